@@ -1,0 +1,53 @@
+"""Host plan of the reciprocal sum: which integer box holds every k-vector inside the cutoff."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from jles.errors import InputError
+
+
+class KGrid(NamedTuple):
+    """Largest reciprocal index along each lattice vector. Static: hash it, never trace it."""
+
+    n_a: int
+    n_b: int
+    n_c: int
+
+
+def plan_kgrid(cell, k_max: float, margin: float = 0.0) -> KGrid:
+    r"""Smallest index box that holds all k with :math:`|k| \le k_{max}`.
+
+    The index of a vector k along axis d is :math:`k\cdot a_d / 2\pi`, at most
+    :math:`k_{max} |a_d| / 2\pi`, for any cell of either handedness.
+
+    Args:
+        cell: rows are lattice vectors, angstrom, (3, 3).
+        k_max: radius of the sphere, 1/angstrom.
+        margin: relative growth of the cell edges to leave room for, e.g. 0.1 for NPT runs.
+
+    Raises:
+        InputError: cell with zero volume, or k_max not positive.
+    """
+    cell = np.asarray(cell, dtype=np.float64)
+    if cell.shape != (3, 3):
+        raise InputError(f"cell has shape {cell.shape}; it must be (3, 3), rows lattice vectors")
+    edges = np.linalg.norm(cell, axis=1)
+    if not abs(np.linalg.det(cell)) > 1e-9 * np.prod(edges):
+        raise InputError(f"cell {cell.tolist()} has no volume; a periodic sum needs three vectors")
+    if not k_max > 0.0:
+        raise InputError(f"k_max must be positive (1/angstrom), got {k_max}")
+    # A vector exactly on the sphere belongs to it: rounding must not drop it from the box.
+    counts = (k_max * edges * (1.0 + margin) / (2.0 * math.pi) + 1e-6).astype(int)
+    return KGrid(*(max(1, int(n)) for n in counts))
+
+
+def kgrid_overflow(grid: KGrid, cell, k_max: float) -> bool:
+    """Whether `cell` has grown so that `grid` misses k-vectors inside the cutoff: plan again."""
+    return any(need > have for need, have in zip(plan_kgrid(cell, k_max), grid, strict=True))
+
+
+def merge_kgrids(grids) -> KGrid:
+    """The smallest box that serves every structure of a batch."""
+    return KGrid(*(max(axis) for axis in zip(*grids, strict=True)))

@@ -1,0 +1,134 @@
+"""Everything needed to rebuild a model, as frozen records that read and write as YAML."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ase.data import atomic_numbers
+
+from jles.errors import InputError
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise InputError(message)
+
+
+@dataclass(frozen=True)
+class CaceConfig:
+    """The Cartesian atomic cluster expansion (docs/theory.md; Cheng 2024).
+
+    `messages` are the kinds of every message-passing layer: "memory" (the atom's own basis),
+    "ar" (radially weighted neighbour bases), "bchi" (edges weighted by a scalar of the sender's
+    invariants). `mp_norm` multiplies ar + bchi, customarily 1/sqrt(average neighbour number).
+    """
+
+    cutoff: float
+    kind: Literal["cace"] = "cace"
+    n_rbf: int = 6
+    n_radial_basis: int = 12
+    n_atom_basis: int = 3
+    l_max: int = 3
+    body_order: int = 3
+    radial: Literal["bessel", "gaussian", "gaussian-centered", "exponential"] = "bessel"
+    envelope: Literal["polynomial", "cosine", "mollifier", "switch"] = "polynomial"
+    envelope_power: float = 6.0
+    envelope_onset: float | None = None
+    embed_receiver: bool = True
+    layers: int = 0
+    messages: tuple[Literal["memory", "ar", "bchi"], ...] = ("memory", "ar", "bchi")
+    bchi_hidden: tuple[int, ...] = ()
+    bchi_per_l: bool = False
+    bchi_per_channel: bool = False
+    mp_norm: float = 1.0 / math.sqrt(10.0)
+
+    def __post_init__(self):
+        _require(self.cutoff > 0, f"cutoff must be positive (angstrom), got {self.cutoff}")
+        for name in ("n_rbf", "n_radial_basis", "n_atom_basis"):
+            value = getattr(self, name)
+            _require(value >= 1, f"{name} must be at least 1, got {value}")
+        _require(0 <= self.l_max <= 4, f"l_max must be 0 to 4, got {self.l_max}")
+        _require(1 <= self.body_order <= 4, f"body_order must be 1 to 4, got {self.body_order}")
+        _require(self.layers >= 0, f"layers must not be negative, got {self.layers}")
+        _require(self.envelope_power > 0, f"envelope_power must be positive: {self.envelope_power}")
+        if self.envelope == "switch":
+            onset = self.envelope_onset
+            _require(
+                onset is not None and 0 <= onset < self.cutoff,
+                f"envelope 'switch' needs envelope_onset between 0 and the cutoff, got {onset}",
+            )
+        _require(bool(self.messages) or self.layers == 0, "messages is empty but layers > 0")
+
+
+@dataclass(frozen=True)
+class ReadoutConfig:
+    """A perceptron on the features plus, if `linear`, a linear map beside it; then `scale`."""
+
+    hidden: tuple[int, ...] = (32, 16)
+    bias: bool = True
+    linear: bool = True
+    linear_bias: bool = True
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class ChargeConfig(ReadoutConfig):
+    """Latent charges, e: `channels` per atom; `total` is what their sum is made to be.
+
+    total "free" leaves the sum alone (as published); "shift" adds the same amount to every atom
+    of a structure so that the sum is the structure's `total_charge`.
+    """
+
+    hidden: tuple[int, ...] = (24, 12)
+    bias: bool = False
+    linear_bias: bool = False
+    scale: float = 0.1
+    channels: int = 1
+    total: Literal["free", "shift"] = "free"
+
+    def __post_init__(self):
+        _require(self.channels >= 1, f"channels must be at least 1, got {self.channels}")
+
+
+@dataclass(frozen=True)
+class ElectrostaticsConfig:
+    """The lattice sum that belongs to the model: it is trained with its truncation."""
+
+    sigma: float = 1.0
+    k_max: float = math.pi
+    cutoff: Literal["smooth", "sharp"] = "smooth"
+    remove_self: bool = True
+
+    def __post_init__(self):
+        _require(self.sigma > 0, f"sigma must be positive (angstrom), got {self.sigma}")
+        _require(self.k_max > 0, f"k_max must be positive (1/angstrom), got {self.k_max}")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A whole model; `charges` null means no long-range part at all.
+
+    `elements` are chemical symbols in the order of the embedding tables. `element_energies` (eV)
+    are added on the host in float64: the network never sees them.
+    """
+
+    elements: tuple[str, ...]
+    backbone: CaceConfig
+    energy: ReadoutConfig = field(default_factory=ReadoutConfig)
+    charges: ChargeConfig | None = field(default_factory=ChargeConfig)
+    electrostatics: ElectrostaticsConfig = field(default_factory=ElectrostaticsConfig)
+    element_energies: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self):
+        _require(len(self.elements) > 0, "elements is empty; list chemical symbols")
+        for symbol in (*self.elements, *self.element_energies):
+            _require(
+                symbol in atomic_numbers and symbol != "X",
+                f"'{symbol}' is not a chemical symbol",
+            )
+        _require(len(set(self.elements)) == len(self.elements), "elements has a symbol twice")
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Atomic numbers of `elements`, in order."""
+        return tuple(atomic_numbers[symbol] for symbol in self.elements)

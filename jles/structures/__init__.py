@@ -1,0 +1,1 @@
+"""Structures as arrays: one record, its neighbours, padding and batches."""

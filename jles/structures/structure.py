@@ -1,0 +1,59 @@
+"""The record of one structure that every pure function takes."""
+
+from dataclasses import dataclass, field
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from jles.electrostatics.kgrid import KGrid
+
+
+@partial(jax.tree_util.register_dataclass, meta_fields=["grid", "cluster"])
+@dataclass(frozen=True)
+class Structure:
+    """One padded structure, or a batch of them with a leading `structures` axis on every array.
+
+    Neighbours are stored receiver by receiver: slot `n` of atom `i` holds the neighbour
+    `j = neighbor_index[i, n]` in the image `neighbor_shift[i, n]`, so that the vector from `i`
+    to it is `positions[j] + neighbor_shift[i, n] @ cell - positions[i]`, and every sum over
+    neighbours is a reduction over an axis, never a scatter.
+
+    Attributes:
+        positions: Cartesian, angstrom; need not be wrapped.
+        cell: rows are lattice vectors, angstrom; the identity where nothing is periodic.
+        numbers: atomic numbers; 0 for padding.
+        mask: False for padding atoms, which carry no energy and no charge.
+        neighbor_index: `j` of each slot; padding slots point at the atom itself.
+        neighbor_shift: integer image of each slot.
+        neighbor_mask: False for padding slots.
+        total_charge: e; what the latent charges sum to where the model is told to enforce it.
+        periodic: True for a crystal, False for a cluster; selects the sum where a batch mixes them.
+        grid: static plan of the reciprocal sum; None where no structure of the batch is periodic.
+        cluster: static; whether any structure of the batch is a cluster.
+    """
+
+    positions: Float[Array, "*structures atoms 3"]
+    cell: Float[Array, "*structures 3 3"]
+    numbers: Int[Array, "*structures atoms"]
+    mask: Bool[Array, "*structures atoms"]
+    neighbor_index: Int[Array, "*structures atoms neighbors"]
+    neighbor_shift: Int[Array, "*structures atoms neighbors 3"]
+    neighbor_mask: Bool[Array, "*structures atoms neighbors"]
+    total_charge: Float[Array, "*structures"]
+    periodic: Bool[Array, "*structures"]
+    grid: KGrid | None = field(default=None, metadata={"static": True})
+    cluster: bool = field(default=False, metadata={"static": True})
+
+
+def neighbor_vectors(structure: Structure) -> Float[Array, "atoms neighbors 3"]:
+    """Vectors from each atom to its neighbours, angstrom; padding slots hold (1, 0, 0) * 1e3.
+
+    The filler keeps every function of a distance, and all its derivatives, finite at padding.
+    """
+    positions, cell = structure.positions, structure.cell
+    images = structure.neighbor_shift.astype(cell.dtype) @ cell
+    vectors = positions[structure.neighbor_index] + images - positions[:, None, :]
+    filler = jnp.array([1e3, 0.0, 0.0], vectors.dtype)
+    return jnp.where(structure.neighbor_mask[..., None], vectors, filler)

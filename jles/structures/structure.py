@@ -1,7 +1,6 @@
 """The record of one structure that every pure function takes."""
 
 from dataclasses import dataclass, field
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jles.electrostatics.kgrid import KGrid
 
 
-@partial(jax.tree_util.register_dataclass, meta_fields=["grid", "cluster"])
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Structure:
     """One padded structure, or a batch of them with a leading `structures` axis on every array.

@@ -1,0 +1,1 @@
+"""From files to batches: frames, splits, element energies, size buckets."""

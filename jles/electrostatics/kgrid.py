@@ -7,6 +7,10 @@ import numpy as np
 
 from jles.errors import InputError
 
+SPHERE_TOLERANCE = 4e-6
+"""A vector is inside while k^2 <= k_max^2 (1 + this): rounding, float32 too, must not decide
+whether one exactly on the sphere belongs to it."""
+
 
 class KGrid(NamedTuple):
     """Largest reciprocal index along each lattice vector. Static: hash it, never trace it."""
@@ -32,19 +36,24 @@ def plan_kgrid(cell, k_max: float, margin: float = 0.0) -> KGrid:
     """
     cell = np.asarray(cell, dtype=np.float64)
     if cell.shape != (3, 3):
-        raise InputError(f"cell has shape {cell.shape}; it must be (3, 3), rows lattice vectors")
+        raise InputError(
+            f"cell has shape {cell.shape}; it must be (3, 3), rows lattice vectors"
+        )
     edges = np.linalg.norm(cell, axis=1)
     if not abs(np.linalg.det(cell)) > 1e-9 * np.prod(edges):
-        raise InputError(f"cell {cell.tolist()} has no volume; a periodic sum needs three vectors")
+        raise InputError(
+            f"cell {cell.tolist()} has no volume; a periodic sum needs three vectors"
+        )
     if not k_max > 0.0:
         raise InputError(f"k_max must be positive (1/angstrom), got {k_max}")
-    # A vector exactly on the sphere belongs to it: rounding must not drop it from the box.
-    counts = (k_max * edges * (1.0 + margin) / (2.0 * math.pi) + 1e-6).astype(int)
+    # The box holds what the sum counts as inside, so its radius has the sum's tolerance.
+    radius = k_max * math.sqrt(1.0 + 2.0 * SPHERE_TOLERANCE)
+    counts = (radius * edges * (1.0 + margin) / (2.0 * math.pi)).astype(int)
     return KGrid(*(max(1, int(n)) for n in counts))
 
 
 def kgrid_overflow(grid: KGrid, cell, k_max: float) -> bool:
-    """Whether `cell` has grown so that `grid` misses k-vectors inside the cutoff: plan again."""
+    """Whether `cell` has outgrown `grid`, which then misses k-vectors: plan again."""
     return any(need > have for need, have in zip(plan_kgrid(cell, k_max), grid, strict=True))
 
 

@@ -109,7 +109,9 @@ class ModelConfig:
     """A whole model; `charges` null means no long-range part at all.
 
     `elements` are chemical symbols in the order of the embedding tables. `element_energies` (eV)
-    are added on the host in float64: the network never sees them.
+    are added on the host in float64: the network never sees them. `normalize_features` shifts and
+    scales the backbone's features by constants measured on the training data before a read-out
+    sees them; published models do not.
     """
 
     elements: tuple[str, ...]
@@ -117,6 +119,7 @@ class ModelConfig:
     energy: ReadoutConfig = field(default_factory=ReadoutConfig)
     charges: ChargeConfig | None = field(default_factory=ChargeConfig)
     electrostatics: ElectrostaticsConfig = field(default_factory=ElectrostaticsConfig)
+    normalize_features: bool = True
     element_energies: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self):

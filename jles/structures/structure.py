@@ -4,9 +4,13 @@ from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jles.electrostatics.kgrid import KGrid
+
+# Data sets stay in host memory as NumPy arrays; a compiled function takes either kind.
+HostOrDevice = Array | np.ndarray
 
 
 @jax.tree_util.register_dataclass
@@ -28,20 +32,20 @@ class Structure:
         neighbor_shift: integer image of each slot.
         neighbor_mask: False for padding slots.
         total_charge: e; what the latent charges sum to where the model is told to enforce it.
-        periodic: True for a crystal, False for a cluster; selects the sum where a batch mixes them.
-        grid: static plan of the reciprocal sum; None where no structure of the batch is periodic.
+        periodic: True for a crystal, False for a cluster; selects the sum in a mixed batch.
+        grid: static plan of the reciprocal sum; None where nothing in the batch is periodic.
         cluster: static; whether any structure of the batch is a cluster.
     """
 
-    positions: Float[Array, "*structures atoms 3"]
-    cell: Float[Array, "*structures 3 3"]
-    numbers: Int[Array, "*structures atoms"]
-    mask: Bool[Array, "*structures atoms"]
-    neighbor_index: Int[Array, "*structures atoms neighbors"]
-    neighbor_shift: Int[Array, "*structures atoms neighbors 3"]
-    neighbor_mask: Bool[Array, "*structures atoms neighbors"]
-    total_charge: Float[Array, "*structures"]
-    periodic: Bool[Array, "*structures"]
+    positions: Float[HostOrDevice, "*structures atoms 3"]
+    cell: Float[HostOrDevice, "*structures 3 3"]
+    numbers: Int[HostOrDevice, "*structures atoms"]
+    mask: Bool[HostOrDevice, "*structures atoms"]
+    neighbor_index: Int[HostOrDevice, "*structures atoms neighbors"]
+    neighbor_shift: Int[HostOrDevice, "*structures atoms neighbors 3"]
+    neighbor_mask: Bool[HostOrDevice, "*structures atoms neighbors"]
+    total_charge: Float[HostOrDevice, "*structures"]
+    periodic: Bool[HostOrDevice, "*structures"]
     grid: KGrid | None = field(default=None, metadata={"static": True})
     cluster: bool = field(default=False, metadata={"static": True})
 

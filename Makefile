@@ -1,0 +1,38 @@
+# One environment, .venv, holds everything; it is brought up to date when what it is made from changes.
+#   make demo    the main job, pictures and all, in demo/        make test    every test
+#   make check   lint and format                                 make bench   the benchmarks
+
+.POSIX:
+.PHONY: setup demo test check format bench clean
+
+BIN = .venv/bin
+STAMP = .venv/installed
+DEMO_OUT = demo
+TESTS =
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt tools/setup.sh
+	sh tools/setup.sh
+	touch $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/jles demo --out $(DEMO_OUT)
+
+test: $(STAMP)
+	$(BIN)/python -m pytest $(TESTS)
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The type checks of the tests cost time, so a benchmark runs without them.
+bench: $(STAMP)
+	$(BIN)/python -m pytest benchmarks -o addopts=--strict-markers --benchmark-only
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .benchmarks

@@ -1,0 +1,24 @@
+"""Latent Ewald summation in JAX: learn charges from energies and forces alone.
+
+Importing this package is cheap: JAX and the rest are imported by what uses them.
+"""
+
+from jles import units as units
+from jles.errors import InputError as InputError
+
+__version__ = "0.1.0"
+
+
+def load(path, dtype: str = "float32"):
+    """The model in a model directory, ready to predict (docs/architecture.md, "A model").
+
+    Args:
+        path: a directory that `jles train`, `jles demo` or `jles import-torch` wrote.
+        dtype: "float32" or "float64", the precision of everything the model computes.
+
+    Raises:
+        InputError: the directory or a file in it is missing, damaged or of a newer format.
+    """
+    from jles.calculators.model import load_model
+
+    return load_model(path, dtype=dtype)

@@ -1,0 +1,53 @@
+"""The ASE calculator of a model."""
+
+from typing import ClassVar
+
+import numpy as np
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
+from ase.stress import full_3x3_to_voigt_6_stress
+
+from jles.calculators.model import Model
+
+
+class LatentChargeCalculator(Calculator):
+    """Energy (eV), forces (eV/angstrom), stress (eV/angstrom^3, Voigt), charges (e), dipole.
+
+    Neighbour lists are rebuilt on the host for every geometry; arrays are padded to sizes with
+    room, so steps of a run, and other structures of a similar size, share one compilation.
+    `dipole` (e angstrom) is that of a cluster.
+    """
+
+    implemented_properties: ClassVar[list[str]] = [
+        "energy",
+        "free_energy",
+        "forces",
+        "stress",
+        "charges",
+        "dipole",
+    ]
+
+    def __init__(self, model: Model):
+        super().__init__()
+        self.model = model
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        """Computes what was asked, with forces always and stress with every crystal."""
+        super().calculate(atoms, properties, system_changes)
+        periodic = bool(self.atoms.pbc.any())
+        want = {"energy", "forces"}
+        if "stress" in properties:
+            if not periodic:
+                raise PropertyNotImplementedError("stress of a structure that is not periodic")
+            want.add("stress")
+        want |= {"charges", "dipole"} & set(properties)
+        if "dipole" in properties and periodic:
+            raise PropertyNotImplementedError("dipole of a periodic structure")
+        out = self.model.predict(self.atoms, want=sorted(want))
+        self.results |= {"energy": out.energy, "free_energy": out.energy, "forces": out.forces}
+        if out.stress is not None:
+            self.results["stress"] = full_3x3_to_voigt_6_stress(out.stress)
+        if out.charges is not None:
+            total = out.charges if out.charges.ndim == 1 else out.charges.sum(axis=1)
+            self.results["charges"] = np.asarray(total)
+        if out.dipole is not None:
+            self.results["dipole"] = out.dipole

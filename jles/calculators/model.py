@@ -1,0 +1,231 @@
+"""A model as a user holds it: atoms in, NumPy results out."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ase.data import chemical_symbols
+
+from jles.errors import InputError
+from jles.models.config import ModelConfig
+from jles.models.potential import build_potential
+from jles.models.store import read_model
+from jles.observables.stress import energy_and_forces, energy_forces_stress
+from jles.structures.batch import build_structure, pad_structure, size_of
+from jles.structures.sizes import Size, merge_sizes, round_up_size
+from jles.structures.structure import Structure
+
+QUANTITIES = ("energy", "forces", "stress", "charges", "dipole", "energy_parts", "features")
+LATER = ("dipoles", "quadrupoles", "polarization", "born_charges", "polarizability")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Results for one structure as NumPy arrays; what was not asked for is None.
+
+    Attributes:
+        energy: eV, element energies included.
+        forces: eV/angstrom, (atoms, 3).
+        stress: eV/angstrom^3, (3, 3), ASE's sign; crystals only.
+        charges: latent charges, e, (atoms,), or (atoms, channels) with several channels.
+        dipole: e angstrom, (3,); clusters only.
+        energy_parts: eV by name: short_range, long_range, elements.
+        features: the backbone's invariants, (atoms, features).
+    """
+
+    energy: float | None = None
+    forces: np.ndarray | None = None
+    stress: np.ndarray | None = None
+    charges: np.ndarray | None = None
+    dipole: np.ndarray | None = None
+    energy_parts: dict[str, float] | None = None
+    features: np.ndarray | None = None
+
+
+class Model:
+    """A potential with its parameters; see `load_model`.
+
+    Pure functions for `jit`, `grad` and integrators, all of `(params, structure)`: `energy_fn`
+    (eV, without element energies), `charges_fn`, `dipole_fn`. `params` holds the parameters,
+    `structure(atoms)` builds what the functions take.
+    """
+
+    def __init__(self, config: ModelConfig, params: dict, dtype: str = "float32", where="model"):
+        if dtype not in ("float32", "float64"):
+            raise InputError(f"dtype must be float32 or float64, got {dtype!r}")
+        self.config, self.dtype, self._where = config, dtype, where
+        self.potential = build_potential(config)
+        with self._precision():
+            self.params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), params)
+        self.energy_fn = self.potential.energy_fn
+        self.charges_fn = self.potential.charges_fn
+        self.dipole_fn = self.potential.dipole_fn
+        self._sizes: list[Size] = []
+
+    def _precision(self):
+        return jax.enable_x64(self.dtype == "float64")
+
+    def structure(self, atoms) -> Structure:
+        """The structure of ASE `atoms`, padded to a size that earlier ones share where it can.
+
+        Raises:
+            InputError: an element the model has not seen, or geometry that cannot be right.
+        """
+        self._check_elements(atoms)
+        cutoff = self.config.backbone.cutoff
+        k_max = self.config.electrostatics.k_max if self.config.charges else None
+        bare = build_structure(
+            atoms.numbers,
+            atoms.positions,
+            atoms.cell.array,
+            atoms.pbc,
+            cutoff=cutoff,
+            k_max=k_max,
+            total_charge=float(atoms.info.get("total_charge", 0.0)),
+            dtype=self.dtype,
+        )
+        return pad_structure(bare, self._size_for(size_of(bare)))
+
+    def _size_for(self, need: Size) -> Size:
+        """A size already compiled for if it wastes little, else a new one with some room."""
+        for size in self._sizes:
+            fits = merge_sizes([size, need]) == size
+            if fits and size.atoms <= 1.3 * need.atoms + 8 and _k_box(size) <= 2 * _k_box(need):
+                return size
+        size = round_up_size(need)
+        self._sizes.append(size)
+        self._sizes.sort(key=lambda s: (s.atoms, s.neighbors, _k_box(s)))
+        return size
+
+    def _check_elements(self, atoms) -> None:
+        unknown = sorted(set(atoms.numbers.tolist()) - set(self.config.numbers))
+        if unknown:
+            names = ", ".join(chemical_symbols[z] for z in unknown)
+            raise InputError(
+                f"{self._where} has not seen {names}; it knows {', '.join(self.config.elements)}"
+            )
+
+    def predict(self, atoms, want: Sequence[str] = ("energy", "forces"), field=None):
+        """Results for ASE `atoms`, or a list of them for a list of atoms.
+
+        Args:
+            atoms: one structure or a sequence of structures.
+            want: any of energy, forces, stress, charges, dipole, energy_parts, features.
+            field: an applied field; not in this version.
+
+        Raises:
+            InputError: something wanted that this model or structure does not have.
+        """
+        self._check_wanted(want, field)
+        if isinstance(atoms, list | tuple):
+            return [self._predict(one, tuple(want)) for one in atoms]
+        return self._predict(atoms, tuple(want))
+
+    def _check_wanted(self, want, field) -> None:
+        if isinstance(want, str):
+            raise InputError(f"want must be a sequence of names, e.g. ('{want}',)")
+        if field is not None:
+            raise InputError("field: this version predicts without an applied field")
+        for name in want:
+            if name in LATER:
+                raise InputError(f"want: '{name}' comes in a later version of jles")
+            if name not in QUANTITIES:
+                raise InputError(f"want: unknown '{name}'; known: {', '.join(QUANTITIES)}")
+            if name in ("charges", "dipole") and self.config.charges is None:
+                raise InputError(f"want: '{name}' needs latent charges; {self._where} has none")
+
+    def _predict(self, atoms, want) -> Prediction:
+        if "stress" in want and not atoms.pbc.any():
+            raise InputError("want: stress of a structure that is not periodic has no meaning")
+        if "dipole" in want and atoms.pbc.any():
+            raise InputError(
+                "want: 'dipole' is that of a cluster; the polarization of a crystal comes in a "
+                "later version"
+            )
+        with self._precision():
+            structure = self.structure(atoms)
+            out = jax.device_get(self._evaluate(self.params, structure, frozenset(want)))
+        return self._collect(out, atoms, want)
+
+    @cached_property
+    def _evaluate(self):
+        return jax.jit(self._outputs, static_argnums=2)
+
+    def _outputs(self, params, structure, want):
+        potential = self.potential
+
+        def energy_fn(moved):
+            return potential.energy_fn(params, moved)
+
+        out = {}
+        if "stress" in want:
+            out = energy_forces_stress(energy_fn, structure)._asdict()
+        elif "forces" in want:
+            out["energy"], out["forces"] = energy_and_forces(energy_fn, structure)
+        elif "energy" in want:
+            out["energy"] = energy_fn(structure)
+        if "charges" in want:
+            out["charges"] = potential.charges_fn(params, structure)
+        if "dipole" in want:
+            out["dipole"] = potential.dipole_fn(params, structure)
+        if "energy_parts" in want:
+            out["energy_parts"] = potential.parts_fn(params, structure)._asdict()
+        if "features" in want:
+            out["features"] = potential.features_fn(params, structure)
+        return out
+
+    def _collect(self, out, atoms, want) -> Prediction:
+        count = len(atoms)
+        energies = self.config.element_energies
+        offset = sum(energies.get(symbol, 0.0) for symbol in atoms.get_chemical_symbols())
+        results = {}
+        for name in want:
+            value = out[name]
+            if name == "energy":
+                results[name] = float(value) + offset
+            elif name == "energy_parts":
+                parts = {part: float(number) for part, number in value.items()}
+                results[name] = parts | {"elements": offset}
+            elif name in ("stress", "dipole"):
+                results[name] = np.asarray(value, np.float64)
+            else:
+                results[name] = np.asarray(value, np.float64)[:count]
+        if "charges" in results and self.config.charges.channels == 1:
+            results["charges"] = results["charges"][:, 0]
+        return Prediction(**results)
+
+    def calculator(self, field=None):
+        """An ASE calculator: energy, forces, stress, charges, dipole of clusters.
+
+        Raises:
+            InputError: a field, which this version does not know.
+        """
+        if field is not None:
+            raise InputError("field: this version runs without an applied field")
+        from jles.calculators.ase import LatentChargeCalculator
+
+        return LatentChargeCalculator(self)
+
+
+def _k_box(size: Size) -> int:
+    """Number of reciprocal indices a size has room for."""
+    return 1 if size.grid is None else math.prod(2 * n + 1 for n in size.grid)
+
+
+def load_model(path, dtype: str = "float32") -> Model:
+    """The model in a directory that `jles train`, `jles demo` or `jles import-torch` wrote.
+
+    Args:
+        path: the directory.
+        dtype: "float32" or "float64": what everything is computed in.
+
+    Raises:
+        InputError: not a model directory, damaged, or of a newer format.
+    """
+    stored = read_model(Path(path))
+    return Model(stored.config, stored.params, dtype, where=str(path))

@@ -1,0 +1,47 @@
+"""`jles import-torch`: a published torch checkpoint becomes a model directory."""
+
+import math
+from argparse import Namespace
+from pathlib import Path
+
+from jles.errors import InputError
+
+
+def run(arguments: Namespace) -> None:
+    """Reads the checkpoint without executing it and writes the model directory."""
+    energies = parse_offsets(arguments.offsets)
+
+    from jles.interop.cace_import import import_torch
+    from jles.models.store import save_model
+
+    config, params = import_torch(arguments.checkpoint, energies)
+    source = {"imported_from": Path(arguments.checkpoint).name}
+    save_model(arguments.out, config, params, training=source)
+    print(f"{arguments.out}: a model of {', '.join(config.elements)}")
+    missing = [symbol for symbol in config.elements if symbol not in energies]
+    if missing:
+        print(
+            f"no element energy given for {', '.join(missing)}: it counts 0 eV; checkpoints hold "
+            "none (--offsets H=-5.853 O=-2.927)"
+        )
+
+
+def parse_offsets(assignments: list[str]) -> dict[str, float]:
+    """Element energies (eV) from texts like "H=-5.853".
+
+    Raises:
+        InputError: a text of another form, a value that is no finite number, an element twice.
+    """
+    energies: dict[str, float] = {}
+    for assignment in assignments:
+        symbol, _, text = assignment.partition("=")
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not symbol or not math.isfinite(value):
+            raise InputError(f"--offsets {assignment}: expected ELEMENT=eV, e.g. H=-5.853")
+        if symbol in energies:
+            raise InputError(f"--offsets {assignment}: {symbol} is given twice")
+        energies[symbol] = value
+    return energies

@@ -1,0 +1,152 @@
+"""The program `jles`: reads the command line, calls one command, turns mistakes into one line.
+
+Nothing heavy is imported here, so `jles --help` answers at once; each command is a module of
+`jles.cli` with a function `run(arguments)`, imported when it is called.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from jles import __version__
+from jles.errors import InputError
+
+_USER_MISTAKE = 2
+_INTERRUPTED = 130
+_BROKEN_PIPE = 141
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns the exit status: 0 only if it did what was asked."""
+    arguments = build_parser().parse_args(argv)
+    command = importlib.import_module(f"jles.cli.{arguments.module}")
+    try:
+        command.run(arguments)
+        sys.stdout.flush()
+    except InputError as error:
+        return _complain(str(error))
+    except KeyboardInterrupt:
+        print("jles: interrupted", file=sys.stderr)
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # The reader (`| head`) left: give Python's own last flush somewhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
+    except OSError as error:
+        if error.errno is None:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        return _complain(f"{place}{error.strerror}")
+    return 0
+
+
+def _complain(message: str) -> int:
+    print("jles: error: " + " ".join(message.split()), file=sys.stderr)
+    return _USER_MISTAKE
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of every command; `module` names the module of `jles.cli` that runs it."""
+    parser = argparse.ArgumentParser(
+        prog="jles", description="Learn charges from energies and forces; predict with them."
+    )
+    parser.add_argument("--version", action="version", version=f"jles {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_demo(commands)
+    _add_train(commands)
+    _add_evaluate(commands)
+    _add_predict(commands)
+    _add_import_torch(commands)
+    _add_info(commands)
+    return parser
+
+
+def _add_command(commands, name: str, summary: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=summary, description=summary)
+    parser.set_defaults(module=name.replace("-", "_"))
+    return parser
+
+
+def _add_dtype(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "float64"),
+        default="float32",
+        help="precision of the model",
+    )
+
+
+def _add_demo(commands) -> None:
+    parser = _add_command(
+        commands, "demo", "train on point charges made on the spot and show the charges found"
+    )
+    parser.add_argument("--out", metavar="DIR", default="demo", help="where to write (demo)")
+    _add_dtype(parser)
+
+
+def _add_train(commands) -> None:
+    parser = _add_command(commands, "train", "train a model")
+    parser.add_argument("config", metavar="CONFIG.yaml", help="what to train on and how")
+    parser.add_argument(
+        "--set",
+        metavar="a.b=value",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="override keys of the config",
+    )
+    parser.add_argument("--out", metavar="DIR", help="where to write the model and its metrics")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+
+
+def _add_evaluate(commands) -> None:
+    parser = _add_command(commands, "evaluate", "errors of a model on labelled structures")
+    parser.add_argument("model", metavar="MODEL", help="a model directory")
+    parser.add_argument(
+        "data", metavar="DATA", help="structures with labels, any file ASE reads"
+    )
+    parser.add_argument(
+        "--out", metavar="DIR", default="evaluation", help="where to write (evaluation)"
+    )
+    _add_dtype(parser)
+
+
+def _add_predict(commands) -> None:
+    parser = _add_command(
+        commands, "predict", "energy, forces, stress and charges of structures"
+    )
+    parser.add_argument("model", metavar="MODEL", help="a model directory")
+    parser.add_argument("input", metavar="IN", help="structures, any file ASE reads")
+    parser.add_argument(
+        "-o", "--out", metavar="OUT.extxyz", required=True, help="file to write"
+    )
+    later = "not in this version yet"
+    parser.add_argument("--born-charges", action="store_true", help=later)
+    parser.add_argument("--polarizability", action="store_true", help=later)
+    parser.add_argument("--field", metavar=("X", "Y", "Z"), nargs=3, type=float, help=later)
+    _add_dtype(parser)
+
+
+def _add_import_torch(commands) -> None:
+    parser = _add_command(
+        commands, "import-torch", "turn a published torch CACE-LES model into a jles model"
+    )
+    parser.add_argument("checkpoint", metavar="MODEL.pth", help="the published file")
+    parser.add_argument(
+        "-o", "--out", metavar="MODEL", required=True, help="directory to write"
+    )
+    parser.add_argument(
+        "--offsets",
+        metavar="ELEMENT=eV",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="element energies, which no such file holds, e.g. H=-5.853 O=-2.927",
+    )
+
+
+def _add_info(commands) -> None:
+    parser = _add_command(commands, "info", "what a model is and how well it does")
+    parser.add_argument("model", metavar="MODEL", help="a model directory")

@@ -1,0 +1,233 @@
+"""Reading labelled structures: anything ASE reads, checked frame by frame."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from jles.data.xyz import check_xyz
+from jles.errors import InputError
+from jles.structures.neighbors import check_geometry
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One structure of a data set with the labels it has.
+
+    Attributes:
+        numbers: atomic numbers.
+        positions: Cartesian, angstrom.
+        cell: rows are lattice vectors, angstrom.
+        pbc: which directions are periodic.
+        labels: by the names of `LabelKeys`; energy (), eV; forces (atoms, 3), eV/angstrom;
+            stress (3, 3), eV/angstrom^3; dipole (3,), e angstrom; quadrupole (3, 3);
+            born_charges (atoms, 3, 3), e; polarizability (3, 3), e angstrom^2/V. Those that a
+            frame lacks are absent.
+        total_charge: e.
+        source: where it came from, e.g. "water.xyz, frame 3"; frames count from 0 as in ASE.
+    """
+
+    numbers: Int[np.ndarray, " atoms"]
+    positions: Float[np.ndarray, "atoms 3"]
+    cell: Float[np.ndarray, "3 3"]
+    pbc: Bool[np.ndarray, " 3"]
+    labels: dict[str, np.ndarray] = field(default_factory=dict)
+    total_charge: float = 0.0
+    source: str = "structure"
+
+
+@dataclass(frozen=True)
+class LabelKeys:
+    """What the labels are called in the files (docs/conventions.md; units of `Frame`)."""
+
+    energy: str = "energy"
+    forces: str = "forces"
+    stress: str = "stress"
+    dipole: str = "dipole_ref"
+    quadrupole: str = "quadrupole_ref"
+    born_charges: str = "bec"
+    polarizability: str = "polarizability_ref"
+    total_charge: str = "total_charge"
+
+
+_DEFAULT_KEYS = LabelKeys()
+
+# -1 stands for the number of atoms.
+_SHAPES = {
+    "energy": (),
+    "forces": (-1, 3),
+    "stress": (3, 3),
+    "dipole": (3,),
+    "quadrupole": (3, 3),
+    "born_charges": (-1, 3, 3),
+    "polarizability": (3, 3),
+}
+# A label that is NaN throughout is how some codes write "not computed".
+_MAY_BE_NAN = {"stress", "dipole", "quadrupole", "born_charges", "polarizability"}
+
+
+def read_frames(path, keys: LabelKeys = _DEFAULT_KEYS, need: Sequence[str] = ()) -> list[Frame]:
+    """All frames of a file that ASE can read; `file.xyz@10:20` selects as in ASE.
+
+    Labels are looked for among the values of a frame, the columns of its atoms and the results
+    that ASE keeps under a calculator. Stress is brought to 3x3 from Voigt (xx, yy, zz, yz, xz, xy) or
+    nine numbers. A missing `total_charge` is zero.
+
+    Args:
+        path: of the file.
+        keys: names of the labels in the file.
+        need: labels (names of `LabelKeys`) that at least one frame must have.
+
+    Raises:
+        InputError: the file is missing, empty, damaged or of no known format; a number is not
+            finite; a label has the wrong shape; a cell without volume is periodic; a label of
+            `need` is in no frame. File, frame, key and what would be right are named.
+    """
+    frames, seen = [], set()
+    for n, atoms in enumerate(_read_atoms(path)):
+        values = _values_of(atoms)
+        seen.update(values)
+        frames.append(_frame(atoms, values, keys, f"{path}, frame {n}"))
+    if not frames:
+        raise InputError(f"{path}: no frames in it")
+    for name in need:
+        if not any(name in frame.labels for frame in frames):
+            raise InputError(_missing_label(path, name, getattr(keys, name), seen))
+    return frames
+
+
+def frame_from_atoms(atoms, keys: LabelKeys = _DEFAULT_KEYS, source="structure") -> Frame:
+    """The frame of one `ase.Atoms`, with the labels it carries.
+
+    Raises:
+        InputError: as in `read_frames`.
+    """
+    return _frame(atoms, _values_of(atoms), keys, source)
+
+
+def check_elements(frames: Iterable[Frame], numbers: Sequence[int], where: str = "") -> None:
+    """Refuses frames with elements outside `numbers`.
+
+    Args:
+        frames: to look at.
+        numbers: atomic numbers the model knows.
+        where: put after the elements in the message, e.g. "of the model runs/water".
+
+    Raises:
+        InputError: names the frame, the element and the known ones.
+    """
+    from ase.data import chemical_symbols
+
+    known = set(numbers)
+    for frame in frames:
+        strangers = sorted(set(frame.numbers.tolist()) - known)
+        if strangers:
+            names = ", ".join(chemical_symbols[z] for z in sorted(known))
+            raise InputError(
+                f"{frame.source}: element {chemical_symbols[strangers[0]]} is not among "
+                f"the known elements {names}{' ' + where if where else ''}"
+            )
+
+
+def _read_atoms(path):
+    """Yields `ase.Atoms`; whatever ASE raises becomes one line with file and frame."""
+    from ase.io import iread
+    from ase.io.formats import UnknownFileTypeError
+
+    file, index = Path(path), ":"
+    if not file.exists() and "@" in file.name:
+        name, _, index = str(path).rpartition("@")
+        file = Path(name)
+    if not file.exists():
+        raise InputError(f"{file}: no such file")
+    if file.is_file() and file.stat().st_size == 0:
+        raise InputError(f"{file}: the file is empty")
+    if file.suffix in {".xyz", ".extxyz"}:
+        check_xyz(file)
+    frame = 0
+    try:
+        for atoms in iread(str(file), index=index, do_not_split_by_at_sign=True):
+            yield atoms
+            frame += 1
+    except UnknownFileTypeError:
+        raise InputError(f"{file}: not a file format that ASE knows; try .extxyz") from None
+    except Exception as error:
+        # ASE's readers raise whatever their parsing runs into: KeyError, IndexError, ...
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(
+            f"{path}, frame {frame}: cannot be read ({type(error).__name__}: {reason})"
+        ) from None
+
+
+def _values_of(atoms) -> dict:
+    """Everything that could be a label, by its name in the file."""
+    results = atoms.calc.results if atoms.calc is not None else {}
+    columns = {k: v for k, v in atoms.arrays.items() if k not in {"numbers", "positions"}}
+    return {**results, **columns, **atoms.info}
+
+
+def _frame(atoms, values, keys, source) -> Frame:
+    try:
+        positions, cell, pbc = check_geometry(atoms.positions, atoms.cell.array, atoms.pbc)
+        numbers = np.asarray(atoms.numbers, np.int32)
+        unknown = np.flatnonzero(numbers < 1)
+        if len(unknown):
+            raise InputError(f"atom {unknown[0]} has no element (X)")
+        if len(numbers) == 0:
+            raise InputError("no atoms; a frame needs at least one")
+        labels = {}
+        for spec in fields(keys):
+            key = getattr(keys, spec.name)
+            if spec.name != "total_charge" and values.get(key) is not None:
+                label = _label(spec.name, key, values[key], len(numbers))
+                if label is not None:
+                    labels[spec.name] = label
+        charge = _numbers(keys.total_charge, values.get(keys.total_charge, 0.0))
+        if charge.shape not in {(), (1,)} or not np.isfinite(charge).all():
+            raise InputError(
+                f"'{keys.total_charge}' is {charge.tolist()}; it must be one number (e)"
+            )
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
+    return Frame(numbers, positions, cell, pbc, labels, float(charge.reshape(())), source)
+
+
+def _label(name, key, value, n_atoms):
+    """The label in its standard shape, or None where it is NaN throughout."""
+    value = _numbers(key, value)
+    shape = tuple(n_atoms if length == -1 else length for length in _SHAPES[name])
+    if name == "stress" and value.shape == (6,):
+        xx, yy, zz, yz, xz, xy = value
+        value = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+    flat = (n_atoms, 9) if name == "born_charges" else (int(np.prod(shape)),)
+    if value.shape not in {shape, flat}:
+        also = " or (6,)" if name == "stress" else ""
+        raise InputError(
+            f"'{key}' ({name}) has shape {value.shape}; it must be {shape} or {flat}{also}"
+        )
+    if not np.isfinite(value).all():
+        if name in _MAY_BE_NAN and np.isnan(value).all():
+            return None
+        where = ""
+        if name in {"forces", "born_charges"}:
+            finite = np.isfinite(value.reshape(n_atoms, -1)).all(axis=1)
+            where = f" of atom {np.flatnonzero(~finite)[0]}"
+        raise InputError(f"'{key}' ({name}){where} has a value that is not finite")
+    return value.reshape(shape)
+
+
+def _numbers(key, value):
+    try:
+        return np.asarray(value, np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"'{key}' is {str(value)[:40]!r}; it must be numeric") from None
+
+
+def _missing_label(path, name, key, seen) -> str:
+    near = difflib.get_close_matches(key, seen, n=1)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    present = ", ".join(sorted(seen)) if seen else "none"
+    return f"{path}: no frame has '{key}' (the label {name}); {hint}keys present: {present}"

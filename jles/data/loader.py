@@ -1,0 +1,201 @@
+"""Batches of constant shape from frames of any size."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from jles.data.cache import cached_neighbors
+from jles.data.frames import Frame
+from jles.data.offsets import offset_energy
+from jles.errors import InputError
+from jles.structures.batch import (
+    Size,
+    build_structure,
+    empty_structure,
+    pad_structure,
+    plan_buckets,
+    size_of,
+)
+from jles.structures.structure import HostOrDevice, Structure
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Labels:
+    """What a batch is trained on; a label that a structure lacks is zero and so is its `has_*`.
+
+    Attributes:
+        energy: eV, element energies subtracted in float64.
+        forces: eV/angstrom; zero on padding atoms.
+        stress: eV/angstrom^3, sign of ASE; only of structures periodic in all directions.
+        has_energy: 1 where there is a label, else 0; the others alike.
+    """
+
+    energy: Float[HostOrDevice, "*structures"]
+    forces: Float[HostOrDevice, "*structures atoms 3"]
+    stress: Float[HostOrDevice, "*structures 3 3"]
+    has_energy: Float[HostOrDevice, "*structures"]
+    has_forces: Float[HostOrDevice, "*structures"]
+    has_stress: Float[HostOrDevice, "*structures"]
+
+
+class Batch(NamedTuple):
+    """Structures and labels with a leading axis; `frames` are places in the list, -1: fill."""
+
+    structure: Structure
+    labels: Labels
+    frames: np.ndarray
+
+
+class _Bucket(NamedTuple):
+    """Everything of one size; the last row of every array is the empty structure."""
+
+    structures: Structure
+    labels: Labels
+    frames: np.ndarray
+
+
+class Loader:
+    """Frames as batches: built and padded once, drawn in any order.
+
+    Every batch comes from one bucket and has its constant shape, so that a compiled function is
+    compiled once per bucket. The last batch of a bucket is filled with empty structures.
+
+    Args:
+        frames: any sizes, crystals and clusters mixed.
+        cutoff: of the neighbours, angstrom.
+        k_max: of the reciprocal sum, 1/angstrom; None for a model without a long-range part.
+        batch_size: structures per batch.
+        offsets: element energies, eV by symbol, subtracted from the energies.
+        dtype: of the real arrays.
+        max_buckets: most different shapes.
+        cache_dir: where neighbour tables are kept between runs.
+        track: wraps the frames while they are built, e.g. `rich.progress.track`.
+
+    Attributes:
+        sizes: of the buckets.
+        n_batches: in every epoch.
+
+    Raises:
+        InputError: no frames, a batch size below 1, or a frame that cannot be built; it is named.
+    """
+
+    def __init__(
+        self,
+        frames: Sequence[Frame],
+        *,
+        cutoff: float,
+        k_max: float | None,
+        batch_size: int,
+        offsets: Mapping[str, float] | None = None,
+        dtype=np.float32,
+        max_buckets: int = 4,
+        cache_dir=None,
+        track: Callable[[Sequence[Frame]], Iterable[Frame]] = iter,
+    ):
+        if len(frames) == 0:
+            raise InputError("no frames to make batches of")
+        if batch_size < 1:
+            raise InputError(f"batch_size must be at least 1, got {batch_size}")
+        structures = {
+            n: _build(frame, cutoff, k_max, cache_dir, dtype)
+            for n, frame in enumerate(track(frames))
+        }
+        self.batch_size = min(batch_size, len(frames))
+        self.sizes, assignment = plan_buckets(
+            [size_of(built) for built in structures.values()], max_buckets, self.batch_size
+        )
+        self._buckets = []
+        for number, size in enumerate(self.sizes):
+            members = np.flatnonzero(assignment == number)
+            rows = _rows((empty_structure(size, dtype), _no_labels(size, dtype)), len(members))
+            for row, n in enumerate(members):
+                # Popped, so that a large set is not held twice.
+                padded = pad_structure(structures.pop(n), size)
+                _write(rows, row, (padded, _labels(frames[n], size, offsets or {}, dtype)))
+            self._buckets.append(_Bucket(*rows, np.append(members, -1)))
+        self.n_batches = len(self._plan(None))
+
+    def epoch(self, order: tuple[int, int] | None = None, start: int = 0) -> Iterator[Batch]:
+        """Every frame once.
+
+        Args:
+            order: (seed, epoch) shuffles frames and batches, the same on every call; None keeps
+                the order of the buckets and of the frames in them.
+            start: how many batches to leave out at the beginning, to resume in the middle.
+        """
+        for number, rows in self._plan(order)[start:]:
+            bucket = self._buckets[number]
+            structure, labels = jax.tree.map(
+                lambda leaf, rows=rows: leaf[rows], (bucket.structures, bucket.labels)
+            )
+            yield Batch(structure, labels, bucket.frames[rows])
+
+    def _plan(self, order) -> list[tuple[int, np.ndarray]]:
+        """Bucket and rows of every batch; row -1 is the empty structure."""
+        draw = None if order is None else np.random.default_rng(list(order))
+        plan = []
+        for number, bucket in enumerate(self._buckets):
+            rows = np.arange(len(bucket.frames) - 1)
+            if draw is not None:
+                rows = draw.permutation(rows)
+            fill = -len(rows) % self.batch_size
+            rows = np.append(rows, np.full(fill, -1, rows.dtype))
+            plan += [(number, chosen) for chosen in rows.reshape(-1, self.batch_size)]
+        if draw is not None:
+            plan = [plan[n] for n in draw.permutation(len(plan))]
+        return plan
+
+
+def _build(frame: Frame, cutoff, k_max, cache_dir, dtype) -> Structure:
+    try:
+        return build_structure(
+            frame.numbers,
+            frame.positions,
+            frame.cell,
+            frame.pbc,
+            cutoff=cutoff,
+            k_max=k_max,
+            total_charge=frame.total_charge,
+            neighbors=cached_neighbors(frame, cutoff, cache_dir),
+            dtype=dtype,
+        )
+    except InputError as error:
+        raise InputError(f"{frame.source}: {error}") from None
+
+
+def _labels(frame: Frame, size: Size, offsets, dtype) -> Labels:
+    energy, forces, stress = (frame.labels.get(k) for k in ("energy", "forces", "stress"))
+    if not frame.pbc.all():
+        stress = None
+    labels = _no_labels(size, np.float64)
+    if energy is not None:
+        labels.energy[...] = energy - offset_energy(frame.numbers, offsets)
+    if forces is not None:
+        labels.forces[: len(forces)] = forces
+    if stress is not None:
+        labels.stress[...] = stress
+    labels.has_energy[...] = energy is not None
+    labels.has_forces[...] = forces is not None
+    labels.has_stress[...] = stress is not None
+    return jax.tree.map(lambda leaf: leaf.astype(dtype), labels)
+
+
+def _no_labels(size: Size, dtype) -> Labels:
+    shapes = {"energy": (), "forces": (size.atoms, 3), "stress": (3, 3)}
+    values = {name: np.zeros(shape, dtype) for name, shape in shapes.items()}
+    return Labels(**values, **{f"has_{name}": np.zeros((), dtype) for name in shapes})
+
+
+def _rows(empty, count: int):
+    """Room for `count` structures, then one empty one in the last row."""
+    return jax.tree.map(lambda leaf: np.repeat(leaf[None], count + 1, axis=0), empty)
+
+
+def _write(rows, row: int, values) -> None:
+    for array, value in zip(jax.tree.leaves(rows), jax.tree.leaves(values), strict=True):
+        array[row] = value

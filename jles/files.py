@@ -1,0 +1,68 @@
+"""Writing files so that a final name never holds half a file."""
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from jles.errors import InputError
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+    """Gives a temporary name beside `path`; what was written there becomes `path` at the end.
+
+    The temporary name has the suffix of `path`, by which some writers choose a format. An
+    exception inside removes the temporary file and leaves an older `path` as it was.
+
+    Raises:
+        InputError: the disk is full, or the folder cannot be written.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    try:
+        yield temporary
+        _flush_and_rename(temporary, path)
+    except OSError as error:
+        # An error of another kind may be about another file: let it say so itself.
+        if error.errno not in _NO_ROOM:
+            raise
+        raise _unwritable(path, error) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: str | os.PathLike, content: str | bytes) -> None:
+    """Writes a whole file (text as UTF-8), or leaves the old one as it was.
+
+    Raises:
+        InputError: the disk is full, or the folder cannot be written.
+    """
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def _flush_and_rename(temporary: Path, path: Path) -> None:
+    # Some file systems tell of a full disk only when the data is flushed.
+    with open(temporary, "rb+") as file:
+        os.fsync(file.fileno())
+    try:
+        os.replace(temporary, path)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> InputError:
+    remedy = "free some space" if error.errno in _NO_ROOM else "choose another place"
+    return InputError(
+        f"{path}: cannot be written ({error.strerror}); {remedy}; nothing was changed there"
+    )

@@ -1,0 +1,145 @@
+"""Files of torch.save, read without torch: a zip of one pickle and raw arrays.
+
+Only the globals of `VOCABULARY` may be named in the pickle, none of them is imported, and every
+size is checked against the file before memory is taken for it.
+"""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from jles.errors import InputError
+from jles.interop.pickle_records import Global, Record, Vocabulary, read_records
+
+_CACE = (
+    "models.atomistic.NeuralNetworkPotential models.combined.CombinePotential "
+    "representations.cace_representation.Cace modules.preprocess.Preprocess "
+    "modules.type.NodeEncoder modules.type.NodeEmbedding modules.type.EdgeEncoder "
+    "modules.radial.BesselRBF modules.cutoff.PolynomialCutoff modules.angular.AngularComponent "
+    "modules.radial_transform.SharedRadialLinearTransform modules.symmetrize_basis.Symmetrizer "
+    "modules.interaction.NodeMemory modules.interaction.MessageAr modules.interaction.MessageBchi "
+    "modules.atomwise.Atomwise modules.blocks.Dense modules.ewald.EwaldPotential "
+    "modules.feature_mix.FeatureAdd modules.forces.Forces modules.polarization.Polarization "
+    "modules.polarization.Dephase modules.grad.Grad modules.les_wrapper.LesWrapper"
+).split()
+_LES = "les.Les module.atomwise.Atomwise module.bec.BEC module.blocks.Dense module.ewald.Ewald"
+_TORCH_NN = (
+    "container.ModuleList container.ParameterList container.Sequential linear.Linear "
+    "linear.Identity"
+)
+_STORAGES = {
+    "torch.FloatStorage": "<f4",
+    "torch.DoubleStorage": "<f8",
+    "torch.HalfStorage": "<f2",
+    "torch.LongStorage": "<i8",
+    "torch.IntStorage": "<i4",
+    "torch.ShortStorage": "<i2",
+    "torch.CharStorage": "<i1",
+    "torch.ByteStorage": "<u1",
+    "torch.BoolStorage": "?",
+}
+
+VOCABULARY = Vocabulary(
+    classes=frozenset(
+        [f"cace.{name}" for name in _CACE]
+        + [f"les.{name}" for name in _LES.split()]
+        + [f"torch.nn.modules.{name}" for name in _TORCH_NN.split()]
+    ),
+    functions=frozenset(
+        ["torch.nn.functional.silu", "cace.models.combined.default_operation", *_STORAGES]
+    ),
+)
+"""The globals of the published CACE-LES checkpoints."""
+
+_LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
+_EXPECTED = "expected a model saved by torch.save of torch 1.6 or newer"
+
+
+def read_torch_zip(path) -> Record:
+    """The object in a file of torch.save, as a `Record`; nothing in it is executed.
+
+    Tensors become read-only NumPy views (those that shared a storage share it still), modules
+    become records with their attributes, functions become names.
+
+    Args:
+        path: the file (.pth, .pt).
+
+    Raises:
+        InputError: no such file, not a torch zip archive, an old format, truncated or damaged,
+            sizes that contradict one another, or a pickle that names a foreign global.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(len(_LEGACY_MAGIC))
+        with zipfile.ZipFile(path) as archive:
+            return _read_archive(archive, path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); {_EXPECTED}") from None
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, KeyError):
+        raise InputError(f"{path}: {_describe_head(head)}; {_EXPECTED}") from None
+
+
+def _describe_head(head: bytes) -> str:
+    if head == _LEGACY_MAGIC:
+        return "the format of torch before 1.6 (load and save it once with a newer torch)"
+    if head.startswith(b"PK"):
+        return "a truncated or damaged zip archive (copy it again)"
+    return "an empty file" if not head else "not a zip archive"
+
+
+def _read_archive(archive: zipfile.ZipFile, path: Path) -> Record:
+    entries = {entry.filename: entry for entry in archive.infolist()}
+    _check_entries(entries.values(), path)
+    pickles = [name for name in entries if name.count("/") == 1 and name.endswith("/data.pkl")]
+    if len(pickles) != 1:
+        raise InputError(f"{path}: a zip archive with {len(pickles)} data.pkl; {_EXPECTED}")
+    root = pickles[0].removesuffix("data.pkl")
+    if f"{root}constants.pkl" in entries:
+        raise InputError(f"{path}: a TorchScript archive; {_EXPECTED}")
+    if f"{root}byteorder" in entries and archive.read(f"{root}byteorder") != b"little":
+        raise InputError(f"{path}: byte order is not little; save it on a little-endian machine")
+
+    storages: dict[str, np.ndarray] = {}
+
+    def load_storage(identifier) -> np.ndarray:
+        key, dtype, count = _parse_storage(identifier, path)
+        if key not in storages:
+            name = f"{root}data/{key}"
+            held = entries[name].file_size if name in entries else -1
+            if held != count * dtype.itemsize:
+                raise InputError(
+                    f"{path}: {name} should hold {count} numbers of type {dtype}, "
+                    f"has {max(held, 0)} bytes; copy the file again"
+                )
+            storages[key] = np.frombuffer(archive.read(name), dtype)
+        elif storages[key].dtype != dtype or storages[key].size != count:
+            raise InputError(f"{path}: storage '{key}' is used with two types; file is damaged")
+        return storages[key]
+
+    result = read_records(archive.read(pickles[0]), VOCABULARY, load_storage, str(path))
+    if not isinstance(result, Record):
+        raise InputError(f"{path}: holds a {type(result).__name__}, not a model; {_EXPECTED}")
+    return result
+
+
+def _check_entries(entries, path: Path):
+    """Sizes as stated must fit in the file: torch never compresses, so more is a zip bomb."""
+    stated = 0
+    for entry in entries:
+        if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
+            raise InputError(f"{path}: {entry.filename} is compressed; {_EXPECTED}")
+        stated += entry.file_size
+    if stated > path.stat().st_size:
+        raise InputError(f"{path}: entries of {stated} bytes in a smaller file; {_EXPECTED}")
+
+
+def _parse_storage(identifier, path: Path) -> tuple[str, np.dtype, int]:
+    """Key, type and length from ('storage', type, key, location, length)."""
+    if isinstance(identifier, tuple) and len(identifier) == 5 and identifier[0] == "storage":
+        _, kind, key, _, count = identifier
+        known = isinstance(kind, Global) and kind.name in _STORAGES
+        if known and type(key) is str and type(count) is int and count >= 0:
+            return key, np.dtype(_STORAGES[kind.name]), count
+    raise InputError(f"{path}: a persistent id that is no tensor storage; {_EXPECTED}")

@@ -1,0 +1,158 @@
+"""The model directory: config.yaml, params.safetensors, metrics.json, README.md.
+
+`config.yaml` holds everything needed to rebuild the model and the digest of the parameters that
+belong to it; it is written last, so a directory with a config is a whole model.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import yaml
+
+from jles.config import from_dict, read_yaml, to_dict
+from jles.errors import InputError
+from jles.files import write_atomically
+from jles.models.config import ModelConfig
+
+FORMAT_VERSION = 1
+UNITS = {"length": "angstrom", "energy": "eV", "charge": "e", "stress": "eV/angstrom^3"}
+
+
+class StoredModel(NamedTuple):
+    """What a model directory holds; `training` and `metrics` are for people, not for code."""
+
+    config: ModelConfig
+    params: dict
+    training: dict
+    metrics: dict
+
+
+def save_model(path, config: ModelConfig, params, metrics=None, training=None) -> None:
+    """Writes a model directory, each file whole or not at all.
+
+    Args:
+        path: the directory; made if it is not there.
+        config: the model.
+        params: nested dict of arrays.
+        metrics: errors to show in `metrics.json`, e.g. {"valid": {"forces_rmse": 0.02}}.
+        training: where the model came from, kept in `config.yaml`.
+
+    Raises:
+        InputError: the disk is full or the place cannot be written.
+    """
+    from safetensors.numpy import save
+
+    path = Path(path)
+    path.mkdir(parents=True, exist_ok=True)
+    flat = {name: np.ascontiguousarray(value) for name, value in flatten(params).items()}
+    blob = save(dict(sorted(flat.items())))
+    record = {
+        "format": FORMAT_VERSION,
+        "units": UNITS,
+        "params_sha256": hashlib.sha256(blob).hexdigest(),
+        "model": to_dict(config),
+        "training": training or {},
+    }
+    write_atomically(path / "params.safetensors", blob)
+    write_atomically(path / "metrics.json", json.dumps(metrics or {}, indent=2) + "\n")
+    write_atomically(path / "README.md", _readme(config, training or {}, metrics or {}))
+    write_atomically(path / "config.yaml", yaml.safe_dump(record, sort_keys=False))
+
+
+def read_model(path) -> StoredModel:
+    """Reads a model directory.
+
+    Raises:
+        InputError: a file is missing, damaged, of another model, or of a newer format.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    path = Path(path)
+    file = path / "config.yaml"
+    if not file.is_file():
+        raise InputError(f"{path}: not a model directory (it has no config.yaml)")
+    record = read_yaml(file)
+    _check_format(file, record)
+    config = from_dict(ModelConfig, record["model"], f"{file}: model")
+    weights = path / "params.safetensors"
+    try:
+        blob = weights.read_bytes()
+    except OSError as error:
+        raise InputError(f"{weights}: cannot be read ({error.strerror})") from None
+    if hashlib.sha256(blob).hexdigest() != record.get("params_sha256"):
+        raise InputError(
+            f"{weights}: damaged or of another model: its SHA-256 is not the params_sha256 of "
+            f"config.yaml; copy the directory again ({len(blob)} bytes here)"
+        )
+    try:
+        flat = load(blob)
+    except SafetensorError as error:
+        raise InputError(f"{weights}: not a safetensors file ({error})") from None
+    metrics = {}
+    if (path / "metrics.json").is_file():
+        metrics = json.loads((path / "metrics.json").read_text(encoding="utf-8"))
+    return StoredModel(config, unflatten(flat), record.get("training", {}), metrics)
+
+
+def _check_format(file: Path, record: dict) -> None:
+    version = record.get("format")
+    if not isinstance(version, int) or "model" not in record:
+        raise InputError(f"{file}: not the config of a model (keys 'format' and 'model' needed)")
+    if version > FORMAT_VERSION:
+        raise InputError(
+            f"{file}: format {version} is newer than this jles reads (up to {FORMAT_VERSION}); "
+            "update jles"
+        )
+
+
+def flatten(tree: dict, prefix: str = "") -> dict:
+    """Nested dict -> flat dict with dotted names."""
+    flat = {}
+    for name, value in tree.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{key}.")
+        else:
+            flat[key] = np.asarray(value)
+    return flat
+
+
+def unflatten(flat: dict) -> dict:
+    """The inverse of `flatten`."""
+    tree: dict = {}
+    for key, value in flat.items():
+        *parents, last = key.split(".")
+        node = tree
+        for name in parents:
+            node = node.setdefault(name, {})
+        node[last] = value
+    return tree
+
+
+def _readme(config: ModelConfig, training: dict, metrics: dict) -> str:
+    charges = config.charges
+    long_range = (
+        f"{charges.channels} latent charge(s) per atom, lattice sum with sigma "
+        f"{config.electrostatics.sigma:g} angstrom and k_max {config.electrostatics.k_max:.6g} "
+        f"1/angstrom ({config.electrostatics.cutoff} cutoff)"
+        if charges
+        else "none"
+    )
+    lines = [
+        "# A jles model",
+        "",
+        f"- elements: {', '.join(config.elements)}",
+        f"- backbone: {config.backbone.kind}, cutoff {config.backbone.cutoff:g} angstrom, "
+        f"{config.backbone.layers} message-passing layer(s)",
+        f"- long range: {long_range}",
+        f"- units: {', '.join(f'{key} {unit}' for key, unit in UNITS.items())}",
+    ]
+    lines += [f"- {key}: {value}" for key, value in training.items() if not isinstance(value, dict)]
+    lines += ["", "```python", "import jles", 'model = jles.load("this directory")', "```"]
+    if metrics:
+        lines += ["", "```json", json.dumps(metrics, indent=2), "```"]
+    return "\n".join(lines) + "\n"

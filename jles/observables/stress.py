@@ -1,0 +1,54 @@
+"""Energy, forces and stress of a structure by one reverse pass."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jles.structures.structure import Structure
+
+
+class Derivatives(NamedTuple):
+    """Energy (eV), forces (eV/angstrom) and stress (eV/angstrom^3; zero for clusters)."""
+
+    energy: Float[Array, ""]
+    forces: Float[Array, "atoms 3"]
+    stress: Float[Array, "3 3"]
+
+
+def energy_and_forces(energy_fn: Callable[[Structure], Array], structure: Structure):
+    """Energy (eV) and forces (eV/angstrom) of `energy_fn` at `structure`."""
+
+    def energy(positions):
+        return energy_fn(replace(structure, positions=positions))
+
+    value, gradient = jax.value_and_grad(energy)(structure.positions)
+    return value, -gradient
+
+
+def energy_forces_stress(
+    energy_fn: Callable[[Structure], Array], structure: Structure
+) -> Derivatives:
+    r"""All first derivatives of an energy, positions and strain together.
+
+    .. math:: F_i = -\partial E/\partial r_i, \quad
+              \sigma = \frac1V \partial E/\partial\epsilon, \quad r \to r(1+\epsilon)
+
+    with the symmetric part of the strain; tension is positive, as in ASE.
+    """
+
+    def energy(positions, strain):
+        deform = jnp.eye(3, dtype=positions.dtype) + 0.5 * (strain + strain.T)
+        strained = replace(
+            structure, positions=positions @ deform, cell=structure.cell @ deform
+        )
+        return energy_fn(strained)
+
+    strain = jnp.zeros((3, 3), structure.positions.dtype)
+    value, (gradient, virial) = jax.value_and_grad(energy, (0, 1))(structure.positions, strain)
+    volume = jnp.abs(jnp.linalg.det(structure.cell))
+    stress = jnp.where(structure.periodic, virial / volume, 0.0)
+    return Derivatives(value, -gradient, stress)

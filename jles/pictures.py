@@ -1,0 +1,78 @@
+"""Pictures of runs and predictions; matplotlib is imported when one is drawn."""
+
+from pathlib import Path
+
+import numpy as np
+
+from jles.files import atomic_path
+
+INK, ACCENT, SECOND, GRID = "#222222", "#1f5fa8", "#c2571a", "#dddddd"
+
+
+def new_figure(width: float = 5.0, height: float = 4.0, columns: int = 1):
+    """A figure without a window and its axes, in the style of all pictures here."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width * columns, height), layout="constrained", dpi=150)
+    axes = figure.subplots(1, columns, squeeze=False)[0]
+    for axis in axes:
+        axis.grid(color=GRID, linewidth=0.6)
+        axis.set_axisbelow(True)
+        for side in ("top", "right"):
+            axis.spines[side].set_visible(False)
+    return figure, axes
+
+
+def save_figure(figure, path) -> None:
+    """Writes a picture, whole or not at all."""
+    with atomic_path(Path(path)) as temporary:
+        figure.savefig(temporary)
+
+
+def parity_axis(axis, reference, predicted, name: str, unit: str) -> None:
+    """Predicted against reference with the diagonal and the errors in words."""
+    reference, predicted = np.ravel(reference), np.ravel(predicted)
+    low = min(reference.min(), predicted.min())
+    high = max(reference.max(), predicted.max())
+    room = 0.03 * (high - low) or 1.0
+    limits = (low - room, high + room)
+    axis.plot(limits, limits, color=INK, linewidth=0.8)
+    axis.plot(
+        reference, predicted, ".", color=ACCENT, markersize=3, alpha=0.5, rasterized=True, mew=0
+    )
+    error = predicted - reference
+    mae, rmse = np.mean(np.abs(error)), np.sqrt(np.mean(error**2))
+    axis.set(xlim=limits, ylim=limits, aspect="equal")
+    axis.set_xlabel(f"{name}, reference ({unit})")
+    axis.set_ylabel(f"{name}, predicted ({unit})")
+    axis.set_title(f"MAE {mae:.3g}, RMSE {rmse:.3g} {unit}", fontsize=9)
+
+
+def parity_picture(path, name: str, unit: str, reference, predicted) -> None:
+    """One parity plot in a file."""
+    figure, (axis,) = new_figure(4.2, 4.2)
+    parity_axis(axis, reference, predicted, name, unit)
+    save_figure(figure, path)
+
+
+def learning_curve(path, rows: list[dict]) -> None:
+    """Force and energy errors of training and validation against the epoch."""
+    figure, axes = new_figure(columns=2, width=4.5, height=3.4)
+    panels = (
+        ("forces_rmse", "force RMSE (meV/Å)"),
+        ("energy_per_atom_rmse", "energy RMSE (meV/atom)"),
+    )
+    for axis, (key, label) in zip(axes, panels, strict=True):
+        for part, color in (("train", ACCENT), ("valid", SECOND)):
+            points = [
+                (row["epoch"] + 1, 1e3 * row[f"{part}_{key}"])
+                for row in rows
+                if row.get(f"{part}_{key}") is not None
+            ]
+            if points:
+                axis.plot(*zip(*points, strict=True), color=color, linewidth=1.2, label=part)
+        axis.set(xlabel="epoch", ylabel=label)
+        if axis.lines:
+            axis.set_yscale("log")
+            axis.legend(frameon=False)
+    save_figure(figure, path)

@@ -1,0 +1,192 @@
+"""From atoms to padded structures: one static size, many structures, one compilation."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jles.electrostatics.kgrid import KGrid, plan_kgrid
+from jles.errors import InputError
+from jles.structures.neighbors import (
+    NeighborTable,
+    check_geometry,
+    complete_cell,
+    find_neighbors,
+    rewrap_shifts,
+    wrap,
+)
+from jles.structures.sizes import Size as Size
+from jles.structures.sizes import merge_sizes as merge_sizes
+from jles.structures.sizes import plan_buckets as plan_buckets
+from jles.structures.sizes import round_up_size as round_up_size
+from jles.structures.structure import Structure
+
+
+def build_structure(
+    numbers,
+    positions,
+    cell,
+    pbc,
+    *,
+    cutoff: float,
+    k_max: float | None,
+    total_charge: float = 0.0,
+    size: Size | None = None,
+    neighbors: NeighborTable | None = None,
+    dtype=np.float32,
+) -> Structure:
+    """A structure of NumPy arrays, ready for `stack` or for a compiled function.
+
+    Atoms are wrapped into the cell in float64 before they are cast to `dtype`, so that atoms
+    far away keep their digits.
+
+    Args:
+        numbers: atomic numbers, (atoms,).
+        positions: Cartesian, angstrom, (atoms, 3); need not be wrapped.
+        cell: rows are lattice vectors, angstrom; ignored where nothing is periodic.
+        pbc: one boolean or three.
+        cutoff: of the neighbours, angstrom.
+        k_max: of the reciprocal sum, 1/angstrom; None for a model without a long-range part.
+        total_charge: e.
+        size: pad to this; by default no padding.
+        neighbors: of these `positions`, where they are known already.
+        dtype: of the real arrays.
+
+    Raises:
+        InputError: geometry that `find_neighbors` refuses, or one or two periodic directions
+            with a long-range part.
+    """
+    positions, cell, pbc = check_geometry(positions, cell, pbc)
+    numbers = np.asarray(numbers)
+    if numbers.shape != (len(positions),) or len(numbers) == 0:
+        raise InputError(
+            f"{len(positions)} positions but numbers of shape {numbers.shape}; "
+            "a structure needs one atomic number per atom and at least one atom"
+        )
+    grid = _plan_grid(cell, pbc, k_max)
+    if neighbors is None:
+        neighbors = find_neighbors(positions, cell, pbc, cutoff)
+    wrapped, images = wrap(positions, cell, pbc)
+    structure = Structure(
+        positions=wrapped.astype(dtype),
+        cell=_volume_cell(cell, pbc).astype(dtype),
+        numbers=numbers.astype(np.int32),
+        mask=np.ones(len(numbers), bool),
+        neighbor_index=neighbors.index,
+        neighbor_shift=_compact(rewrap_shifts(neighbors, images)),
+        neighbor_mask=neighbors.mask,
+        total_charge=np.asarray(total_charge, dtype),
+        periodic=np.asarray(pbc.any()),
+        grid=grid,
+        cluster=k_max is not None and not pbc.any(),
+    )
+    own = size_of(structure)
+    # At least one slot: a lonely atom must not make an axis of length zero.
+    return pad_structure(structure, size or own._replace(neighbors=max(own.neighbors, 1)))
+
+
+def size_of(structure: Structure) -> Size:
+    """The size of a structure, or that of every structure in a batch."""
+    atoms, neighbors = structure.neighbor_index.shape[-2:]
+    return Size(atoms, neighbors, structure.grid, structure.cluster)
+
+
+def pad_structure(structure: Structure, size: Size) -> Structure:
+    """The same structure, or batch of structures, in larger arrays.
+
+    Padding atoms have number 0, mask False and sit at the origin; padding slots point at the
+    atom itself. The plan of the sums becomes that of `size`, which must cover the structure's.
+
+    Raises:
+        ValueError: `size` is too small in some respect.
+    """
+    own = size_of(structure)
+    if merge_sizes([own, size]) != size:
+        raise ValueError(f"a structure of {own} does not fit into {size}")
+    axes = {
+        "positions": (size.atoms, 3),
+        "numbers": (size.atoms,),
+        "mask": (size.atoms,),
+        "neighbor_shift": (size.atoms, size.neighbors, 3),
+        "neighbor_mask": (size.atoms, size.neighbors),
+    }
+    arrays = {name: _grow(getattr(structure, name), shape) for name, shape in axes.items()}
+    index = _grow(structure.neighbor_index, (size.atoms, size.neighbors))
+    itself = np.arange(size.atoms, dtype=index.dtype)[:, None]
+    return Structure(
+        **arrays,
+        neighbor_index=np.where(arrays["neighbor_mask"], index, itself),
+        cell=np.asarray(structure.cell),
+        total_charge=np.asarray(structure.total_charge),
+        periodic=np.asarray(structure.periodic),
+        grid=size.grid,
+        cluster=size.cluster,
+    )
+
+
+def stack(structures) -> Structure:
+    """A batch: every array with a leading axis, padded to the smallest common size."""
+    structures = list(structures)
+    size = merge_sizes(size_of(structure) for structure in structures)
+    padded = [pad_structure(structure, size) for structure in structures]
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *padded)
+
+
+def empty_structure(size: Size, dtype=np.float32) -> Structure:
+    """A structure with no atoms at all, only padding: fills the last batch."""
+    return Structure(
+        positions=np.zeros((size.atoms, 3), dtype),
+        cell=np.eye(3, dtype=dtype),
+        numbers=np.zeros(size.atoms, np.int32),
+        mask=np.zeros(size.atoms, bool),
+        neighbor_index=np.repeat(
+            np.arange(size.atoms, dtype=np.int32)[:, None], size.neighbors, axis=1
+        ),
+        neighbor_shift=np.zeros((size.atoms, size.neighbors, 3), np.int16),
+        neighbor_mask=np.zeros((size.atoms, size.neighbors), bool),
+        total_charge=np.zeros((), dtype),
+        periodic=np.asarray(size.grid is not None),
+        grid=size.grid,
+        cluster=size.cluster,
+    )
+
+
+def on_device(structure: Structure) -> Structure:
+    """The same structure with JAX arrays, for functions that are called without `jit`."""
+    return jax.tree.map(jnp.asarray, structure)
+
+
+def _plan_grid(cell, pbc, k_max) -> KGrid | None:
+    if k_max is None or not pbc.any():
+        return None
+    if not pbc.all():
+        names = " ".join("FT"[int(p)] for p in pbc)
+        raise InputError(
+            f"pbc is {names}: long-range sums of slabs and wires come in a later version; "
+            "set pbc to T T T (a cell with vacuum) or F F F"
+        )
+    return plan_kgrid(cell, k_max)
+
+
+def _volume_cell(cell, pbc):
+    """The cell a strain acts on: the user's where it has a volume, else a completed one."""
+    if not pbc.any():
+        return np.eye(3)
+    if pbc.all() or abs(np.linalg.det(cell)) > 1e-9 * np.prod(np.linalg.norm(cell, axis=1)):
+        return cell
+    return complete_cell(cell, pbc)
+
+
+def _compact(shift):
+    # Neighbours are most of the memory of a data set: 16 bits hold any image of wrapped atoms.
+    if np.abs(shift).max(initial=0) > np.iinfo(np.int16).max:
+        raise InputError("the cell is so skewed that neighbours lie over 32767 cells away")
+    return shift.astype(np.int16)
+
+
+def _grow(array, shape):
+    array = np.asarray(array)
+    lead = array.ndim - len(shape)
+    more = [(0, 0)] * lead + [
+        (0, new - old) for new, old in zip(shape, array.shape[lead:], strict=True)
+    ]
+    return np.pad(array, more) if any(pad for _, pad in more) else array

@@ -1,0 +1,157 @@
+"""Static sizes: what a compilation depends on, and which few of them serve a whole data set."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from jles.electrostatics.kgrid import KGrid, merge_kgrids
+from jles.errors import InputError
+
+# A bucket costs a compilation: it must save this part of the work to be worth one.
+_WORTH_A_BUCKET = 0.05
+
+# Merging candidates pair by pair is cubic in their number; more than this are rounded first.
+_MOST_CANDIDATES = 48
+
+
+class Size(NamedTuple):
+    """Everything that decides how a function of a structure is compiled.
+
+    Attributes:
+        atoms: length of the axis of atoms.
+        neighbors: length of the axis of neighbours.
+        grid: plan of the reciprocal sum; None where nothing is periodic or long-range.
+        cluster: whether the sum over pairs of a cluster is needed.
+    """
+
+    atoms: int
+    neighbors: int
+    grid: KGrid | None
+    cluster: bool
+
+
+def merge_sizes(sizes) -> Size:
+    """The smallest size that holds structures of all these sizes."""
+    sizes = list(sizes)
+    grids = [size.grid for size in sizes if size.grid is not None]
+    return Size(
+        atoms=max(size.atoms for size in sizes),
+        neighbors=max(size.neighbors for size in sizes),
+        grid=merge_kgrids(grids) if grids else None,
+        cluster=any(size.cluster for size in sizes),
+    )
+
+
+def round_up_size(size: Size, factor: float = 1.2, multiple: int = 8) -> Size:
+    """A size from a sparse ladder, so that similar structures share one compilation.
+
+    Atoms and neighbours become multiples of `multiple`, each rung about `factor` above the
+    last; reciprocal indices climb a ladder of whole numbers with the same ratio.
+    """
+    grid = size.grid
+    if grid is not None:
+        grid = KGrid(*(_next_rung(n, factor, 1) for n in grid))
+    return Size(
+        atoms=_next_rung(size.atoms, factor, multiple),
+        neighbors=_next_rung(size.neighbors, factor, multiple),
+        grid=grid,
+        cluster=size.cluster,
+    )
+
+
+def plan_buckets(
+    sizes: Sequence[Size], max_buckets: int, batch_size: int = 1
+) -> tuple[tuple[Size, ...], np.ndarray]:
+    """A few sizes that hold every structure and waste little.
+
+    Buckets are merged, cheapest pair first, until there are at most `max_buckets` and every
+    merge would add more than 5 % to the work of an epoch. Crystals and clusters (of a
+    long-range model) share a bucket only where `max_buckets` is 1.
+
+    Args:
+        sizes: of every structure.
+        max_buckets: each bucket costs one compilation.
+        batch_size: a bucket's last batch is filled up, which makes small buckets expensive.
+
+    Returns:
+        The sizes of the buckets and, for every structure, the number of its bucket.
+
+    Raises:
+        InputError: `max_buckets` below 1.
+    """
+    if max_buckets < 1:
+        raise InputError(f"max_buckets must be at least 1, got {max_buckets}")
+    if len(sizes) == 0:
+        return (), np.zeros(0, int)
+    if max_buckets == 1:
+        return (merge_sizes(sizes),), np.zeros(len(sizes), int)
+    groups = [
+        (merge_sizes([sizes[n] for n in members]), members) for members in _candidates(sizes)
+    ]
+    while (best := _best_merge(groups, batch_size)) is not None:
+        change, first, second = best
+        total = sum(_cost(size, len(members), batch_size) for size, members in groups)
+        if len(groups) <= max_buckets and change > _WORTH_A_BUCKET * total:
+            break
+        size, members = groups[first]
+        other, more = groups.pop(second)
+        groups[first] = (merge_sizes([size, other]), members + more)
+    assignment = np.zeros(len(sizes), int)
+    for bucket, (_, members) in enumerate(groups):
+        assignment[members] = bucket
+    return tuple(size for size, _ in groups), assignment
+
+
+def _candidates(sizes) -> list[list[int]]:
+    """Structures of equal size together; of similar size where that makes too many groups."""
+    factor = 1.0
+    while True:
+        groups = {}
+        for n, size in enumerate(sizes):
+            key = size if factor == 1.0 else round_up_size(size, factor, multiple=1)
+            groups.setdefault(key, []).append(n)
+        if len(groups) <= _MOST_CANDIDATES:
+            return list(groups.values())
+        factor *= 1.1
+
+
+def _best_merge(groups, batch_size):
+    """The pair of one kind whose merging adds least to the cost of an epoch."""
+    best = None
+    for first, (a, members_a) in enumerate(groups):
+        for second in range(first + 1, len(groups)):
+            b, members_b = groups[second]
+            if _kind(a) != _kind(b):
+                continue
+            change = (
+                _cost(merge_sizes([a, b]), len(members_a) + len(members_b), batch_size)
+                - _cost(a, len(members_a), batch_size)
+                - _cost(b, len(members_b), batch_size)
+            )
+            if best is None or change < best[0]:
+                best = (change, first, second)
+    return best
+
+
+def _kind(size: Size):
+    return size.grid is None, size.cluster
+
+
+def _cost(size: Size, count: int, batch_size: int) -> float:
+    """Work of an epoch over `count` structures: slots, and what the sums cost beside them."""
+    work = size.atoms * (size.neighbors + 1.0)
+    if size.grid is not None:
+        # An edge costs a model about ten times as much as a phase factor.
+        work += 0.1 * size.atoms * math.prod(2 * n + 1 for n in size.grid)
+    if size.cluster:
+        work += 0.1 * size.atoms**2
+    return work * batch_size * math.ceil(count / batch_size)
+
+
+def _next_rung(n: int, factor: float, multiple: int) -> int:
+    rung = multiple
+    while rung < n:
+        rung = max(rung + multiple, math.ceil(rung * factor / multiple) * multiple)
+    return rung

@@ -1,0 +1,63 @@
+"""Metrics of a run, one row an epoch, as CSV and as JSON lines; no wall times, so runs compare."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+from jles.files import write_atomically
+
+COLUMNS = ("epoch", "step", "learning_rate") + tuple(
+    f"{part}_{name}"
+    for part in ("train", "valid")
+    for name in ("loss", "energy_per_atom_rmse", "forces_rmse", "stress_rmse")
+)
+
+
+class MetricsLog:
+    """`metrics.csv` and `metrics.jsonl` in a directory; rows are flushed as they come."""
+
+    def __init__(self, directory: Path):
+        self._csv = Path(directory) / "metrics.csv"
+        self._jsonl = Path(directory) / "metrics.jsonl"
+
+    def exists(self) -> bool:
+        """Whether a run has written here before."""
+        return self._jsonl.exists()
+
+    def rows(self) -> list[dict]:
+        """All whole rows; a line that a kill or a full disk cut short is not one."""
+        rows = []
+        if self._jsonl.exists():
+            for line in self._jsonl.read_text(encoding="utf-8").splitlines():
+                try:
+                    rows.append(json.loads(line))
+                except json.JSONDecodeError:
+                    break
+        return rows
+
+    def start(self, first_epoch: int) -> None:
+        """Keeps the rows before `first_epoch` and drops the rest, which will be made again."""
+        kept = [row for row in self.rows() if row["epoch"] < first_epoch]
+        write_atomically(self._csv, _csv_line(COLUMNS) + "".join(map(_csv_row, kept)))
+        write_atomically(self._jsonl, "".join(json.dumps(row) + "\n" for row in kept))
+
+    def append(self, row: dict) -> None:
+        """Adds one epoch; keys outside `COLUMNS` are an error of the program."""
+        unknown = set(row) - set(COLUMNS)
+        if unknown:
+            raise KeyError(f"metrics that have no column: {sorted(unknown)}")
+        with self._csv.open("a", encoding="utf-8") as file:
+            file.write(_csv_row(row))
+        with self._jsonl.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+def _csv_line(values) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerow(values)
+    return buffer.getvalue()
+
+
+def _csv_row(row: dict) -> str:
+    return _csv_line([row.get(name, "") for name in COLUMNS])

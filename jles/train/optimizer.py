@@ -1,0 +1,77 @@
+"""The optimizer (optax) and the course of its learning rate."""
+
+import math
+from typing import NamedTuple
+
+import jax
+import optax
+
+from jles.train.config import OptimizerConfig, Schedule
+
+
+def build_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
+    """Clipping, Adam or AMSGrad, decoupled weight decay; the learning rate is applied outside.
+
+    Weight decay spares biases and everything else that is not a matrix or a table.
+    """
+    scale = optax.scale_by_adam() if config.name == "adamw" else optax.scale_by_amsgrad()
+    steps = [scale]
+    if config.clip_norm is not None:
+        steps.insert(0, optax.clip_by_global_norm(config.clip_norm))
+    if config.weight_decay:
+        steps.append(optax.add_decayed_weights(config.weight_decay, mask=_has_rows))
+    return optax.chain(*steps)
+
+
+def _has_rows(params):
+    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+
+
+def at_epoch(schedule: Schedule, epoch: int) -> float:
+    """The value that holds at an epoch."""
+    if not isinstance(schedule, dict):
+        return schedule
+    return schedule[max(first for first in schedule if first <= epoch)]
+
+
+class Plateau(NamedTuple):
+    """Reduction of the learning rate when the validation loss stops falling (optax.contrib)."""
+
+    transformation: optax.GradientTransformationExtraArgs
+
+    def init(self):
+        """State before the first epoch."""
+        return self.transformation.init({})
+
+    def update(self, state, loss: float):
+        """State after an epoch that ended with this validation loss."""
+        return self.transformation.update({}, state, value=loss)[1]
+
+
+def build_plateau(config: OptimizerConfig) -> Plateau:
+    """The plateau rule of `config`; inert for other schedules because nobody asks its scale."""
+    return Plateau(
+        optax.contrib.reduce_on_plateau(
+            factor=config.factor,
+            patience=config.patience,
+            rtol=1e-3,
+            min_scale=config.min_scale,
+        )
+    )
+
+
+def learning_rate(
+    config: OptimizerConfig, step: int, epoch: int, epochs: int, plateau_scale: float
+) -> float:
+    """Learning rate of one step: warm-up times the schedule at this epoch."""
+    warm = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
+    if config.schedule == "step":
+        scale = config.factor ** (epoch // config.step_epochs)
+    elif config.schedule == "plateau":
+        scale = plateau_scale
+    elif config.schedule == "cosine":
+        half_wave = 0.5 * (1.0 + math.cos(math.pi * epoch / epochs))
+        scale = config.min_scale + (1.0 - config.min_scale) * half_wave
+    else:
+        scale = 1.0
+    return config.learning_rate * warm * scale

@@ -1,0 +1,69 @@
+"""One optimisation step and one validation step, as pure functions."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jles.models.potential import Potential
+from jles.train.losses import batch_errors, loss_of
+
+
+class TrainState(NamedTuple):
+    """What a step changes."""
+
+    params: dict
+    averaged: dict
+    optimizer: optax.OptState
+
+
+class Steps(NamedTuple):
+    """Compiled functions of a run.
+
+    Attributes:
+        init: `params -> TrainState`.
+        train: `(state, batch, labels, weights, learning_rate, decay) -> (state, loss, Errors)`;
+            `decay` is that of the averaged parameters.
+        evaluate: `(params, batch, labels) -> Errors`.
+    """
+
+    init: Callable
+    train: Callable
+    evaluate: Callable
+
+
+def build_steps(
+    potential: Potential, optimizer: optax.GradientTransformation, with_stress: bool
+) -> Steps:
+    """Compiles lazily, once per batch shape; weights and learning rate are traced."""
+
+    def init(params):
+        # The average is a copy: a step donates its state, and no buffer can be donated twice.
+        return TrainState(params, jax.tree.map(jnp.copy, params), optimizer.init(params))
+
+    def loss_fn(params, batch, labels, weights):
+        errors = batch_errors(potential, params, batch, labels, with_stress)
+        return loss_of(errors, weights), errors
+
+    @partial(jax.jit, donate_argnums=0)
+    def train(state, batch, labels, weights, learning_rate, decay):
+        gradient_fn = jax.value_and_grad(loss_fn, has_aux=True)
+        (loss, errors), gradient = gradient_fn(state.params, batch, labels, weights)
+        updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
+        updates = jax.tree.map(lambda u: (-learning_rate * u).astype(u.dtype), updates)
+        params = optax.apply_updates(state.params, updates)
+        averaged = jax.tree.map(
+            lambda new, old: (old + (1.0 - decay) * (new - old)).astype(old.dtype),
+            params,
+            state.averaged,
+        )
+        return TrainState(params, averaged, optimizer_state), loss, errors
+
+    @jax.jit
+    def evaluate(params, batch, labels):
+        return batch_errors(potential, params, batch, labels, with_stress)
+
+    return Steps(init, train, evaluate)

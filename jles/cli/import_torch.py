@@ -21,8 +21,8 @@ def run(arguments: Namespace) -> None:
     missing = [symbol for symbol in config.elements if symbol not in energies]
     if missing:
         print(
-            f"no element energy given for {', '.join(missing)}: it counts 0 eV; checkpoints hold "
-            "none (--offsets H=-5.853 O=-2.927)"
+            f"{', '.join(missing)}: no element energy given, so it counts 0 eV; checkpoints "
+            "hold none (--offsets H=-5.853 O=-2.927)"
         )
 
 

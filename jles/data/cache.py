@@ -47,9 +47,10 @@ def fingerprint(frame: Frame, cutoff: float) -> str:
 
 def _read(path: Path, n_atoms: int) -> NeighborTable | None:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             table = NeighborTable(*(file[name] for name in NeighborTable._fields))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile):
+        # A zip reader meets damage with any of these; RuntimeError: flags it does not know.
         return None
     fits = (
         table.index.ndim == 2

@@ -13,7 +13,7 @@ from jles.errors import InputError
 from jles.structures.neighbors import check_geometry
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Frame:
     """One structure of a data set with the labels it has.
 
@@ -73,8 +73,8 @@ def read_frames(path, keys: LabelKeys = _DEFAULT_KEYS, need: Sequence[str] = ())
     """All frames of a file that ASE can read; `file.xyz@10:20` selects as in ASE.
 
     Labels are looked for among the values of a frame, the columns of its atoms and the results
-    that ASE keeps under a calculator. Stress is brought to 3x3 from Voigt (xx, yy, zz, yz, xz, xy) or
-    nine numbers. A missing `total_charge` is zero.
+    that ASE keeps under a calculator. Stress is brought to 3x3 from Voigt (xx, yy, zz, yz, xz,
+    xy) or nine numbers. A missing `total_charge` is zero.
 
     Args:
         path: of the file.

@@ -81,7 +81,7 @@ class Loader:
         n_batches: in every epoch.
 
     Raises:
-        InputError: no frames, a batch size below 1, or a frame that cannot be built; it is named.
+        InputError: no frames, a batch size below 1, or a frame that cannot be built (named).
     """
 
     def __init__(

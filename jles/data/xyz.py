@@ -8,8 +8,8 @@ from jles.errors import InputError
 def check_xyz(path: Path) -> None:
     """Walks over the frames of an (extended) XYZ file by their atom counts.
 
-    ASE stops at a blank line between frames without a word, and a number that was cut off in the
-    middle of the last line is still a number.
+    ASE stops at a blank line between frames without a word, and a number that was cut off in
+    the middle of the last line is still a number.
 
     Raises:
         InputError: a count that is no number, a frame with too few lines, frames after a blank
@@ -25,12 +25,12 @@ def check_xyz(path: Path) -> None:
     frame, row = 0, 0
     while row < len(lines):
         where = f"{path}, frame {frame} (line {row + 1})"
-        count = _atom_count(lines[row], where)
+        count = _atom_count(lines[row], where, frame)
         first, after = row + 2, row + 2 + count
         if after > len(lines):
             have = max(0, len(lines) - first)
             raise InputError(
-                f"{where}: {count} atoms announced, the file ends after {have}; it looks cut off"
+                f"{where}: {count} atoms announced, the file ends after {have}: it was cut off"
             )
         if after == len(lines) and not ends_properly and _looks_cut(lines[first:after]):
             raise InputError(
@@ -44,14 +44,17 @@ def check_xyz(path: Path) -> None:
         frame += 1
 
 
-def _atom_count(line: str, where: str) -> int:
+def _atom_count(line: str, where: str, frame: int) -> int:
     if not line.strip():
         raise InputError(f"{where}: blank line between frames; remove it, or frames are lost")
     try:
         count = int(line)
     except ValueError:
         shown = line.strip()[:40]
-        raise InputError(f"{where}: expected a number of atoms, found '{shown}'") from None
+        hint = f"; is the count of frame {frame - 1} right?" if frame else ""
+        raise InputError(
+            f"{where}: expected a number of atoms, found '{shown}'{hint}"
+        ) from None
     if count < 1:
         raise InputError(f"{where}: {count} atoms; a frame needs at least one")
     return count

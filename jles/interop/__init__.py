@@ -1,0 +1,1 @@
+"""Models from elsewhere, read without the programs that wrote them."""

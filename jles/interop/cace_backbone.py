@@ -86,7 +86,8 @@ def _import_radial(cace: Module, channels: int) -> tuple[dict, int]:
         raise transform.error("weights", "is empty")
     params = {"bessel_weights": np.array(frequencies.reshape(-1))}
     ratio = _prefactor_ratio(cace, basis)
-    params |= {f"radial_mixing_{l}": np.array(weight * ratio) for l, weight in enumerate(weights)}
+    for l, weight in enumerate(weights):
+        params[f"radial_mixing_{l}"] = np.array(weight * ratio)
     return params, n_rbf
 
 
@@ -152,7 +153,8 @@ def _import_layer(layer: dict[str, Module], t: int, config: CaceConfig) -> tuple
         for ours, theirs in names.items() if kind in layer else ():
             tensors = layer[kind].module(theirs).tensors(shape)
             if len(tensors) != config.l_max + 1:
-                raise layer[kind].error(theirs, f"{len(tensors)} tensors for l 0..{config.l_max}")
+                problem = f"{len(tensors)} tensors; expected {config.l_max + 1}, one for each l"
+                raise layer[kind].error(theirs, problem)
             params |= {f"{ours}_{t}_{l}": np.array(tensor) for l, tensor in enumerate(tensors)}
     if "bchi" in layer:
         fields, params[f"bchi_{t}"] = _import_bchi(layer["bchi"], config)

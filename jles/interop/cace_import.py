@@ -39,8 +39,8 @@ def import_torch(
         "backbone", "energy" and, with latent charges, "charges".
 
     Raises:
-        InputError: not such a checkpoint, an attribute that jles does not support (named), or an
-            element energy for an element that the model does not have.
+        InputError: not such a checkpoint, an attribute that jles does not support (named), or
+            an element energy for an element that the model does not have.
     """
     path = Path(path)
     terms = total_energy_terms(Module(read_torch_zip(path), path))
@@ -67,11 +67,11 @@ def import_torch(
 
 
 def _import_long_range(terms: Terms, backbone):
-    """Charge read-out and lattice sum; a prefactor f of the sum becomes sqrt(f) of the charges."""
+    """Charge read-out and lattice sum; the root of its prefactor goes into the charges."""
     ewald, atomwise = terms.ewald, terms.charges
     strength = ewald.number("norm_factor", 1.0) * terms.long_range_weight
     if not strength > 0.0:
-        raise ewald.error("norm_factor", f"the sum has prefactor {strength}; it must be positive")
+        raise ewald.error("norm_factor", f"prefactor {strength} of the sum; must be positive")
     scale = atomwise.number("output_scaling_factor", 1.0)
     scale *= math.sqrt(strength / HALF_INVERSE_EPSILON0)
     channels = int(atomwise.number("n_out", 1))
@@ -92,7 +92,8 @@ def _import_ewald(ewald: Module) -> ElectrostaticsConfig:
     derived = {"k_sq_max": k_max**2, "sigma_sq_half": sigma**2 / 2.0}
     for name, value in derived.items():
         if not math.isclose(ewald.number(name, value), value, rel_tol=1e-9):
-            raise ewald.error(name, f"contradicts dl {spacing} or sigma {sigma}; expected {value}")
+            problem = f"contradicts dl {spacing} or sigma {sigma}; expected {value}"
+            raise ewald.error(name, problem)
     return ElectrostaticsConfig(
         sigma=float(sigma),
         k_max=k_max,
@@ -105,8 +106,10 @@ def _check_element_energies(energies: dict, elements: tuple[str, ...], path: Pat
     for symbol, value in energies.items():
         if symbol not in atomic_numbers or symbol not in elements:
             known = ", ".join(elements)
-            raise InputError(f"{path}: element energy of '{symbol}': the model has only {known}")
+            problem = f"the model has only {known}"
+            raise InputError(f"{path}: element energy of '{symbol}': {problem}")
         number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
         if not number or not math.isfinite(value):
-            raise InputError(f"{path}: element energy of {symbol} is {value!r}; give a number in eV")
+            problem = f"{value!r} is no finite number (eV)"
+            raise InputError(f"{path}: element energy of '{symbol}': {problem}")
     return {symbol: float(value) for symbol, value in energies.items()}

@@ -75,7 +75,8 @@ def _combined_terms(model: Module):
     members = model.module("models").children()
     keys = model.get("potential_keys", list)
     if len(keys) != len(members) or not all(isinstance(entry, dict) for entry in keys):
-        raise model.error("potential_keys", f"expected one dict for each of {len(members)} models")
+        problem = f"expected one dict for each of {len(members)} models"
+        raise model.error("potential_keys", problem)
     backbones, total = [], []
     for member, entry in zip(members, keys, strict=True):
         weight, key = entry.get("weight", 1.0), entry.get(_TOTAL)
@@ -92,7 +93,7 @@ def _combined_terms(model: Module):
 
 
 def _single_terms(model: Module, total_key: str | None):
-    """Backbone of one network and the terms of `total_key` (None: the key its forces are of)."""
+    """Backbone of one network and the terms of `total_key` (None: what its forces are of)."""
     if not model.kind.endswith(".NeuralNetworkPotential"):
         raise model.error("", f"a {model.kind} inside a combined model is not supported")
     _refuse_other_inputs(model)

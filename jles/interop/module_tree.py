@@ -29,7 +29,7 @@ class Module:
     def error(self, name: str, problem: str) -> InputError:
         """An error about the attribute `name`, to be raised."""
         place = f"{self.path}.{name}" if name else self.path
-        return InputError(f"{self.file}: {place}: {problem}")
+        return InputError(" ".join(f"{self.file}: {place}: {problem}".split()))
 
     def find(self, name: str):
         """The submodule, tensor or plain attribute `name`; None where there is none."""
@@ -40,7 +40,7 @@ class Module:
         return self.record.state.get(name)
 
     def get(self, name: str, kinds, default=_ABSENT):
-        """The attribute `name` if it is one of `kinds`; `default` where it is absent or None."""
+        """The attribute `name`, one of `kinds`; `default` where it is absent or None."""
         value = self.find(name)
         if value is None and default is not _ABSENT:
             return default
@@ -100,6 +100,10 @@ def _show(value) -> str:
         return f"a {value.class_name}"
     if isinstance(value, np.ndarray):
         return f"a tensor of shape {value.shape}"
-    if isinstance(value, list | tuple) and len(value) <= 4 and all(type(v) in _SHORT for v in value):
-        return repr(value)
+    if isinstance(value, list | tuple) and len(value) <= 4:
+        return "[" + ", ".join(map(_show_plain, value)) + "]"
+    return _show_plain(value)
+
+
+def _show_plain(value) -> str:
     return repr(value)[:60] if type(value) in _SHORT else f"a {type(value).__name__}"

@@ -8,7 +8,9 @@ from jles.models.cace import n_features
 from jles.models.config import CaceConfig
 
 
-def import_perceptron(network: Module, n_in: int, n_out: int) -> tuple[tuple[int, ...], bool, dict]:
+def import_perceptron(
+    network: Module, n_in: int, n_out: int
+) -> tuple[tuple[int, ...], bool, dict]:
     """Hidden sizes, whether there are biases, and {"layers_i": ...} of a stack of Dense blocks.
 
     Raises:
@@ -68,6 +70,7 @@ def import_readout(atomwise: Module, backbone: CaceConfig, outputs: int):
     hidden, bias, layers = import_perceptron(atomwise.module("outnet"), n_in, outputs)
     fields, params = {"bias": bias, "linear": False}, {"perceptron": layers}
     if atomwise.find("linear_nn") is not None and atomwise.get("add_linear_nn", bool, True):
-        params["linear"] = import_dense(atomwise.module("linear_nn"), n_in, outputs, is_last=True)
+        linear = atomwise.module("linear_nn")
+        params["linear"] = import_dense(linear, n_in, outputs, is_last=True)
         fields |= {"linear": True, "linear_bias": "bias" in params["linear"]}
     return hidden, fields, params

@@ -6,6 +6,7 @@ reconstructions of `CALLS`, written out below on plain values: no import, no att
 and no foreign callable is ever reached.
 """
 
+import math
 import pickletools
 import re
 from collections.abc import Callable
@@ -48,6 +49,9 @@ class Vocabulary:
 
 _MARK = object()
 _MAX_KEY_DEPTH = 3
+_MAX_KEY_LENGTH = 16
+_MAX_DIMENSIONS = 16
+_MAX_WORDS = 200
 _PLAIN = (str, int, float, bool, bytes, type(None))
 _ALIASES = {
     "__builtin__.set": "builtins.set",
@@ -90,7 +94,10 @@ class _Machine:
         self.stack, self.memo, self.result = [], {}, None
 
     def refuse(self, what: str):
-        raise InputError(f"{self.where}: {what} is refused; a published CACE-LES model has none")
+        what = " ".join(what.split())[:_MAX_WORDS]
+        raise InputError(
+            f"{self.where}: {what} is refused; published CACE-LES models have none"
+        )
 
     def step(self, name: str, argument):
         if name in _CONSTANTS:
@@ -151,7 +158,7 @@ class _Machine:
             if not (isinstance(state, tuple) and state[1:2] in (("<",), ("|",), ("=",))):
                 self.refuse("a NumPy type that is not little-endian")
         elif not (isinstance(target, dict) and isinstance(state, dict)):
-            # An OrderedDict may carry its own attributes (torch's `_metadata`): nothing we need.
+            # An OrderedDict may carry attributes (torch's `_metadata`): nothing we need.
             self.refuse(f"a state for a {type(target).__name__}")
 
     def set_items(self, pairs: list):
@@ -203,10 +210,10 @@ _CONSTANTS = {
     "EMPTY_TUPLE": tuple,
     "MARK": lambda: _MARK,
 }
-_LITERALS = frozenset(
-    "BINFLOAT BININT BININT1 BININT2 LONG1 BINUNICODE SHORT_BINUNICODE BINUNICODE8 "
-    "BINBYTES SHORT_BINBYTES".split()
-)
+_LITERALS = {
+    *("BINFLOAT", "BININT", "BININT1", "BININT2", "LONG1"),
+    *("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES"),
+}
 _INSTRUCTIONS = {
     "GLOBAL": lambda m, name: m.fetch_global(name.replace(" ", ".")),
     "STACK_GLOBAL": _Machine.global_from_stack,
@@ -233,10 +240,10 @@ _INSTRUCTIONS = {
 
 
 def _key(value, depth: int = _MAX_KEY_DEPTH):
-    """A key that hashes in bounded depth: plain values and shallow tuples of them."""
+    """A key that hashes in bounded time: plain values and small shallow tuples of them."""
     if type(value) in _PLAIN:
         return value
-    if type(value) is tuple and depth > 0:
+    if type(value) is tuple and depth > 0 and len(value) <= _MAX_KEY_LENGTH:
         for item in value:
             _key(item, depth - 1)
         return value
@@ -257,9 +264,10 @@ def _tensor(storage, offset, shape, strides, requires_grad, hooks, metadata=None
     """A strided view of a storage that provably stays inside it."""
     del requires_grad, hooks, metadata
     _require(isinstance(storage, np.ndarray) and storage.ndim == 1)
-    _require(type(shape) is tuple and type(strides) is tuple and len(shape) == len(strides) <= 16)
+    _require(type(shape) is tuple and type(strides) is tuple)
+    _require(len(shape) == len(strides) <= _MAX_DIMENSIONS)
     offset, shape, strides = _count(offset), [*map(_count, shape)], [*map(_count, strides)]
-    elements = int(np.prod([float(n) for n in shape])) if shape else 1
+    elements = math.prod(shape)
     # Zero strides may repeat elements without bound; no module saves such a tensor.
     _require(elements <= storage.size)
     if elements == 0:
@@ -312,6 +320,7 @@ def _set(items=()):
 
 def _getattr(owner, name):
     """The one bound method that files hold: the sum of a CombinePotential."""
+    _require(isinstance(owner, Record | Global))
     kind = owner.class_name if isinstance(owner, Record) else owner.name
     _require(kind == "cace.models.combined.CombinePotential" and name == "default_operation")
     return Global("cace.models.combined.default_operation")

@@ -12,22 +12,42 @@ import numpy as np
 from jles.errors import InputError
 from jles.interop.pickle_records import Global, Record, Vocabulary, read_records
 
-_CACE = (
-    "models.atomistic.NeuralNetworkPotential models.combined.CombinePotential "
-    "representations.cace_representation.Cace modules.preprocess.Preprocess "
-    "modules.type.NodeEncoder modules.type.NodeEmbedding modules.type.EdgeEncoder "
-    "modules.radial.BesselRBF modules.cutoff.PolynomialCutoff modules.angular.AngularComponent "
-    "modules.radial_transform.SharedRadialLinearTransform modules.symmetrize_basis.Symmetrizer "
-    "modules.interaction.NodeMemory modules.interaction.MessageAr modules.interaction.MessageBchi "
-    "modules.atomwise.Atomwise modules.blocks.Dense modules.ewald.EwaldPotential "
-    "modules.feature_mix.FeatureAdd modules.forces.Forces modules.polarization.Polarization "
-    "modules.polarization.Dephase modules.grad.Grad modules.les_wrapper.LesWrapper"
-).split()
-_LES = "les.Les module.atomwise.Atomwise module.bec.BEC module.blocks.Dense module.ewald.Ewald"
-_TORCH_NN = (
-    "container.ModuleList container.ParameterList container.Sequential linear.Linear "
-    "linear.Identity"
-)
+_CLASSES = {
+    "cace.models.atomistic.NeuralNetworkPotential",
+    "cace.models.combined.CombinePotential",
+    "cace.representations.cace_representation.Cace",
+    "cace.modules.preprocess.Preprocess",
+    "cace.modules.type.NodeEncoder",
+    "cace.modules.type.NodeEmbedding",
+    "cace.modules.type.EdgeEncoder",
+    "cace.modules.radial.BesselRBF",
+    "cace.modules.cutoff.PolynomialCutoff",
+    "cace.modules.angular.AngularComponent",
+    "cace.modules.radial_transform.SharedRadialLinearTransform",
+    "cace.modules.symmetrize_basis.Symmetrizer",
+    "cace.modules.interaction.NodeMemory",
+    "cace.modules.interaction.MessageAr",
+    "cace.modules.interaction.MessageBchi",
+    "cace.modules.atomwise.Atomwise",
+    "cace.modules.blocks.Dense",
+    "cace.modules.ewald.EwaldPotential",
+    "cace.modules.feature_mix.FeatureAdd",
+    "cace.modules.forces.Forces",
+    "cace.modules.polarization.Polarization",
+    "cace.modules.polarization.Dephase",
+    "cace.modules.grad.Grad",
+    "cace.modules.les_wrapper.LesWrapper",
+    "les.les.Les",
+    "les.module.atomwise.Atomwise",
+    "les.module.bec.BEC",
+    "les.module.blocks.Dense",
+    "les.module.ewald.Ewald",
+    "torch.nn.modules.container.ModuleList",
+    "torch.nn.modules.container.ParameterList",
+    "torch.nn.modules.container.Sequential",
+    "torch.nn.modules.linear.Linear",
+    "torch.nn.modules.linear.Identity",
+}
 _STORAGES = {
     "torch.FloatStorage": "<f4",
     "torch.DoubleStorage": "<f8",
@@ -41,13 +61,9 @@ _STORAGES = {
 }
 
 VOCABULARY = Vocabulary(
-    classes=frozenset(
-        [f"cace.{name}" for name in _CACE]
-        + [f"les.{name}" for name in _LES.split()]
-        + [f"torch.nn.modules.{name}" for name in _TORCH_NN.split()]
-    ),
+    classes=frozenset(_CLASSES),
     functions=frozenset(
-        ["torch.nn.functional.silu", "cace.models.combined.default_operation", *_STORAGES]
+        {"torch.nn.functional.silu", "cace.models.combined.default_operation", *_STORAGES}
     ),
 )
 """The globals of the published CACE-LES checkpoints."""
@@ -91,7 +107,7 @@ def _describe_head(head: bytes) -> str:
 
 def _read_archive(archive: zipfile.ZipFile, path: Path) -> Record:
     entries = {entry.filename: entry for entry in archive.infolist()}
-    _check_entries(entries.values(), path)
+    _check_entries(archive.infolist(), path)
     pickles = [name for name in entries if name.count("/") == 1 and name.endswith("/data.pkl")]
     if len(pickles) != 1:
         raise InputError(f"{path}: a zip archive with {len(pickles)} data.pkl; {_EXPECTED}")
@@ -99,7 +115,7 @@ def _read_archive(archive: zipfile.ZipFile, path: Path) -> Record:
     if f"{root}constants.pkl" in entries:
         raise InputError(f"{path}: a TorchScript archive; {_EXPECTED}")
     if f"{root}byteorder" in entries and archive.read(f"{root}byteorder") != b"little":
-        raise InputError(f"{path}: byte order is not little; save it on a little-endian machine")
+        raise InputError(f"{path}: byte order is not little; save it on such a machine")
 
     storages: dict[str, np.ndarray] = {}
 

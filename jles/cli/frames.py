@@ -1,0 +1,53 @@
+"""What the commands that run a model over a file share: frames, predictions, progress."""
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+
+from jles.data.frames import Frame
+from jles.errors import InputError
+
+_SECONDS_BETWEEN_LINES = 10.0
+_FEW = 5
+
+
+def atoms_of(frame: Frame):
+    """The `ase.Atoms` of a frame, without its labels; `total_charge` is in `info`."""
+    from ase import Atoms
+
+    info = {"total_charge": frame.total_charge} if frame.total_charge else {}
+    return Atoms(
+        numbers=frame.numbers,
+        positions=frame.positions,
+        cell=frame.cell,
+        pbc=frame.pbc,
+        info=info,
+    )
+
+
+def predict_frame(model, frame: Frame, want: Sequence[str]):
+    """The model's `Prediction` for a frame.
+
+    Raises:
+        InputError: names the file and the frame.
+    """
+    try:
+        return model.predict(atoms_of(frame), want=tuple(want))
+    except InputError as error:
+        raise InputError(f"{frame.source}: {error}") from None
+
+
+def follow(frames: Sequence[Frame]) -> Iterator[Frame]:
+    """Goes through `frames`; stderr shows how far: a bar, or plain lines off a terminal."""
+    if len(frames) > _FEW and sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import track
+
+        yield from track(frames, description="frames", console=Console(stderr=True))
+        return
+    last = time.monotonic()
+    for done, frame in enumerate(frames):
+        if time.monotonic() - last > _SECONDS_BETWEEN_LINES:
+            last = time.monotonic()
+            print(f"frame {done} of {len(frames)}", file=sys.stderr, flush=True)
+        yield frame

@@ -1,0 +1,221 @@
+"""Trains twice on hidden point charges, with and without latent charges, and shows what came out."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from jles.calculators.model import Model, load_model
+from jles.config import from_dict
+from jles.demo.point_charges import make_frames
+from jles.errors import InputError
+from jles.files import write_atomically
+from jles.pictures import ACCENT, INK, SECOND, new_figure, save_figure
+from jles.train.config import TrainConfig
+from jles.train.loop import train
+
+RUNS = ("with_charges", "without_charges")
+
+SETTINGS = {
+    "model": {
+        "backbone": {
+            "cutoff": 4.0,
+            "l_max": 3,
+            "body_order": 3,
+            "n_rbf": 12,
+            "n_radial_basis": 8,
+            "n_atom_basis": 2,
+        },
+        "electrostatics": {"sigma": 1.0, "k_max": 5.0},
+    },
+    "batch_size": 2,
+    "loss": {"energy": 10.0, "forces": 1.0},
+    "optimizer": {"learning_rate": 5e-3},
+    "validate_every": 25,
+    "checkpoint_every": 100,
+}
+"""Training settings of the demo and of the point-charge experiments."""
+
+
+class Found(NamedTuple):
+    """How well hidden charges and forces were found on structures not trained on.
+
+    Attributes:
+        truth: hidden charges, e, (structures, atoms).
+        charges: recovered, e, overall sign chosen as the truth's; None without latent charges.
+        reference: forces, eV/angstrom.
+        forces: predicted.
+    """
+
+    truth: np.ndarray
+    charges: np.ndarray | None
+    reference: np.ndarray
+    forces: np.ndarray
+
+    @property
+    def charge_mae(self) -> float:
+        """Mean absolute error of the recovered charges, e."""
+        return float(np.mean(np.abs(self.charges - self.truth)))
+
+    @property
+    def force_mae(self) -> float:
+        """Mean absolute error of force components, eV/angstrom."""
+        return float(np.mean(np.abs(self.forces - self.reference)))
+
+
+def run_demo(out, dtype: str = "float32", epochs: int = 300, frames: int = 10) -> dict:
+    """Makes data, trains, compares and draws; returns the numbers of `summary.json`.
+
+    Args:
+        out: directory for data, runs, `summary.json` and `demo.png`; an earlier demo there is
+            replaced, anything else is refused.
+        dtype: of the models.
+        epochs: of each training.
+        frames: training configurations.
+
+    Raises:
+        InputError: `out` holds something that is not a demo.
+    """
+    out = Path(out)
+    _clear(out)
+    print(f"making {frames} + 10 + 20 configurations of 128 hidden charges", flush=True)
+    made = make_frames(frames + 30, seed=1)
+    parts = {
+        "train": made[:frames],
+        "valid": made[frames : frames + 10],
+        "test": made[frames + 10 :],
+    }
+    from ase.io import write
+
+    for name, chosen in parts.items():
+        write(out / f"{name}.xyz", chosen)
+    models = {
+        name: train_point_charges(
+            out / name,
+            train_file=out / "train.xyz",
+            valid_file=out / "valid.xyz",
+            latent=name == "with_charges",
+            epochs=epochs,
+            dtype=dtype,
+        )
+        for name in RUNS
+    }
+    found = {name: compare(model, parts["test"]) for name, model in models.items()}
+    summary = summarize(found)
+    write_atomically(out / "summary.json", json.dumps(summary, indent=2) + "\n")
+    draw(out / "demo.png", found)
+    report(summary)
+    print(f"models, pictures and numbers are in {out}")
+    return summary
+
+
+def _clear(out: Path) -> None:
+    marker = out / "train.xyz"
+    if out.exists() and any(out.iterdir()) and not marker.is_file():
+        raise InputError(f"{out}: is not empty and not an earlier demo; give another --out")
+    for name in RUNS:
+        if (out / name).is_dir():
+            shutil.rmtree(out / name)
+    out.mkdir(parents=True, exist_ok=True)
+
+
+def train_point_charges(
+    out: Path, *, train_file, valid_file, latent: bool, epochs: int, dtype: str = "float32"
+) -> Model:
+    """Trains with the demo's settings on energies and forces alone."""
+    print(f"training {'with' if latent else 'without'} latent charges: {out}", flush=True)
+    values = SETTINGS | {
+        "data": {"train": str(train_file), "valid": str(valid_file)},
+        "epochs": epochs,
+        "dtype": dtype,
+    }
+    if not latent:
+        values["model"] = SETTINGS["model"] | {"charges": None}
+    train(from_dict(TrainConfig, values, "point charges"), out)
+    return load_model(out, dtype)
+
+
+def compare(model: Model, frames) -> Found:
+    """Predictions of `model` beside the hidden charges and the exact forces of `frames`."""
+    latent = model.config.charges is not None
+    results = model.predict(frames, want=("forces", "charges") if latent else ("forces",))
+    truth = np.array([atoms.arrays["charge_ref"] for atoms in frames])
+    charges = None
+    if latent:
+        charges = np.array([result.charges for result in results])
+        # Energies and forces cannot tell the overall sign (docs/conventions.md, section 7).
+        charges = charges * np.sign(np.sum(charges * truth))
+    reference = np.array([atoms.get_forces() for atoms in frames])
+    forces = np.array([result.forces for result in results])
+    return Found(truth, charges, reference, forces)
+
+
+def summarize(found: dict[str, Found]) -> dict:
+    """Plain numbers: e and meV/angstrom."""
+    with_charges = found["with_charges"]
+    return {
+        "charge_mae_e": with_charges.charge_mae,
+        "mean_charge_positive_e": float(with_charges.charges[with_charges.truth > 0].mean()),
+        "mean_charge_negative_e": float(with_charges.charges[with_charges.truth < 0].mean()),
+        "force_mae_with_mev_per_angstrom": 1e3 * with_charges.force_mae,
+        "force_mae_without_mev_per_angstrom": 1e3 * found["without_charges"].force_mae,
+    }
+
+
+def report(summary: dict) -> None:
+    """The numbers as a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="Hidden charges, found from energies and forces")
+    table.add_column("on configurations not trained on")
+    table.add_column("value", justify="right")
+    rows = (
+        ("mean recovered charge, true +1 e", summary["mean_charge_positive_e"], "e"),
+        ("mean recovered charge, true -1 e", summary["mean_charge_negative_e"], "e"),
+        ("charge error (MAE)", summary["charge_mae_e"], "e"),
+        ("force error with charges (MAE)", summary["force_mae_with_mev_per_angstrom"], "meV/Å"),
+        ("force error without (MAE)", summary["force_mae_without_mev_per_angstrom"], "meV/Å"),
+    )
+    for name, value, unit in rows:
+        table.add_row(name, f"{value:.4g} {unit}")
+    Console().print(table)
+
+
+def draw(path, found: dict[str, Found]) -> None:
+    """Left: recovered charges and the truth. Right: force errors with and without."""
+    figure, (left, right) = new_figure(columns=2, width=4.6, height=3.8)
+    with_charges = found["with_charges"]
+    spread = np.max(np.abs(with_charges.charges - with_charges.truth)) * 1.2
+    for value, color in ((1.0, ACCENT), (-1.0, SECOND)):
+        deviation = (with_charges.charges - with_charges.truth)[with_charges.truth == value]
+        label = f"true charge {value:+.0f} e"
+        left.hist(
+            deviation, bins=np.linspace(-spread, spread, 61), color=color, alpha=0.7, label=label
+        )
+    left.axvline(0.0, color=INK, linewidth=0.8)
+    left.set(xlabel="recovered minus true charge (e)", ylabel="particles")
+    left.set_title(f"charges never seen: MAE {with_charges.charge_mae:.2g} e", fontsize=9)
+    left.legend(frameon=False, fontsize=8)
+    colors = {"with_charges": ACCENT, "without_charges": SECOND}
+    for name in reversed(RUNS):
+        one = found[name]
+        label = f"{name.replace('_', ' ')}: MAE {1e3 * one.force_mae:.3g} meV/Å"
+        right.plot(
+            one.reference.ravel(),
+            one.forces.ravel(),
+            ".",
+            color=colors[name],
+            markersize=2,
+            alpha=0.4,
+            mew=0,
+            rasterized=True,
+            label=label,
+        )
+    low, high = with_charges.reference.min(), with_charges.reference.max()
+    right.plot([low, high], [low, high], color=INK, linewidth=0.8)
+    right.set(xlabel="exact force (eV/Å)", ylabel="predicted force (eV/Å)", aspect="equal")
+    right.legend(frameon=False, fontsize=8, markerscale=6)
+    save_figure(figure, path)

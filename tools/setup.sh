@@ -25,10 +25,9 @@ if [ -z "$python" ]; then
     echo "setup: needs Python 3.11 or newer on PATH (or PYTHON=/path/to/python), or uv" >&2
     exit 1
 fi
-# The marker is written last: an interrupted creation is started afresh.
-if [ ! -f .venv/created ]; then
+# No pip in it: an interrupted start, or an environment that uv made while it was here.
+if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
     rm -rf .venv
     "$python" -m venv .venv
-    touch .venv/created
 fi
 .venv/bin/python -m pip install --quiet -c constraints.txt -e '.[test,dev]'

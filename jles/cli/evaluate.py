@@ -91,7 +91,7 @@ def compare(model, frames) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], li
         shift = np.mean(predicted - reference)
         pairs["energy_per_atom_shifted"] = np.stack([reference, predicted - shift])
         notes.append(
-            f"mean error of the energy, removed where it says shifted: {1e3 * shift:.4g} meV/atom"
+            f"mean error of the energy, removed where shifted: {1e3 * shift:.4g} meV/atom"
         )
     if "dipole" in pairs and np.sum(np.prod(pairs["dipole"], axis=0)) < 0.0:
         pairs["dipole"][1] *= -1.0

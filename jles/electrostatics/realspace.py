@@ -65,11 +65,21 @@ def smeared_coulomb(
     return scale * boys(0, squared_distance / (2.0 * sigma**2))
 
 
-def _rows_energy(rows, charges, positions, sigma, remove_self):
+def _published_offset(squared_distance, offset: float):
+    """r / (r + offset), what turns 1/r into the 1/(r + offset) of published cluster sums."""
+    is_zero = squared_distance == 0.0
+    distance = jnp.sqrt(jnp.where(is_zero, 1.0, squared_distance))
+    return jnp.where(is_zero, 1.0, distance / (distance + offset))
+
+
+def _rows_energy(rows, charges, positions, sigma, remove_self, pair_offset):
     """Half the energy of a few rows of the pair matrix with every column."""
     row_charges, row_positions, row_index = rows
     separations = row_positions[:, None, :] - positions[None, :, :]
-    potential = smeared_coulomb(jnp.sum(separations**2, axis=-1), sigma)
+    squared_distance = jnp.sum(separations**2, axis=-1)
+    potential = smeared_coulomb(squared_distance, sigma)
+    if pair_offset:
+        potential = potential * _published_offset(squared_distance, pair_offset)
     if remove_self:
         is_self = row_index[:, None] == jnp.arange(positions.shape[0])[None, :]
         potential = jnp.where(is_self, 0.0, potential)
@@ -83,6 +93,7 @@ def cluster_energy(
     *,
     sigma: Scalar,
     remove_self: bool = True,
+    pair_offset: float = 0.0,
     chunk: int | None = None,
 ) -> Float[Array, ""]:
     r"""Energy (eV) of smeared charges with nothing periodic.
@@ -97,6 +108,8 @@ def cluster_energy(
         positions: angstrom.
         sigma: smearing width, angstrom.
         remove_self: static.
+        pair_offset: static; angstrom added to distances in the denominator, 1e-6 in published
+            models and 0 in nature.
         chunk: static; rows of the pair matrix per step. Memory is O(atoms chunk).
     """
     atoms = positions.shape[0]
@@ -104,7 +117,12 @@ def cluster_energy(
     chunk = chunk or max(16, 2**18 // max(atoms, 1))
     steps = -(-atoms // chunk)
     rows_energy = partial(
-        _rows_energy, charges=columns, positions=positions, sigma=sigma, remove_self=remove_self
+        _rows_energy,
+        charges=columns,
+        positions=positions,
+        sigma=sigma,
+        remove_self=remove_self,
+        pair_offset=pair_offset,
     )
     index = jnp.arange(atoms)
     if steps <= 1:

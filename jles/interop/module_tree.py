@@ -56,7 +56,7 @@ class Module:
         value = self.get(name, (int, float, np.ndarray), default)
         if value is None or np.size(value) != 1 or not np.isfinite(value):
             raise self.error(name, "expected one finite number")
-        return np.asarray(value).item()
+        return float(np.asarray(value).item())
 
     def array(self, name: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
         """A tensor with finite entries and, if given, this shape."""

@@ -157,6 +157,8 @@ class Cace(nn.Module):
     def _radial_message(self, basis, index, distance, cut, decay):
         """Neighbours' bases, weighted by exp(-r / decay length) and the envelope."""
         degree = degrees(self.config.l_max)
+        # A rate may be negative: beyond the cutoff (padding) the exponential would overflow.
+        distance = jnp.minimum(distance, self.config.cutoff)
 
         @jax.checkpoint  # the gathered neighbour bases are the largest arrays of the model
         def summed(entries, rate, distance, cut):

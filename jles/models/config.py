@@ -92,14 +92,19 @@ class ChargeConfig(ReadoutConfig):
 
 @dataclass(frozen=True)
 class ElectrostaticsConfig:
-    """The lattice sum that belongs to the model: it is trained with its truncation."""
+    """The lattice sum that belongs to the model: it is trained with its truncation.
+
+    `pair_offset` (angstrom) reproduces published models, whose cluster sums have 1/(r + 1e-6).
+    """
 
     sigma: float = 1.0
     k_max: float = math.pi
     cutoff: Literal["smooth", "sharp"] = "smooth"
     remove_self: bool = True
+    pair_offset: float = 0.0
 
     def __post_init__(self):
+        _require(self.pair_offset >= 0, f"pair_offset must not be negative: {self.pair_offset}")
         _require(self.sigma > 0, f"sigma must be positive (angstrom), got {self.sigma}")
         _require(self.k_max > 0, f"k_max must be positive (1/angstrom), got {self.k_max}")
 

@@ -54,7 +54,7 @@ class Potential(NamedTuple):
 def build_potential(config: ModelConfig) -> Potential:
     """Assembles backbone, read-outs and electrostatics as `config` says."""
     backbone = Cace(config.backbone, len(config.elements))
-    energy_readout = Readout(config.energy)
+    energy_readout = Readout(config.energy, start_at_zero=True)
     charge_readout = Readout(config.charges, config.charges.channels) if config.charges else None
     species_of = _species_table(config)
 
@@ -146,7 +146,9 @@ def long_range_energy(
             **options,
         )
     if structure.cluster:
-        cluster = cluster_energy(charges, structure.positions, **options)
+        cluster = cluster_energy(
+            charges, structure.positions, pair_offset=config.pair_offset, **options
+        )
     if lattice is None or cluster is None:
         return cluster if lattice is None else lattice
     return jnp.where(structure.periodic, lattice, cluster)

@@ -1,0 +1,90 @@
+"""Tiny models and structures for tests: every part is there, nothing costs much."""
+
+import jax
+import numpy as np
+from ase import Atoms
+
+from jles.models.config import CaceConfig, ChargeConfig, ModelConfig, ReadoutConfig
+from jles.models.potential import build_potential
+from jles.structures.batch import build_structure, on_device
+
+TRICLINIC = np.array([[4.1, 0.3, -0.2], [0.9, 4.4, 0.5], [-0.6, 0.8, 4.7]])
+
+
+def small_backbone(**changes) -> CaceConfig:
+    values = {
+        "cutoff": 3.0,
+        "n_rbf": 3,
+        "n_radial_basis": 2,
+        "n_atom_basis": 2,
+        "l_max": 2,
+        "body_order": 3,
+    }
+    return CaceConfig(**values | changes)
+
+
+def small_config(elements=("H", "O"), charges=ChargeConfig(hidden=(4,)), **changes):
+    backbone = changes.pop("backbone", small_backbone())
+    return ModelConfig(
+        elements, backbone, energy=ReadoutConfig(hidden=(4,)), charges=charges, **changes
+    )
+
+
+def random_params(potential, seed=0, dtype=np.float64):
+    """Initial parameters, feature statistics included, with every entry of them random."""
+    shapes = jax.eval_shape(lambda key: potential.init(key, dtype), jax.random.key(0))
+    rng = np.random.default_rng(seed)
+    params = jax.tree.map(lambda leaf: rng.normal(0.0, 0.6, leaf.shape).astype(dtype), shapes)
+    if "bessel_weights" in params["backbone"]:
+        count = len(params["backbone"]["bessel_weights"])
+        cutoff = potential.config.backbone.cutoff
+        frequencies = np.arange(1, count + 1) * np.pi / cutoff * rng.uniform(0.8, 1.2, count)
+        params["backbone"]["bessel_weights"] = frequencies.astype(dtype)
+    if "features" in params:
+        width = len(params["features"]["scale"])
+        params["features"]["scale"] = rng.uniform(0.1, 0.5, width).astype(dtype)
+    return params
+
+
+def small_model(config=None, seed=0, dtype=np.float64):
+    """A potential and random parameters of it."""
+    potential = build_potential(config or small_config())
+    return potential, random_params(potential, seed, dtype)
+
+
+def rattled(seed, count=6, cell=TRICLINIC, pbc=True, symbols=("H", "O")) -> Atoms:
+    """Atoms near points of a grid in the cell: random, and none on top of another."""
+    rng = np.random.default_rng(seed)
+    side = int(np.ceil(count ** (1 / 3)))
+    points = np.array([(a, b, c) for a in range(side) for b in range(side) for c in range(side)])
+    chosen = points[rng.permutation(len(points))[:count]]
+    fractions = (chosen + 0.5 + rng.uniform(-0.22, 0.22, (count, 3))) / side
+    names = [symbols[n % len(symbols)] for n in range(count)]
+    return Atoms(names, fractions @ cell, cell=cell if pbc else None, pbc=pbc)
+
+
+def structure_of(atoms, potential, **options):
+    """What the potential's functions take."""
+    config = potential.config
+    built = build_structure(
+        atoms.numbers,
+        atoms.positions,
+        atoms.cell.array,
+        atoms.pbc,
+        cutoff=config.backbone.cutoff,
+        k_max=config.electrostatics.k_max if config.charges else None,
+        **{"dtype": np.float64, "total_charge": atoms.info.get("total_charge", 0.0)} | options,
+    )
+    return on_device(built)
+
+
+def random_orthogonal(seed):
+    """A rotation, or one followed by an inversion."""
+    matrix, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))
+    return matrix
+
+
+def relative(value, reference):
+    """Largest deviation in units of the largest reference."""
+    scale = np.max(np.abs(reference))
+    return np.max(np.abs(np.asarray(value) - np.asarray(reference))) / scale

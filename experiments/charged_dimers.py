@@ -38,9 +38,9 @@ SETTINGS = {
         "electrostatics": {"sigma": 1.0, "k_max": 3.14159},
     },
     "epochs": 600,
-    "batch_size": 2,
+    "batch_size": 1,
     "loss": {"energy": {0: 10.0, 300: 1000.0}, "forces": 1.0},
-    "optimizer": {"learning_rate": 5e-3},
+    "optimizer": {"learning_rate": 5e-3, "weight_decay": 0.05},
     "validate_every": 20,
     "checkpoint_every": 200,
 }

@@ -23,9 +23,9 @@ SETTINGS = {
         "electrostatics": {"sigma": 1.0, "k_max": 3.14159},
     },
     "epochs": 120,
-    "batch_size": 4,
+    "batch_size": 2,
     "loss": {"energy": {0: 5.0, 80: 100.0}, "forces": 1.0},
-    "optimizer": {"learning_rate": 5e-3},
+    "optimizer": {"learning_rate": 3e-3, "weight_decay": 0.02},
     "validate_every": 2,
     "checkpoint_every": 2,
 }

@@ -62,10 +62,10 @@ def main():
     made = make_frames(140, seed=7)
     data = ase.io.read(data_set("synthetic-random-charges/random_charges_128.xyz"), ":")
     cases = {
-        "made_10": (made, 10, 600),
-        "made_100": (made, 100, 150),
-        "data_10": (data, 10, 600),
-        "data_40": (data, 40, 300),
+        "made_10": (made, 10, 1500),
+        "made_100": (made, 100, 200),
+        "data_10": (data, 10, 1500),
+        "data_40": (data, 40, 500),
     }
     results = {}
     for name, (frames, count, epochs) in cases.items():

@@ -33,9 +33,9 @@ SETTINGS = {
         "electrostatics": {"sigma": 1.0, "k_max": 3.5},
     },
     "epochs": 300,
-    "batch_size": 2,
+    "batch_size": 1,
     "loss": {"energy": {0: 1.0, 200: 50.0}, "forces": 1.0},
-    "optimizer": {"learning_rate": 5e-3},
+    "optimizer": {"learning_rate": 5e-3, "weight_decay": 0.02},
     "validate_every": 5,
     "checkpoint_every": 5,
 }
@@ -51,7 +51,7 @@ def validation_frames():
     held_out = {frame.source for frame in split_frames(frames, VALID_FRACTION, SPLIT_SEED)[1]}
     chosen = {}
     for name, file in zip(FILES, files(), strict=True):
-        sources = [frame.source for frame in frames if frame.source.startswith(file)]
+        sources = [frame.source for frame in frames if frame.source.startswith(f"{file},")]
         atoms = ase.io.read(file, ":")
         chosen[name] = [a for a, source in zip(atoms, sources, strict=True) if source in held_out]
     return chosen

@@ -1,6 +1,7 @@
 """Tiny models and structures for tests: every part is there, nothing costs much."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ase import Atoms
 
@@ -49,14 +50,17 @@ def random_params(potential, seed=0, dtype=np.float64):
 def small_model(config=None, seed=0, dtype=np.float64):
     """A potential and random parameters of it."""
     potential = build_potential(config or small_config())
-    return potential, random_params(potential, seed, dtype)
+    params = random_params(potential, seed, dtype)
+    return potential, jax.tree.map(jnp.asarray, params)
 
 
 def rattled(seed, count=6, cell=TRICLINIC, pbc=True, symbols=("H", "O")) -> Atoms:
     """Atoms near points of a grid in the cell: random, and none on top of another."""
     rng = np.random.default_rng(seed)
     side = int(np.ceil(count ** (1 / 3)))
-    points = np.array([(a, b, c) for a in range(side) for b in range(side) for c in range(side)])
+    points = np.array(
+        [(a, b, c) for a in range(side) for b in range(side) for c in range(side)]
+    )
     chosen = points[rng.permutation(len(points))[:count]]
     fractions = (chosen + 0.5 + rng.uniform(-0.22, 0.22, (count, 3))) / side
     names = [symbols[n % len(symbols)] for n in range(count)]

@@ -35,7 +35,7 @@ WATER = ModelConfig(
     energy=ReadoutConfig(hidden=(4, 3)),
     charges=ChargeConfig(hidden=(3,), scale=0.125, total="free"),
     electrostatics=ElectrostaticsConfig(
-        sigma=1.5, k_max=3.0, cutoff="sharp", remove_self=False
+        sigma=1.5, k_max=3.0, cutoff="sharp", remove_self=False, pair_offset=1e-6
     ),
     normalize_features=False,
 )
@@ -96,9 +96,12 @@ def test_every_charge_readout_comes_back(tmp_path, rng, channels, bias, linear):
     config = replace(WATER, charges=charges)
     params = random_params(config, rng)
     check_round_trip(save(tmp_path / "a.pth", single(config, params)), config, params)
-    check_round_trip(save(tmp_path / "b.pth", newer(config, params, 0.1)), config, params)
-    config = replace(config, energy=replace(config.energy, scale=0.5))
-    check_round_trip(save(tmp_path / "c.pth", combined(config, params, 0.01)), config, params)
+    weighted = replace(config, energy=replace(config.energy, scale=0.5))
+    path = save(tmp_path / "b.pth", combined(weighted, params, 0.01))
+    check_round_trip(path, weighted, params)
+    # The newer charge module divides by the bare distance.
+    exact = replace(config, electrostatics=replace(config.electrostatics, pair_offset=0.0))
+    check_round_trip(save(tmp_path / "c.pth", newer(exact, params, 0.1)), exact, params)
 
 
 def test_a_model_without_charges_has_no_long_range_part(tmp_path, rng):

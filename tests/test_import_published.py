@@ -3,50 +3,42 @@
 from functools import cache
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from ase import Atoms
-from jax.scipy.special import erf
 from paths import golden_path, model_path
 
-from jles.calculators.model import Model
 from jles.errors import InputError
 from jles.interop.cace_import import import_torch
 from jles.models.potential import build_potential
-from jles.observables.stress import energy_and_forces
-from jles.units import COULOMB_CONSTANT
+from jles.observables.stress import energy_forces_stress
+from jles.structures.batch import build_structure, merge_sizes, pad_structure, size_of
 
-CRYSTALS = [
-    "cace/pbtio3_111",
-    "cace/pbtio3_222_triclinic",
-    "cace/pbtio3_333",
-    "cace/superionic_finetune_S2cc_0",
-    "cace/superionic_finetune_S2cc_17",
-    "cace/superionic_fit_S2cc_0",
-    "cace/superionic_fit_S2cc_17",
-    "cace/water_v1_testH2O_0",
-    "cace/water_v1_testH2O_0_sheared",
-    "cace/water_v1_testH2O_1",
-    "cace/water_v2_testH2O_0",
-    "cace/water_v3_testH2O_0",
-    "cace/water_v4_testH2O_0",
-    "cace_other/golden_lesfit_water_r4.5_nu3_testH2O_0",
-    "cace_other/golden_lrfit_electrolyte_r4.5_mp1_testH2O_0",
-    "cace_other/golden_lrfit_water_mp1_testH2O_0",
+# Files that one compilation serves: same architecture, same kind of structure.
+GROUPS = [
+    ["cace/pbtio3_111", "cace/pbtio3_222_triclinic", "cace/pbtio3_333"],
+    [
+        "cace/superionic_finetune_S2cc_0",
+        "cace/superionic_finetune_S2cc_17",
+        "cace/superionic_fit_S2cc_0",
+        "cace/superionic_fit_S2cc_17",
+    ],
+    [
+        "cace/water_v1_testH2O_0",
+        "cace/water_v1_testH2O_0_sheared",
+        "cace/water_v1_testH2O_1",
+    ],
+    [
+        "cace/water_v2_testH2O_0",
+        "cace/water_v3_testH2O_0",
+        "cace/water_v4_testH2O_0",
+    ],
+    ["cace_other/golden_lesfit_water_r4.5_nu3_testH2O_0"],
+    ["cace_other/golden_lrfit_electrolyte_r4.5_mp1_testH2O_0"],
+    ["cace_other/golden_lrfit_water_mp1_testH2O_0"],
+    ["cace/water_v1_cluster4"],
+    ["cace/water_v4_cluster4"],
+    ["cace_other/golden_lesfit_dipep_r4_nl2_nu3_cluster4"],
 ]
-CLUSTERS = [
-    "cace/water_v1_cluster4",
-    "cace/water_v4_cluster4",
-    "cace_other/golden_lesfit_dipep_r4_nl2_nu3_cluster4",
-]
-ONE_PER_MODEL = [
-    name
-    for name in CRYSTALS + CLUSTERS
-    if not name.endswith(("_111", "_333", "_17", "_1", "d"))
-]
-PUBLISHED_DISTANCE_OFFSET = 1e-6
-"""The reference divides by r + 1e-6 angstrom in its sum over pairs of a cluster."""
 
 
 class Golden:
@@ -54,47 +46,66 @@ class Golden:
 
     def __init__(self, name: str):
         data = np.load(golden_path(f"{name}.npz"))
-        self.model = str(data["model"])
-        self.atoms = Atoms(
-            data["numbers"], data["positions"], cell=data["cell"], pbc=data["pbc"]
-        )
-        self.crystal = bool(data["pbc"].any())
-        pick = {key: data[key] for key in data.files}
+        held = {key: data[key] for key in data.files}
 
         def first(*names):
-            return next((pick[key] for key in names if key in pick), None)
+            return next((held[key] for key in names if key in held), None)
 
-        self.energy = float(np.ravel(first("energy", "total_energy", "m0_CACE_energy"))[0])
+        self.model = str(held["model"])
+        self.geometry = held["numbers"], held["positions"], held["cell"], held["pbc"]
+        self.energy = float(first("energy", "total_energy", "m0_CACE_energy").item())
         self.forces = first("forces", "total_forces", "m0_CACE_forces")
-        stress = first("stress", "m0_stress") if self.crystal else None
+        stress = first("stress", "m0_stress") if held["pbc"].any() else None
         self.stress = None if stress is None else stress.reshape(3, 3)
-        self.charges = first("q", "m1_q", "m0_LES_charge").reshape(len(self.atoms), -1)
-        self.charges_are_raw = "m0_LES_charge" not in pick
-        self.features = first("features", "m0_features0").reshape(-1, self._width(pick))
-        self.feature_atoms = pick.get("feature_atoms", np.array([0]))
-
-    @staticmethod
-    def _width(pick):
-        return pick["features"].shape[1] if "features" in pick else pick["m0_features0"].size
-
-    def charges_in_e(self, scale: float) -> np.ndarray:
-        """The reference's charges times what turns its unit into e."""
+        self.charges = first("q", "m1_q", "m0_LES_charge").reshape(len(self.forces), -1)
         # The newer charge module has the factor 0.1 of its output in what it reports.
-        return self.charges * (scale if self.charges_are_raw else scale / 0.1)
+        self.charge_factor = 0.1 if "m0_LES_charge" in held else 1.0
+        self.feature_atoms = held.get("feature_atoms", np.array([0]))
+        features = first("features", "m0_features0")
+        self.features = features.reshape(len(self.feature_atoms), -1)
 
 
 @cache
-def imported(name: str, dtype: str) -> Model:
-    """A published model; the cache lets files of one model share compilations."""
-    config, params = import_torch(model_path(f"{name}.pth"))
-    return Model(config, params, dtype, name)
+def imported(model: str):
+    """Configuration and parameters of a published model."""
+    return import_torch(model_path(f"{model}.pth"))
 
 
-def predict(golden: Golden, dtype: str):
-    """Everything the reference file has, and the model it comes from."""
-    model = imported(golden.model, dtype)
-    want = ["energy", "forces", "charges", "features"] + ["stress"] * golden.crystal
-    return model.predict(golden.atoms, want), model
+@cache
+def evaluate_group(names: tuple[str, ...], dtype: str) -> dict:
+    """Of each file the reference and what jles gives, by one compilation for all of them."""
+    config, _ = imported(Golden(names[0]).model)
+    potential = build_potential(config)
+
+    def outputs(params, structure):
+        derivatives = energy_forces_stress(lambda s: potential.energy_fn(params, s), structure)
+        return {
+            "charges": potential.charges_fn(params, structure),
+            "features": potential.features_fn(params, structure),
+            **derivatives._asdict(),
+        }
+
+    goldens, structures, parameters = {}, {}, {}
+    for name in names:
+        goldens[name] = golden = Golden(name)
+        own_config, params = imported(golden.model)
+        assert own_config == config, "a group shares one configuration"
+        parameters[name] = jax.tree.map(lambda leaf: leaf.astype(dtype), params)
+        structures[name] = build_structure(
+            *golden.geometry,
+            cutoff=config.backbone.cutoff,
+            k_max=config.electrostatics.k_max,
+            dtype=dtype,
+        )
+    size = merge_sizes([size_of(structure) for structure in structures.values()])
+    padded = {name: pad_structure(structures[name], size) for name in names}
+    lowered = jax.jit(outputs).lower(parameters[names[0]], padded[names[0]])
+    # Optimised code would take twice as long to build and run once.
+    compiled = lowered.compile(compiler_options={"xla_backend_optimization_level": 0})
+    return {
+        name: (goldens[name], config, jax.device_get(compiled(parameters[name], padded[name])))
+        for name in names
+    }
 
 
 def relative_error(value, reference) -> float:
@@ -102,60 +113,32 @@ def relative_error(value, reference) -> float:
     return float(np.max(np.abs(value - reference)) / np.max(np.abs(reference)))
 
 
-@pytest.mark.parametrize("name", CRYSTALS)
-def test_crystal_in_float64(name):
-    golden = Golden(name)
-    out, model = predict(golden, "float64")
-    charges = out.charges.reshape(golden.charges.shape)
-    assert relative_error(out.energy, golden.energy) < 1e-6
-    assert relative_error(out.forces, golden.forces) < 1e-6
-    assert relative_error(charges, golden.charges_in_e(model.config.charges.scale)) < 1e-6
-    assert relative_error(out.features[golden.feature_atoms], golden.features) < 1e-6
+FILES = [(tuple(group), name) for group in GROUPS for name in group]
+IDS = [name.split("/")[-1].removeprefix("golden_") for _, name in FILES]
+
+
+@pytest.mark.parametrize(("group", "name"), FILES, ids=IDS)
+def test_float64(group, name):
+    golden, config, out = evaluate_group(group, "float64")[name]
+    count = len(golden.forces)
+    charges = golden.charges * config.charges.scale / golden.charge_factor
+    assert relative_error(out["energy"], golden.energy) < 1e-6
+    assert relative_error(out["forces"][:count], golden.forces) < 1e-6
+    assert relative_error(out["charges"][:count], charges) < 1e-6
+    assert relative_error(out["features"][golden.feature_atoms], golden.features) < 1e-6
     if golden.stress is not None:
-        assert relative_error(out.stress, golden.stress) < 1e-6
+        assert relative_error(out["stress"], golden.stress) < 1e-6
 
 
-@pytest.mark.parametrize("name", CLUSTERS)
-def test_cluster_in_float64(name):
-    golden = Golden(name)
-    model = imported(golden.model, "float64")
-    # Only the older of the two charge modules has the offset in its denominators.
-    offset = PUBLISHED_DISTANCE_OFFSET if golden.charges_are_raw else 0.0
-    sigma = model.config.electrostatics.sigma
-
-    def published_energy(structure):
-        charges = model.charges_fn(model.params, structure)
-        extra = offset_energy(charges, structure, sigma, offset)
-        return model.energy_fn(model.params, structure) + extra
-
-    structure = jax.tree.map(jnp.asarray, model.structure(golden.atoms))
-    count = len(golden.atoms)
-    energy, forces = jax.jit(lambda s: energy_and_forces(published_energy, s))(structure)
-    charges = model.charges_fn(model.params, structure)[:count]
-    assert relative_error(energy, golden.energy) < 1e-6
-    assert relative_error(forces[:count], golden.forces) < 1e-6
-    assert relative_error(charges, golden.charges_in_e(model.config.charges.scale)) < 1e-6
-
-
-def offset_energy(charges, structure, sigma, offset):
-    """What an offset of the distance in the denominator adds to the pair sum, eV."""
-    positions, mask = structure.positions, structure.mask
-    pairs = mask[:, None] & mask[None, :] & ~jnp.eye(len(mask), dtype=bool)
-    squared = jnp.sum((positions[:, None] - positions[None, :]) ** 2, axis=-1)
-    distance = jnp.sqrt(jnp.where(pairs, squared, 1.0))
-    change = erf(distance / (sigma * np.sqrt(2.0))) * (1 / (distance + offset) - 1 / distance)
-    kernel = jnp.where(pairs, COULOMB_CONSTANT * change, 0.0)
-    return 0.5 * jnp.einsum("ic,ij,jc->", charges, kernel, charges)
-
-
-@pytest.mark.parametrize("name", ONE_PER_MODEL)
-def test_float32(name):
-    golden = Golden(name)
-    out, model = predict(golden, "float32")
-    charges = out.charges.reshape(golden.charges.shape)
-    assert np.max(np.abs(out.forces - golden.forces)) < 1e-4
-    assert abs(out.energy - golden.energy) / len(golden.atoms) < 2e-6
-    assert relative_error(charges, golden.charges_in_e(model.config.charges.scale)) < 1e-5
+@pytest.mark.parametrize(("group", "name"), FILES, ids=IDS)
+def test_float32(group, name):
+    golden, config, out = evaluate_group(group, "float32")[name]
+    count = len(golden.forces)
+    charges = golden.charges * config.charges.scale / golden.charge_factor
+    assert out["forces"].dtype == np.float32
+    assert np.max(np.abs(out["forces"][:count] - golden.forces)) < 1e-4
+    assert abs(out["energy"] - golden.energy) / count < 2e-6
+    assert relative_error(out["charges"][:count], charges) < 1e-5
 
 
 MODELS = [

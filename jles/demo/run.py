@@ -24,16 +24,16 @@ SETTINGS = {
             "cutoff": 4.0,
             "l_max": 3,
             "body_order": 3,
-            "n_rbf": 12,
+            "n_rbf": 6,
             "n_radial_basis": 8,
             "n_atom_basis": 2,
         },
         "electrostatics": {"sigma": 1.0, "k_max": 5.0},
     },
-    "batch_size": 2,
+    "batch_size": 1,
     "loss": {"energy": 10.0, "forces": 1.0},
-    "optimizer": {"learning_rate": 5e-3},
-    "validate_every": 25,
+    "optimizer": {"learning_rate": 5e-3, "weight_decay": 0.05},
+    "validate_every": 50,
     "checkpoint_every": 100,
 }
 """Training settings of the demo and of the point-charge experiments."""
@@ -65,7 +65,7 @@ class Found(NamedTuple):
         return float(np.mean(np.abs(self.forces - self.reference)))
 
 
-def run_demo(out, dtype: str = "float32", epochs: int = 300, frames: int = 10) -> dict:
+def run_demo(out, dtype: str = "float32", epochs: int = 600, frames: int = 10) -> dict:
     """Makes data, trains, compares and draws; returns the numbers of `summary.json`.
 
     Args:

@@ -99,6 +99,8 @@ def _import_ewald(ewald: Module) -> ElectrostaticsConfig:
         k_max=k_max,
         cutoff="sharp",
         remove_self=ewald.get("remove_self_interaction", bool, False),
+        # The older module divides by r + 1e-6 angstrom in clusters, the newer one by r.
+        pair_offset=1e-6 if ewald.kind.endswith(".EwaldPotential") else 0.0,
     )
 
 

@@ -89,15 +89,15 @@ def coulomb_law(frames, charges):
             positions = atoms.positions.copy()
             positions[second] += shift
             return float(
-                lattice_sum(Multipoles(q), positions, atoms.cell.array, pbc=True, **scale).energy
+                lattice_sum(
+                    Multipoles(q), positions, atoms.cell.array, pbc=True, **scale
+                ).energy
             )
 
         axis = np.eye(3)
         step = 1e-2
         energies.append(energy(np.zeros(3)))
-        forces.append(
-            [-(energy(step * a) - energy(-step * a)) / (2 * step) for a in axis]
-        )
+        forces.append([-(energy(step * a) - energy(-step * a)) / (2 * step) for a in axis])
     return np.array(energies), np.array(forces)
 
 
@@ -144,7 +144,8 @@ def one_pair(pair, out):
         curves[name] = (energies, forces)
         record[name] = {
             "training_energy_rmse_mev": 1e3 * float(np.std(fit - training)),
-            "training_net_force_rmse": 1e3 * float(np.sqrt(np.mean((fit_forces - reference) ** 2))),
+            "training_net_force_rmse": 1e3
+            * float(np.sqrt(np.mean((fit_forces - reference) ** 2))),
         }
         if charges is not None:
             sign = gauge(charges, scan)

@@ -57,5 +57,7 @@ def write_results(out: Path, results: dict) -> None:
         "date": time.strftime("%Y-%m-%d"),
     }
     out.mkdir(parents=True, exist_ok=True)
-    write_atomically(out / "results.json", json.dumps({**results, "made": made}, indent=2) + "\n")
+    write_atomically(
+        out / "results.json", json.dumps({**results, "made": made}, indent=2) + "\n"
+    )
     print(json.dumps(results, indent=2))

@@ -53,7 +53,9 @@ def validation_frames():
     for name, file in zip(FILES, files(), strict=True):
         sources = [frame.source for frame in frames if frame.source.startswith(f"{file},")]
         atoms = ase.io.read(file, ":")
-        chosen[name] = [a for a, source in zip(atoms, sources, strict=True) if source in held_out]
+        chosen[name] = [
+            a for a, source in zip(atoms, sources, strict=True) if source in held_out
+        ]
     return chosen
 
 
@@ -95,7 +97,9 @@ def draw(path, table, charges):
     values = [table[name]["force_rmse"] for name in labels]
     bars = left.bar(range(len(labels)), values, color=[INK, ACCENT, SECOND], width=0.6)
     left.bar_label(bars, fmt="%.1f", fontsize=8)
-    left.set_xticks(range(len(labels)), [name.replace(" ", "\n") for name in labels], fontsize=8)
+    left.set_xticks(
+        range(len(labels)), [name.replace(" ", "\n") for name in labels], fontsize=8
+    )
     left.set_ylabel("force RMSE (meV/Å)")
     left.set_title("held-out frames (imported: all of ef.xyz)", fontsize=9)
     for name, color in (("O", SECOND), ("H", ACCENT)):

@@ -1,5 +1,6 @@
 """Strict records from YAML: unknown keys, wrong types and bad values are errors in words."""
 
+import contextlib
 import dataclasses
 import difflib
 import types
@@ -15,7 +16,8 @@ def from_dict(record_type, values, where: str):
     """Builds the frozen dataclass `record_type` from nested plain values.
 
     Args:
-        record_type: a dataclass; nested dataclasses, tuples, dicts, optionals, Literals are understood.
+        record_type: a dataclass; nested dataclasses, tuples, dicts, optionals and Literals are
+            understood.
         values: what YAML gave.
         where: how to name the place in an error, e.g. "train.yaml: loss".
 
@@ -73,7 +75,9 @@ def read_yaml(path) -> dict:
         line = " ".join(str(error).split())
         raise InputError(f"{path}: not valid YAML: {line}") from None
     if not isinstance(values, dict):
-        raise InputError(f"{path}: expected keys and values at the top, got {type(values).__name__}")
+        raise InputError(
+            f"{path}: expected keys and values at the top, got {type(values).__name__}"
+        )
     return values
 
 
@@ -168,10 +172,8 @@ def _convert_tuple(arguments, value, where):
 def _convert_scalar(hint, value, where):
     if hint is float and isinstance(value, str):
         # YAML 1.1 reads 1e-3 as text; people write it as a number.
-        try:
+        with contextlib.suppress(ValueError):
             value = float(value)
-        except ValueError:
-            pass
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if type(value) is not hint:

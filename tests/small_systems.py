@@ -5,10 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 from ase import Atoms
 
+from jles.electrostatics.kgrid import KGrid
 from jles.models.config import CaceConfig, ChargeConfig, ModelConfig, ReadoutConfig
 from jles.models.potential import build_potential
-from jles.structures.batch import build_structure, on_device
+from jles.structures.batch import Size, build_structure, on_device, pad_structure
 
+SMALL_CHARGES = ChargeConfig(hidden=(4,))
 TRICLINIC = np.array([[4.1, 0.3, -0.2], [0.9, 4.4, 0.5], [-0.6, 0.8, 4.7]])
 
 
@@ -24,7 +26,7 @@ def small_backbone(**changes) -> CaceConfig:
     return CaceConfig(**values | changes)
 
 
-def small_config(elements=("H", "O"), charges=ChargeConfig(hidden=(4,)), **changes):
+def small_config(elements=("H", "O"), charges=SMALL_CHARGES, **changes):
     backbone = changes.pop("backbone", small_backbone())
     return ModelConfig(
         elements, backbone, energy=ReadoutConfig(hidden=(4,)), charges=charges, **changes
@@ -58,9 +60,7 @@ def rattled(seed, count=6, cell=TRICLINIC, pbc=True, symbols=("H", "O")) -> Atom
     """Atoms near points of a grid in the cell: random, and none on top of another."""
     rng = np.random.default_rng(seed)
     side = int(np.ceil(count ** (1 / 3)))
-    points = np.array(
-        [(a, b, c) for a in range(side) for b in range(side) for c in range(side)]
-    )
+    points = np.array([(a, b, c) for a in range(side) for b in range(side) for c in range(side)])
     chosen = points[rng.permutation(len(points))[:count]]
     fractions = (chosen + 0.5 + rng.uniform(-0.22, 0.22, (count, 3))) / side
     names = [symbols[n % len(symbols)] for n in range(count)]
@@ -80,6 +80,12 @@ def structure_of(atoms, potential, **options):
         **{"dtype": np.float64, "total_charge": atoms.info.get("total_charge", 0.0)} | options,
     )
     return on_device(built)
+
+
+def roomy_structure(atoms, potential, **options):
+    """The same, padded to one size for all crystals and clusters of a test: one compilation."""
+    size = Size(atoms=8, neighbors=40, grid=KGrid(3, 5, 3), cluster=True)
+    return on_device(pad_structure(structure_of(atoms, potential, **options), size))
 
 
 def random_orthogonal(seed):

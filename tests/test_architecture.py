@@ -81,9 +81,7 @@ def test_every_part_of_the_package_stands_on_the_architecture_page():
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     table = [line for line in page.splitlines() if line.startswith("| `")]
     named = {
-        name.rstrip("/")
-        for line in table
-        for name in re.findall(r"`([^`]+)`", line.split("|")[1])
+        name.rstrip("/") for line in table for name in re.findall(r"`([^`]+)`", line.split("|")[1])
     }
     present = {unit_of(path) for path in SOURCES} - {"__init__", "__main__"}
     assert present <= named

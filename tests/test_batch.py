@@ -112,9 +112,7 @@ def test_slabs_and_wires_are_refused_with_a_long_range_part(rng, pbc):
 def test_a_slab_without_a_third_vector_gets_one(rng):
     numbers, positions, cell = crystal(rng)
     cell[2] = 0.0
-    slab = build_structure(
-        numbers, positions, cell, (True, True, False), cutoff=3.0, k_max=None
-    )
+    slab = build_structure(numbers, positions, cell, (True, True, False), cutoff=3.0, k_max=None)
     assert abs(np.linalg.det(slab.cell)) > 1.0
     np.testing.assert_allclose(slab.cell[:2], cell[:2], rtol=1e-6)
 

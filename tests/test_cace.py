@@ -144,9 +144,7 @@ def test_radial_functions_follow_their_formulas():
 
 def test_bessel_functions_vanish_at_the_cutoff():
     config = CaceConfig(cutoff=3.7, n_rbf=6)
-    values = radial_functions(
-        jnp.array([3.7]), config, jnp.asarray(initial_frequencies(6, 3.7))
-    )
+    values = radial_functions(jnp.array([3.7]), config, jnp.asarray(initial_frequencies(6, 3.7)))
     np.testing.assert_allclose(values, 0.0, atol=1e-12)
 
 
@@ -213,9 +211,7 @@ def test_envelope_ends_smoothly_with_finite_derivatives(options, dtype):
     assert values.dtype == dtype
     assert np.isfinite(values).all()
     smooth = 2 if options["envelope"] == "cosine" else 3
-    np.testing.assert_allclose(
-        values[0, :smooth], 0.0, atol=1e-4 if dtype == np.float32 else 1e-8
-    )
+    np.testing.assert_allclose(values[0, :smooth], 0.0, atol=1e-4 if dtype == np.float32 else 1e-8)
 
 
 # --- the whole backbone against an oracle -------------------------------------------------------
@@ -256,11 +252,7 @@ def oracle_symmetrize(basis, config):
             if l1 <= l2 and l1 + l2 <= config.l_max:
                 features.append(
                     sum(
-                        multiplicity(a)
-                        * multiplicity(b)
-                        * basis[a]
-                        * basis[b]
-                        * basis[plus(a, b)]
+                        multiplicity(a) * multiplicity(b) * basis[a] * basis[b] * basis[plus(a, b)]
                         for a in of_degree[l1]
                         for b in of_degree[l2]
                     )
@@ -452,9 +444,7 @@ def test_another_choice_of_lattice_vectors_is_the_same_crystal(features_of):
     for change in ([[0, 1, 0], [1, 0, 0], [0, 0, 1]], [[1, 0, 0], [1, 1, 0], [0, -1, 1]]):
         other = atoms.copy()
         other.set_cell(np.array(change) @ atoms.cell.array)
-        np.testing.assert_allclose(
-            features_of(other), features_of(atoms), rtol=1e-9, atol=1e-11
-        )
+        np.testing.assert_allclose(features_of(other), features_of(atoms), rtol=1e-9, atol=1e-11)
 
 
 def test_a_lonely_atom_has_no_features(features_of):

@@ -120,9 +120,7 @@ def test_another_radial_prefactor_goes_into_the_mixing(tmp_path, rng):
     _, read = import_torch(save(tmp_path / "model.pth", record))
     for l in range(SMALL.l_max + 1):
         name = f"radial_mixing_{l}"
-        np.testing.assert_allclose(
-            read["backbone"][name], 2 * params["backbone"][name], rtol=3e-7
-        )
+        np.testing.assert_allclose(read["backbone"][name], 2 * params["backbone"][name], rtol=3e-7)
 
 
 def test_element_energies_are_those_given(tmp_path, rng):
@@ -197,9 +195,7 @@ def test_what_is_not_understood_is_refused_by_name(tmp_path, rng, where, attribu
     config = replace(WATER, backbone=backbone)
     record = single(config, random_params(config, rng))
     state = find(record, where).state
-    tables = [
-        state[t] for t in ("_parameters", "_buffers", "_modules") if attribute in state[t]
-    ]
+    tables = [state[t] for t in ("_parameters", "_buffers", "_modules") if attribute in state[t]]
     (tables[0] if tables else state)[attribute] = value
     message = refusal(tmp_path, record)
     assert where.split(".")[0] in message or "the energy has" in message

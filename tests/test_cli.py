@@ -43,9 +43,7 @@ def model_path(tmp_path_factory):
 def structures(tmp_path_factory):
     """A water molecule and one in a box."""
     path = tmp_path_factory.mktemp("data") / "in.xyz"
-    crystal = molecule(
-        "H2O", cell=[[4.0, 0.0, 0.0], [0.5, 4.5, 0.0], [0.0, 0.3, 5.0]], pbc=True
-    )
+    crystal = molecule("H2O", cell=[[4.0, 0.0, 0.0], [0.5, 4.5, 0.0], [0.0, 0.3, 5.0]], pbc=True)
     write(path, [molecule("H2O"), crystal], format="extxyz")
     return path
 
@@ -139,9 +137,7 @@ def test_an_interrupt_ends_with_status_130(monkeypatch, capsys):
 def test_a_reader_that_leaves_is_no_error_message(model_path):
     reading, writing = os.pipe()
     os.close(reading)
-    result = run_program(
-        "-m", "jles", "info", model_path, stdout=writing, stderr=subprocess.PIPE
-    )
+    result = run_program("-m", "jles", "info", model_path, stdout=writing, stderr=subprocess.PIPE)
     os.close(writing)
     assert result.stderr == ""
     assert result.returncode == 141

@@ -2,6 +2,7 @@
 
 import json
 import math
+from functools import partial
 
 import ase.io
 import jax
@@ -37,9 +38,7 @@ seeds = st.integers(min_value=0, max_value=10**6)
 MADELUNG_NACL = 1.74756459463318219063621203554439740348516
 
 
-jitted_energy = jax.jit(
-    ewald_energy, static_argnames=("grid", "cutoff", "remove_self", "chunk")
-)
+jitted_energy = jax.jit(ewald_energy, static_argnames=("grid", "cutoff", "remove_self", "chunk"))
 
 
 def plan_kgrid_coarse(cell, k_max):
@@ -127,35 +126,35 @@ def _golden_cases():
     return [case for case in cases if set(case) <= allowed and case["cell"] is not None]
 
 
+@partial(jax.jit, static_argnames=("grid", "remove_self"))
+def energy_forces_stress(charges, positions, cell, **options):
+    def strained(strain, r):
+        deform = jnp.eye(3) + strain
+        return ewald_energy(charges, r @ deform, cell @ deform, **options)
+
+    value, (virial, slope) = jax.value_and_grad(strained, (0, 1))(jnp.zeros((3, 3)), positions)
+    return value, -slope, virial / jnp.abs(jnp.linalg.det(cell))
+
+
 def test_golden_charges_energy_forces_and_stress():
     cases = _golden_cases()
     assert len(cases) >= 8
     for case in cases:
-        charges = jnp.array(case["charges"])
-        positions, cell = jnp.array(case["positions"]), jnp.array(case["cell"], float)
-        k_max = 2.0 * math.pi / case["dl"]
-        grid = plan_kgrid(cell, k_max)
-
-        def energy_fn(r, c, charges=charges, case=case, k_max=k_max, grid=grid):
-            return energy(
-                charges, r, c, case["sigma"], k_max, grid, remove_self=case["self_removed"]
-            )
-
-        expected, name = case["expected"], case["name"]
-        value, gradient = jax.value_and_grad(energy_fn)(positions, cell)
-        np.testing.assert_allclose(value, expected["energy"], rtol=1e-8, err_msg=name)
-        scale = np.abs(expected["forces"]).max()
-        np.testing.assert_allclose(
-            -gradient, expected["forces"], rtol=1e-8, atol=1e-9 * scale, err_msg=name
+        cell, k_max = np.array(case["cell"], float), 2.0 * math.pi / case["dl"]
+        found = energy_forces_stress(
+            jnp.array(case["charges"]),
+            jnp.array(case["positions"]),
+            jnp.array(cell),
+            sigma=case["sigma"],
+            k_max=k_max,
+            grid=plan_kgrid_coarse(cell, k_max),
+            remove_self=case["self_removed"],
         )
-        scale = np.abs(expected["stress"]).max()
-        np.testing.assert_allclose(
-            stress_of(energy_fn, positions, cell),
-            expected["stress"],
-            rtol=1e-8,
-            atol=1e-9 * scale,
-            err_msg=name,
-        )
+        for quantity, value in zip(("energy", "forces", "stress"), found, strict=True):
+            expected = np.array(case["expected"][quantity])
+            atol = 1e-9 * np.abs(expected).max()
+            name = f"{quantity} of {case['name']}"
+            np.testing.assert_allclose(value, expected, rtol=1e-8, atol=atol, err_msg=name)
 
 
 # The files were made with CODATA's Coulomb constant; this page's is 4e-7 smaller.
@@ -288,17 +287,17 @@ def test_energy_is_extensive_in_supercells(seed):
     np.testing.assert_allclose(found, 4.0 * energy(charges, positions, cell), rtol=1e-11)
 
 
-@pytest.mark.parametrize("chunk", [None, 1, 3, 4, 8, 100])
+@pytest.mark.parametrize("chunk", [None, 1, 3, 8])
 def test_chunks_and_padding_change_nothing(chunk):
     charges, positions, cell = random_crystal(3)
     padded_charges = np.concatenate([charges, np.zeros(5)])
     padded_positions = np.concatenate([positions, np.full((5, 3), 1e3)])
     found = energy(padded_charges, padded_positions, cell, chunk=chunk)
     np.testing.assert_allclose(found, energy(charges, positions, cell), rtol=1e-12)
-    gradient = jax.grad(lambda r: energy(padded_charges, r, cell, chunk=chunk))(
+    gradient = jax.jit(jax.grad(lambda r: energy(padded_charges, r, cell, chunk=chunk)))(
         padded_positions
     )
-    plain = jax.grad(lambda r: energy(charges, r, cell))(positions)
+    plain = jax.jit(jax.grad(lambda r: energy(charges, r, cell)))(positions)
     np.testing.assert_allclose(gradient[:8], plain, atol=1e-12)
     np.testing.assert_array_equal(gradient[8:], 0.0)
 
@@ -330,25 +329,28 @@ def _batch():
     return grid, [jnp.stack(arrays) for arrays in zip(*crystals, strict=True)]
 
 
-def test_a_batch_is_a_loop_and_jit_is_eager():
+def test_a_batch_is_a_loop():
     grid, batch = _batch()
 
-    def energy_and_forces(q, r, c):
+    @jax.jit
+    def energy_and_slope(q, r, c):
         return jax.value_and_grad(lambda r: energy(q, r, c, grid=grid, chunk=3))(r)
 
-    loop = [energy_and_forces(*arrays) for arrays in zip(*batch, strict=True)]
-    for transformed in (jax.vmap(energy_and_forces), jax.jit(jax.vmap(energy_and_forces))):
-        energies, gradients = transformed(*batch)
-        np.testing.assert_allclose(energies, [e for e, _ in loop], rtol=1e-12)
-        np.testing.assert_allclose(gradients, [g for _, g in loop], rtol=1e-9, atol=1e-12)
-    with jax.disable_jit():
-        eager = energy_and_forces(*(arrays[0] for arrays in batch))
-    np.testing.assert_allclose(eager[0], loop[0][0], rtol=1e-12)
-    np.testing.assert_allclose(eager[1], loop[0][1], rtol=1e-9, atol=1e-12)
+    loop = [energy_and_slope(*arrays) for arrays in zip(*batch, strict=True)]
+    energies, slopes = jax.vmap(energy_and_slope)(*batch)
+    np.testing.assert_allclose(energies, [e for e, _ in loop], rtol=1e-12)
+    np.testing.assert_allclose(slopes, [g for _, g in loop], rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("cutoff", ["sharp", "smooth"])
-@pytest.mark.parametrize("chunk", [None, 3])
+def test_jit_is_eager():
+    charges, positions, cell = (jnp.asarray(x) for x in random_crystal(2, atoms=4, edge=4.0))
+    options = {"sigma": 1.0, "k_max": 3.0, "grid": plan_kgrid(cell, 3.0), "chunk": 2}
+    eager = ewald_energy(charges, positions, cell, **options)
+    jitted = jitted_energy(charges, positions, cell, **options)
+    np.testing.assert_allclose(jitted, eager, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("cutoff", "chunk"), [("sharp", None), ("smooth", 3)])
 def test_derivatives_of_first_and_second_order_are_those_of_finite_differences(cutoff, chunk):
     charges, positions, cell = random_crystal(11, handedness=-1)
     arguments = tuple(jnp.asarray(x) for x in (charges, positions, cell))
@@ -359,6 +361,7 @@ def test_derivatives_of_first_and_second_order_are_those_of_finite_differences(c
     def energy_fn(q, r, c):
         return energy(q, r, c, grid=grid, cutoff=cutoff, chunk=chunk)
 
+    @jax.jit
     def slope(*at):
         gradient = jax.grad(energy_fn, (0, 1, 2))(*at)
         return sum(jnp.vdot(g, m) for g, m in zip(gradient, moves, strict=True))
@@ -372,7 +375,7 @@ def test_derivatives_of_first_and_second_order_are_those_of_finite_differences(c
     forward = jax.jvp(energy_fn, arguments, moves)[1]
     np.testing.assert_allclose(forward, slope(*arguments), rtol=1e-11)
     np.testing.assert_allclose(slope(*arguments), along(energy_fn), rtol=1e-7)
-    reverse_twice = jax.grad(slope, (0, 1, 2))(*arguments)
+    reverse_twice = jax.jit(jax.grad(slope, (0, 1, 2)))(*arguments)
     second = sum(jnp.vdot(g, m) for g, m in zip(reverse_twice, moves, strict=True))
     np.testing.assert_allclose(second, along(slope), rtol=1e-7)
     np.testing.assert_allclose(jax.jvp(slope, arguments, moves)[1], second, rtol=1e-10)
@@ -392,7 +395,7 @@ def test_coincident_atoms_have_finite_derivatives():
     positions[1] = positions[0]
     charges = np.array([1.0, -1.0, *np.zeros(6)])
     assert abs(energy(charges, positions, cell, remove_self=False)) < 1e-12
-    hessian = jax.hessian(lambda r: energy(charges, r, cell))(positions)
+    hessian = jax.jit(jax.hessian(lambda r: energy(charges, r, cell)))(positions)
     assert np.isfinite(hessian).all()
 
 
@@ -467,19 +470,20 @@ def test_the_smooth_cutoff_has_two_continuous_derivatives():
 # Precision
 
 
+@jax.jit
+def smooth_energy_and_slope(q, r, c):
+    grid = KGrid(8, 8, 8)
+    return jax.value_and_grad(lambda r: energy(q, r, c, grid=grid, cutoff="smooth"))(r)
+
+
 @given(seeds)
 def test_float32_stays_float32_and_close_to_float64(seed):
     charges, positions, cell = random_crystal(seed, atoms=20, edge=9.0)
     small = tuple(x.astype(np.float32) for x in (charges, positions, cell))
-    grid = plan_kgrid(cell, math.pi)
-
-    def energy_and_gradient(q, r, c):
-        return jax.value_and_grad(lambda r: energy(q, r, c, grid=grid, cutoff="smooth"))(r)
-
-    value, gradient = energy_and_gradient(*(jnp.asarray(x) for x in small))
+    value, gradient = smooth_energy_and_slope(*(jnp.asarray(x) for x in small))
     assert value.dtype == gradient.dtype == jnp.float32
-    exact = energy_and_gradient(*(jnp.asarray(x.astype(np.float64)) for x in small))
-    scale = float(self_energy(charges, 1.0))
+    exact = smooth_energy_and_slope(*(jnp.asarray(x.astype(np.float64)) for x in small))
+    scale = float(self_energy(jnp.asarray(charges), 1.0))
     np.testing.assert_allclose(value, exact[0], atol=2e-6 * scale)
     np.testing.assert_allclose(gradient, exact[1], atol=1e-5 * np.abs(exact[1]).max())
 
@@ -511,5 +515,6 @@ def test_no_array_of_atoms_times_kvecs_is_made():
 
     for function in (force_loss, jax.grad(force_loss)):
         memory = jax.jit(function).lower(charges).compile().memory_analysis()
-        table = charges.size * np.prod([n + 1 for n in grid]) * 8
+        kvecs = (grid.n_a + 1) * (2 * grid.n_b + 1) * (2 * grid.n_c + 1)
+        table = charges.size * kvecs * 8
         assert memory.temp_size_in_bytes < table / 4

@@ -37,9 +37,7 @@ def test_the_temporary_name_keeps_suffix_and_folder(tmp_path):
 def test_a_full_disk_is_one_line_and_leaves_the_old_file(tmp_path, almost_full_disk):
     path = tmp_path / "params.safetensors"
     write_atomically(path, "old")
-    with pytest.raises(
-        InputError, match=r"params\.safetensors: cannot be written \(.*\)"
-    ) as info:
+    with pytest.raises(InputError, match=r"params\.safetensors: cannot be written \(.*\)") as info:
         write_atomically(path, "new" * 1000)
     assert "\n" not in str(info.value)
     assert path.read_text(encoding="utf-8") == "old"

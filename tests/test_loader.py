@@ -41,9 +41,7 @@ def mixed():
     rng = np.random.default_rng(7)
     subsets = [("energy", "forces", "stress"), ("energy",), ("forces",), ()]
     return [
-        frame(
-            rng, int(rng.integers(1, 30)), bool(n % 3), subsets[n % 4], f"data.xyz, frame {n}"
-        )
+        frame(rng, int(rng.integers(1, 30)), bool(n % 3), subsets[n % 4], f"data.xyz, frame {n}")
         for n in range(37)
     ]
 

@@ -107,9 +107,7 @@ def test_rows_are_sorted_and_padding_points_home(rng):
     positions, cell = random_crystal(3, 10, 6.0)
     table = find_neighbors(positions, cell, (True, True, False), 3.0)
     for i, (index, shift, mask) in enumerate(zip(*table, strict=True)):
-        rows = [
-            (j, *s) for j, s in zip(index[mask].tolist(), shift[mask].tolist(), strict=True)
-        ]
+        rows = [(j, *s) for j, s in zip(index[mask].tolist(), shift[mask].tolist(), strict=True)]
         assert rows == sorted(rows)
         assert np.all(mask[: mask.sum()])
         assert np.all(index[~mask] == i)
@@ -120,9 +118,7 @@ def test_rows_are_sorted_and_padding_points_home(rng):
 def test_distance_equal_to_the_cutoff_is_outside():
     positions = np.array([[0.0, 0.0, 0.0], [2.0, 0.0, 0.0]])
     assert find_neighbors(positions, np.zeros((3, 3)), False, 2.0).mask.sum() == 0
-    assert (
-        find_neighbors(positions, np.zeros((3, 3)), False, np.nextafter(2, 3)).mask.sum() == 2
-    )
+    assert find_neighbors(positions, np.zeros((3, 3)), False, np.nextafter(2, 3)).mask.sum() == 2
 
 
 def test_an_atom_sees_its_own_images_in_a_cell_much_smaller_than_the_cutoff():
@@ -135,9 +131,7 @@ def test_an_atom_sees_its_own_images_in_a_cell_much_smaller_than_the_cutoff():
     }
 
 
-@pytest.mark.parametrize(
-    "pbc", [(False, False, False), (True, True, False), (False, True, False)]
-)
+@pytest.mark.parametrize("pbc", [(False, False, False), (True, True, False), (False, True, False)])
 def test_rows_of_open_directions_play_no_part(rng, pbc):
     positions, cell = random_crystal(5, 9, 5.0)
     bare = np.where(np.array(pbc)[:, None], cell, 0.0)

@@ -1,0 +1,1 @@
+"""Models as users hold them: atoms in, results out."""

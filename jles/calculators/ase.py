@@ -30,6 +30,13 @@ class LatentChargeCalculator(Calculator):
         super().__init__()
         self.model = model
 
+    def check_state(self, atoms, tol=1e-15):
+        """What changed since the last calculation; `total_charge` is part of a structure."""
+        changes = super().check_state(atoms, tol)
+        if self.atoms is not None and _total_charge(self.atoms) != _total_charge(atoms):
+            changes.append("total_charge")
+        return changes
+
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
         """Computes what was asked, with forces always and stress with every crystal."""
         super().calculate(atoms, properties, system_changes)
@@ -51,3 +58,7 @@ class LatentChargeCalculator(Calculator):
             self.results["charges"] = np.asarray(total)
         if out.dipole is not None:
             self.results["dipole"] = out.dipole
+
+
+def _total_charge(atoms):
+    return atoms.info.get("total_charge", 0.0)

@@ -1,4 +1,4 @@
-"""Trains twice on hidden point charges, with and without latent charges, and shows what came out."""
+"""Trains on hidden point charges with and without latent charges; shows what came out."""
 
 import json
 import shutil
@@ -11,12 +11,13 @@ from jles.calculators.model import Model, load_model
 from jles.config import from_dict
 from jles.demo.point_charges import make_frames
 from jles.errors import InputError
-from jles.files import write_atomically
+from jles.files import atomic_path, write_atomically
 from jles.pictures import ACCENT, INK, SECOND, new_figure, save_figure
 from jles.train.config import TrainConfig
 from jles.train.loop import train
 
 RUNS = ("with_charges", "without_charges")
+MARKER = ".jles-demo"
 
 SETTINGS = {
     "model": {
@@ -90,7 +91,8 @@ def run_demo(out, dtype: str = "float32", epochs: int = 600, frames: int = 10) -
     from ase.io import write
 
     for name, chosen in parts.items():
-        write(out / f"{name}.xyz", chosen)
+        with atomic_path(out / f"{name}.xyz") as temporary:
+            write(temporary, chosen, format="extxyz")
     models = {
         name: train_point_charges(
             out / name,
@@ -112,13 +114,14 @@ def run_demo(out, dtype: str = "float32", epochs: int = 600, frames: int = 10) -
 
 
 def _clear(out: Path) -> None:
-    marker = out / "train.xyz"
+    # A file of its own: a folder of somebody's data may well hold a train.xyz.
+    marker = out / MARKER
     if out.exists() and any(out.iterdir()) and not marker.is_file():
         raise InputError(f"{out}: is not empty and not an earlier demo; give another --out")
     for name in RUNS:
         if (out / name).is_dir():
             shutil.rmtree(out / name)
-    out.mkdir(parents=True, exist_ok=True)
+    write_atomically(marker, "written by jles demo, which replaces everything beside this file\n")
 
 
 def train_point_charges(
@@ -193,7 +196,11 @@ def draw(path, found: dict[str, Found]) -> None:
         deviation = (with_charges.charges - with_charges.truth)[with_charges.truth == value]
         label = f"true charge {value:+.0f} e"
         left.hist(
-            deviation, bins=np.linspace(-spread, spread, 61), color=color, alpha=0.7, label=label
+            deviation,
+            bins=np.linspace(-spread, spread, 61),
+            color=color,
+            alpha=0.7,
+            label=label,
         )
     left.axvline(0.0, color=INK, linewidth=0.8)
     left.set(xlabel="recovered minus true charge (e)", ylabel="particles")

@@ -21,9 +21,7 @@ def check_scope(multipoles, response, field, method: str) -> None:
     """Refuses what this version does not sum."""
     for name in ("dipoles", "quadrupoles"):
         if getattr(multipoles, name) is not None:
-            raise InputError(
-                f"{name} were given, but this version sums charges only; pass None"
-            )
+            raise InputError(f"{name} were given, but this version sums charges only; pass None")
     answers = response is not None and (
         response.charge_softness is not None or response.polarizabilities is not None
     )
@@ -85,8 +83,7 @@ def _check_finite(name: str, array, unit: str) -> None:
     if values is not None and not np.isfinite(values).all():
         where = np.argwhere(~np.isfinite(values))[0]
         raise InputError(
-            f"{name}{where.tolist()} is {values[tuple(where)]}; "
-            f"it must be a finite number ({unit})"
+            f"{name}{where.tolist()} is {values[tuple(where)]}; it must be a finite number ({unit})"
         )
 
 
@@ -114,9 +111,7 @@ def cell_array(cell, dtype):
         raise InputError("cell is None but pbc is True; pass a (3, 3) cell or pbc=False")
     cell = _float_array("cell", cell, "(3, 3)")
     if cell.shape != (3, 3):
-        raise InputError(
-            f"cell has shape {cell.shape}; it must be (3, 3), rows lattice vectors"
-        )
+        raise InputError(f"cell has shape {cell.shape}; it must be (3, 3), rows lattice vectors")
     _check_finite("cell", cell, "angstrom")
     return cell.astype(dtype)
 

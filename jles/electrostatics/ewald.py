@@ -94,16 +94,14 @@ def _octant_sum(products, reciprocal, green):
     k and -k count alike, so c >= 0 with both signs of a and b, twice, is everything; an index
     that is zero has only one sign and would be counted twice.
     """
-    _, size_a, _, size_b, _, size_c, _ = products.shape
+    _, _, size_c, _, size_a, _, size_b = products.shape
     a, b, c = (
         jnp.arange(n, dtype=products.dtype).reshape(shape)
-        for n, shape in ((size_a, (-1, 1, 1)), (size_b, (1, -1, 1)), (size_c, (1, 1, -1)))
+        for n, shape in ((size_a, (1, -1, 1)), (size_b, (1, 1, -1)), (size_c, (-1, 1, 1)))
     )
-    once = (
-        jnp.where(a == 0, 0.5, 1.0) * jnp.where(b == 0, 0.5, 1.0) * jnp.where(c == 0, 0.5, 1.0)
-    )
+    once = jnp.where(a == 0, 0.5, 1.0) * jnp.where(b == 0, 0.5, 1.0) * jnp.where(c == 0, 0.5, 1.0)
     ccc, ccs, csc, css, scc, scs, ssc, sss = (
-        products[i, :, j, :, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)
+        products[:, k, :, i, :, j, :] for i in (0, 1) for j in (0, 1) for k in (0, 1)
     )
     total = jnp.zeros((), products.dtype)
     for sign_a in (1.0, -1.0):
@@ -116,7 +114,7 @@ def _octant_sum(products, reciprocal, green):
             real = ccc - sign_a * sign_b * ssc - sign_a * scs - sign_b * css
             imaginary = ccs - sign_a * sign_b * sss + sign_a * scc + sign_b * csc
             weights = once.astype(products.dtype) * green(jnp.sum(kvecs**2, axis=-1))
-            total += jnp.sum(weights * jnp.sum(real**2 + imaginary**2, axis=-1))
+            total += jnp.sum(weights * jnp.sum(real**2 + imaginary**2, axis=0))
     return 2.0 * total
 
 

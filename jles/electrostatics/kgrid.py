@@ -36,14 +36,10 @@ def plan_kgrid(cell, k_max: float, margin: float = 0.0) -> KGrid:
     """
     cell = np.asarray(cell, dtype=np.float64)
     if cell.shape != (3, 3):
-        raise InputError(
-            f"cell has shape {cell.shape}; it must be (3, 3), rows lattice vectors"
-        )
+        raise InputError(f"cell has shape {cell.shape}; it must be (3, 3), rows lattice vectors")
     edges = np.linalg.norm(cell, axis=1)
     if not abs(np.linalg.det(cell)) > 1e-9 * np.prod(edges):
-        raise InputError(
-            f"cell {cell.tolist()} has no volume; a periodic sum needs three vectors"
-        )
+        raise InputError(f"cell {cell.tolist()} has no volume; a periodic sum needs three vectors")
     if not k_max > 0.0:
         raise InputError(f"k_max must be positive (1/angstrom), got {k_max}")
     # The box holds what the sum counts as inside, so its radius has the sum's tolerance.

@@ -89,9 +89,7 @@ def _evaluate(charges, positions, cell, sigma, k_max, **static):
         jnp.eye(columns.shape[1], dtype=columns.dtype)[:, None, :],
         (columns.shape[1], *columns.shape),
     )
-    field = -jax.vmap(jax.grad(potential_sum), in_axes=(None, 0), out_axes=1)(
-        positions, directions
-    )
+    field = -jax.vmap(jax.grad(potential_sum), in_axes=(None, 0), out_axes=1)(positions, directions)
     return energy, potential.reshape(charges.shape), field.reshape(*charges.shape, 3)
 
 

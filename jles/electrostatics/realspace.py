@@ -52,9 +52,7 @@ def _boys_jvp(n, primals, tangents):
     return boys(n, x), -boys(n + 1, x) * velocity
 
 
-def smeared_coulomb(
-    squared_distance: Float[Array, "..."], sigma: Scalar
-) -> Float[Array, "..."]:
+def smeared_coulomb(squared_distance: Float[Array, "..."], sigma: Scalar) -> Float[Array, "..."]:
     r"""Potential (V) of a smeared unit charge, :math:`k_e\,erf(r/(\sqrt2\sigma))/r`, of r^2.
 
     .. math:: k_e \sqrt{2/\pi}/\sigma\; F_0(r^2 / 2\sigma^2)
@@ -66,7 +64,7 @@ def smeared_coulomb(
 
 
 def _published_offset(squared_distance, offset: float):
-    """r / (r + offset), what turns 1/r into the 1/(r + offset) of published cluster sums."""
+    """The factor r / (r + offset), which makes 1/r the 1/(r + offset) of published models."""
     is_zero = squared_distance == 0.0
     distance = jnp.sqrt(jnp.where(is_zero, 1.0, squared_distance))
     return jnp.where(is_zero, 1.0, distance / (distance + offset))

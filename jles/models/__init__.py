@@ -1,0 +1,1 @@
+"""Backbones, read-outs and the potential they make; Flax lives here and only here."""

@@ -27,9 +27,7 @@ def degrees(l_max: int) -> tuple[int, ...]:
     return tuple(sum(monomial) for monomial in monomials(l_max))
 
 
-def evaluate_monomials(
-    unit: Float[Array, "*batch 3"], l_max: int
-) -> list[Float[Array, " *batch"]]:
+def evaluate_monomials(unit: Float[Array, "*batch 3"], l_max: int) -> list[Float[Array, " *batch"]]:
     """Values of every monomial of `unit`, each one product away from one of lower degree."""
     x, y, z = unit[..., 0], unit[..., 1], unit[..., 2]
     values = {(0, 0, 0): jnp.ones_like(x)}

@@ -44,6 +44,7 @@ class Cace(nn.Module):
         present: Float[Array, "atoms neighbors"],
         species: Int[Array, " atoms"],
     ) -> Float[Array, "atoms features"]:
+        """Features of every atom; arguments as in the class docstring."""
         config, dtype = self.config, vectors.dtype
         sender, receiver = self._embeddings(species, dtype)
         distance = jnp.sqrt(jnp.sum(vectors**2, axis=-1))
@@ -108,8 +109,8 @@ class Cace(nn.Module):
         degree = np.array(degrees(config.l_max))
         for l, weight in enumerate(mixing):
             block = density[np.flatnonzero(degree == l)[0] : np.flatnonzero(degree == l)[-1] + 1]
-            weight = weight.reshape(config.n_rbf, n_radial, n_atom, n_atom)
-            mixed = jnp.einsum("liam,mkab->likab", block, weight) * receiver[:, None, None, :]
+            by_pair = weight.reshape(config.n_rbf, n_radial, n_atom, n_atom)
+            mixed = jnp.einsum("liam,mkab->likab", block, by_pair) * receiver[:, None, None, :]
             mixed = mixed.reshape(*mixed.shape[:3], n_atom**2)
             entries += [part[0] for part in jax.lax.split(mixed, [1] * mixed.shape[0])]
         return entries
@@ -149,9 +150,7 @@ class Cace(nn.Module):
                 self.param(f"memory_{t}_{l}", nn.initializers.normal(0.1), shape, dtype)
                 for l in per_l
             ]
-            total = [
-                a + b * memory[l] for a, b, l in zip(total, basis, degree, strict=True)
-            ]
+            total = [a + b * memory[l] for a, b, l in zip(total, basis, degree, strict=True)]
         return total
 
     def _radial_message(self, basis, index, distance, cut, decay):
@@ -198,8 +197,8 @@ class Cace(nn.Module):
             flat = edge.reshape(*edge.shape[:2], -1)
             block = jnp.einsum("inp,inl->lip", flat, angular[..., np.flatnonzero(degree == l)])
             block = block.reshape(*block.shape[:2], n_atom, n_atom, config.n_rbf)
-            weight = weight.reshape(config.n_rbf, n_radial, n_atom, n_atom)
-            mixed = jnp.einsum("liabm,mkab->likab", block, weight) * receiver[:, None, None, :]
+            by_pair = weight.reshape(config.n_rbf, n_radial, n_atom, n_atom)
+            mixed = jnp.einsum("liabm,mkab->likab", block, by_pair) * receiver[:, None, None, :]
             mixed = mixed.reshape(*mixed.shape[:3], n_atom**2)
             entries += [part[0] for part in jax.lax.split(mixed, [1] * mixed.shape[0])]
         return entries

@@ -1,5 +1,6 @@
 """The assembled potential: pure functions of `(params, structure)` and nothing else."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
@@ -75,8 +76,12 @@ def build_potential(config: ModelConfig) -> Potential:
             width = features.shape[1]
             params["features"] = {
                 "mean": jnp.zeros(width, dtype),
-                "scale": jnp.ones(width, dtype),
+                "scale": jnp.full(width, width**-0.5, dtype),
             }
+            # Normalized features have length one, not one each: see feature_statistics.
+            for name in set(params) & {"energy", "charges"}:
+                first = params[name]["perceptron"]["layers_0"]
+                first["kernel"] = first["kernel"] * math.sqrt(width)
         return params
 
     def raw_features_fn(params, structure):
@@ -120,9 +125,7 @@ def build_potential(config: ModelConfig) -> Potential:
     def dipole_fn(params, structure):
         return cluster_dipole(charges_fn(params, structure), structure.positions, structure.mask)
 
-    return Potential(
-        config, init, energy_fn, parts_fn, charges_fn, dipole_fn, raw_features_fn
-    )
+    return Potential(config, init, energy_fn, parts_fn, charges_fn, dipole_fn, raw_features_fn)
 
 
 def long_range_energy(

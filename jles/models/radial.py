@@ -12,11 +12,13 @@ Distances = Float[Array, "*batch"]
 def bessel(distance: Distances, frequencies: Float[Array, " rbf"], cutoff: float):
     r"""Trainable Bessel functions :math:`\sqrt{2/r_c}\,\sin(w_m r)/r` (docs/theory.md, eq. 2)."""
     r = distance[..., None]
-    return np.sqrt(2.0 / cutoff).astype(distance.dtype) * jnp.sin(frequencies * r) / r
+    # Published models hold the prefactor in float32: rounded alike, they come back exactly.
+    prefactor = np.float32(np.sqrt(2.0 / cutoff)).astype(distance.dtype)
+    return prefactor * jnp.sin(frequencies * r) / r
 
 
 def initial_frequencies(n_rbf: int, cutoff: float) -> np.ndarray:
-    """Frequencies at which the Bessel functions vanish at the cutoff: (m+1) pi / r_c, 1/angstrom."""
+    """Frequencies (m+1) pi / r_c, 1/angstrom: Bessel functions that vanish at the cutoff."""
     return np.arange(1, n_rbf + 1) * np.pi / cutoff
 
 
@@ -34,7 +36,7 @@ def _fixed_radial(distance: Distances, config: CaceConfig):
 
 
 def radial_functions(distance: Distances, config: CaceConfig, frequencies=None):
-    """All radial functions, shape (..., n_rbf); `frequencies` only for the trainable Bessel ones."""
+    """All radial functions, (..., n_rbf); `frequencies` only for the trainable Bessel ones."""
     if config.radial == "bessel":
         return bessel(distance, frequencies, config.cutoff)
     return _fixed_radial(distance, config)

@@ -7,7 +7,6 @@ from jaxtyping import Array, Float
 
 from jles.models.config import ReadoutConfig
 
-
 _UNIFORM = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
 _ZEROS = nn.initializers.zeros_init()
 
@@ -21,6 +20,7 @@ class Perceptron(nn.Module):
 
     @nn.compact
     def __call__(self, features: Float[Array, "*batch features"]) -> Float[Array, "*batch out"]:
+        """The last layer's values."""
         for n, size in enumerate(self.sizes):
             is_last = n == len(self.sizes) - 1
             dense = nn.Dense(
@@ -50,6 +50,7 @@ class Readout(nn.Module):
 
     @nn.compact
     def __call__(self, features: Float[Array, "atoms features"]) -> Float[Array, "atoms out"]:
+        """What every atom carries."""
         config = self.config
         sizes = (*config.hidden, self.outputs)
         values = Perceptron(sizes, config.bias, self.start_at_zero, name="perceptron")(features)

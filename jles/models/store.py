@@ -1,11 +1,13 @@
 """The model directory: config.yaml, params.safetensors, metrics.json, README.md.
 
 `config.yaml` holds everything needed to rebuild the model and the digest of the parameters that
-belong to it; it is written last, so a directory with a config is a whole model.
+belong to it; it is renamed last, so a directory with a config is a whole model.
 """
 
+import contextlib
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +16,7 @@ import yaml
 
 from jles.config import from_dict, read_yaml, to_dict
 from jles.errors import InputError
-from jles.files import write_atomically
+from jles.files import atomic_path
 from jles.models.config import ModelConfig
 
 FORMAT_VERSION = 1
@@ -31,7 +33,7 @@ class StoredModel(NamedTuple):
 
 
 def save_model(path, config: ModelConfig, params, metrics=None, training=None) -> None:
-    """Writes a model directory, each file whole or not at all.
+    """Writes a model directory; a failure leaves the one that was there as it was.
 
     Args:
         path: the directory; made if it is not there.
@@ -56,10 +58,20 @@ def save_model(path, config: ModelConfig, params, metrics=None, training=None) -
         "model": to_dict(config),
         "training": training or {},
     }
-    write_atomically(path / "params.safetensors", blob)
-    write_atomically(path / "metrics.json", json.dumps(metrics or {}, indent=2) + "\n")
-    write_atomically(path / "README.md", _readme(config, training or {}, metrics or {}))
-    write_atomically(path / "config.yaml", yaml.safe_dump(record, sort_keys=False))
+    files = {
+        "config.yaml": yaml.safe_dump(record, sort_keys=False),
+        "README.md": _readme(config, training or {}, metrics or {}),
+        "metrics.json": json.dumps(metrics or {}, indent=2) + "\n",
+        "params.safetensors": blob,
+    }
+    # All are written before any is renamed; the stack renames last in, first out.
+    with contextlib.ExitStack() as stack:
+        for name, content in files.items():
+            temporary = stack.enter_context(atomic_path(path / name))
+            with open(temporary, "wb") as file:
+                file.write(content.encode("utf-8") if isinstance(content, str) else content)
+                file.flush()
+                os.fsync(file.fileno())
 
 
 def read_model(path) -> StoredModel:
@@ -92,10 +104,36 @@ def read_model(path) -> StoredModel:
         flat = load(blob)
     except SafetensorError as error:
         raise InputError(f"{weights}: not a safetensors file ({error})") from None
-    metrics = {}
-    if (path / "metrics.json").is_file():
-        metrics = json.loads((path / "metrics.json").read_text(encoding="utf-8"))
-    return StoredModel(config, unflatten(flat), record.get("training", {}), metrics)
+    params = unflatten(flat)
+    _check_params(config, params, path)
+    return StoredModel(config, params, record["training"] or {}, _read_metrics(path))
+
+
+def _check_params(config: ModelConfig, params: dict, path: Path) -> None:
+    """Refuses parameters of another architecture than the config's: it was edited."""
+    import jax
+
+    from jles.models.potential import build_potential
+
+    needed = jax.eval_shape(build_potential(config).init, jax.random.key(0))
+    need = {name: leaf.shape for name, leaf in flatten(needed).items()}
+    have = {name: leaf.shape for name, leaf in flatten(params).items()}
+    for name in sorted(need.keys() | have.keys()):
+        if need.get(name) != have.get(name):
+            raise InputError(
+                f"{path / 'config.yaml'}: describes another model than params.safetensors: "
+                f"'{name}' should have shape {need.get(name)}, the file has {have.get(name)}"
+            )
+
+
+def _read_metrics(path: Path) -> dict:
+    file = path / "metrics.json"
+    if not file.is_file():
+        return {}
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: damaged ({error}); copy or delete it") from None
 
 
 def _check_format(file: Path, record: dict) -> None:
@@ -107,17 +145,20 @@ def _check_format(file: Path, record: dict) -> None:
             f"{file}: format {version} is newer than this jles reads (up to {FORMAT_VERSION}); "
             "update jles"
         )
+    if "training" not in record:
+        # The last key of the file: without it keys before it may have been lost as well.
+        raise InputError(f"{file}: cut off (no key 'training'); copy the directory again")
 
 
 def flatten(tree: dict, prefix: str = "") -> dict:
-    """Nested dict -> flat dict with dotted names."""
+    """Nested dict -> flat dict with dotted names; leaves are left as they are."""
     flat = {}
     for name, value in tree.items():
         key = f"{prefix}{name}"
         if isinstance(value, dict):
             flat |= flatten(value, f"{key}.")
         else:
-            flat[key] = np.asarray(value)
+            flat[key] = value
     return flat
 
 

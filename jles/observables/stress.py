@@ -42,9 +42,7 @@ def energy_forces_stress(
 
     def energy(positions, strain):
         deform = jnp.eye(3, dtype=positions.dtype) + 0.5 * (strain + strain.T)
-        strained = replace(
-            structure, positions=positions @ deform, cell=structure.cell @ deform
-        )
+        strained = replace(structure, positions=positions @ deform, cell=structure.cell @ deform)
         return energy_fn(strained)
 
     strain = jnp.zeros((3, 3), structure.positions.dtype)

@@ -24,14 +24,33 @@ class Checkpoints:
         return ocp.CheckpointManager(self._directory / name, options=options)
 
     def save(self, name: str, step: int, tree, host: dict) -> None:
-        """Writes the arrays `tree` and the plain values `host` as checkpoint `name` of `step`."""
+        """Writes the arrays `tree` and the plain values `host` as checkpoint `name` of `step`.
+
+        Raises:
+            InputError: the disk is full or the place cannot be written; the checkpoint before
+                stays.
+        """
         import orbax.checkpoint as ocp
 
+        arguments = ocp.args.Composite(
+            tree=ocp.args.StandardSave(tree), host=ocp.args.JsonSave(host)
+        )
+        try:
+            with self._manager(name) as manager:
+                manager.save(step, args=arguments, force=True)
+        except Exception as error:  # orbax and tensorstore raise what they please
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(
+                f"{self._directory / name / str(step)}: checkpoint cannot be written ({reason}); "
+                "the one before is intact: free some space and --resume"
+            ) from error
+
+    def exists(self, name: str) -> bool:
+        """Whether there is a finished checkpoint `name`."""
+        if not (self._directory / name).is_dir():
+            return False
         with self._manager(name) as manager:
-            arguments = ocp.args.Composite(
-                tree=ocp.args.StandardSave(tree), host=ocp.args.JsonSave(host)
-            )
-            manager.save(step, args=arguments, force=True)
+            return manager.latest_step() is not None
 
     def restore(self, name: str, template):
         """The newest (tree, host) called `name`; `template` gives shapes and dtypes.
@@ -42,12 +61,10 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         place = self._directory / name
-        if not place.is_dir():
-            raise InputError(f"{place}: no checkpoint to resume from; run without --resume")
+        if not self.exists(name):
+            raise InputError(f"{place}: no finished checkpoint")
         with self._manager(name) as manager:
             step = manager.latest_step()
-            if step is None:
-                raise InputError(f"{place}: no finished checkpoint; run without --resume")
             shapes = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
             arguments = ocp.args.Composite(
                 tree=ocp.args.StandardRestore(shapes), host=ocp.args.JsonRestore()

@@ -35,6 +35,10 @@ class DataConfig:
             raise InputError(f"max_buckets must be at least 1, got {self.max_buckets}")
         if self.limit is not None and self.limit < 1:
             raise InputError(f"limit must be at least 1 frame, got {self.limit}")
+        if not self.train:
+            raise InputError("train names no file")
+        if self.split_seed < 0:
+            raise InputError(f"split_seed must not be negative, got {self.split_seed}")
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,7 @@ class LossConfig:
     stress: Schedule = 0.0
 
     def __post_init__(self):
+        learns = False
         for name in ("energy", "forces", "stress"):
             weight = getattr(self, name)
             values = weight.values() if isinstance(weight, dict) else (weight,)
@@ -71,6 +76,10 @@ class LossConfig:
                 raise InputError(f"{name}: a scheduled weight must say what holds from epoch 0")
             if not all(value >= 0.0 and math.isfinite(value) for value in values):
                 raise InputError(f"{name}: weights must be finite and not negative, got {weight}")
+            if any(value > 0.0 for value in values):
+                learns = True
+        if not learns:
+            raise InputError("energy, forces and stress all have weight 0: nothing to learn")
 
 
 @dataclass(frozen=True)
@@ -78,8 +87,9 @@ class OptimizerConfig:
     """AdamW or its AMSGrad variant and the course of the learning rate.
 
     `schedule`: "constant"; "step" multiplies by `factor` every `step_epochs`; "plateau"
-    multiplies by `factor` when the validation loss has not improved for `patience` epochs;
-    "cosine" falls to `min_scale` at the last epoch. Warm-up rises linearly over `warmup_steps`.
+    multiplies by `factor` when the validation loss has not improved for `patience` validations,
+    down to `min_scale`; "cosine" falls to `min_scale`, which the epoch after the last would have.
+    Warm-up rises linearly over `warmup_steps`.
     """
 
     name: Literal["adamw", "amsgrad"] = "adamw"
@@ -95,8 +105,12 @@ class OptimizerConfig:
     ema: float = 0.99
 
     def __post_init__(self):
-        if not self.learning_rate > 0.0:
+        if not 0.0 < self.learning_rate < math.inf:
             raise InputError(f"learning_rate must be positive, got {self.learning_rate}")
+        if not 0.0 <= self.weight_decay < math.inf:
+            raise InputError(f"weight_decay must not be negative, got {self.weight_decay}")
+        if not 0.0 <= self.min_scale <= 1.0:
+            raise InputError(f"min_scale must lie between 0 and 1, got {self.min_scale}")
         if not 0.0 <= self.ema < 1.0:
             raise InputError(f"ema must lie in [0, 1), got {self.ema}; 0 switches it off")
         if not 0.0 < self.factor < 1.0:
@@ -127,3 +141,5 @@ class TrainConfig:
         for name in ("epochs", "batch_size", "checkpoint_every", "validate_every"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.seed < 0:
+            raise InputError(f"seed must not be negative, got {self.seed}")

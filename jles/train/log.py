@@ -5,6 +5,7 @@ import io
 import json
 from pathlib import Path
 
+from jles.errors import InputError
 from jles.files import write_atomically
 
 COLUMNS = ("epoch", "step", "learning_rate") + tuple(
@@ -43,14 +44,23 @@ class MetricsLog:
         write_atomically(self._jsonl, "".join(json.dumps(row) + "\n" for row in kept))
 
     def append(self, row: dict) -> None:
-        """Adds one epoch; keys outside `COLUMNS` are an error of the program."""
+        """Adds one epoch; keys outside `COLUMNS` are an error of the program.
+
+        Raises:
+            InputError: the disk is full or the file cannot be written.
+        """
         unknown = set(row) - set(COLUMNS)
         if unknown:
             raise KeyError(f"metrics that have no column: {sorted(unknown)}")
-        with self._csv.open("a", encoding="utf-8") as file:
-            file.write(_csv_row(row))
-        with self._jsonl.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        for path, line in ((self._csv, _csv_row(row)), (self._jsonl, json.dumps(row) + "\n")):
+            try:
+                with path.open("a", encoding="utf-8") as file:
+                    file.write(line)
+            except OSError as error:
+                raise InputError(
+                    f"{path}: cannot be written ({error.strerror}); the last checkpoint is "
+                    "intact: free some space and --resume"
+                ) from None
 
 
 def _csv_line(values) -> str:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import yaml
 
-from jles.config import to_dict
+from jles.config import read_yaml, to_dict
 from jles.errors import InputError
 from jles.files import write_atomically
 from jles.models.store import save_model
@@ -80,7 +80,8 @@ def _train(config: TrainConfig, out: Path, resume: bool) -> Path:
     )
     run = jax.tree.map(jnp.asarray, run)
     progress = Progress(0, 0, math.inf, -1)
-    if resume:
+    # A run killed before its first checkpoint is resumed from the beginning.
+    if resume and checkpoints.exists("last"):
         run, host = checkpoints.restore("last", run)
         run = jax.tree.map(jnp.asarray, RunState(*run))
         progress = Progress(
@@ -103,6 +104,7 @@ def _epochs(config, prepared, steps, run, progress, log, checkpoints):
             if (epoch + 1) % config.validate_every == 0 or epoch + 1 == config.epochs:
                 params = state.averaged if config.optimizer.ema else state.params
                 errors = evaluate(steps, params, prepared.valid_loader)
+                _check_validation(errors, epoch)
                 loss = float(loss_of(errors, final_weights))
                 row |= {"valid_loss": loss} | _prefixed("valid", errors)
                 run = run._replace(plateau=plateau.update(run.plateau, jnp.asarray(loss)))
@@ -132,7 +134,7 @@ def _one_epoch(config, prepared: Prepared, steps: Steps, run, progress, epoch):
             state, batch.structure, batch.labels, weights, rate, decay
         )
         if not math.isfinite(float(loss)):
-            raise InputError(_not_finite(float(loss), epoch, batch, prepared.train_frames))
+            raise InputError(_not_finite(epoch, batch, prepared.train_frames))
         total = errors if total is None else _add(total, errors)
         losses.append(float(loss))
         step += 1
@@ -167,27 +169,40 @@ def _weights(config: TrainConfig, epoch: int) -> Weights:
     return Weights(*(at_epoch(w, epoch) for w in (loss.energy, loss.forces, loss.stress)))
 
 
-def _not_finite(loss, epoch, batch, frames) -> str:
-    named = ", ".join(frames[n].source for n in batch.frames)
+def _not_finite(epoch, batch, frames) -> str:
+    named = ", ".join(frames[n].source for n in batch.frames if n >= 0)
     return (
-        f"loss is {loss} in epoch {epoch + 1}, batch of {named}; the last checkpoint is intact: "
-        "look at these frames, or lower optimizer.learning_rate and --resume"
+        f"epoch {epoch + 1}: the loss or its gradient is not finite in the batch of {named}; the "
+        "last checkpoint is intact: look at these frames, or start a new run with a lower "
+        "optimizer.learning_rate"
     )
+
+
+def _check_validation(errors: Errors, epoch: int) -> None:
+    if not all(math.isfinite(value) for value in errors):
+        raise InputError(
+            f"epoch {epoch + 1}: the validation errors are not finite; the last checkpoint is "
+            "intact: start a new run with a lower optimizer.learning_rate"
+        )
 
 
 def _check_directory(config: TrainConfig, out: Path, log: MetricsLog, resume: bool) -> None:
     if not resume:
         if log.exists():
             raise InputError(f"{out}: already holds a run; give --resume or another --out")
+        if (out / "config.yaml").exists():
+            raise InputError(f"{out}: already holds a model; give another --out")
         return
     stored_file = out / "train.yaml"
     if not stored_file.is_file():
         raise InputError(f"{out}: nothing to resume here (it has no train.yaml)")
-    stored = yaml.safe_load(stored_file.read_text(encoding="utf-8"))
+    stored = read_yaml(stored_file)
     given = json.loads(json.dumps(to_dict(config)))
     changed = _first_difference(json.loads(json.dumps(stored)), given)
     if changed:
-        raise InputError(f"{stored_file}: --resume with another config ({changed}); start a new run")
+        raise InputError(
+            f"{stored_file}: --resume with another config ({changed}); start a new run"
+        )
 
 
 def _first_difference(stored, given, name: str = "") -> str | None:

@@ -81,7 +81,11 @@ def load_frames(data: DataConfig, need: tuple[str, ...]) -> tuple[list[Frame], l
 
     def read(files):
         files = (files,) if isinstance(files, str) else files
-        return [frame for file in files for frame in read_frames(file, data.labels, need)]
+        frames = [frame for file in files for frame in read_frames(file, data.labels)]
+        # One file may lack what another has; where none has it, the first says what it holds.
+        if any(all(name not in frame.labels for frame in frames) for name in need):
+            read_frames(files[0], data.labels, need)
+        return frames
 
     frames = read(data.train)
     if data.limit is not None:
@@ -121,9 +125,11 @@ def _model(section: ModelSection, frames: list[Frame]) -> tuple[ModelConfig, dic
 
 
 def feature_statistics(potential: Potential, params: dict, loader: Loader) -> dict:
-    """Mean and inverse standard deviation of every feature over the training atoms.
+    """Shift and scale that give an atom's features zero mean and unit length on average.
 
-    A feature that never varies is only shifted. Two passes over the sums in float64 keep the
+    Length one for the whole vector, not one for each of hundreds of entries: an optimizer that
+    moves every weight by the learning rate then moves the answer by about as much. A feature
+    that never varies is only shifted. Two passes over the sums in float64 keep the
     variance exact.
     """
     features_fn = jax.jit(jax.vmap(potential.features_fn, (None, 0)))
@@ -141,7 +147,7 @@ def feature_statistics(potential: Potential, params: dict, loader: Loader) -> di
     variance = sum(((block - mean) ** 2).sum(axis=0) for block in blocks()) / count
     deviation = np.sqrt(variance)
     varies = deviation > 1e-6 * np.abs(mean)
-    scale = np.where(varies, 1.0 / np.where(varies, deviation, 1.0), 1.0)
+    scale = np.where(varies, 1.0 / np.where(varies, deviation, 1.0), 1.0) / np.sqrt(len(mean))
     dtype = params["features"]["mean"].dtype
     return {"mean": jnp.asarray(mean, dtype), "scale": jnp.asarray(scale, dtype)}
 

@@ -46,7 +46,11 @@ class TrainingProgress:
             return
         self._last_line = now
         left = (now - self._started) / (done - self._first) * (self._epochs - done)
-        print(f"epoch {done}/{self._epochs}  {text}  {left:.0f} s left", file=sys.stderr, flush=True)
+        print(
+            f"epoch {done}/{self._epochs}  {text}  {left:.0f} s left",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def describe(row: dict) -> str:

@@ -26,7 +26,8 @@ class Steps(NamedTuple):
     Attributes:
         init: `params -> TrainState`.
         train: `(state, batch, labels, weights, learning_rate, decay) -> (state, loss, Errors)`;
-            `decay` is that of the averaged parameters.
+            `decay` is that of the averaged parameters; the loss is NaN where its gradient is
+            not finite.
         evaluate: `(params, batch, labels) -> Errors`.
     """
 
@@ -52,6 +53,8 @@ def build_steps(
     def train(state, batch, labels, weights, learning_rate, decay):
         gradient_fn = jax.value_and_grad(loss_fn, has_aux=True)
         (loss, errors), gradient = gradient_fn(state.params, batch, labels, weights)
+        # A gradient that is not finite would spoil the parameters behind a healthy loss.
+        loss = jnp.where(jnp.isfinite(optax.global_norm(gradient)), loss, jnp.nan)
         updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
         updates = jax.tree.map(lambda u: (-learning_rate * u).astype(u.dtype), updates)
         params = optax.apply_updates(state.params, updates)

@@ -9,6 +9,8 @@ BIN = .venv/bin
 STAMP = .venv/installed
 DEMO_OUT = demo
 TESTS =
+# Compiling, which most of a test's time goes to, uses one core.
+WORKERS = 2
 
 setup: $(STAMP)
 
@@ -20,7 +22,7 @@ demo: $(STAMP)
 	$(BIN)/jles demo --out $(DEMO_OUT)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TESTS)
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -25,7 +25,7 @@ SETTINGS = {
     "epochs": 120,
     "batch_size": 2,
     "loss": {"energy": {0: 5.0, 80: 100.0}, "forces": 1.0},
-    "optimizer": {"learning_rate": 3e-3, "weight_decay": 0.02},
+    "optimizer": {"learning_rate": 5e-3},
     "validate_every": 2,
     "checkpoint_every": 2,
 }

@@ -32,10 +32,10 @@ SETTINGS = {
         "backbone": {"cutoff": 4.5, "l_max": 3, "body_order": 3, "n_rbf": 6},
         "electrostatics": {"sigma": 1.0, "k_max": 3.5},
     },
-    "epochs": 300,
+    "epochs": 240,
     "batch_size": 1,
-    "loss": {"energy": {0: 1.0, 200: 50.0}, "forces": 1.0},
-    "optimizer": {"learning_rate": 5e-3, "weight_decay": 0.02},
+    "loss": {"energy": {0: 1.0, 150: 50.0}, "forces": 1.0},
+    "optimizer": {"learning_rate": 1e-2},
     "validate_every": 5,
     "checkpoint_every": 5,
 }

@@ -3,9 +3,12 @@
 import itertools
 import math
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from scipy.special import erfc
 
+from jles.electrostatics import KGrid, ewald_energy, plan_kgrid
 from jles.units import COULOMB_CONSTANT, HALF_INVERSE_EPSILON0
 
 
@@ -25,6 +28,33 @@ def rotation(seed):
     """A proper rotation matrix."""
     matrix, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))
     return matrix * np.linalg.det(matrix)
+
+
+jitted_energy = jax.jit(ewald_energy, static_argnames=("grid", "cutoff", "remove_self", "chunk"))
+
+
+def plan_kgrid_coarse(cell, k_max):
+    """A plan of few possible sizes: random cells share one compilation."""
+    counts = plan_kgrid(cell, k_max)
+    size = next(n for n in (3, 5, 8, 12, 18, 25, 40, 60) if n >= max(counts))
+    return KGrid(size, size, size)
+
+
+def energy(charges, positions, cell, sigma=1.0, k_max=math.pi, grid=None, **options):
+    grid = grid or plan_kgrid_coarse(cell, k_max)
+    return jitted_energy(
+        jnp.asarray(charges),
+        jnp.asarray(positions),
+        jnp.asarray(cell),
+        sigma=sigma,
+        k_max=k_max,
+        grid=grid,
+        **options,
+    )
+
+
+def converged(charges, positions, cell, sigma):
+    return energy(charges, positions, cell, sigma, 8.5 / sigma)
 
 
 def smooth_step(t):

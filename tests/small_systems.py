@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from ase import Atoms
+from ase.calculators.lj import LennardJones
+from ase.io import write
 
 from jles.electrostatics.kgrid import KGrid
 from jles.models.config import CaceConfig, ChargeConfig, ModelConfig, ReadoutConfig
@@ -98,3 +100,65 @@ def relative(value, reference):
     """Largest deviation in units of the largest reference."""
     scale = np.max(np.abs(reference))
     return np.max(np.abs(np.asarray(value) - np.asarray(reference))) / scale
+
+
+def labelled(atoms, labels=("energy", "forces", "stress")) -> Atoms:
+    """With energy, forces and stress of a Lennard-Jones crystal, exact and cheap."""
+    out = atoms.copy()
+    atoms = atoms.copy()
+    atoms.calc = LennardJones(sigma=1.4, epsilon=0.2, rc=4.0, smooth=True)
+    offsets = {"H": -13.0, "O": -430.0}
+    values = {
+        "energy": atoms.get_potential_energy() + sum(offsets[s] for s in atoms.symbols),
+        "forces": atoms.get_forces(),
+    }
+    if atoms.pbc.all():
+        values["stress"] = atoms.get_stress(voigt=False)
+    for name in labels:
+        if name in values:
+            (out.arrays if name == "forces" else out.info)[name] = values[name]
+    return out
+
+
+def write_frames(path, frames):
+    """As extended XYZ, every digit kept; returns the path as text."""
+    with open(path, "w", encoding="utf-8") as file:
+        for atoms in frames:
+            write(file, atoms, format="extxyz")
+    return str(path)
+
+
+def mixed_frames(count=6, seed=0):
+    """Crystals and clusters of different sizes and compositions, with labels."""
+    sizes = [(2 + n % 4, n % 3 != 2) for n in range(count)]
+    return [
+        labelled(rattled(seed + n, count=size, pbc=pbc, symbols=("H", "O", "H")))
+        for n, (size, pbc) in enumerate(sizes)
+    ]
+
+
+TINY_MODEL = {
+    "backbone": {
+        "cutoff": 3.0,
+        "n_rbf": 3,
+        "n_radial_basis": 2,
+        "n_atom_basis": 2,
+        "l_max": 1,
+        "body_order": 2,
+    },
+    "energy": {"hidden": [4]},
+    "charges": {"hidden": []},
+    "electrostatics": {"k_max": 2.0},
+}
+
+
+def training_values(train, valid=(), **changes):
+    """A training file of a tiny model as nested values."""
+    return {
+        "data": {"train": train, "valid": valid},
+        "model": TINY_MODEL,
+        "epochs": 3,
+        "batch_size": 2,
+        "loss": {"energy": 1.0, "forces": 1.0},
+        "optimizer": {"learning_rate": 0.01, "schedule": "constant", "ema": 0.0},
+    } | changes

@@ -16,7 +16,7 @@ from jles.models.config import ModelConfig
 from jles.models.potential import build_potential
 from jles.models.store import read_model
 from jles.observables.stress import energy_and_forces, energy_forces_stress
-from jles.structures.batch import build_structure, pad_structure, size_of
+from jles.structures.batch import build_structure, on_device, pad_structure, size_of
 from jles.structures.sizes import Size, merge_sizes, round_up_size
 from jles.structures.structure import Structure
 
@@ -89,7 +89,9 @@ class Model:
             total_charge=float(atoms.info.get("total_charge", 0.0)),
             dtype=self.dtype,
         )
-        return pad_structure(bare, self._size_for(size_of(bare)))
+        padded = pad_structure(bare, self._size_for(size_of(bare)))
+        with self._precision():
+            return on_device(padded)
 
     def _size_for(self, need: Size) -> Size:
         """A size already compiled for if it wastes little, else a new one with some room."""
@@ -97,7 +99,8 @@ class Model:
             fits = merge_sizes([size, need]) == size
             if fits and size.atoms <= 1.3 * need.atoms + 8 and _k_box(size) <= 2 * _k_box(need):
                 return size
-        size = round_up_size(need)
+        # Neighbour numbers change from step to step of a run: leave room for that.
+        size = round_up_size(need._replace(neighbors=need.neighbors + need.neighbors // 8 + 2))
         self._sizes.append(size)
         self._sizes.sort(key=lambda s: (s.atoms, s.neighbors, _k_box(s)))
         return size

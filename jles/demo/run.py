@@ -33,7 +33,7 @@ SETTINGS = {
     },
     "batch_size": 1,
     "loss": {"energy": 10.0, "forces": 1.0},
-    "optimizer": {"learning_rate": 5e-3, "weight_decay": 0.05},
+    "optimizer": {"learning_rate": 2e-2, "weight_decay": 0.02},
     "validate_every": 50,
     "checkpoint_every": 100,
 }

@@ -11,8 +11,10 @@ from jles.errors import InputError
 
 def concrete(array) -> np.ndarray | None:
     """The values in float64 where they are known (also under `jax.grad`), None under `jit`."""
+    # A NumPy array must not meet an operation of JAX, which would make it a tracer under jit.
+    known = lax.stop_gradient(array) if isinstance(array, jax.Array) else array
     try:
-        return np.asarray(lax.stop_gradient(array), dtype=np.float64)
+        return np.asarray(known, dtype=np.float64)
     except jax.errors.TracerArrayConversionError:
         return None
 
@@ -66,16 +68,16 @@ def is_periodic(pbc) -> bool:
 
 
 def _float_array(name: str, value, shapes: str):
-    """`value` as a float32 or float64 array; integers become the default float."""
+    """`value` as an array of JAX, if it is one, or of NumPy; integers become floats."""
     array = value if isinstance(value, jax.Array) else np.asarray(value)
     if jnp.issubdtype(array.dtype, jnp.integer):
-        array = jnp.asarray(array, dtype=jnp.result_type(float))
+        array = array.astype(jnp.result_type(float))
     if array.dtype not in (np.float32, np.float64):
         raise InputError(
             f"{name} have dtype {array.dtype}; they must be real numbers {shapes}, float32 or "
             "float64"
         )
-    return jnp.asarray(array)
+    return array
 
 
 def _check_finite(name: str, array, unit: str) -> None:
@@ -88,7 +90,7 @@ def _check_finite(name: str, array, unit: str) -> None:
 
 
 def charges_and_positions(charges, positions):
-    """Both as arrays of one dtype, checked for shape and finite values."""
+    """Both as arrays, checked for shape and finite values; not yet of one dtype."""
     charges = _float_array("charges", charges, "(atoms,) or (atoms, channels)")
     positions = _float_array("positions", positions, "(atoms, 3)")
     if positions.ndim != 2 or positions.shape[1] != 3 or positions.shape[0] == 0:
@@ -101,19 +103,18 @@ def charges_and_positions(charges, positions):
         )
     _check_finite("charges", charges, "e")
     _check_finite("positions", positions, "angstrom")
-    dtype = jnp.promote_types(charges.dtype, positions.dtype)
-    return charges.astype(dtype), positions.astype(dtype)
+    return charges, positions
 
 
-def cell_array(cell, dtype):
-    """The cell in the dtype of the sum, checked for shape and finite values."""
+def cell_array(cell):
+    """The cell as an array, checked for shape and finite values."""
     if cell is None:
         raise InputError("cell is None but pbc is True; pass a (3, 3) cell or pbc=False")
     cell = _float_array("cell", cell, "(3, 3)")
     if cell.shape != (3, 3):
         raise InputError(f"cell has shape {cell.shape}; it must be (3, 3), rows lattice vectors")
     _check_finite("cell", cell, "angstrom")
-    return cell.astype(dtype)
+    return cell
 
 
 def check_grid(grid: KGrid, cell: np.ndarray, k_max) -> None:

@@ -160,8 +160,9 @@ def lattice_sum(
     checks.check_options(sigma, k_max, cutoff, background)
     periodic = checks.is_periodic(pbc)
     charges, positions = checks.charges_and_positions(multipoles.charges, positions)
+    host_cell, host_positions = None, checks.concrete(positions)
     if periodic:
-        cell = checks.cell_array(cell, positions.dtype)
+        cell = checks.cell_array(cell)
         host_cell = checks.concrete(cell)
         if grid is None:
             if host_cell is None:
@@ -169,11 +170,12 @@ def lattice_sum(
             grid = plan_kgrid(host_cell, k_max)
         elif host_cell is not None:
             checks.check_grid(grid, host_cell, k_max)
-        host_positions = checks.concrete(positions)
-        if host_cell is not None and host_positions is not None:
-            positions = _wrapped_on_host(positions, cell, host_positions, host_cell)
     else:
-        cell, grid = jnp.eye(3, dtype=positions.dtype), None
+        cell, grid = np.eye(3), None
+    dtype = jnp.result_type(charges, positions)
+    charges, positions, cell = (jnp.asarray(x, dtype) for x in (charges, positions, cell))
+    if host_cell is not None and host_positions is not None:
+        positions = _wrapped_on_host(positions, cell, host_positions, host_cell)
     energy, potential, field_at_atoms = _evaluate(
         charges,
         positions,

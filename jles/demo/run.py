@@ -66,7 +66,7 @@ class Found(NamedTuple):
         return float(np.mean(np.abs(self.forces - self.reference)))
 
 
-def run_demo(out, dtype: str = "float32", epochs: int = 600, frames: int = 10) -> dict:
+def run_demo(out, dtype: str = "float32", epochs: int = 1000, frames: int = 10) -> dict:
     """Makes data, trains, compares and draws; returns the numbers of `summary.json`.
 
     Args:

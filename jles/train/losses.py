@@ -54,14 +54,16 @@ def batch_errors(
     energy_error = (energy - labels.energy) / jnp.maximum(atoms, 1.0)
     force_mask = batch.mask[..., None] * labels.has_forces[:, None, None]
     force_error = jnp.where(force_mask > 0, forces - labels.forces, 0.0)
-    stress_error = (stress - labels.stress) * labels.has_stress[:, None, None]
+    # Without a predicted stress there is nothing to compare, whatever the labels.
+    has_stress = labels.has_stress if with_stress else jnp.zeros_like(labels.has_stress)
+    stress_error = (stress - labels.stress) * has_stress[:, None, None]
     return Errors(
         jnp.sum(labels.has_energy * energy_error**2),
         jnp.sum(force_error**2),
         jnp.sum(stress_error**2),
         jnp.sum(labels.has_energy),
         3.0 * jnp.sum(labels.has_forces * atoms),
-        9.0 * jnp.sum(labels.has_stress),
+        9.0 * jnp.sum(has_stress),
     )
 
 

@@ -143,8 +143,8 @@ TINY_MODEL = {
         "n_rbf": 3,
         "n_radial_basis": 2,
         "n_atom_basis": 2,
-        "l_max": 1,
-        "body_order": 2,
+        "l_max": 0,
+        "body_order": 1,
     },
     "energy": {"hidden": [4]},
     "charges": {"hidden": []},
@@ -155,7 +155,7 @@ TINY_MODEL = {
 def training_values(train, valid=(), **changes):
     """A training file of a tiny model as nested values."""
     return {
-        "data": {"train": train, "valid": valid},
+        "data": {"train": train, "valid": valid, "max_buckets": 1},
         "model": TINY_MODEL,
         "epochs": 3,
         "batch_size": 2,

@@ -161,9 +161,11 @@ def test_derivatives_of_first_and_second_order_are_those_of_finite_differences(c
     rng = np.random.default_rng(4)
     moves = tuple(jnp.asarray(rng.normal(size=x.shape)) for x in arguments)
 
+    @jax.jit
     def energy_fn(q, r):
         return cluster_energy(q, r, sigma=1.0, chunk=chunk)
 
+    @jax.jit
     def slope(*at):
         gradient = jax.grad(energy_fn, (0, 1))(*at)
         return sum(jnp.vdot(g, m) for g, m in zip(gradient, moves, strict=True))
@@ -177,7 +179,7 @@ def test_derivatives_of_first_and_second_order_are_those_of_finite_differences(c
     first = slope(*arguments)
     np.testing.assert_allclose(jax.jvp(energy_fn, arguments, moves)[1], first, rtol=1e-11)
     np.testing.assert_allclose(first, along(energy_fn), rtol=1e-8)
-    gradient = jax.grad(slope, (0, 1))(*arguments)
+    gradient = jax.jit(jax.grad(slope, (0, 1)))(*arguments)
     second = sum(jnp.vdot(g, m) for g, m in zip(gradient, moves, strict=True))
     np.testing.assert_allclose(second, along(slope), rtol=1e-8)
     np.testing.assert_allclose(jax.jvp(slope, arguments, moves)[1], second, rtol=1e-10)
@@ -190,7 +192,7 @@ def test_coincident_atoms_have_finite_derivatives_of_third_order():
     def energy_fn(r):
         return cluster_energy(charges, r, sigma=1.0)
 
-    third = jax.jacfwd(jax.jacfwd(jax.grad(energy_fn)))(positions)
+    third = jax.jit(jax.jacfwd(jax.jacfwd(jax.grad(energy_fn))))(positions)
     assert np.isfinite(third).all()
     gradient = jax.grad(energy_fn)(positions)
     np.testing.assert_allclose(gradient.sum(axis=0), 0.0, atol=1e-12)

@@ -7,6 +7,7 @@ import jax
 import optax
 
 from jles.train.config import OptimizerConfig, Schedule
+from jles.typing import Scalar
 
 
 def build_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
@@ -43,7 +44,7 @@ class Plateau(NamedTuple):
         """State before the first epoch."""
         return self.transformation.init({})
 
-    def update(self, state, loss: float):
+    def update(self, state, loss: Scalar):
         """State after an epoch that ended with this validation loss."""
         return self.transformation.update({}, state, value=loss)[1]
 

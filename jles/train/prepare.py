@@ -58,7 +58,8 @@ def prepare(config: TrainConfig) -> Prepared:
     )
     dtype = jnp.dtype(config.dtype)
     if params is None:
-        params = potential.init(jax.random.key(config.seed), dtype)
+        init = jax.jit(potential.init, static_argnums=1)
+        params = init(jax.random.key(config.seed), dtype)
         if model.normalize_features:
             params["features"] = feature_statistics(potential, params, train_loader)
     else:
@@ -83,8 +84,9 @@ def load_frames(data: DataConfig, need: tuple[str, ...]) -> tuple[list[Frame], l
         files = (files,) if isinstance(files, str) else files
         frames = [frame for file in files for frame in read_frames(file, data.labels)]
         # One file may lack what another has; where none has it, the first says what it holds.
-        if any(all(name not in frame.labels for frame in frames) for name in need):
-            read_frames(files[0], data.labels, need)
+        missing = [n for n in need if not any(n in frame.labels for frame in frames)]
+        if missing:
+            read_frames(files[0], data.labels, missing)
         return frames
 
     frames = read(data.train)

@@ -42,8 +42,9 @@ def build_steps(
     """Compiles lazily, once per batch shape; weights and learning rate are traced."""
 
     def init(params):
-        # The average is a copy: a step donates its state, and no buffer can be donated twice.
-        return TrainState(params, jax.tree.map(jnp.copy, params), optimizer.init(params))
+        # Copies: a step donates its state, which must share no buffer with itself or others.
+        first, average = (jax.tree.map(jnp.copy, params) for _ in range(2))
+        return TrainState(first, average, optimizer.init(params))
 
     def loss_fn(params, batch, labels, weights):
         errors = batch_errors(potential, params, batch, labels, with_stress)
@@ -54,7 +55,7 @@ def build_steps(
         gradient_fn = jax.value_and_grad(loss_fn, has_aux=True)
         (loss, errors), gradient = gradient_fn(state.params, batch, labels, weights)
         # A gradient that is not finite would spoil the parameters behind a healthy loss.
-        loss = jnp.where(jnp.isfinite(optax.global_norm(gradient)), loss, jnp.nan)
+        loss = jnp.where(jnp.isfinite(optax.tree.norm(gradient)), loss, jnp.nan)
         updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
         updates = jax.tree.map(lambda u: (-learning_rate * u).astype(u.dtype), updates)
         params = optax.apply_updates(state.params, updates)

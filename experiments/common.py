@@ -28,7 +28,7 @@ def trained(values: dict, out: Path) -> Model:
     if not (out / "config.yaml").is_file():
         config = from_dict(TrainConfig, values, str(out))
         start = time.monotonic()
-        train(config, out, resume=(out / "checkpoints" / "last").is_dir())
+        train(config, out, resume=(out / "metrics.jsonl").is_file())
         seconds = time.monotonic() - start
         write_atomically(out / "seconds.txt", f"{seconds:.0f}\n")
     return load_model(out, values.get("dtype", "float32"))
@@ -57,7 +57,5 @@ def write_results(out: Path, results: dict) -> None:
         "date": time.strftime("%Y-%m-%d"),
     }
     out.mkdir(parents=True, exist_ok=True)
-    write_atomically(
-        out / "results.json", json.dumps({**results, "made": made}, indent=2) + "\n"
-    )
+    write_atomically(out / "results.json", json.dumps({**results, "made": made}, indent=2) + "\n")
     print(json.dumps(results, indent=2))

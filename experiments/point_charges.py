@@ -14,12 +14,11 @@ frames); the model chooses its best epoch on frames of its own, and is judged on
 import json
 
 import ase.io
-from common import arguments, training_seconds, write_results
+from common import arguments, trained, training_seconds, write_results
 
-from jles.calculators.model import load_model
 from jles.data.sets import data_set
 from jles.demo.point_charges import make_frames
-from jles.demo.run import compare, draw, report, summarize, train_point_charges
+from jles.demo.run import compare, draw, report, settings, summarize
 
 
 def parts(out, name, frames, count):
@@ -40,19 +39,17 @@ def one_case(out, name, frames, count, epochs):
     seconds = {}
     for run in ("with_charges", "without_charges"):
         place = out / name / run
-        if (place / "config.yaml").is_file():
-            model = load_model(place)
-        else:
-            model = train_point_charges(
-                place,
-                train_file=files["train"],
-                valid_file=files["valid"],
-                latent=run == "with_charges",
-                epochs=epochs,
-            )
+        latent = run == "with_charges"
+        values = settings(files["train"], files["valid"], latent=latent, epochs=epochs)
+        model = trained(values, place)
         found[run] = compare(model, test)
         seconds[run] = training_seconds(place)
-    summary = summarize(found) | {"epochs": epochs, "frames": count, "test_frames": len(test)}
+    summary = summarize(found) | {
+        "epochs": epochs,
+        "frames": count,
+        "test_frames": len(test),
+        "training_seconds": seconds,
+    }
     report(summary)
     return summary, found
 

@@ -53,9 +53,7 @@ def validation_frames():
     for name, file in zip(FILES, files(), strict=True):
         sources = [frame.source for frame in frames if frame.source.startswith(f"{file},")]
         atoms = ase.io.read(file, ":")
-        chosen[name] = [
-            a for a, source in zip(atoms, sources, strict=True) if source in held_out
-        ]
+        chosen[name] = [a for a, source in zip(atoms, sources, strict=True) if source in held_out]
     return chosen
 
 
@@ -63,8 +61,7 @@ def errors(model, frames):
     """Force RMSE and MAE (meV/angstrom), energy error after a shift (meV/atom)."""
     results = model.predict(frames, want=("energy", "forces"))
     energy = [
-        (r.energy - a.get_potential_energy()) / len(a)
-        for r, a in zip(results, frames, strict=True)
+        (r.energy - a.get_potential_energy()) / len(a) for r, a in zip(results, frames, strict=True)
     ]
     forces = np.array([r.forces - a.get_forces() for r, a in zip(results, frames, strict=True)])
     return {
@@ -97,9 +94,7 @@ def draw(path, table, charges):
     values = [table[name]["force_rmse"] for name in labels]
     bars = left.bar(range(len(labels)), values, color=[INK, ACCENT, SECOND], width=0.6)
     left.bar_label(bars, fmt="%.1f", fontsize=8)
-    left.set_xticks(
-        range(len(labels)), [name.replace(" ", "\n") for name in labels], fontsize=8
-    )
+    left.set_xticks(range(len(labels)), [name.replace(" ", "\n") for name in labels], fontsize=8)
     left.set_ylabel("force RMSE (meV/Å)")
     left.set_title("held-out frames (imported: all of ef.xyz)", fontsize=9)
     for name, color in (("O", SECOND), ("H", ACCENT)):

@@ -23,7 +23,8 @@ def from_dict(record_type, values, where: str):
 
     Raises:
         InputError: a key that does not exist (the nearest one is suggested), a missing key, a
-            value of the wrong type, or one that the record itself refuses.
+            value of the wrong type, or one that the record itself refuses (a refusal that
+            begins with "key: " is about that key).
     """
     if not isinstance(values, dict):
         raise InputError(f"{where}: expected keys and values, got {values!r}")
@@ -44,7 +45,8 @@ def from_dict(record_type, values, where: str):
     try:
         return record_type(**arguments)
     except InputError as error:
-        raise InputError(f"{where}: {error}") from None
+        names_its_key = str(error).partition(": ")[0] in fields
+        raise InputError(f"{where}{'.' if names_its_key else ': '}{error}") from None
 
 
 def to_dict(record) -> dict:
@@ -64,11 +66,13 @@ def read_yaml(path) -> dict:
     """The mapping in a YAML file.
 
     Raises:
-        InputError: the file is missing, is not YAML, or holds no mapping.
+        InputError: the file is missing, is not YAML, gives a key twice, or holds no mapping.
     """
     path = Path(path)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = _load_yaml(path.read_text(encoding="utf-8"))
+    except InputError as error:
+        raise InputError(f"{path}, {error}") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -85,7 +89,8 @@ def override(values: dict, assignments) -> dict:
     """A copy of `values` with `a.b=value` assignments made; values are parsed as YAML.
 
     Raises:
-        InputError: an assignment without `=`, or a path that runs through a plain value.
+        InputError: an assignment without `=`, a path that runs through a plain value, or a value
+            that is not YAML.
     """
     result = to_nested_copy(values)
     for assignment in assignments:
@@ -93,7 +98,9 @@ def override(values: dict, assignments) -> dict:
         if not equals or not path:
             raise InputError(f"--set {assignment}: expected a.b=value")
         try:
-            value = yaml.safe_load(text)
+            value = _load_yaml(text)
+        except InputError as error:
+            raise InputError(f"--set {assignment}: {error}") from None
         except yaml.YAMLError:
             raise InputError(f"--set {assignment}: '{text}' is not a YAML value") from None
         *parents, last = path.split(".")
@@ -115,8 +122,49 @@ def to_nested_copy(values):
     return values
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """Refuses a key that is given twice, where YAML lets the last one win without a word."""
+
+    def compose_mapping_node(self, anchor):
+        node = super().compose_mapping_node(anchor)
+        first_lines = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            line, name = key.start_mark.line + 1, (key.tag, key.value)
+            if name in first_lines:
+                raise InputError(
+                    f"line {line}: '{key.value}' is given twice (first in line "
+                    f"{first_lines[name]}); keep one"
+                )
+            first_lines[name] = line
+        return node
+
+
+def _load_yaml(text: str):
+    # A subclass of the safe loader builds plain values only.
+    return yaml.load(text, Loader=_UniqueKeys)
+
+
+_PARTS = {"keys and values": dict, "a list": (list, tuple)}
+
+
+def _kind(hint) -> str:
+    """What a value with parts is called; empty for a plain value."""
+    if dataclasses.is_dataclass(hint) or typing.get_origin(hint) is dict:
+        return "keys and values"
+    return "a list" if typing.get_origin(hint) is tuple else ""
+
+
 def _describe(hint) -> str:
-    return getattr(hint, "__name__", str(hint)).replace("typing.", "")
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_describe(choice) for choice in arguments)
+    if origin is typing.Literal:
+        return " or ".join(repr(choice) for choice in arguments)
+    if hint is type(None):
+        return "null"
+    return _kind(hint) or hint.__name__
 
 
 def _convert(hint, value, where):
@@ -145,15 +193,15 @@ def _convert(hint, value, where):
 def _convert_union(choices, value, where):
     if value is None and type(None) in choices:
         return None
-    errors = []
+    # A value with parts is meant as the alternative with such parts, whose words say more.
     for choice in choices:
-        if choice is type(None):
-            continue
-        try:
+        if isinstance(value, _PARTS.get(_kind(choice), ())):
             return _convert(choice, value, where)
-        except InputError as error:
-            errors.append(error)
-    raise errors[-1]
+    for choice in choices:
+        with contextlib.suppress(InputError):
+            return _convert(choice, value, where)
+    expected = " or ".join(_describe(choice) for choice in choices)
+    raise InputError(f"{where}: expected {expected}, got {value!r}")
 
 
 def _convert_tuple(arguments, value, where):

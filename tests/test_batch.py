@@ -77,13 +77,13 @@ def test_distances_are_those_of_the_table(rng):
         np.testing.assert_allclose(lengths(built), expected, atol=1e-12)
 
 
-def test_a_cluster_has_the_identity_cell_and_keeps_its_positions(rng):
+def test_a_cluster_has_the_identity_cell_and_lies_at_the_origin(rng):
     numbers, positions, cell = crystal(rng)
     cluster = build_structure(
         numbers, positions + 50, cell, False, cutoff=CUTOFF, k_max=K_MAX, dtype=np.float64
     )
     np.testing.assert_array_equal(cluster.cell, np.eye(3))
-    np.testing.assert_array_equal(cluster.positions, positions + 50)
+    np.testing.assert_allclose(cluster.positions, positions - positions.mean(axis=0), atol=1e-12)
     assert not cluster.periodic
     assert cluster.cluster
     assert cluster.grid is None
@@ -275,3 +275,14 @@ def test_no_structures_need_no_buckets_and_no_buckets_are_refused():
     assert plan_buckets([], 3)[0] == ()
     with pytest.raises(InputError, match="max_buckets"):
         plan_buckets([Size(1, 1, None, True)], 0)
+
+
+def test_a_cluster_far_away_keeps_its_digits_in_float32(rng):
+    numbers, positions, cell = crystal(rng)
+    # Multiples of 2^-10, so that the shifted positions are exact in float64.
+    positions = np.round(positions * 1024) / 1024
+    options = {"cutoff": CUTOFF, "k_max": K_MAX, "dtype": np.float32}
+    near, far = (
+        build_structure(numbers, positions + shift, cell, False, **options) for shift in (0.0, 2**20)
+    )
+    np.testing.assert_allclose(far.positions, near.positions, atol=1e-6)

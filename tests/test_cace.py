@@ -131,7 +131,7 @@ def test_radial_functions_follow_their_formulas():
     centers, widths = np.linspace(0.8, cutoff, count), np.linspace(1.0, cutoff, count)
     lengths = np.linspace(0.0, cutoff, count + 2)[1:-1]
     expected = {
-        "bessel": [math.sqrt(0.5) * np.sin(w * r) / r for w in frequencies],
+        "bessel": [float(np.float32(math.sqrt(0.5))) * np.sin(w * r) / r for w in frequencies],
         "gaussian": [np.exp(-0.5 * ((r - c) / 0.8) ** 2) for c in centers],
         "gaussian-centered": [np.exp(-0.5 * (r / w) ** 2) for w in widths],
         "exponential": [np.exp(-r / length) for length in lengths],
@@ -293,7 +293,9 @@ def oracle_features(params, config, species, edges):
     def edge_attribute(sender, receiver, d):
         r = np.linalg.norm(d)
         cut = envelope_formula(r / config.cutoff, config)
-        radial = math.sqrt(2.0 / config.cutoff) * np.sin(params["bessel_weights"] * r) / r * cut
+        # The prefactor is a float32 in published models.
+        prefactor = float(np.float32(math.sqrt(2.0 / config.cutoff)))
+        radial = prefactor * np.sin(params["bessel_weights"] * r) / r * cut
         channel = np.outer(senders[species[sender]], receivers[species[receiver]]).ravel()
         return r, cut, {m: np.outer(radial * np.prod((d / r) ** m), channel) for m in powers}
 

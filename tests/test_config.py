@@ -95,6 +95,13 @@ def test_numbers_as_people_write_them():
         ({"name": "x", "pair": [1.0]}, ["file.yaml.pair", "2 values", "1"]),
         ({"name": "x", "schedule": {"a": 1.0}}, ["file.yaml.schedule", "int", "'a'"]),
         ({"name": "x", "schedule": {0: "b"}}, ["file.yaml.schedule.0", "'b'"]),
+        ({"name": "x", "schedule": "b"}, ["schedule: expected float or keys and values", "'b'"]),
+        ({"name": "x", "schedule": [1]}, ["schedule: expected float or keys and values", "[1]"]),
+        ({"name": "x", "energies": {"H": "b"}}, ["file.yaml.energies.H: expected float", "'b'"]),
+        ({"name": "x", "energies": "it"}, ["energies: expected keys and values or 'fit'", "'it'"]),
+        ({"name": "x", "files": [1]}, ["file.yaml.files[0]: expected str", "1"]),
+        ({"name": "x", "files": 1}, ["file.yaml.files: expected a list or str", "1"]),
+        ({"name": "x", "maybe": 3}, ["file.yaml.maybe: expected keys and values or null", "3"]),
         ({"name": "x", "on": "yes"}, ["file.yaml.on", "bool", "'yes'"]),
         ({"name": None}, ["file.yaml.name", "None"]),
         (None, ["file.yaml", "None"]),
@@ -121,6 +128,8 @@ def test_null_takes_away_what_may_be_absent():
         ("- 1\n- 2\n", ["list"]),
         ("", ["NoneType"]),
         ("a: b: c", ["not valid YAML"]),
+        ("a: 1\nb: 2\n\na: 3\n", ["x.yaml, line 4", "'a' is given twice", "line 1"]),
+        ("o:\n  - {i: 1,\n     'i': 2}\n", ["x.yaml, line 3", "'i'", "line 2"]),
     ],
 )
 def test_a_file_that_is_no_mapping_is_one_line(content, words, tmp_path):
@@ -131,6 +140,14 @@ def test_a_file_that_is_no_mapping_is_one_line(content, words, tmp_path):
     message = str(caught.value)
     assert "\n" not in message
     assert all(word in message for word in [str(path), *words]), message
+
+
+def test_the_same_key_in_two_places_is_no_duplicate(tmp_path):
+    path = tmp_path / "x.yaml"
+    text = "a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}\nc: {0: 1, '0': 2}\n"
+    path.write_text(text, encoding="utf-8")
+    first = {"x": 1, "y": 2}
+    assert read_yaml(path) == {"a": first, "b": first | {"x": 3}, "c": {0: 1, "0": 2}}
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
@@ -156,7 +173,7 @@ def test_overrides_go_deep_and_leave_the_original():
     assert given == {"a": {"b": 1}, "c": 2}
 
 
-@pytest.mark.parametrize("assignment", ["a", "=3", "c.x=3", "a.b=[1"])
+@pytest.mark.parametrize("assignment", ["a", "=3", "c.x=3", "a.b=[1", "a={0: 1, 0: 2}"])
 def test_an_override_that_makes_no_sense_is_quoted(assignment):
     with pytest.raises(InputError) as caught:
         override({"c": 2}, [assignment])
@@ -200,6 +217,22 @@ def test_the_smallest_training_file_works():
         ("model.backbone.cutof", "3", ["model.backbone", "cutof", "'cutoff'"]),
         ("model.backbone.messages", "[ar, memroy]", ["messages[1]", "memroy", "'memory'"]),
         ("model.charges.total", "fixed", ["charges.total", "'free', 'shift'"]),
+        ("model.backbone.cutoff", ".inf", ["model.backbone: cutoff", "finite", "inf"]),
+        ("model.backbone.mp_norm", ".nan", ["mp_norm", "finite", "nan"]),
+        ("model.backbone.envelope_power", ".inf", ["envelope_power", "finite", "inf"]),
+        ("model.backbone.bchi_hidden", "[8, 0]", ["bchi_hidden: ", "at least 1", "[8, 0]"]),
+        ("model.energy.hidden", "[0]", ["model.energy.hidden: ", "at least 1", "[0]"]),
+        ("model.energy.scale", ".nan", ["model.energy", "scale", "finite", "nan"]),
+        ("model.charges.hidden", "[-4]", ["model.charges.hidden: ", "at least 1", "[-4]"]),
+        ("model.charges.scale", ".inf", ["model.charges", "scale", "finite", "inf"]),
+        ("model.electrostatics.sigma", ".inf", ["electrostatics", "sigma", "finite", "inf"]),
+        ("model.electrostatics.k_max", ".nan", ["electrostatics", "k_max", "finite", "nan"]),
+        ("model.element_energies", "{H: .nan}", ["model.element_energies: H", "finite", "nan"]),
+        ("model.element_energies", "{Hh: 1.0}", ["model.element_energies: 'Hh'", "symbol"]),
+        ("model.elements", "[]", ["train.yaml.model.elements: ", "empty", "symbols"]),
+        ("model.elements", "[H, Hh]", ["train.yaml.model.elements: ", "'Hh'", "symbol"]),
+        ("model.elements", "[H, O, H]", ["train.yaml.model.elements: ", "H given twice"]),
+        ("loss.energy", "abc", ["loss.energy: expected float or keys and values", "'abc'"]),
         ("loss.energy", "-1", ["energy", "-1"]),
         ("loss.forces", ".nan", ["forces", "nan"]),
         ("loss.forces", "{5: 1.0}", ["forces", "epoch 0"]),

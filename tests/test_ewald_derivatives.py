@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from jles.electrostatics import (
     KGrid,
     ewald_energy,
+    kgrid_is_too_small,
     kgrid_overflow,
     merge_kgrids,
     plan_kgrid,
@@ -238,3 +239,14 @@ def test_no_array_of_atoms_times_kvecs_is_made():
         kvecs = (grid.n_a + 1) * (2 * grid.n_b + 1) * (2 * grid.n_c + 1)
         table = charges.size * kvecs * 8
         assert memory.temp_size_in_bytes < table / 4
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_traced_flag_agrees_with_the_host_while_a_cell_grows(rng, dtype):
+    cell = 6.0 * np.eye(3) + 0.5 * rng.standard_normal((3, 3))
+    grid = plan_kgrid(cell, math.pi)
+    flag = jax.jit(kgrid_is_too_small, static_argnums=0)
+    cells = [(scale * cell).astype(dtype) for scale in np.linspace(0.8, 1.7, 40)]
+    host = [kgrid_overflow(grid, one, math.pi) for one in cells]
+    assert [bool(flag(grid, one, math.pi)) for one in cells] == host
+    assert {True, False} == set(host)

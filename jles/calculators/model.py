@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, wraps
 from pathlib import Path
 
 import jax
@@ -17,10 +18,11 @@ from jles.models.potential import build_potential
 from jles.models.store import read_model
 from jles.observables.stress import energy_and_forces, energy_forces_stress
 from jles.structures.batch import build_structure, on_device, pad_structure, size_of
-from jles.structures.sizes import Size, merge_sizes, round_up_size
+from jles.structures.sizes import Size, merge_sizes, plan_buckets, round_up_size
 from jles.structures.structure import Structure
 
 QUANTITIES = ("energy", "forces", "stress", "charges", "dipole", "energy_parts", "features")
+_MOST_PLANNED = 8
 LATER = ("dipoles", "quadrupoles", "polarization", "born_charges", "polarizability")
 
 
@@ -55,20 +57,67 @@ class Model:
     `structure(atoms)` builds what the functions take.
     """
 
-    def __init__(self, config: ModelConfig, params: dict, dtype: str = "float32", where="model"):
+    def __init__(
+        self,
+        config: ModelConfig,
+        params: dict,
+        dtype: str = "float32",
+        where: str = "model",
+        training: dict | None = None,
+    ):
         if dtype not in ("float32", "float64"):
             raise InputError(f"dtype must be float32 or float64, got {dtype!r}")
         self.config, self.dtype, self._where = config, dtype, where
+        self.training = training or {}
         self.potential = build_potential(config)
         with self._precision():
             self.params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), params)
-        self.energy_fn = self.potential.energy_fn
-        self.charges_fn = self.potential.charges_fn
-        self.dipole_fn = self.potential.dipole_fn
+        self.energy_fn = self._pure(self.potential.energy_fn)
+        self.charges_fn = self._pure(self.potential.charges_fn)
+        self.dipole_fn = self._pure(self.potential.dipole_fn)
+        self._planned: tuple[Size, ...] = ()
         self._sizes: list[Size] = []
+
+    @property
+    def label_keys(self) -> dict[str, str]:
+        """What the labels of the training data were called; empty for the defaults."""
+        return self.training.get("label_keys", {})
 
     def _precision(self):
         return jax.enable_x64(self.dtype == "float64")
+
+    def _pure(self, function):
+        """`function`, refusing to run a float64 model in a float32 JAX."""
+
+        @wraps(function)
+        def checked(params, structure):
+            if jax.dtypes.canonicalize_dtype(self.dtype) != jnp.dtype(self.dtype):
+                raise InputError(
+                    f"{self._where} is float64 but JAX computes in float32 here: call "
+                    'jax.config.update("jax_enable_x64", True) first, or load it as float32'
+                )
+            return function(params, structure)
+
+        return checked
+
+    def plan(self, frames, names: Sequence[str] | None = None) -> None:
+        """Chooses few sizes for a whole set of ASE structures, so that few compilations serve it.
+
+        Lists given to `predict` are planned by themselves.
+
+        Args:
+            frames: the structures that will be predicted.
+            names: of the structures, for errors.
+
+        Raises:
+            InputError: a structure that cannot be; it is named.
+        """
+        sizes = []
+        for number, atoms in enumerate(frames):
+            with naming(names[number] if names else f"structure {number}"):
+                sizes.append(size_of(self._bare(atoms)))
+        planned = plan_buckets(sizes, _MOST_PLANNED)[0]
+        self._planned = tuple(sorted(planned, key=lambda size: size.atoms * size.neighbors))
 
     def structure(self, atoms) -> Structure:
         """The structure of ASE `atoms`, padded to a size that earlier ones share where it can.
@@ -76,25 +125,43 @@ class Model:
         Raises:
             InputError: an element the model has not seen, or geometry that cannot be right.
         """
+        bare = self._bare(atoms)
+        padded = pad_structure(bare, self._size_for(size_of(bare)))
+        with self._precision():
+            return on_device(padded)
+
+    def _bare(self, atoms) -> Structure:
+        """The structure without room, on the host."""
         self._check_elements(atoms)
         cutoff = self.config.backbone.cutoff
         k_max = self.config.electrostatics.k_max if self.config.charges else None
-        bare = build_structure(
+        return build_structure(
             atoms.numbers,
             atoms.positions,
             atoms.cell.array,
             atoms.pbc,
             cutoff=cutoff,
             k_max=k_max,
-            total_charge=float(atoms.info.get("total_charge", 0.0)),
+            total_charge=self._total_charge(atoms),
             dtype=self.dtype,
         )
-        padded = pad_structure(bare, self._size_for(size_of(bare)))
-        with self._precision():
-            return on_device(padded)
+
+    def _total_charge(self, atoms) -> float:
+        key = self.label_keys.get("total_charge", "total_charge")
+        value = atoms.info.get(key, 0.0)
+        try:
+            charge = float(value)
+        except (TypeError, ValueError):
+            charge = math.nan
+        if not math.isfinite(charge):
+            raise InputError(f"atoms.info['{key}'] must be a finite number (e), got {value!r}")
+        return charge
 
     def _size_for(self, need: Size) -> Size:
-        """A size already compiled for if it wastes little, else a new one with some room."""
+        """A planned size, or one already compiled for that wastes little, or one with room."""
+        for size in self._planned:
+            if merge_sizes([size, need]) == size:
+                return size
         for size in self._sizes:
             fits = merge_sizes([size, need]) == size
             if fits and size.atoms <= 1.3 * need.atoms + 8 and _k_box(size) <= 2 * _k_box(need):
@@ -126,8 +193,17 @@ class Model:
         """
         self._check_wanted(want, field)
         if isinstance(atoms, list | tuple):
-            return [self._predict(one, tuple(want)) for one in atoms]
+            return self._predict_all(atoms, tuple(want))
         return self._predict(atoms, tuple(want))
+
+    def _predict_all(self, frames, want) -> list[Prediction]:
+        self.plan(frames)
+        results = []
+        for number, atoms in enumerate(frames):
+            with naming(f"structure {number}"):
+                results.append(self._predict(atoms, want))
+        self._planned = ()
+        return results
 
     def _check_wanted(self, want, field) -> None:
         if isinstance(want, str):
@@ -215,6 +291,15 @@ class Model:
         return LatentChargeCalculator(self)
 
 
+@contextmanager
+def naming(place: str):
+    """Puts the name of a structure before an error about it."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{place}: {error}") from None
+
+
 def _k_box(size: Size) -> int:
     """Number of reciprocal indices a size has room for."""
     return 1 if size.grid is None else math.prod(2 * n + 1 for n in size.grid)
@@ -231,4 +316,4 @@ def load_model(path, dtype: str = "float32") -> Model:
         InputError: not a model directory, damaged, or of a newer format.
     """
     stored = read_model(Path(path))
-    return Model(stored.config, stored.params, dtype, where=str(path))
+    return Model(stored.config, stored.params, dtype, str(path), stored.training)

@@ -31,14 +31,15 @@ QUANTITIES = {
 def run(arguments: Namespace) -> None:
     """Prints the table; writes `metrics.json` and a parity picture for every label."""
     import jles
-    from jles.cli.frames import follow
+    from jles.cli.frames import follow, label_keys, plan
     from jles.data.frames import check_elements, read_frames
     from jles.files import write_atomically
     from jles.pictures import parity_picture
 
     model = jles.load(arguments.model, dtype=arguments.dtype)
-    frames = read_frames(arguments.data)
+    frames = read_frames(arguments.data, label_keys(model))
     check_elements(frames, model.config.numbers, f"of the model {arguments.model}")
+    plan(model, frames)
     pairs, notes = compare(model, follow(frames))
     if not pairs:
         found = sorted({name for frame in frames for name in frame.labels}) or ["none"]
@@ -77,7 +78,8 @@ def compare(model, frames) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], li
         names = [name for name in wanted(model.config, frame) if name in frame.labels]
         if not names:
             continue
-        prediction = predict_frame(model, frame, names)
+        # Always everything: each set of quantities would be compiled for itself.
+        prediction = predict_frame(model, frame, wanted(model.config, frame))
         for name in names:
             pair = np.stack([np.ravel(frame.labels[name]), np.ravel(getattr(prediction, name))])
             if name == "energy":

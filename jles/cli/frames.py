@@ -4,18 +4,30 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
-from jles.data.frames import Frame
+from jles.config import from_dict
+from jles.data.frames import Frame, LabelKeys
 from jles.errors import InputError
 
 _SECONDS_BETWEEN_LINES = 10.0
 _FEW = 5
 
 
-def atoms_of(frame: Frame):
-    """The `ase.Atoms` of a frame, without its labels; `total_charge` is in `info`."""
+def label_keys(model) -> LabelKeys:
+    """What the model's training data called its labels: data for it is likely to do the same."""
+    return from_dict(LabelKeys, model.label_keys, "label_keys of the model's config.yaml")
+
+
+def plan(model, frames: Sequence[Frame]) -> None:
+    """Lets the model choose few sizes for all frames; errors name the file and the frame."""
+    model.plan([atoms_of(model, f) for f in frames], [f.source for f in frames])
+
+
+def atoms_of(model, frame: Frame):
+    """The `ase.Atoms` of a frame, without its labels; its total charge where `model` looks."""
     from ase import Atoms
 
-    info = {"total_charge": frame.total_charge} if frame.total_charge else {}
+    key = label_keys(model).total_charge
+    info = {key: frame.total_charge} if frame.total_charge else {}
     return Atoms(
         numbers=frame.numbers,
         positions=frame.positions,
@@ -32,7 +44,7 @@ def predict_frame(model, frame: Frame, want: Sequence[str]):
         InputError: names the file and the frame.
     """
     try:
-        return model.predict(atoms_of(frame), want=tuple(want))
+        return model.predict(atoms_of(model, frame), want=tuple(want))
     except InputError as error:
         raise InputError(f"{frame.source}: {error}") from None
 

@@ -26,20 +26,21 @@ def run(arguments: Namespace) -> None:
     from ase.io import write
 
     import jles
-    from jles.cli.frames import follow, predict_frame
+    from jles.cli.frames import follow, label_keys, plan, predict_frame
     from jles.data.frames import check_elements, read_frames
     from jles.files import atomic_path
 
     model = jles.load(arguments.model, dtype=arguments.dtype)
-    frames = read_frames(arguments.input)
+    frames = read_frames(arguments.input, label_keys(model))
     check_elements(frames, model.config.numbers, f"of the model {arguments.model}")
+    plan(model, frames)
     with (
         atomic_path(arguments.out) as temporary,
         open(temporary, "w", encoding="utf-8") as file,
     ):
         for frame in follow(frames):
             prediction = predict_frame(model, frame, wanted(model.config, frame))
-            write(file, labelled_atoms(frame, prediction), format="extxyz")
+            write(file, labelled_atoms(model, frame, prediction), format="extxyz")
     print(f"{arguments.out}: {len(frames)} frame(s)")
 
 
@@ -53,13 +54,13 @@ def wanted(config, frame) -> tuple[str, ...]:
     return tuple(names)
 
 
-def labelled_atoms(frame, prediction):
+def labelled_atoms(model, frame, prediction):
     """`ase.Atoms` that carry a `Prediction`."""
     from ase.calculators.singlepoint import SinglePointCalculator
 
     from jles.cli.frames import atoms_of
 
-    atoms = atoms_of(frame)
+    atoms = atoms_of(model, frame)
     results = {"energy": prediction.energy, "forces": prediction.forces}
     if prediction.stress is not None:
         xx, xy, xz, _, yy, yz, _, _, zz = prediction.stress.ravel()

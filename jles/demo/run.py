@@ -96,11 +96,13 @@ def run_demo(out, dtype: str = "float32", epochs: int = 1000, frames: int = 10) 
     models = {
         name: train_point_charges(
             out / name,
-            train_file=out / "train.xyz",
-            valid_file=out / "valid.xyz",
-            latent=name == "with_charges",
-            epochs=epochs,
-            dtype=dtype,
+            settings(
+                out / "train.xyz",
+                out / "valid.xyz",
+                latent=name == "with_charges",
+                epochs=epochs,
+                dtype=dtype,
+            ),
         )
         for name in RUNS
     }
@@ -124,11 +126,10 @@ def _clear(out: Path) -> None:
     write_atomically(marker, "written by jles demo, which replaces everything beside this file\n")
 
 
-def train_point_charges(
-    out: Path, *, train_file, valid_file, latent: bool, epochs: int, dtype: str = "float32"
-) -> Model:
-    """Trains with the demo's settings on energies and forces alone."""
-    print(f"training {'with' if latent else 'without'} latent charges: {out}", flush=True)
+def settings(
+    train_file, valid_file, *, latent: bool, epochs: int, dtype: str = "float32"
+) -> dict:
+    """The training file of the demo, as nested values, for these structures."""
     values = SETTINGS | {
         "data": {"train": str(train_file), "valid": str(valid_file)},
         "epochs": epochs,
@@ -136,8 +137,14 @@ def train_point_charges(
     }
     if not latent:
         values["model"] = SETTINGS["model"] | {"charges": None}
+    return values
+
+
+def train_point_charges(out: Path, values: dict) -> Model:
+    """Trains on energies and forces alone."""
+    print(f"training {out.name.replace('_', ' ')}: {out}", flush=True)
     train(from_dict(TrainConfig, values, "point charges"), out)
-    return load_model(out, dtype)
+    return load_model(out, values["dtype"])
 
 
 def compare(model: Model, frames) -> Found:

@@ -2,6 +2,7 @@
 
 from jles.electrostatics.ewald import background_energy as background_energy
 from jles.electrostatics.ewald import ewald_energy as ewald_energy
+from jles.electrostatics.ewald import kgrid_is_too_small as kgrid_is_too_small
 from jles.electrostatics.ewald import self_energy as self_energy
 from jles.electrostatics.kgrid import KGrid as KGrid
 from jles.electrostatics.kgrid import kgrid_overflow as kgrid_overflow

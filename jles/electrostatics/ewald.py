@@ -5,7 +5,7 @@ from typing import Literal
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from jles.electrostatics.kgrid import SPHERE_TOLERANCE, KGrid
 from jles.electrostatics.structure_factor import HIGHEST, structure_products
@@ -68,6 +68,17 @@ def wrapped_reduced(
     cells_away = lax.stop_gradient(jnp.round(reduce(positions)))
     reduced = reduce(positions - jnp.matmul(cells_away, cell, precision=HIGHEST))
     return reduced - lax.stop_gradient(jnp.round(reduced))
+
+
+def kgrid_is_too_small(grid: KGrid, cell: Cell, k_max: Scalar) -> Bool[Array, ""]:
+    """Whether `grid` misses k-vectors inside the cutoff for this cell; can be traced.
+
+    The flag of a run whose cell changes: read it after a block of steps, plan again where it is
+    set. `kgrid_overflow` is the same for the host.
+    """
+    edges = jnp.linalg.norm(cell, axis=1)
+    need = jnp.floor(k_max * edges / (2.0 * math.pi) * (1.0 + 0.5 * SPHERE_TOLERANCE))
+    return jnp.any(need > jnp.array(grid, need.dtype))
 
 
 def _sphere_weight(k_squared, k_max, cutoff: str):

@@ -1,6 +1,7 @@
 """Everything needed to rebuild a model, as frozen records that read and write as YAML."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -8,10 +9,52 @@ from ase.data import atomic_numbers
 
 from jles.errors import InputError
 
+SYMBOLS = frozenset(atomic_numbers) - {"X"}
+
 
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise InputError(message)
+
+
+def _require_finite(record, *names: str) -> None:
+    for name in names:
+        value = getattr(record, name)
+        _require(math.isfinite(value), f"{name} must be a finite number, got {value}")
+
+
+def _require_sizes(name: str, sizes: tuple[int, ...]) -> None:
+    _require(
+        all(size >= 1 for size in sizes),
+        f"{name}: sizes of layers must be at least 1, got {list(sizes)}; [] for no hidden layer",
+    )
+
+
+def check_symbols(symbols: Sequence[str]) -> None:
+    """Refuses `elements` that is empty, names what is no chemical symbol, or one twice.
+
+    Raises:
+        InputError: begins with "elements: ".
+    """
+    _require(len(symbols) > 0, "elements: the list is empty; give chemical symbols")
+    for symbol in symbols:
+        _require(symbol in SYMBOLS, f"elements: '{symbol}' is not a chemical symbol")
+    twice = sorted({symbol for symbol in symbols if symbols.count(symbol) > 1})
+    _require(not twice, f"elements: {', '.join(twice)} given twice")
+
+
+def check_element_energies(energies: Mapping[str, float]) -> None:
+    """Refuses keys of `element_energies` that are no chemical symbols and values not finite.
+
+    Raises:
+        InputError: begins with "element_energies: ".
+    """
+    for symbol, energy in energies.items():
+        _require(symbol in SYMBOLS, f"element_energies: '{symbol}' is not a chemical symbol")
+        _require(
+            math.isfinite(energy),
+            f"element_energies: {symbol} must be a finite number (eV), got {energy}",
+        )
 
 
 @dataclass(frozen=True)
@@ -43,7 +86,9 @@ class CaceConfig:
     mp_norm: float = 1.0 / math.sqrt(10.0)
 
     def __post_init__(self):
+        _require_finite(self, "cutoff", "envelope_power", "mp_norm")
         _require(self.cutoff > 0, f"cutoff must be positive (angstrom), got {self.cutoff}")
+        _require_sizes("bchi_hidden", self.bchi_hidden)
         for name in ("n_rbf", "n_radial_basis", "n_atom_basis"):
             value = getattr(self, name)
             _require(value >= 1, f"{name} must be at least 1, got {value}")
@@ -70,6 +115,10 @@ class ReadoutConfig:
     linear_bias: bool = True
     scale: float = 1.0
 
+    def __post_init__(self):
+        _require_sizes("hidden", self.hidden)
+        _require_finite(self, "scale")
+
 
 @dataclass(frozen=True)
 class ChargeConfig(ReadoutConfig):
@@ -87,6 +136,7 @@ class ChargeConfig(ReadoutConfig):
     total: Literal["free", "shift"] = "free"
 
     def __post_init__(self):
+        super().__post_init__()
         _require(self.channels >= 1, f"channels must be at least 1, got {self.channels}")
 
 
@@ -104,6 +154,7 @@ class ElectrostaticsConfig:
     pair_offset: float = 0.0
 
     def __post_init__(self):
+        _require_finite(self, "sigma", "k_max", "pair_offset")
         _require(self.pair_offset >= 0, f"pair_offset must not be negative: {self.pair_offset}")
         _require(self.sigma > 0, f"sigma must be positive (angstrom), got {self.sigma}")
         _require(self.k_max > 0, f"k_max must be positive (1/angstrom), got {self.k_max}")
@@ -128,13 +179,8 @@ class ModelConfig:
     element_energies: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self):
-        _require(len(self.elements) > 0, "elements is empty; list chemical symbols")
-        for symbol in (*self.elements, *self.element_energies):
-            _require(
-                symbol in atomic_numbers and symbol != "X",
-                f"'{symbol}' is not a chemical symbol",
-            )
-        _require(len(set(self.elements)) == len(self.elements), "elements has a symbol twice")
+        check_symbols(self.elements)
+        check_element_energies(self.element_energies)
 
     @property
     def numbers(self) -> tuple[int, ...]:

@@ -1,27 +1,46 @@
 """Checkpoints of a run with orbax: the last state, to go on from, and the best parameters."""
 
+import contextlib
+import errno
+import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
 
 from jles.errors import InputError
 
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+# tensorstore tells of the reason in words only.
+_NO_ROOM_WORDS = ("No space", "ENOSPC", "quota exceeded", "EDQUOT", "File too large", "EFBIG")
+
 
 class Checkpoints:
     """`last/` (everything a resumed run needs) and `best/` (parameters) under a run's directory.
 
     orbax writes under a temporary name and renames: a killed or failed save leaves the one
-    before it whole.
+    before it whole. Use as a context manager: what orbax holds open is closed at the end.
     """
 
     def __init__(self, directory: Path):
         self._directory = Path(directory).resolve()
+        self._managers = {}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for manager in self._managers.values():
+            manager.close()
+        self._managers.clear()
 
     def _manager(self, name: str):
         import orbax.checkpoint as ocp
 
-        options = ocp.CheckpointManagerOptions(max_to_keep=1, enable_async_checkpointing=False)
-        return ocp.CheckpointManager(self._directory / name, options=options)
+        if name not in self._managers:
+            options = ocp.CheckpointManagerOptions(max_to_keep=1, enable_async_checkpointing=False)
+            self._managers[name] = ocp.CheckpointManager(self._directory / name, options=options)
+        return self._managers[name]
 
     def save(self, name: str, step: int, tree, host: dict) -> None:
         """Writes the arrays `tree` and the plain values `host` as checkpoint `name` of `step`.
@@ -36,45 +55,82 @@ class Checkpoints:
             tree=ocp.args.StandardSave(tree), host=ocp.args.JsonSave(host)
         )
         try:
-            with self._manager(name) as manager:
-                manager.save(step, args=arguments, force=True)
+            self._manager(name).save(step, args=arguments, force=True)
         except Exception as error:  # orbax and tensorstore raise what they please
-            reason = " ".join(str(error).split())[:200]
+            remedy = (
+                "free some space and --resume" if _is_full(error) else "--resume goes on from it"
+            )
             raise InputError(
-                f"{self._directory / name / str(step)}: checkpoint cannot be written ({reason}); "
-                "the one before is intact: free some space and --resume"
+                f"{self._directory / name / str(step)}: checkpoint cannot be written "
+                f"({_reason(error)}); the one before is intact: {remedy}"
             ) from error
 
-    def exists(self, name: str) -> bool:
-        """Whether there is a finished checkpoint `name`."""
-        if not (self._directory / name).is_dir():
-            return False
-        with self._manager(name) as manager:
-            return manager.latest_step() is not None
+    def newest(self, name: str) -> int | None:
+        """The step of the finished checkpoint `name`; None where there is none.
 
-    def restore(self, name: str, template):
-        """The newest (tree, host) called `name`; `template` gives shapes and dtypes.
+        Raises:
+            InputError: the directory cannot be read.
+        """
+        place = self._directory / name
+        if not place.is_dir():
+            return None
+        try:
+            with _quiet():
+                return self._manager(name).latest_step()
+        except Exception as error:  # orbax and tensorstore raise what they please
+            raise InputError(_damaged(place, error)) from error
+
+    def restore(self, name: str, template, read_host: Callable = lambda host: host):
+        """The newest (tree, host) called `name`.
+
+        Args:
+            name: of the checkpoint.
+            template: gives shapes and dtypes of the tree.
+            read_host: what to make of the plain values; if it fails they are damaged.
 
         Raises:
             InputError: there is none, it is damaged, or it belongs to another model.
         """
         import orbax.checkpoint as ocp
 
-        place = self._directory / name
-        if not self.exists(name):
+        place, step = self._directory / name, self.newest(name)
+        if step is None:
             raise InputError(f"{place}: no finished checkpoint")
-        with self._manager(name) as manager:
-            step = manager.latest_step()
+        try:
             shapes = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
             arguments = ocp.args.Composite(
                 tree=ocp.args.StandardRestore(shapes), host=ocp.args.JsonRestore()
             )
-            try:
-                restored = manager.restore(step, args=arguments)
-            except Exception as error:  # orbax and tensorstore raise what they please
-                reason = " ".join(str(error).split())[:200]
-                raise InputError(
-                    f"{place / str(step)}: damaged, or of another model ({reason}); "
-                    "start again in another --out"
-                ) from error
-        return restored["tree"], restored["host"]
+            with _quiet():
+                restored = self._manager(name).restore(step, args=arguments)
+            return restored["tree"], read_host(restored["host"])
+        except Exception as error:  # orbax and tensorstore raise what they please
+            raise InputError(_damaged(place / str(step), error)) from error
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Keeps orbax from logging whole tracebacks of what is said in one line here."""
+    loggers = [logging.getLogger(name) for name in ("absl", "orbax")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def _damaged(place: Path, error: Exception) -> str:
+    return f"{place}: damaged, or of another model ({_reason(error)}); start again in another --out"
+
+
+def _is_full(error: Exception) -> bool:
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return True
+    return any(words in str(error) for words in _NO_ROOM_WORDS)

@@ -1,12 +1,19 @@
 """The training file: every key, its default and what it must be (docs/config.md)."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from jles.data.frames import LabelKeys
 from jles.errors import InputError
-from jles.models.config import CaceConfig, ChargeConfig, ElectrostaticsConfig, ReadoutConfig
+from jles.models.config import (
+    CaceConfig,
+    ChargeConfig,
+    ElectrostaticsConfig,
+    ReadoutConfig,
+    check_element_energies,
+    check_symbols,
+)
 
 Schedule = float | dict[int, float]
 """A weight, or {first epoch: weight} for a weight that changes."""
@@ -43,20 +50,44 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ModelSection:
-    """A new model, or `start_from` a model directory whose parameters training goes on with."""
+    """A new model, or `start_from` a model directory whose parameters training goes on with.
+
+    `element_energies` null fits those of a new model and keeps those of `start_from`, beside
+    which only `element_energies` may be given: the rest is the stored model's.
+    """
 
     backbone: CaceConfig | None = None
     energy: ReadoutConfig = field(default_factory=ReadoutConfig)
     charges: ChargeConfig | None = field(default_factory=ChargeConfig)
     electrostatics: ElectrostaticsConfig = field(default_factory=ElectrostaticsConfig)
     elements: tuple[str, ...] | None = None
-    element_energies: dict[str, float] | Literal["fit"] = "fit"
+    element_energies: dict[str, float] | Literal["fit"] | None = None
     normalize_features: bool = True
     start_from: str | None = None
 
     def __post_init__(self):
         if (self.backbone is None) == (self.start_from is None):
             raise InputError("give exactly one of 'backbone' (a new model) and 'start_from'")
+        if self.elements is not None:
+            check_symbols(self.elements)
+        if isinstance(self.element_energies, dict):
+            check_element_energies(self.element_energies)
+        if self.start_from is not None:
+            self._check_start_from()
+
+    def _check_start_from(self):
+        untouched = ModelSection(backbone=CaceConfig(cutoff=1.0))
+        given = [
+            spec.name
+            for spec in fields(self)
+            if spec.name not in {"backbone", "start_from", "element_energies"}
+            and getattr(self, spec.name) != getattr(untouched, spec.name)
+        ]
+        if given:
+            raise InputError(
+                f"{given[0]}: cannot be changed beside 'start_from', whose own model holds; "
+                "take it out (only 'element_energies' may be given)"
+            )
 
 
 @dataclass(frozen=True)

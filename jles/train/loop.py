@@ -20,10 +20,14 @@ from jles.train.config import TrainConfig
 from jles.train.log import MetricsLog
 from jles.train.losses import Errors, Weights, loss_of, root_mean_square
 from jles.train.optimizer import at_epoch, build_optimizer, build_plateau, learning_rate
-from jles.train.prepare import Prepared, needed_labels, prepare
+from jles.train.prepare import Prepared, needed_labels, prepare, to_list
 from jles.train.progress import TrainingProgress
 from jles.train.report import validation_pictures
 from jles.train.step import Steps, TrainState, build_steps
+
+
+class NotFiniteError(InputError):
+    """A loss, a gradient or a validation error that is not finite."""
 
 
 class Progress(NamedTuple):
@@ -61,18 +65,22 @@ def train(config: TrainConfig, out: Path, resume: bool = False) -> Path:
         InputError: bad data or keys, a run already in `out`, nothing to resume, a loss that is
             not finite (the last checkpoint stays), a full disk.
     """
-    with jax.enable_x64(config.dtype == "float64"):
-        return _train(config, Path(out), resume)
+    out = Path(out)
+    with (
+        jax.enable_x64(config.dtype == "float64"),
+        Checkpoints(out / "checkpoints") as checkpoints,
+    ):
+        return _train(config, out, checkpoints, resume)
 
 
-def _train(config: TrainConfig, out: Path, resume: bool) -> Path:
+def _train(config: TrainConfig, out: Path, checkpoints: Checkpoints, resume: bool) -> Path:
     log = MetricsLog(out)
     _check_directory(config, out, log, resume)
+    goes_on = resume and _has_checkpoint(config, out, log, checkpoints)
     prepared = prepare(config)
     out.mkdir(parents=True, exist_ok=True)
     if not resume:
         write_atomically(out / "train.yaml", yaml.safe_dump(to_dict(config), sort_keys=False))
-    checkpoints = Checkpoints(out / "checkpoints")
     with_stress = "stress" in needed_labels(config)
     steps = build_steps(prepared.potential, build_optimizer(config.optimizer), with_stress)
     run = RunState(
@@ -80,45 +88,59 @@ def _train(config: TrainConfig, out: Path, resume: bool) -> Path:
     )
     run = jax.tree.map(jnp.asarray, run)
     progress = Progress(0, 0, math.inf, -1)
-    # A run killed before its first checkpoint is resumed from the beginning.
-    if resume and checkpoints.exists("last"):
-        run, host = checkpoints.restore("last", run)
+    if goes_on:
+        run, progress = checkpoints.restore("last", run, _read_progress)
         run = jax.tree.map(jnp.asarray, RunState(*run))
-        progress = Progress(
-            host["epoch"], host["step"], float(host["best_loss"]), host["best_epoch"]
-        )
     log.start(progress.epoch)
-    run, progress = _epochs(config, prepared, steps, run, progress, log, checkpoints)
+    run, progress = _epochs(config, out, prepared, steps, run, progress, log, checkpoints)
     _finish(config, out, prepared, run, progress, log)
     return out
 
 
-def _epochs(config, prepared, steps, run, progress, log, checkpoints):
-    plateau = build_plateau(config.optimizer)
-    final_weights = _weights(config, config.epochs - 1)
+def _epochs(config, out, prepared, steps, run, progress, log, checkpoints):
     with TrainingProgress(config.epochs, progress.epoch) as screen:
         for epoch in range(progress.epoch, config.epochs):
-            state, step, row = _one_epoch(config, prepared, steps, run, progress, epoch)
-            run = run._replace(state=state)
-            best_loss, best_epoch = progress.best_loss, progress.best_epoch
-            if (epoch + 1) % config.validate_every == 0 or epoch + 1 == config.epochs:
-                params = state.averaged if config.optimizer.ema else state.params
-                errors = evaluate(steps, params, prepared.valid_loader)
-                _check_validation(errors, epoch)
-                loss = float(loss_of(errors, final_weights))
-                row |= {"valid_loss": loss} | _prefixed("valid", errors)
-                run = run._replace(plateau=plateau.update(run.plateau, jnp.asarray(loss)))
-                if loss < best_loss:
-                    best_loss, best_epoch = loss, epoch
-                    run = run._replace(best=jax.tree.map(jnp.copy, params))
-            progress = Progress(epoch + 1, step, best_loss, best_epoch)
+            try:
+                run, progress, row = _advance(config, prepared, steps, run, progress, epoch)
+            except NotFiniteError as error:
+                kept = _keep_best(config, out, prepared, run, progress, log)
+                raise InputError(f"{error}{kept}") from None
             log.append(row)
             screen.show(row)
             if (epoch + 1) % config.checkpoint_every == 0 or epoch + 1 == config.epochs:
-                host = progress._asdict() | {"best_loss": str(progress.best_loss)}
-                checkpoints.save("last", epoch + 1, run, host)
-                checkpoints.save("best", epoch + 1, run.best, host)
+                _save_checkpoints(checkpoints, run, progress)
     return run, progress
+
+
+def _save_checkpoints(checkpoints: Checkpoints, run: RunState, progress: Progress) -> None:
+    host = progress._asdict() | {"best_loss": str(progress.best_loss)}
+    checkpoints.save("last", progress.epoch, run, host)
+    # Named after its own epoch, so that it shows whether the best has changed since.
+    validated = progress.best_epoch >= 0
+    if validated and checkpoints.newest("best") != progress.best_epoch + 1:
+        checkpoints.save("best", progress.best_epoch + 1, run.best, host)
+
+
+def _read_progress(host: dict) -> Progress:
+    return Progress(host["epoch"], host["step"], float(host["best_loss"]), host["best_epoch"])
+
+
+def _advance(config, prepared: Prepared, steps: Steps, run: RunState, progress, epoch):
+    """One epoch and its validation; returns what came of run, progress and the metrics row."""
+    state, step, row = _one_epoch(config, prepared, steps, run, progress, epoch)
+    run = run._replace(state=state)
+    best_loss, best_epoch = progress.best_loss, progress.best_epoch
+    if (epoch + 1) % config.validate_every == 0 or epoch + 1 == config.epochs:
+        params = state.averaged if config.optimizer.ema else state.params
+        errors = _validate(steps, params, prepared, epoch)
+        loss = float(loss_of(errors, _weights(config, config.epochs - 1)))
+        row |= {"valid_loss": loss} | _prefixed("valid", errors)
+        plateau = build_plateau(config.optimizer)
+        run = run._replace(plateau=plateau.update(run.plateau, jnp.asarray(loss)))
+        if loss < best_loss:
+            best_loss, best_epoch = loss, epoch
+            run = run._replace(best=jax.tree.map(jnp.copy, params))
+    return run, Progress(epoch + 1, step, best_loss, best_epoch), row
 
 
 def _one_epoch(config, prepared: Prepared, steps: Steps, run, progress, epoch):
@@ -134,7 +156,7 @@ def _one_epoch(config, prepared: Prepared, steps: Steps, run, progress, epoch):
             state, batch.structure, batch.labels, weights, rate, decay
         )
         if not math.isfinite(float(loss)):
-            raise InputError(_not_finite(epoch, batch, prepared.train_frames))
+            raise NotFiniteError(_not_finite(epoch, batch, prepared.train_frames))
         total = errors if total is None else _add(total, errors)
         losses.append(float(loss))
         step += 1
@@ -156,6 +178,20 @@ def evaluate(steps: Steps, params, loader) -> Errors:
     return total
 
 
+def _validate(steps: Steps, params, prepared: Prepared, epoch: int) -> Errors:
+    """Errors on the validation frames; where they are not finite, the batch is looked for."""
+    errors = evaluate(steps, params, prepared.valid_loader)
+    if not all(math.isfinite(value) for value in errors):
+        for batch in prepared.valid_loader.epoch(None):
+            found = steps.evaluate(params, batch.structure, batch.labels)
+            _check_validation(
+                found, epoch, f" in the batch of {_named(batch, prepared.valid_frames)}"
+            )
+        # Each batch was finite and only their sum is not.
+        _check_validation(errors, epoch)
+    return errors
+
+
 def _add(first: Errors, second: Errors) -> Errors:
     return Errors(*(a + b for a, b in zip(first, second, strict=True)))
 
@@ -169,26 +205,60 @@ def _weights(config: TrainConfig, epoch: int) -> Weights:
     return Weights(*(at_epoch(w, epoch) for w in (loss.energy, loss.forces, loss.stress)))
 
 
+def _named(batch, frames) -> str:
+    return ", ".join(frames[n].source for n in batch.frames if n >= 0)
+
+
 def _not_finite(epoch, batch, frames) -> str:
-    named = ", ".join(frames[n].source for n in batch.frames if n >= 0)
     return (
-        f"epoch {epoch + 1}: the loss or its gradient is not finite in the batch of {named}; the "
-        "last checkpoint is intact: look at these frames, or start a new run with a lower "
-        "optimizer.learning_rate"
+        f"epoch {epoch + 1}: the loss or its gradient is not finite in the batch of "
+        f"{_named(batch, frames)}; the last checkpoint is intact: look at these frames, or start "
+        "a new run with a lower optimizer.learning_rate"
     )
 
 
-def _check_validation(errors: Errors, epoch: int) -> None:
+def _check_validation(errors: Errors, epoch: int, where: str = "") -> None:
     if not all(math.isfinite(value) for value in errors):
-        raise InputError(
-            f"epoch {epoch + 1}: the validation errors are not finite; the last checkpoint is "
-            "intact: start a new run with a lower optimizer.learning_rate"
+        raise NotFiniteError(
+            f"epoch {epoch + 1}: the validation errors are not finite{where}; the last checkpoint "
+            "is intact: look at these frames, or start a new run with a lower "
+            "optimizer.learning_rate"
         )
+
+
+def _keep_best(config, out: Path, prepared, run, progress, log) -> str:
+    """Makes a model of the best parameters of a run that stops; says where, for the error."""
+    if progress.best_epoch < 0:
+        return ""
+    place = out / "best_before_stop"
+    _write_model(config, place, prepared, run, progress, log)
+    return (
+        f"; the best model so far (epoch {progress.best_epoch + 1}) is in {place} and can be gone "
+        "on from with model.start_from"
+    )
+
+
+def _has_checkpoint(config: TrainConfig, out: Path, log: MetricsLog, checkpoints) -> bool:
+    """Whether there is a checkpoint to resume from; a missing one that there was is an error.
+
+    A run killed before its first checkpoint goes on from the beginning; its metrics may already
+    have the row of the epoch that the checkpoint would have followed.
+    """
+    if checkpoints.newest("last") is not None:
+        return True
+    had_one = checkpoints.newest("best") is not None or (out / "config.yaml").exists()
+    rows = len(log.rows())
+    if had_one or rows > config.checkpoint_every:
+        raise InputError(
+            f"{out / 'checkpoints' / 'last'}: no checkpoint, yet the run has metrics of {rows} "
+            "epochs; put it back, or start a new run with another --out"
+        )
+    return False
 
 
 def _check_directory(config: TrainConfig, out: Path, log: MetricsLog, resume: bool) -> None:
     if not resume:
-        if log.exists():
+        if log.exists() or (out / "checkpoints").exists():
             raise InputError(f"{out}: already holds a run; give --resume or another --out")
         if (out / "config.yaml").exists():
             raise InputError(f"{out}: already holds a model; give another --out")
@@ -216,6 +286,13 @@ def _first_difference(stored, given, name: str = "") -> str | None:
 
 
 def _finish(config, out, prepared: Prepared, run: RunState, progress: Progress, log) -> None:
+    _write_model(config, out, prepared, run, progress, log)
+    learning_curve(out / "learning_curve.png", log.rows())
+    validation_pictures(out, prepared.potential, run.best, prepared.valid_loader)
+
+
+def _write_model(config, place: Path, prepared, run: RunState, progress: Progress, log) -> None:
+    """The model directory of the best parameters with the errors of their epoch."""
     rows = log.rows()
     best = next((row for row in rows if row["epoch"] == progress.best_epoch), rows[-1])
     metrics = {
@@ -227,7 +304,7 @@ def _finish(config, out, prepared: Prepared, run: RunState, progress: Progress, 
         for part in ("train", "valid")
     }
     training = {
-        "files": config.data.train,
+        "files": to_list(config.data.train),
         "frames": len(prepared.train_frames),
         "validation_frames": len(prepared.valid_frames),
         "epochs": config.epochs,
@@ -235,13 +312,6 @@ def _finish(config, out, prepared: Prepared, run: RunState, progress: Progress, 
         "seed": config.seed,
         "dtype": config.dtype,
         "labels": list(needed_labels(config)),
+        "label_keys": to_dict(config.data.labels),
     }
-    training["files"] = to_list(training["files"])
-    save_model(out, prepared.potential.config, run.best, metrics, training)
-    learning_curve(out / "learning_curve.png", rows)
-    validation_pictures(out, prepared.potential, run.best, prepared.valid_loader)
-
-
-def to_list(files) -> list[str]:
-    """File names as a list, whether one or several were given."""
-    return [files] if isinstance(files, str) else list(files)
+    save_model(place, prepared.potential.config, run.best, metrics, training)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ase.data import chemical_symbols
+from ase.data import atomic_numbers, chemical_symbols
 
 from jles.data.frames import Frame, check_elements, read_frames
 from jles.data.loader import Loader
@@ -78,29 +78,72 @@ def needed_labels(config: TrainConfig) -> tuple[str, ...]:
 
 
 def load_frames(data: DataConfig, need: tuple[str, ...]) -> tuple[list[Frame], list[Frame]]:
-    """Training and validation frames of a run."""
+    """Training and validation frames of a run.
+
+    Raises:
+        InputError: as `read_frames`; a label of `need` is in no frame that is trained on, or all
+            of them are missing from the validation frames.
+    """
 
     def read(files):
-        files = (files,) if isinstance(files, str) else files
-        frames = [frame for file in files for frame in read_frames(file, data.labels)]
-        # One file may lack what another has; where none has it, the first says what it holds.
-        missing = [n for n in need if not any(n in frame.labels for frame in frames)]
-        if missing:
-            read_frames(files[0], data.labels, missing)
-        return frames
+        return [frame for file in to_list(files) for frame in read_frames(file, data.labels)]
 
-    frames = read(data.train)
+    train = read(data.train)
     if data.limit is not None:
-        frames = frames[: data.limit]
+        train = train[: data.limit]
     if data.valid:
-        return frames, read(data.valid)
-    return split_frames(frames, data.valid_fraction, data.split_seed)
+        valid = read(data.valid)
+    else:
+        train, valid = split_frames(train, data.valid_fraction, data.split_seed)
+    for name in need:
+        if not _have(train, name):
+            raise InputError(_no_label(data, name, train, to_list(data.train)))
+    if need and not any(_have(valid, name) for name in need):
+        raise InputError(
+            f"validation data ({_listed(to_list(data.valid or data.train))}): none of the "
+            f"{len(valid)} frames has {' or '.join(need)}: no model could be called the best"
+        )
+    return train, valid
+
+
+def to_list(files) -> list[str]:
+    """File names as a list, whether one or several were given."""
+    return [files] if isinstance(files, str) else list(files)
+
+
+def _have(frames: list[Frame], name: str) -> bool:
+    """Whether a frame has the label in a form that is trained on (stress: of a crystal)."""
+    return any(name in f.labels and (name != "stress" or f.pbc.all()) for f in frames)
+
+
+def _no_label(data: DataConfig, name: str, frames: list[Frame], files: list[str]) -> str:
+    """Which files lack a label and what is in them; or that other frames of them have it."""
+    lacking = []
+    for file in files:
+        try:
+            read_frames(file, data.labels, (name,))
+        except InputError as error:
+            lacking.append(str(error))
+    if len(lacking) == len(files):
+        return f"{_listed(lacking, '; ')}; loss.{name} has a weight, so training needs it"
+    of_crystals = ", periodic in all directions," if name == "stress" else ""
+    return (
+        f"training data ({_listed(files)}): none of the {len(frames)} frames that data.limit and "
+        f"the held-out part leave{of_crystals} has '{getattr(data.labels, name)}' (the label "
+        f"{name}), others have; change data.limit or data.split_seed, or set loss.{name} to 0"
+    )
+
+
+def _listed(texts: list[str], separator: str = ", ", most: int = 4) -> str:
+    rest = [f"and {len(texts) - most} more files"] if len(texts) > most else []
+    return separator.join([*texts[:most], *rest])
 
 
 def _model(section: ModelSection, frames: list[Frame]) -> tuple[ModelConfig, dict | None]:
     if section.start_from is not None:
         stored = read_model(section.start_from)
-        return stored.config, stored.params
+        energies = stored.config.element_energies | _new_energies(section, frames, stored.config)
+        return replace(stored.config, element_energies=energies), stored.params
     elements = section.elements
     if elements is None:
         present = sorted({int(z) for frame in frames for z in frame.numbers})
@@ -113,17 +156,29 @@ def _model(section: ModelSection, frames: list[Frame]) -> tuple[ModelConfig, dic
         electrostatics=section.electrostatics,
         normalize_features=section.normalize_features,
     )
+    if section.element_energies is None:
+        section = replace(section, element_energies="fit")
+    return replace(model, element_energies=_new_energies(section, frames, model)), None
+
+
+def _new_energies(section: ModelSection, frames: list[Frame], model: ModelConfig) -> dict:
+    """Element energies (eV) that the training file asks for; none where it leaves them alone."""
+    if section.element_energies is None:
+        return {}
     if section.element_energies == "fit":
-        energies = fit_element_energies(frames, model.numbers)
-    else:
-        energies = section.element_energies
-        unknown = sorted(set(energies) - set(elements))
-        if unknown:
-            raise InputError(
-                f"model.element_energies: {', '.join(unknown)} not among the model's elements "
-                f"({', '.join(elements)})"
-            )
-    return replace(model, element_energies=dict(energies)), None
+        fitted = fit_element_energies(frames, model.numbers)
+        if section.start_from is None:
+            return fitted
+        # Of elements that no energy tells about the model knows more than the fit.
+        seen = {int(z) for f in frames if "energy" in f.labels for z in f.numbers}
+        return {symbol: fitted[symbol] for symbol in fitted if atomic_numbers[symbol] in seen}
+    unknown = sorted(set(section.element_energies) - set(model.elements))
+    if unknown:
+        raise InputError(
+            f"model.element_energies: {', '.join(unknown)} not among the model's elements "
+            f"({', '.join(model.elements)})"
+        )
+    return dict(section.element_energies)
 
 
 def feature_statistics(potential: Potential, params: dict, loader: Loader) -> dict:

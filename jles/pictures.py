@@ -37,8 +37,9 @@ def parity_axis(axis, reference, predicted, name: str, unit: str) -> None:
     room = 0.03 * (high - low) or 1.0
     limits = (low - room, high + room)
     axis.plot(limits, limits, color=INK, linewidth=0.8)
+    size = 6 if reference.size < 300 else 3
     axis.plot(
-        reference, predicted, ".", color=ACCENT, markersize=3, alpha=0.5, rasterized=True, mew=0
+        reference, predicted, ".", color=ACCENT, markersize=size, alpha=0.5, rasterized=True, mew=0
     )
     error = predicted - reference
     mae, rmse = np.mean(np.abs(error)), np.sqrt(np.mean(error**2))

@@ -1,7 +1,6 @@
 """A user's mistake: one line that names the thing, exit status 2, nothing half-written."""
 
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -14,10 +13,12 @@ from ase.io import write
 
 from jles.cli.main import main
 from jles.config import override
+from jles.models.potential import build_potential
 from jles.models.store import FORMAT_VERSION, save_model
 from tests.cace_records import single
 from tests.small_systems import (
     labelled,
+    random_params,
     rattled,
     small_backbone,
     small_config,
@@ -220,12 +221,19 @@ def test_slabs_wait_for_a_later_version(folder, capsys):
 
 
 def model_commands(folder):
-    start = ["--set", "model.backbone=null", f"model.start_from={folder / 'model'}"]
+    """Every command that reads the model."""
+    start = f"model={{start_from: '{folder / 'model'}'}}"
     return [
         *commands(folder)[1:],
         ["info", folder / "model"],
-        [*commands(folder)[0], *start],
+        [*commands(folder)[0], "--set", start],
     ]
+
+
+def torch_file(folder):
+    config = small_config(normalize_features=False)
+    params = random_params(build_potential(config), dtype=np.float32)
+    return save(folder / "torch.pth", single(config, params))
 
 
 @pytest.mark.parametrize("name", ["params.safetensors", "config.yaml", "metrics.json"])
@@ -251,8 +259,7 @@ def test_a_missing_model_is_named(folder, capsys):
 
 
 def test_a_truncated_torch_file_is_named(folder, capsys):
-    config = small_config(normalize_features=False)
-    path = save(folder / "torch.pth", single(config, small_model(config, dtype=np.float32)[1]))
+    path = torch_file(folder)
     whole = path.read_bytes()
     arguments = ["import-torch", path, "-o", folder / "imported"]
     for kept in (0, 10, len(whole) // 2, len(whole) - 1):
@@ -264,7 +271,7 @@ def test_a_truncated_torch_file_is_named(folder, capsys):
 
 
 def test_a_damaged_checkpoint_is_named(folder, capsys, monkeypatch):
-    """Every file of it in turn is cut in half; what can no longer be read is never used."""
+    """The largest file of it is cut in half; put back, the run goes on."""
     from jles.train import loop
     from jles.train.log import MetricsLog
 
@@ -288,9 +295,7 @@ def test_a_damaged_checkpoint_is_named(folder, capsys, monkeypatch):
     )
     whole = largest.read_bytes()
     largest.write_bytes(whole[: len(whole) // 2])
-    # Progress so far is shown before the checkpoint is read: the rows stay.
-    line = assert_refused(folder, capsys, [*arguments, "--resume"], last, "damaged")
-    assert "\n" not in line
+    assert_refused(folder, capsys, [*arguments, "--resume"], last, "damaged")
     largest.write_bytes(whole)
     assert main([*arguments, "--resume"]) == 0
 
@@ -303,21 +308,34 @@ def test_resuming_what_is_not_there_is_refused(folder, capsys):
 # --- full disks; training on one is in test_resume.py, predict in test_cli.py
 
 
-def test_importing_onto_a_full_disk_leaves_nothing(folder):
-    config = small_config(normalize_features=False)
-    path = save(folder / "torch.pth", single(config, small_model(config, dtype=np.float32)[1]))
+_SMALL_DISK = """
+import resource, sys
+from jles.cli.main import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("command", ["import-torch", "evaluate"])
+def test_a_full_disk_is_told_and_leaves_nothing_half_written(folder, command):
+    out = folder / "out"
+    if command == "import-torch":
+        arguments = [command, torch_file(folder), "-o", out]
+    else:
+        arguments = commands(folder)[2]
+    before = snapshot(folder)
     result = subprocess.run(
-        [sys.executable, "-m", "jles", "import-torch", path, "-o", folder / "imported"],
+        [sys.executable, "-c", _SMALL_DISK, *map(str, arguments)],
         env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
         check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200)),
     )
     assert result.returncode == 2, result.stderr
     (line,) = result.stderr.splitlines()
-    assert str(folder / "imported") in line
-    assert list((folder / "imported").iterdir()) == []
+    assert line.startswith(f"jles: error: {out}")
+    assert "free some space" in line
+    assert snapshot(folder) == before
 
 
 def test_places_that_cannot_be_written_are_named(folder, capsys):

@@ -16,7 +16,7 @@ def validation_pictures(out: Path, potential: Potential, params, loader) -> None
     panels = [
         (data, name, unit)
         for data, name, unit in (
-            (energies, "energy per atom, element energies removed", "eV"),
+            (energies, "energy per atom less offsets", "eV"),
             (forces, "forces", "eV/Å"),
         )
         if data[0].size

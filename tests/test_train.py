@@ -329,6 +329,24 @@ def test_metrics_files_hold_the_same_rows_and_drop_what_was_cut_off(tmp_path):
         log.append({"epoch": 1, "colour": 3})
 
 
+@pytest.mark.parametrize("name", ["metrics.csv", "metrics.jsonl"])
+def test_metrics_on_a_full_disk_are_an_error_that_names_the_file(tmp_path, name):
+    """/dev/full is a disk that is always full."""
+    log = MetricsLog(tmp_path)
+    log.start(0)
+    log.append({"epoch": 0})
+    written = (tmp_path / name).read_text(encoding="utf-8")
+    (tmp_path / name).rename(tmp_path / "aside")
+    (tmp_path / name).symlink_to("/dev/full")
+    with pytest.raises(InputError, match=rf"{name}.*No space left.*--resume"):
+        log.append({"epoch": 1})
+    (tmp_path / name).unlink()
+    (tmp_path / "aside").rename(tmp_path / name)
+    log.start(1)
+    assert (tmp_path / name).read_text(encoding="utf-8") == written
+    assert [row["epoch"] for row in log.rows()] == [0]
+
+
 # --- whole runs
 
 

@@ -46,9 +46,7 @@ def in_units(benchmark, unit):
         )
         units = seconds / unit
         name = benchmark.name
-        print(
-            f"\n{name}: {units:.4f} units, {1e3 * seconds:.3f} ms, first call {first_call:.1f} s"
-        )
+        print(f"\n{name}: {units:.4f} units, {1e3 * seconds:.3f} ms, first call {first_call:.1f} s")
         return seconds
 
     return measure

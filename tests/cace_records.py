@@ -118,9 +118,7 @@ def _messages(backbone, params, t):
         if kind == "memory":
             modules["memory_coef"] = tensors(_by_degree(params, f"memory_{t}", backbone.l_max))
         elif kind == "ar":
-            modules["prefactor"] = tensors(
-                _by_degree(params, f"ar_prefactor_{t}", backbone.l_max)
-            )
+            modules["prefactor"] = tensors(_by_degree(params, f"ar_prefactor_{t}", backbone.l_max))
             modules["invr0"] = tensors(_by_degree(params, f"ar_decay_{t}", backbone.l_max))
         else:
             modules["hnet"] = network(params[f"bchi_{t}"])
@@ -196,9 +194,7 @@ def combined(config: ModelConfig, params: dict, long_range_weight: float) -> Rec
     names = {"output_key": "tot_q", "per_atom_output_key": "q"}
     strength = HALF_INVERSE_EPSILON0 * config.charges.scale**2 / long_range_weight
     charges = atomwise(params["charges"], config.charges.channels, **names)
-    long = potential(
-        backbone, [charges, ewald(config, norm_factor=strength)], "ewald_potential"
-    )
+    long = potential(backbone, [charges, ewald(config, norm_factor=strength)], "ewald_potential")
     keys = [
         {"CACE_energy": "E", "weight": config.energy.scale},
         {"CACE_energy": "ewald_potential", "weight": long_range_weight},

@@ -283,6 +283,7 @@ def test_a_cluster_far_away_keeps_its_digits_in_float32(rng):
     positions = np.round(positions * 1024) / 1024
     options = {"cutoff": CUTOFF, "k_max": K_MAX, "dtype": np.float32}
     near, far = (
-        build_structure(numbers, positions + shift, cell, False, **options) for shift in (0.0, 2**20)
+        build_structure(numbers, positions + shift, cell, False, **options)
+        for shift in (0.0, 2**20)
     )
     np.testing.assert_allclose(far.positions, near.positions, atol=1e-6)

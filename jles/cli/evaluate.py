@@ -58,9 +58,7 @@ def run(arguments: Namespace) -> None:
         "notes": notes,
     }
     out = Path(arguments.out)
-    write_atomically(
-        out / "metrics.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-    )
+    write_atomically(out / "metrics.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     for name, (reference, predicted) in pairs.items():
         title, unit, *_ = QUANTITIES[name]
         parity_picture(out / f"parity_{name}.png", title, unit, reference, predicted)
@@ -92,9 +90,7 @@ def compare(model, frames) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], li
         reference, predicted = pairs["energy_per_atom"]
         shift = np.mean(predicted - reference)
         pairs["energy_per_atom_shifted"] = np.stack([reference, predicted - shift])
-        notes.append(
-            f"mean error of the energy, removed where shifted: {1e3 * shift:.4g} meV/atom"
-        )
+        notes.append(f"mean error of the energy, removed where shifted: {1e3 * shift:.4g} meV/atom")
     if "dipole" in pairs and np.sum(np.prod(pairs["dipole"], axis=0)) < 0.0:
         pairs["dipole"][1] *= -1.0
         notes.append("all latent charges change sign for the dipole: their sign is arbitrary")

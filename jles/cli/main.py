@@ -104,9 +104,7 @@ def _add_train(commands) -> None:
 def _add_evaluate(commands) -> None:
     parser = _add_command(commands, "evaluate", "errors of a model on labelled structures")
     parser.add_argument("model", metavar="MODEL", help="a model directory")
-    parser.add_argument(
-        "data", metavar="DATA", help="structures with labels, any file ASE reads"
-    )
+    parser.add_argument("data", metavar="DATA", help="structures with labels, any file ASE reads")
     parser.add_argument(
         "--out", metavar="DIR", default="evaluation", help="where to write (evaluation)"
     )
@@ -114,14 +112,10 @@ def _add_evaluate(commands) -> None:
 
 
 def _add_predict(commands) -> None:
-    parser = _add_command(
-        commands, "predict", "energy, forces, stress and charges of structures"
-    )
+    parser = _add_command(commands, "predict", "energy, forces, stress and charges of structures")
     parser.add_argument("model", metavar="MODEL", help="a model directory")
     parser.add_argument("input", metavar="IN", help="structures, any file ASE reads")
-    parser.add_argument(
-        "-o", "--out", metavar="OUT.extxyz", required=True, help="file to write"
-    )
+    parser.add_argument("-o", "--out", metavar="OUT.extxyz", required=True, help="file to write")
     later = "not in this version yet"
     parser.add_argument("--born-charges", action="store_true", help=later)
     parser.add_argument("--polarizability", action="store_true", help=later)
@@ -134,9 +128,7 @@ def _add_import_torch(commands) -> None:
         commands, "import-torch", "turn a published torch CACE-LES model into a jles model"
     )
     parser.add_argument("checkpoint", metavar="MODEL.pth", help="the published file")
-    parser.add_argument(
-        "-o", "--out", metavar="MODEL", required=True, help="directory to write"
-    )
+    parser.add_argument("-o", "--out", metavar="MODEL", required=True, help="directory to write")
     parser.add_argument(
         "--offsets",
         metavar="ELEMENT=eV",

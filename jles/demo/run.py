@@ -126,9 +126,7 @@ def _clear(out: Path) -> None:
     write_atomically(marker, "written by jles demo, which replaces everything beside this file\n")
 
 
-def settings(
-    train_file, valid_file, *, latent: bool, epochs: int, dtype: str = "float32"
-) -> dict:
+def settings(train_file, valid_file, *, latent: bool, epochs: int, dtype: str = "float32") -> dict:
     """The training file of the demo, as nested values, for these structures."""
     values = SETTINGS | {
         "data": {"train": str(train_file), "valid": str(valid_file)},

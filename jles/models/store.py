@@ -187,8 +187,10 @@ def _readme(config: ModelConfig, training: dict, metrics: dict) -> str:
         "# A jles model",
         "",
         f"- elements: {', '.join(config.elements)}",
-        f"- backbone: {config.backbone.kind}, cutoff {config.backbone.cutoff:g} angstrom, "
-        f"{config.backbone.layers} message-passing layer(s)",
+        (
+            f"- backbone: {config.backbone.kind}, cutoff {config.backbone.cutoff:g} angstrom, "
+            f"{config.backbone.layers} message-passing layer(s)"
+        ),
         f"- long range: {long_range}",
         f"- units: {', '.join(f'{key} {unit}' for key, unit in UNITS.items())}",
     ]

@@ -87,9 +87,7 @@ def plan_buckets(
         return (), np.zeros(0, int)
     if max_buckets == 1:
         return (merge_sizes(sizes),), np.zeros(len(sizes), int)
-    groups = [
-        (merge_sizes([sizes[n] for n in members]), members) for members in _candidates(sizes)
-    ]
+    groups = [(merge_sizes([sizes[n] for n in members]), members) for members in _candidates(sizes)]
     while (best := _best_merge(groups, batch_size)) is not None:
         change, first, second = best
         total = sum(_cost(size, len(members), batch_size) for size, members in groups)

@@ -11,8 +11,6 @@ Cases: the data set (10 of its 60 frames) and configurations made by `jles.demo`
 best epoch is chosen on 10 more frames, and the rest of the frames judges.
 """
 
-import json
-
 import ase.io
 from common import arguments, trained, training_seconds, write_results
 
@@ -62,15 +60,14 @@ def main():
     data = ase.io.read(data_set("synthetic-random-charges/random_charges_128.xyz"), ":")
     cases = {
         "data_10": (data, 10, 1500),
-        "made_10": (made, 10, 1500),
         "made_100": (made, 100, 100),
+        "made_10": (made, 10, 1500),
     }
     results = {}
     for name, (frames, count, epochs) in cases.items():
         results[name], found = one_case(out, name, frames, count, epochs)
         draw(out / f"{name}.png", found)
-        print(name, json.dumps(results[name]), flush=True)
-    write_results(out, results)
+        write_results(out, results)
 
 
 if __name__ == "__main__":

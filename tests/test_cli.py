@@ -20,7 +20,7 @@ from jles.cli.evaluate import statistics
 from jles.cli.import_torch import parse_offsets
 from jles.cli.main import main
 from jles.errors import InputError
-from jles.models.config import CaceConfig, ModelConfig
+from jles.models.config import CaceConfig, ChargeConfig, ModelConfig
 from jles.models.potential import build_potential
 from jles.models.store import save_model
 
@@ -34,7 +34,10 @@ def model_path(tmp_path_factory):
     backbone = CaceConfig(
         cutoff=3.0, n_rbf=2, n_radial_basis=2, n_atom_basis=1, l_max=1, body_order=2
     )
-    config = ModelConfig(("H", "O"), backbone, element_energies={"H": -3.0, "O": -7.0})
+    # An untrained energy is flat; charges this large make forces that a file keeps to all digits.
+    charges = ChargeConfig(scale=3.0)
+    offsets = {"H": -3.0, "O": -7.0}
+    config = ModelConfig(("H", "O"), backbone, charges=charges, element_energies=offsets)
     save_model(path, config, build_potential(config).init(jax.random.key(1)))
     return path
 

@@ -196,9 +196,10 @@ def draw(path, found: dict[str, Found]) -> None:
     """Left: recovered charges and the truth. Right: force errors with and without."""
     figure, (left, right) = new_figure(columns=2, width=4.6, height=3.8)
     with_charges = found["with_charges"]
-    spread = np.max(np.abs(with_charges.charges - with_charges.truth)) * 1.2
+    error = with_charges.charges - with_charges.truth
+    spread = 1.5 * np.quantile(np.abs(error), 0.995)
     for value, color in ((1.0, ACCENT), (-1.0, SECOND)):
-        deviation = (with_charges.charges - with_charges.truth)[with_charges.truth == value]
+        deviation = error[with_charges.truth == value]
         label = f"true charge {value:+.0f} e"
         left.hist(
             deviation,
@@ -214,7 +215,7 @@ def draw(path, found: dict[str, Found]) -> None:
     colors = {"with_charges": ACCENT, "without_charges": SECOND}
     for name in reversed(RUNS):
         one = found[name]
-        label = f"{name.replace('_', ' ')}: MAE {1e3 * one.force_mae:.3g} meV/Å"
+        label = f"{name.replace('_', ' ')}: MAE {1e3 * one.force_mae:.4g} meV/Å"
         right.plot(
             one.reference.ravel(),
             one.forces.ravel(),

@@ -20,6 +20,14 @@ class Weights(NamedTuple):
     stress: float | Float[Array, ""]
 
 
+class Counts(NamedTuple):
+    """How many labels there are: energies, force components, stress components."""
+
+    energy: Float[Array, ""]
+    forces: Float[Array, ""]
+    stress: Float[Array, ""]
+
+
 class Errors(NamedTuple):
     """Sums over a batch of squared errors and of the numbers compared; they add up over batches."""
 
@@ -55,24 +63,37 @@ def batch_errors(
     force_mask = batch.mask[..., None] * labels.has_forces[:, None, None]
     force_error = jnp.where(force_mask > 0, forces - labels.forces, 0.0)
     # Without a predicted stress there is nothing to compare, whatever the labels.
-    has_stress = labels.has_stress if with_stress else jnp.zeros_like(labels.has_stress)
-    stress_error = (stress - labels.stress) * has_stress[:, None, None]
+    stress_mask = labels.has_stress[:, None, None] * float(with_stress)
     return Errors(
         jnp.sum(labels.has_energy * energy_error**2),
         jnp.sum(force_error**2),
-        jnp.sum(stress_error**2),
-        jnp.sum(labels.has_energy),
-        3.0 * jnp.sum(labels.has_forces * atoms),
-        9.0 * jnp.sum(has_stress),
+        jnp.sum(((stress - labels.stress) * stress_mask) ** 2),
+        *label_counts(batch, labels, with_stress),
     )
 
 
-def loss_of(errors: Errors, weights: Weights) -> Float[Array, ""]:
-    """Weighted sum of mean squared errors; a label that no structure has contributes nothing."""
+def label_counts(batch: Structure, labels: Labels, with_stress: bool) -> Counts:
+    """How many numbers of a batch have a label to be compared with."""
+    atoms = jnp.sum(batch.mask, axis=1).astype(labels.energy.dtype)
+    return Counts(
+        jnp.sum(labels.has_energy),
+        3.0 * jnp.sum(labels.has_forces * atoms),
+        9.0 * jnp.sum(labels.has_stress) * float(with_stress),
+    )
+
+
+def loss_of(errors: Errors, weights: Weights, counts: Counts | None = None) -> Float[Array, ""]:
+    """Weighted sum of mean squared errors; a label that no structure has contributes nothing.
+
+    `counts` are those of the whole batch where `errors` are those of a part of it: the losses of
+    the parts then add up.
+    """
+    if counts is None:
+        counts = Counts(errors.n_energy, errors.n_forces, errors.n_stress)
     return (
-        weights.energy * errors.energy / jnp.maximum(errors.n_energy, 1.0)
-        + weights.forces * errors.forces / jnp.maximum(errors.n_forces, 1.0)
-        + weights.stress * errors.stress / jnp.maximum(errors.n_stress, 1.0)
+        weights.energy * errors.energy / jnp.maximum(counts.energy, 1.0)
+        + weights.forces * errors.forces / jnp.maximum(counts.forces, 1.0)
+        + weights.stress * errors.stress / jnp.maximum(counts.stress, 1.0)
     )
 
 

@@ -19,6 +19,3 @@ PUBLISHED_CHARGE_DIVISOR = 9.48933
 
 Their charges are 0.24 % too large; used only to compare with published numbers.
 """
-
-EV_PER_ANGSTROM3_IN_GPA = 160.21766208
-"""1 eV/angstrom^3 in GPa (CODATA 2014 elementary charge, as in ASE)."""

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "jles"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 FOLDERS = ("jles", "tests", "experiments", "benchmarks")
 
-BASE = {"errors", "units", "typing", "config", "files", "pictures"}
+BASE = {"errors", "units", "typing", "config", "files", "follow", "pictures"}
 PHYSICS = BASE | {"electrostatics", "structures", "observables"}
 EVERYTHING = PHYSICS | {"models", "data", "train", "calculators", "interop", "demo", "cli"}
 # What each unit may import besides itself, at the top of a file or inside a function.

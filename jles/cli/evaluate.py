@@ -31,16 +31,17 @@ QUANTITIES = {
 def run(arguments: Namespace) -> None:
     """Prints the table; writes `metrics.json` and a parity picture for every label."""
     import jles
-    from jles.cli.frames import follow, label_keys, plan
+    from jles.cli.frames import label_keys, plan
     from jles.data.frames import check_elements, read_frames
     from jles.files import write_atomically
+    from jles.follow import follow
     from jles.pictures import parity_picture
 
     model = jles.load(arguments.model, dtype=arguments.dtype)
     frames = read_frames(arguments.data, label_keys(model))
     check_elements(frames, model.config.numbers, f"of the model {arguments.model}")
     plan(model, frames)
-    pairs, notes = compare(model, follow(frames))
+    pairs, notes = compare(model, follow(frames, "frame"))
     if not pairs:
         found = sorted({name for frame in frames for name in frame.labels}) or ["none"]
         raise InputError(

@@ -1,15 +1,10 @@
-"""What the commands that run a model over a file share: frames, predictions, progress."""
+"""What the commands that run a model over a file share: frames and predictions."""
 
-import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from jles.config import from_dict
 from jles.data.frames import Frame, LabelKeys
 from jles.errors import InputError
-
-_SECONDS_BETWEEN_LINES = 10.0
-_FEW = 5
 
 
 def label_keys(model) -> LabelKeys:
@@ -47,19 +42,3 @@ def predict_frame(model, frame: Frame, want: Sequence[str]):
         return model.predict(atoms_of(model, frame), want=tuple(want))
     except InputError as error:
         raise InputError(f"{frame.source}: {error}") from None
-
-
-def follow(frames: Sequence[Frame]) -> Iterator[Frame]:
-    """Goes through `frames`; stderr shows how far: a bar, or plain lines off a terminal."""
-    if len(frames) > _FEW and sys.stderr.isatty():
-        from rich.console import Console
-        from rich.progress import track
-
-        yield from track(frames, description="frames", console=Console(stderr=True))
-        return
-    last = time.monotonic()
-    for done, frame in enumerate(frames):
-        if time.monotonic() - last > _SECONDS_BETWEEN_LINES:
-            last = time.monotonic()
-            print(f"frame {done} of {len(frames)}", file=sys.stderr, flush=True)
-        yield frame

@@ -26,9 +26,10 @@ def run(arguments: Namespace) -> None:
     from ase.io import write
 
     import jles
-    from jles.cli.frames import follow, label_keys, plan, predict_frame
+    from jles.cli.frames import label_keys, plan, predict_frame
     from jles.data.frames import check_elements, read_frames
     from jles.files import atomic_path
+    from jles.follow import follow
 
     model = jles.load(arguments.model, dtype=arguments.dtype)
     frames = read_frames(arguments.input, label_keys(model))
@@ -38,7 +39,7 @@ def run(arguments: Namespace) -> None:
         atomic_path(arguments.out) as temporary,
         open(temporary, "w", encoding="utf-8") as file,
     ):
-        for frame in follow(frames):
+        for frame in follow(frames, "frame"):
             prediction = predict_frame(model, frame, wanted(model.config, frame))
             write(file, labelled_atoms(model, frame, prediction), format="extxyz")
     print(f"{arguments.out}: {len(frames)} frame(s)")

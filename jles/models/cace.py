@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jles.models.angular import degrees, evaluate_monomials, invariants, monomials
+from jles.models.angular import degrees, evaluate_monomials, invariants
 from jles.models.config import CaceConfig
 from jles.models.radial import envelope, initial_frequencies, radial_functions
 from jles.models.readouts import Perceptron
@@ -202,8 +202,3 @@ class Cace(nn.Module):
             mixed = mixed.reshape(*mixed.shape[:3], n_atom**2)
             entries += [part[0] for part in jax.lax.split(mixed, [1] * mixed.shape[0])]
         return entries
-
-
-def n_monomials(config: CaceConfig) -> int:
-    """Number of entries of the atomic basis per radial and element channel."""
-    return len(monomials(config.l_max))

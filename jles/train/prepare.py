@@ -1,6 +1,7 @@
 """From a training file to what the loop runs on: frames, potential, parameters, loaders."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from jles.data.loader import Loader
 from jles.data.offsets import fit_element_energies
 from jles.data.splits import split_frames
 from jles.errors import InputError
+from jles.follow import follow
 from jles.models.config import ModelConfig
 from jles.models.potential import Potential, build_potential
 from jles.models.store import read_model
@@ -53,6 +55,7 @@ def prepare(config: TrainConfig) -> Prepared:
             dtype=config.dtype,
             max_buckets=config.data.max_buckets,
             cache_dir=config.data.cache,
+            track=partial(follow, name="frame"),
         )
         for frames in (train_frames, valid_frames)
     )

@@ -19,15 +19,16 @@ from jles.pictures import new_figure, parity_axis, save_figure
 SETTINGS = {
     "data": {"valid_fraction": 0.1, "split_seed": 0, "max_buckets": 3},
     "model": {
-        "backbone": {"cutoff": 4.0, "l_max": 2, "body_order": 3, "n_rbf": 6, "n_atom_basis": 4},
+        "backbone": {"cutoff": 4.5, "l_max": 3, "body_order": 3, "n_rbf": 6, "n_atom_basis": 4},
+        "charges": {"total": "shift"},
         "electrostatics": {"sigma": 1.0, "k_max": 3.14159},
     },
-    "epochs": 120,
+    "epochs": 500,
     "batch_size": 2,
-    "loss": {"energy": {0: 5.0, 80: 100.0}, "forces": 1.0},
-    "optimizer": {"learning_rate": 5e-3},
-    "validate_every": 2,
-    "checkpoint_every": 2,
+    "loss": {"energy": {0: 5.0, 350: 100.0}, "forces": 1.0},
+    "optimizer": {"learning_rate": 1e-2, "schedule": "cosine", "weight_decay": 0.02},
+    "validate_every": 5,
+    "checkpoint_every": 5,
 }
 
 

@@ -60,7 +60,7 @@ def main():
     data = ase.io.read(data_set("synthetic-random-charges/random_charges_128.xyz"), ":")
     cases = {
         "data_10": (data, 10, 1500),
-        "made_100": (made, 100, 100),
+        "made_100": (made, 100, 300),
         "made_10": (made, 10, 1500),
     }
     results = {}

@@ -65,11 +65,11 @@ def test_energy_potential_and_field_belong_together(pbc, seed):
     multipoles, positions, cell = crystal(seed, neutral=False)
     # One plan for every random cell is one compilation.
     grid = KGrid(5, 5, 5)
-    out = lattice_sum(multipoles, positions, cell, pbc=pbc, grid=grid)
+    out = lattice_sum(multipoles, positions, cell, pbc=pbc, plan=grid)
     np.testing.assert_allclose(
         0.5 * jnp.sum(multipoles.charges * out.potential), out.energy, rtol=1e-10, atol=1e-10
     )
-    gradient = jax.grad(lambda r: lattice_sum(multipoles, r, cell, pbc=pbc, grid=grid).energy)(
+    gradient = jax.grad(lambda r: lattice_sum(multipoles, r, cell, pbc=pbc, plan=grid).energy)(
         positions
     )
     forces = multipoles.charges[:, None] * out.field
@@ -173,11 +173,11 @@ def test_jit_works_with_a_plan_and_says_so_without():
     multipoles, positions, cell = crystal()
     grid = plan_kgrid(cell, 3.0)
     eager = lattice_sum(multipoles, positions, cell, k_max=3.0)
-    planned = jax.jit(lambda r, c: lattice_sum(multipoles, r, c, k_max=3.0, grid=grid))
+    planned = jax.jit(lambda r, c: lattice_sum(multipoles, r, c, k_max=3.0, plan=grid))
     np.testing.assert_allclose(planned(positions, cell).energy, eager.energy, rtol=1e-10)
     known_cell = jax.jit(lambda r: lattice_sum(multipoles, r, cell, k_max=3.0).energy)
     np.testing.assert_allclose(known_cell(positions), eager.energy, rtol=1e-10)
-    with pytest.raises(InputError, match="plan_kgrid"):
+    with pytest.raises(InputError, match="plan_sum"):
         jax.jit(lambda c: lattice_sum(multipoles, positions, c).energy)(cell)
 
 
@@ -217,23 +217,63 @@ NOT_A_NUMBER = np.array([1.0, math.nan])
 FLAT = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [1.0, 1.0, 0.0]])
 MISTAKES = {
     "dipoles": (
-        {"multipoles": Multipoles(CHARGES, dipoles=POSITIONS)},
-        "dipoles .*charges only",
+        {"multipoles": Multipoles(CHARGES, dipoles=np.zeros((3, 3)))},
+        r"dipoles have shape \(3, 3\); here they must be \(2, 3\)",
     ),
     "quadrupoles": (
-        {"multipoles": Multipoles(CHARGES, quadrupoles=np.zeros((2, 3, 3)))},
-        "quadrupoles .*charges only",
+        {"multipoles": Multipoles(CHARGES, quadrupoles=np.zeros((2, 9)))},
+        r"quadrupoles .*\(2, 9\).*\(2, 3, 3\)",
     ),
-    "response": ({"response": Response(charge_softness=CHARGES)}, "response=None"),
-    "field": ({"field": (0.0, 0.0, 1.0)}, "field=None"),
-    "method": ({"method": "pme"}, "'pme'.*'ewald'"),
+    "mixed dtypes": (
+        {"multipoles": Multipoles(jnp.float32(CHARGES), dipoles=jnp.zeros((2, 3)))},
+        "mixed dtypes: charges float32, dipoles float64",
+    ),
+    "negative softness": (
+        {"response": Response(charge_softness=CHARGES)},
+        "charge_softness of atom 1 is -1 .*must not be negative",
+    ),
+    "negative polarizability": (
+        {"response": Response(polarizabilities=np.array([np.eye(3), np.diag([1.0, 1.0, -2.0])]))},
+        "polarizabilities of atom 1 is -2 .*no eigenvalue",
+    ),
+    "shape of polarizabilities": (
+        {"response": Response(polarizabilities=np.ones((2, 3)))},
+        r"polarizabilities have shape \(2, 3\).*\(2,\) or \(2, 3, 3\)",
+    ),
+    "response mode": (
+        {"response": Response(polarizabilities=np.ones(2), mode="often")},
+        "'often'.*'one-shot' or 'self-consistent'",
+    ),
+    "softness, solved, in a field": (
+        {
+            "response": Response(charge_softness=np.ones(2), mode="self-consistent"),
+            "field": np.ones(3),
+        },
+        "no answer to a field in a periodic cell",
+    ),
+    "polarization catastrophe": (
+        {
+            "response": Response(polarizabilities=np.full(2, 2.0), mode="self-consistent"),
+            "positions": np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 2.0]]),
+            "pbc": False,
+        },
+        "did not converge: relative residual .*widen sigma",
+    ),
+    "field": ({"field": (0.0, 1.0)}, r"field have shape \(2,\); here they must be \(3,\)"),
+    "method": ({"method": "fast"}, "'fast'.*'ewald', 'pme' or 'auto'"),
+    "thin cell": ({"cell": np.diag([5.0, 0.7, 5.0])}, "0.7 angstrom thin along vector 1"),
+    "memory": ({"k_max": 3000.0}, "k_max 3000.0 needs .* GiB for the direct sum"),
+    "accuracy": ({"method": "pme", "accuracy": 0.5}, "accuracy must lie between .* got 0.5"),
+    "flat slab": (
+        {"pbc": (True, True, False), "cell": np.array([[1.0, 0, 0], [2.0, 0, 0], [0, 0, 9.0]])},
+        "span no area",
+    ),
     "sigma": ({"sigma": -1.0}, "sigma must be .*positive.*-1.0"),
     "k_max": ({"k_max": 0.0}, "k_max must be .*positive.*0.0"),
     "k_max that is not a number": ({"k_max": math.nan}, "k_max must be .*positive.*nan"),
     "cutoff": ({"cutoff": "round"}, "'round'.*'sharp' or 'smooth'"),
     "background": ({"background": "none"}, "'none'.*'smeared' or 'point'"),
-    "slab": ({"pbc": (True, True, False)}, r"\[True, True, False\].*2 of three"),
-    "wire": ({"pbc": np.array([True, False, False])}, "1 of three.*crystals"),
+    "wire": ({"pbc": np.array([True, False, False])}, "one direction only.*slab"),
     "pbc": ({"pbc": "xy"}, "pbc must be True, False or three booleans, got xy"),
     "number of charges": ({"multipoles": Multipoles(np.ones(3))}, r"\(3,\).*\(2,\)"),
     "shape of positions": ({"positions": np.zeros((2, 2))}, r"\(2, 2\).*\(atoms, 3\)"),
@@ -252,7 +292,7 @@ MISTAKES = {
     "shape of the cell": ({"cell": np.ones(3)}, r"\(3,\).*\(3, 3\)"),
     "cell that is not a number": ({"cell": CELL * math.nan}, r"cell\[0, 0\] is nan"),
     "zero volume": ({"cell": FLAT}, "no volume"),
-    "small plan": ({"grid": KGrid(1, 1, 1)}, r"\(1, 1, 1\).*\(2, 2, 2\).*plan_kgrid"),
+    "small plan": ({"plan": KGrid(1, 1, 1)}, "n_a=1.*misses wavevectors.*plan_sum"),
 }
 
 

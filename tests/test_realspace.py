@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from scipy.special import erf, hyp1f1
 
 from jles.electrostatics import cluster_energy, self_energy
-from jles.electrostatics.realspace import boys, smeared_coulomb
+from jles.electrostatics.boys import boys
+from jles.electrostatics.realspace import smeared_coulomb
 from jles.units import COULOMB_CONSTANT
 from tests.coulomb_oracles import central_difference, rotation
 from tests.paths import golden_path

@@ -1,11 +1,14 @@
 """What `lattice_sum` checks on the host, and what it says when something is not right."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jles.electrostatics.kgrid import KGrid, kgrid_overflow, plan_kgrid
+from jles.electrostatics.interaction import SumPlan, plan_is_too_small
+from jles.electrostatics.multipoles import Multipoles
 from jles.errors import InputError
 
 
@@ -19,30 +22,7 @@ def concrete(array) -> np.ndarray | None:
         return None
 
 
-def check_scope(multipoles, response, field, method: str) -> None:
-    """Refuses what this version does not sum."""
-    for name in ("dipoles", "quadrupoles"):
-        if getattr(multipoles, name) is not None:
-            raise InputError(f"{name} were given, but this version sums charges only; pass None")
-    answers = response is not None and (
-        response.charge_softness is not None or response.polarizabilities is not None
-    )
-    if answers:
-        raise InputError(
-            "a response was given, but this version sums fixed charges only; pass response=None"
-        )
-    if field is not None:
-        raise InputError(
-            f"field {field} was given, but this version sums charges without an applied field; "
-            "pass field=None"
-        )
-    if method not in ("ewald", "auto"):
-        raise InputError(
-            f"method is '{method}'; this version has 'ewald' ('auto' chooses it as well)"
-        )
-
-
-def check_options(sigma, k_max, cutoff: str, background: str) -> None:
+def check_options(sigma, k_max, cutoff: str, background: str, method: str) -> None:
     """Refuses widths and cutoffs that are not positive, and unknown words."""
     for name, value, unit in (("sigma", sigma, "angstrom"), ("k_max", k_max, "1/angstrom")):
         number = concrete(value)
@@ -52,19 +32,8 @@ def check_options(sigma, k_max, cutoff: str, background: str) -> None:
         raise InputError(f"cutoff is '{cutoff}'; it must be 'sharp' or 'smooth'")
     if background not in ("smeared", "point"):
         raise InputError(f"background is '{background}'; it must be 'smeared' or 'point'")
-
-
-def is_periodic(pbc) -> bool:
-    """True for a crystal, False for a cluster; slabs and wires are refused."""
-    flags = np.asarray(pbc)
-    if flags.shape not in ((), (3,)) or flags.dtype != bool:
-        raise InputError(f"pbc must be True, False or three booleans, got {pbc}")
-    if flags.any() and not flags.all():
-        raise InputError(
-            f"pbc is {flags.tolist()}, periodic in {int(flags.sum())} of three directions; "
-            "this version sums crystals (all) and clusters (none)"
-        )
-    return bool(flags.all())
+    if method not in ("ewald", "pme", "auto"):
+        raise InputError(f"method is '{method}'; it must be 'ewald', 'pme' or 'auto'")
 
 
 def _float_array(name: str, value, shapes: str):
@@ -89,9 +58,14 @@ def _check_finite(name: str, array, unit: str) -> None:
         )
 
 
-def charges_and_positions(charges, positions):
-    """Both as arrays, checked for shape and finite values; not yet of one dtype."""
-    charges = _float_array("charges", charges, "(atoms,) or (atoms, channels)")
+def moments_and_positions(multipoles, positions):
+    """Both as arrays, checked for type, shape and finite values; not yet of one dtype."""
+    if not isinstance(multipoles, Multipoles):
+        raise InputError(
+            f"multipoles are a {type(multipoles).__name__}; pass Multipoles(charges, dipoles=None, "
+            "quadrupoles=None)"
+        )
+    charges = _float_array("charges", multipoles.charges, "(atoms,) or (atoms, channels)")
     positions = _float_array("positions", positions, "(atoms, 3)")
     if positions.ndim != 2 or positions.shape[1] != 3 or positions.shape[0] == 0:
         raise InputError(f"positions have shape {positions.shape}; they must be (atoms, 3)")
@@ -101,9 +75,128 @@ def charges_and_positions(charges, positions):
             f"charges have shape {charges.shape}; with {atoms} positions they must be "
             f"({atoms},) or ({atoms}, channels)"
         )
-    _check_finite("charges", charges, "e")
-    _check_finite("positions", positions, "angstrom")
-    return charges, positions
+    arrays = {"charges": charges, "positions": positions}
+    for name, axes in (("dipoles", (3,)), ("quadrupoles", (3, 3))):
+        value = getattr(multipoles, name)
+        if value is not None:
+            arrays[name] = _shaped(name, value, (*charges.shape, *axes))
+    _check_one_dtype(arrays)
+    for name, unit in UNITS.items():
+        if name in arrays:
+            _check_finite(name, arrays[name], unit)
+    moments = Multipoles(charges, arrays.get("dipoles"), arrays.get("quadrupoles"))
+    return moments, positions
+
+
+UNITS = {
+    "charges": "e",
+    "positions": "angstrom",
+    "dipoles": "e angstrom",
+    "quadrupoles": "e angstrom^2",
+}
+
+
+def _shaped(name: str, value, shape):
+    array = _float_array(name, value, str(shape))
+    if array.shape != shape:
+        raise InputError(f"{name} have shape {array.shape}; here they must be {shape}")
+    return array
+
+
+def _check_one_dtype(arrays) -> None:
+    """JAX arrays of float32 beside float64 are a mistake; NumPy's and Python's numbers adapt."""
+    given = {name: a.dtype.name for name, a in arrays.items() if isinstance(a, jax.Array)}
+    if len(set(given.values())) > 1:
+        listed = ", ".join(f"{name} {dtype}" for name, dtype in given.items())
+        raise InputError(f"mixed dtypes: {listed}; convert them to one, float32 or float64")
+
+
+def checked_response(response, moments: Multipoles, axes, field):
+    """The response as arrays, None where nothing answers; checked for shapes, signs and scope."""
+    if response is None or not response.answers:
+        return None
+    if response.mode not in ("one-shot", "self-consistent"):
+        raise InputError(
+            f"response.mode is '{response.mode}'; it must be 'one-shot' or 'self-consistent'"
+        )
+    softness, polarizabilities = response.charge_softness, response.polarizabilities
+    shape = moments.charges.shape
+    if softness is not None:
+        softness = _shaped("charge_softness", softness, shape)
+        _check_finite("charge_softness", softness, "e/V")
+        _check_positive("charge_softness", concrete(softness), "e/V")
+    if polarizabilities is not None:
+        array = _float_array("polarizabilities", polarizabilities, f"{shape} or {(*shape, 3, 3)}")
+        if array.shape not in (shape, (*shape, 3, 3)):
+            raise InputError(
+                f"polarizabilities have shape {array.shape}; here they must be {shape} or "
+                f"{(*shape, 3, 3)}"
+            )
+        _check_finite("polarizabilities", array, "e angstrom^2/V")
+        values = concrete(array)
+        if values is not None and array.shape != shape:
+            values = np.linalg.eigvalsh(0.5 * (values + np.swapaxes(values, -1, -2)))
+        _check_positive("polarizabilities", values, "e angstrom^2/V")
+        polarizabilities = array
+    is_solved = response.mode == "self-consistent"
+    if is_solved and field is not None and softness is not None and len(axes) < 3:
+        raise InputError(
+            "charge_softness with mode 'self-consistent' has no answer to a field in a periodic "
+            "cell, whose potential grows without end; use mode 'one-shot' or no charge_softness"
+        )
+    return dataclasses.replace(
+        response, charge_softness=softness, polarizabilities=polarizabilities
+    )
+
+
+def _check_positive(name: str, values, unit: str) -> None:
+    # Rounding may make the zero eigenvalue of a matrix A A^T slightly negative.
+    if values is not None and values.min() < -1e-6 * max(np.abs(values).max(), 1e-30):
+        where = np.unravel_index(np.argmin(values), values.shape)
+        raise InputError(
+            f"{name} of atom {where[0]} is {values[where]:.6g} ({unit}); it must not be negative "
+            "(a matrix: no eigenvalue), or moments would run away"
+        )
+
+
+def field_array(field):
+    """The applied field as an array, or None."""
+    if field is None:
+        return None
+    array = _shaped("field", field, (3,))
+    _check_finite("field", array, "V/angstrom")
+    return array
+
+
+def rank_of(moments: Multipoles, response) -> int:
+    """Highest moment that is summed."""
+    if moments.quadrupoles is not None:
+        return 2
+    has_dipoles = response is not None and response.polarizabilities is not None
+    return int(has_dipoles or moments.dipoles is not None)
+
+
+def check_cell(cell: np.ndarray, axes, sigma) -> None:
+    """Refuses cells that are thinner than the smeared moments in a periodic direction."""
+    vectors = cell.copy()
+    if axes:
+        first, second = (cell[(axes[0] + n) % 3] for n in (1, 2))
+        normal = np.cross(first, second)
+        area = np.linalg.norm(normal)
+        if not area > 1e-9 * np.linalg.norm(first) * np.linalg.norm(second):
+            raise InputError(
+                f"cell {cell.tolist()}: the two periodic vectors span no area; a slab needs two"
+            )
+        vectors[axes[0]] = normal / area * 1e6
+    elif not abs(np.linalg.det(cell)) > 1e-9 * np.prod(np.linalg.norm(cell, axis=1)):
+        raise InputError(f"cell {cell.tolist()} has no volume; a periodic sum needs three vectors")
+    heights = 1.0 / np.linalg.norm(np.linalg.inv(vectors), axis=0)
+    width = concrete(sigma)
+    if width is not None and heights.min() < width:
+        raise InputError(
+            f"cell is {heights.min():.4g} angstrom thin along vector {int(heights.argmin())}, less "
+            f"than sigma = {float(width):g}; repeat the cell or take a smaller sigma"
+        )
 
 
 def cell_array(cell):
@@ -117,12 +210,12 @@ def cell_array(cell):
     return cell
 
 
-def check_grid(grid: KGrid, cell: np.ndarray, k_max) -> None:
+def check_plan(plan: SumPlan, cell: np.ndarray, k_max) -> None:
     """Refuses a plan that is too small for the cell."""
-    if concrete(k_max) is not None and kgrid_overflow(grid, cell, k_max):
+    if concrete(k_max) is not None and plan_is_too_small(plan, cell, float(k_max)):
         raise InputError(
-            f"grid {tuple(grid)} misses wavevectors of this cell, which needs "
-            f"{tuple(plan_kgrid(cell, k_max))}; plan again with plan_kgrid(cell, k_max)"
+            f"plan {plan} misses wavevectors of this cell at k_max {float(k_max):g}; plan again "
+            "with plan_sum(cell, positions, pbc, k_max=k_max)"
         )
 
 
@@ -130,5 +223,5 @@ def traced_cell_error() -> InputError:
     """Under jit or vmap the number of wavevectors cannot be read off the cell."""
     return InputError(
         "cell is traced by jit or vmap, so the sum cannot be planned from it; make "
-        "grid = plan_kgrid(cell, k_max) outside and pass grid=grid"
+        "plan = plan_sum(cell, positions, pbc, k_max=k_max) outside and pass plan=plan"
     )

@@ -1,42 +1,28 @@
 """The reciprocal lattice sum of smeared charges (docs/conventions.md, section 2)."""
 
 import math
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from jles.electrostatics.kgrid import SPHERE_TOLERANCE, KGrid
-from jles.electrostatics.structure_factor import HIGHEST, structure_products
+from jles.electrostatics.multipoles import (
+    Multipoles,
+    as_multipoles,
+    channels_first,
+    self_energy,
+)
+from jles.electrostatics.structure_factor import PhaseTables, phase_tables, structure_products
+from jles.electrostatics.table_products import HIGHEST, reduce_moments
 from jles.typing import Cell, Charges, Positions, Scalar
-from jles.units import COULOMB_CONSTANT, HALF_INVERSE_EPSILON0
+from jles.units import HALF_INVERSE_EPSILON0
+
+_SIGNS = (1.0, -1.0)
 
 SMOOTH_ONSET = 0.75
 """The smooth cutoff leaves vectors shorter than this fraction of k_max at full weight."""
-
-
-def self_energy(charges: Charges, sigma: Scalar) -> Float[Array, ""]:
-    r"""Energy (eV) of each smeared charge with itself.
-
-    .. math:: E = \sum_i \frac{q_i^2}{2\epsilon_0\,\sigma\,(2\pi)^{3/2}}
-    """
-    return HALF_INVERSE_EPSILON0 / (sigma * (2.0 * math.pi) ** 1.5) * jnp.sum(charges**2)
-
-
-def background_energy(total_charge, volume: Scalar, sigma: Scalar) -> Float[Array, ""]:
-    r"""What smearing adds to the energy (eV) of a charged cell: :math:`\pi k_e\sigma^2Q^2/V`.
-
-    Leaving k = 0 out neutralises the *smeared* charges; subtract this term from
-    `ewald_energy` for the conventional uniform background of point charges.
-
-    Args:
-        total_charge: e, of the cell; several channels are summed over.
-        volume: angstrom^3.
-        sigma: smearing width, angstrom.
-    """
-    squared = jnp.sum(jnp.asarray(total_charge) ** 2)
-    return math.pi * COULOMB_CONSTANT * sigma**2 * squared / volume
 
 
 def reciprocal_cell(cell: Cell) -> tuple[Float[Array, "3 3"], Float[Array, ""]]:
@@ -91,7 +77,7 @@ def _sphere_weight(k_squared, k_max, cutoff: str):
     return 1.0 - t**3 * (10.0 - 15.0 * t + 6.0 * t**2)
 
 
-def _green_function(k_squared, sigma, k_max, cutoff: str):
+def green_function(k_squared, sigma: Scalar, k_max: Scalar, cutoff: str):
     """exp(-sigma^2 k^2 / 2) / k^2 within the sphere; 0 outside and at k = 0."""
     is_zero = k_squared == 0.0
     safe = jnp.where(is_zero, 1.0, k_squared)
@@ -99,38 +85,88 @@ def _green_function(k_squared, sigma, k_max, cutoff: str):
     return jnp.where(is_zero, 0.0, value)
 
 
-def _octant_sum(products, reciprocal, green):
-    """Sum over all k of green(k^2) |S(k)|^2 from the products with indices a, b, c >= 0.
+class EwaldSum(NamedTuple):
+    """All of the reciprocal sum that does not depend on the moments, for using it repeatedly."""
+
+    frame: Float[Array, "3 3"]
+    tables: PhaseTables
+    weights: Float[Array, "sign_x sign_y z x y"]
+
+
+def prepare_ewald(
+    positions: Positions,
+    cell: Cell,
+    *,
+    sigma: Scalar,
+    k_max: Scalar,
+    grid: KGrid,
+    cutoff: Literal["sharp", "smooth"] = "sharp",
+    chunk: int | None = None,
+) -> EwaldSum:
+    """Phase tables and Green function of the sum; arguments as in `ewald_energy`."""
+    # The last axis of the products should be the longest; the order of the rows is free.
+    order = sorted(range(3), key=lambda axis: grid[axis])
+    grid = KGrid(*(grid[axis] for axis in order))
+    cell = jnp.asarray(cell, positions.dtype)[jnp.array(order), :]
+    reciprocal, volume = reciprocal_cell(cell)
+    tables = phase_tables(wrapped_reduced(positions, cell, reciprocal), grid, chunk)
+    green = (
+        HALF_INVERSE_EPSILON0
+        / volume
+        * _octant_weights(
+            reciprocal, grid, lambda k_squared: green_function(k_squared, sigma, k_max, cutoff)
+        )
+    )
+    return EwaldSum(reciprocal.T / (2.0 * math.pi), tables, green)
+
+
+def reciprocal_energy(ewald: EwaldSum, moments: Multipoles) -> Float[Array, ""]:
+    """Energy (eV), self-interaction included: a quadratic form of the moments."""
+    reduced = reduce_moments(channels_first(moments), ewald.frame)
+    return _octant_sum(structure_products(reduced, ewald.tables), ewald.weights)
+
+
+def _octant_weights(reciprocal, grid, green):
+    """green(k^2) at (+-a, +-b, c), a, b, c >= 0, with the number of times that k counts.
 
     k and -k count alike, so c >= 0 with both signs of a and b, twice, is everything; an index
     that is zero has only one sign and would be counted twice.
     """
-    _, _, size_c, _, size_a, _, size_b = products.shape
     a, b, c = (
-        jnp.arange(n, dtype=products.dtype).reshape(shape)
-        for n, shape in ((size_a, (1, -1, 1)), (size_b, (1, 1, -1)), (size_c, (-1, 1, 1)))
+        jnp.arange(n + 1, dtype=reciprocal.dtype).reshape(shape)
+        for n, shape in zip(grid, ((1, -1, 1), (1, 1, -1), (-1, 1, 1)), strict=True)
     )
-    once = jnp.where(a == 0, 0.5, 1.0) * jnp.where(b == 0, 0.5, 1.0) * jnp.where(c == 0, 0.5, 1.0)
+    once = 1.0
+    for index in (a, b, c):
+        once = once * jnp.where(index == 0, 0.5, 1.0)
+
+    def weights(sign_a, sign_b):
+        k = (
+            sign_a * a[..., None] * reciprocal[0]
+            + sign_b * b[..., None] * reciprocal[1]
+            + c[..., None] * reciprocal[2]
+        )
+        return 2.0 * once * green(jnp.sum(k**2, axis=-1))
+
+    return jnp.stack([jnp.stack([weights(i, j) for j in _SIGNS]) for i in _SIGNS])
+
+
+def _octant_sum(products, weights):
+    """Sum over all k of weight |S(k)|^2 from the products with indices a, b, c >= 0."""
     ccc, ccs, csc, css, scc, scs, ssc, sss = (
         products[:, k, :, i, :, j, :] for i in (0, 1) for j in (0, 1) for k in (0, 1)
     )
     total = jnp.zeros((), products.dtype)
-    for sign_a in (1.0, -1.0):
-        for sign_b in (1.0, -1.0):
-            kvecs = (
-                sign_a * a[..., None] * reciprocal[0]
-                + sign_b * b[..., None] * reciprocal[1]
-                + c[..., None] * reciprocal[2]
-            )
+    for n, sign_a in enumerate(_SIGNS):
+        for m, sign_b in enumerate(_SIGNS):
             real = ccc - sign_a * sign_b * ssc - sign_a * scs - sign_b * css
             imaginary = ccs - sign_a * sign_b * sss + sign_a * scc + sign_b * csc
-            weights = once.astype(products.dtype) * green(jnp.sum(kvecs**2, axis=-1))
-            total += jnp.sum(weights * jnp.sum(real**2 + imaginary**2, axis=0))
-    return 2.0 * total
+            total += jnp.sum(weights[n, m] * jnp.sum(real**2 + imaginary**2, axis=0))
+    return total
 
 
 def ewald_energy(
-    charges: Charges,
+    moments: Multipoles | Charges,
     positions: Positions,
     cell: Cell,
     *,
@@ -141,11 +177,12 @@ def ewald_energy(
     remove_self: bool = True,
     chunk: int | None = None,
 ) -> Float[Array, ""]:
-    r"""Energy (eV) of smeared charges in a periodic cell.
+    r"""Energy (eV) of smeared multipoles in a periodic cell.
 
     .. math:: E = \frac{1}{2\epsilon_0 V} \sum_{0<|k|\le k_{max}}
         \frac{e^{-\sigma^2k^2/2}}{k^2} w(k) |S(k)|^2 - E_{self},
-        \quad S(k) = \sum_i q_i e^{ik\cdot r_i}
+        \quad S(k) = \sum_i \left[q_i + i k\cdot u_i - \tfrac12 k\cdot Q_i\cdot k\right]
+        e^{ik\cdot r_i}
 
     With cutoff "sharp", w = 1 on the closed ball: a k whose square exceeds k_max^2 by less than
     the fraction `SPHERE_TOLERANCE` is on its surface and counts. The selection carries no
@@ -153,9 +190,9 @@ def ewald_energy(
     1 at `SMOOTH_ONSET` k_max to 0 at k_max and the energy is a C2 function of the cell.
 
     Args:
-        charges: e; (atoms,) or (atoms, channels), whose energies add up. Padding has charge 0
-            and any finite position. A nonzero sum is compensated by a uniform background, see
-            `background_energy`.
+        moments: `Multipoles`, or charges alone (e): (atoms,) or (atoms, channels), whose energies
+            add up. Padding has moments 0 and any finite position. A nonzero total charge is
+            compensated by a uniform background, see `background_energy`.
         positions: angstrom; need not be wrapped.
         cell: rows are lattice vectors, angstrom; either handedness.
         sigma: smearing width, angstrom.
@@ -166,19 +203,13 @@ def ewald_energy(
         remove_self: static; subtract `self_energy`.
         chunk: static; atoms per step of the sum, for memory.
 
-    Source: Cheng, npj Comput. Mater. 11, 80 (2025). Cost O(atoms kvecs), memory
-    O(atoms + kvecs); derivatives of any order and any argument go through.
+    Source: Cheng, npj Comput. Mater. 11, 80 (2025); multipoles: Kim et al., arXiv 2605.05746
+    (2026). Cost O(atoms kvecs), memory O(atoms + kvecs); derivatives of any order and any
+    argument go through.
     """
-    # The last axis of the products should be the longest; the order of the rows is free.
-    order = sorted(range(3), key=lambda axis: grid[axis])
-    grid = KGrid(*(grid[axis] for axis in order))
-    cell = jnp.asarray(cell, positions.dtype)[jnp.array(order), :]
-    columns = charges.reshape(charges.shape[0], -1)
-    reciprocal, volume = reciprocal_cell(cell)
-    reduced = wrapped_reduced(positions, cell, reciprocal)
-    products = structure_products(columns, reduced, grid, chunk)
-    lattice = _octant_sum(
-        products, reciprocal, lambda k_squared: _green_function(k_squared, sigma, k_max, cutoff)
+    moments = as_multipoles(moments)
+    ewald = prepare_ewald(
+        positions, cell, sigma=sigma, k_max=k_max, grid=grid, cutoff=cutoff, chunk=chunk
     )
-    energy = HALF_INVERSE_EPSILON0 / volume * lattice
-    return energy - self_energy(charges, sigma) if remove_self else energy
+    energy = reciprocal_energy(ewald, moments)
+    return energy - self_energy(moments, sigma) if remove_self else energy

@@ -1,10 +1,10 @@
-"""The convenience: moments, positions and cell in; energy, potential and field out.
+"""The convenience: moments, positions and cell in; energy, potential, field, induced moments out.
 
-Checks and plans on the host, then calls the pure functions of `ewald` and `realspace`.
+Checks and plans on the host, then calls the pure functions of the other modules.
 """
 
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,98 +13,87 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jles.electrostatics import checks
-from jles.electrostatics.ewald import background_energy, ewald_energy
-from jles.electrostatics.kgrid import KGrid, plan_kgrid
-from jles.electrostatics.realspace import cluster_energy
-from jles.typing import Charges
-
-
-class Multipoles(NamedTuple):
-    """Moments of the atoms: charges e, dipoles e angstrom, quadrupoles e angstrom^2."""
-
-    charges: Charges
-    dipoles: Float[Array, "atoms 3"] | None = None
-    quadrupoles: Float[Array, "atoms 3 3"] | None = None
-
-
-class Response(NamedTuple):
-    """How moments answer potential and field; nothing answers where both are None."""
-
-    charge_softness: Float[Array, " atoms"] | None = None
-    polarizabilities: Float[Array, " atoms"] | Float[Array, "atoms 3 3"] | None = None
-    mode: Literal["one-shot", "self-consistent"] = "one-shot"
+from jles.electrostatics.applied_field import enthalpy
+from jles.electrostatics.energy_parts import energy_parts
+from jles.electrostatics.interaction import SumPlan, build_interaction, open_axes, plan_sum
+from jles.electrostatics.kgrid import KGrid
+from jles.electrostatics.multipoles import Multipoles
+from jles.electrostatics.response import MAX_STEPS, Response, SolveReport, with_room
+from jles.electrostatics.slab import slab_cell
+from jles.errors import InputError
 
 
 class LatticeSum(NamedTuple):
-    """Energy (eV), potential (V) and field (V/angstrom) at the atoms, and their sources.
+    """What the moments have and make; with channels their axis stands after `atoms`.
 
-    With charges (atoms, channels) the potential has their shape, the field one axis more.
+    Attributes:
+        energy: eV; in a field the enthalpy.
+        potential: of the effective moments at the atoms, V.
+        field: minus its gradient, V/angstrom; the applied field is not in it.
+        effective: permanent plus induced moments.
+        polarization: of the effective moments, e angstrom.
+        parts: energies by name, where they were asked for.
+        report: of the self-consistent solve, None without one.
     """
 
     energy: Float[Array, ""]
     potential: Float[Array, " atoms"] | Float[Array, "atoms channels"]
     field: Float[Array, "atoms 3"] | Float[Array, "atoms channels 3"]
     effective: Multipoles
+    polarization: Float[Array, " 3"]
+    parts: dict[str, Float[Array, ""]] | None = None
+    report: SolveReport | None = None
 
 
-def _energy(charges, positions, cell, sigma, k_max, *, grid, cutoff, remove_self, background):
-    """One scalar of which potential and field are derivatives; `grid` None is a cluster."""
-    if grid is None:
-        return cluster_energy(charges, positions, sigma=sigma, remove_self=remove_self)
-    energy = ewald_energy(
-        charges,
+_STATIC = ("plan", "cutoff", "remove_self", "background", "parts", "tolerance", "max_steps")
+
+
+@partial(jax.jit, static_argnames=_STATIC)
+def _evaluate(
+    moments, places, positions, cell, sigma, k_max, response, field, *, plan, parts,
+    tolerance, max_steps, **options,
+):  # fmt: skip
+    """`places` are the wrapped positions to sum at, `positions` those that polarization sees."""
+    interaction = build_interaction(places, cell, plan, sigma=sigma, k_max=k_max, **options)
+    total = enthalpy(
+        interaction,
+        moments,
         positions,
-        cell,
-        sigma=sigma,
-        k_max=k_max,
-        grid=grid,
-        cutoff=cutoff,
-        remove_self=remove_self,
+        response,
+        field,
+        periodic=plan.periodic,
+        tolerance=tolerance,
+        max_steps=max_steps,
     )
-    if background == "point":
-        volume = jnp.abs(jnp.linalg.det(cell))
-        energy -= background_energy(jnp.sum(charges, axis=0), volume, sigma)
-    return energy
-
-
-@partial(jax.jit, static_argnames=("grid", "cutoff", "remove_self", "background"))
-def _evaluate(charges, positions, cell, sigma, k_max, **static):
-    """Energy, phi = dE/dq and -grad phi; a probe p at an atom feels phi = dE/dp at p = 0."""
-    columns = charges.reshape(charges.shape[0], -1)
-
-    def energy_fn(sources, places):
-        return _energy(sources, places, cell, sigma, k_max, **static)
-
-    def potential_sum(places, direction):
-        def with_probes(probes):
-            return energy_fn(
-                jnp.concatenate([columns, probes]), jnp.concatenate([positions, places])
-            )
-
-        return jax.jvp(with_probes, (jnp.zeros_like(columns),), (direction,))[1]
-
-    energy, potential = jax.value_and_grad(energy_fn)(columns, positions)
-    # One channel after the other: a unit probe at every atom, in that channel alone.
-    directions = jnp.broadcast_to(
-        jnp.eye(columns.shape[1], dtype=columns.dtype)[:, None, :],
-        (columns.shape[1], *columns.shape),
+    slope = jax.grad(interaction)(with_room(total.effective, dipoles=True))
+    return LatticeSum(
+        total.energy,
+        slope.charges,
+        -slope.dipoles,
+        total.effective,
+        total.polarization,
+        energy_parts(interaction, moments, total.induced) if parts else None,
+        total.induced.report if total.induced is not None else None,
     )
-    field = -jax.vmap(jax.grad(potential_sum), in_axes=(None, 0), out_axes=1)(positions, directions)
-    return energy, potential.reshape(charges.shape), field.reshape(*charges.shape, 3)
 
 
-def _wrapped_on_host(positions, cell, host_positions, host_cell):
+def _wrapped_on_host(positions, cell, host_positions, host_cell, axes):
     """Positions in the cell, exact to float64 before they are rounded to the working precision.
 
     As functions of positions and cell they are r - n cell with constant integers n, which is
-    what derivatives see, while the value is the host's.
+    what derivatives see, while the value is the host's. Nothing is wrapped along open `axes`.
     """
     cells_away = np.round(host_positions @ np.linalg.inv(host_cell))
+    cells_away[:, axes] = 0.0
     value = jnp.asarray(host_positions - cells_away @ host_cell, positions.dtype)
     images = jnp.asarray(cells_away, positions.dtype)
     moved = positions - lax.stop_gradient(positions)
     strained = cell - lax.stop_gradient(cell)
     return value + moved - jnp.matmul(images, strained, precision=lax.Precision.HIGHEST)
+
+
+def _as_plan(plan) -> SumPlan | None:
+    return SumPlan(grid=plan) if isinstance(plan, KGrid) else plan
 
 
 def lattice_sum(
@@ -116,75 +105,123 @@ def lattice_sum(
     sigma=1.0,
     k_max=3.14159,
     cutoff: str = "sharp",
-    method: str = "auto",
+    method: str = "ewald",
+    accuracy: float = 1e-5,
     remove_self: bool = True,
     background: str = "smeared",
     response: Response | None = None,
     field=None,
-    grid: KGrid | None = None,
+    parts: bool = False,
+    plan: SumPlan | KGrid | None = None,
+    tolerance: float | None = None,
+    max_steps: int = MAX_STEPS,
 ) -> LatticeSum:
-    r"""Energy of smeared charges and the potential and field they make at the atoms.
+    r"""Energy of smeared multipoles, the potential and field they make, and how they respond.
 
-    A crystal (`pbc` all true) is summed in reciprocal space, `ewald_energy`; a cluster (all
-    false) over pairs, `cluster_energy`. Potential and field are derivatives of that energy:
-    :math:`\phi_i = \partial E/\partial q_i` and :math:`-\nabla\phi` by a probe charge at r_i.
-    With `remove_self` an atom does not feel itself.
+    A crystal (`pbc` all true) is summed in reciprocal space, `ewald_energy` or `pme_energy`; a
+    slab (two true) too, with `slab_correction`; a cluster (none) over pairs, `cluster_energy`.
+    Potential and field are derivatives of that energy in the moments. With `remove_self` an atom
+    does not feel itself.
 
-    Differentiable, to any order, in positions, cell and charges, also under `jax.grad` and
+    Differentiable, to any order, in positions, cell and every moment, also under `jax.grad` and
     `jax.jvp`. Under `jit` or `vmap` a traced cell cannot be planned for: pass
-    `grid=plan_kgrid(cell, k_max)`, made beforehand.
+    `plan=plan_sum(cell, positions, pbc, k_max=k_max)`, made beforehand.
 
     Args:
-        multipoles: `charges` (atoms,) or (atoms, channels), e. This version sums charges only.
+        multipoles: `charges` (atoms,) or (atoms, channels), e; `dipoles` (atoms, [channels,] 3);
+            `quadrupoles` (atoms, [channels,] 3, 3).
         positions: (atoms, 3), angstrom; need not be wrapped.
-        cell: (3, 3), rows are lattice vectors, angstrom; may be None for a cluster.
-        pbc: True, False or three booleans, all alike in this version.
+        cell: (3, 3), rows are lattice vectors, angstrom; may be None for a cluster; of a slab the
+            vector that is not periodic is not used.
+        pbc: True, False or three booleans, of which one alone may not be true.
         sigma: smearing width, angstrom.
         k_max: cutoff of the reciprocal sum, 1/angstrom.
         cutoff: "sharp" sphere or "smooth", see `ewald_energy`.
-        method: "ewald"; "auto" is the same in this version.
-        remove_self: leave out the energy of each smeared charge with itself.
+        method: "ewald", "pme", or "auto", which takes what costs less.
+        accuracy: of "pme": relative error of the forces, see `plan_mesh`.
+        remove_self: leave out the energy of each smeared multipole with itself.
         background: of a charged crystal: "smeared", or "point", the conventional uniform
             background of point charges, which subtracts `background_energy`.
-        response: must have nothing in it, in this version.
-        field: must be None in this version.
-        grid: static plan, for traced cells or to share compilations among similar cells.
+        response: how charges and dipoles answer, see `Response`.
+        field: applied, (3,), V/angstrom; the energy is then the enthalpy of `enthalpy`.
+        parts: whether to split the energy by moments, see `energy_parts`.
+        plan: static, for traced cells or to share compilations among similar cells.
+        tolerance: of the self-consistent solve, see `response.relax`.
+        max_steps: of the self-consistent solve.
 
     Returns:
-        LatticeSum: energy, potential, field, effective, in the dtype of charges and positions.
+        LatticeSum: in the dtype of charges and positions.
 
     Raises:
-        InputError: what was given, and what would be right.
+        InputError: what was given, and what would be right; a solve that does not converge.
     """
-    checks.check_scope(multipoles, response, field, method)
-    checks.check_options(sigma, k_max, cutoff, background)
-    periodic = checks.is_periodic(pbc)
-    charges, positions = checks.charges_and_positions(multipoles.charges, positions)
+    checks.check_options(sigma, k_max, cutoff, background, method)
+    axes = open_axes(pbc)
+    moments, positions = checks.moments_and_positions(multipoles, positions)
+    response = checks.checked_response(response, moments, axes, field)
+    field = checks.field_array(field)
+    plan = _as_plan(plan)
     host_cell, host_positions = None, checks.concrete(positions)
-    if periodic:
+    if len(axes) < 3:
         cell = checks.cell_array(cell)
         host_cell = checks.concrete(cell)
-        if grid is None:
-            if host_cell is None:
+        if host_cell is not None:
+            checks.check_cell(host_cell, axes, sigma)
+        if plan is None:
+            if host_cell is None or (axes and host_positions is None):
                 raise checks.traced_cell_error()
-            grid = plan_kgrid(host_cell, k_max)
+            plan = plan_sum(
+                host_cell,
+                host_positions if host_positions is not None else np.zeros(positions.shape),
+                pbc,
+                k_max=float(k_max),
+                sigma=float(sigma),
+                method=method,
+                accuracy=accuracy,
+                rank=checks.rank_of(moments, response),
+            )
         elif host_cell is not None:
-            checks.check_grid(grid, host_cell, k_max)
+            checks.check_plan(plan, host_cell, k_max)
     else:
-        cell, grid = np.eye(3), None
-    dtype = jnp.result_type(charges, positions)
-    charges, positions, cell = (jnp.asarray(x, dtype) for x in (charges, positions, cell))
+        cell, plan = np.eye(3), SumPlan()
+    dtype = jnp.result_type(positions, *jax.tree.leaves(moments))
+    moments, positions, cell, response, field = jax.tree.map(
+        lambda array: jnp.asarray(array, dtype), (moments, positions, cell, response, field)
+    )
+    places = positions
     if host_cell is not None and host_positions is not None:
-        positions = _wrapped_on_host(positions, cell, host_positions, host_cell)
-    energy, potential, field_at_atoms = _evaluate(
-        charges,
+        if axes:
+            host_cell = np.asarray(slab_cell(jnp.asarray(host_cell), axes[0], plan.slab_height))
+        places = _wrapped_on_host(positions, cell, host_positions, host_cell, axes)
+    result = _evaluate(
+        moments,
+        places,
         positions,
         cell,
         sigma,
         k_max,
-        grid=grid,
+        response,
+        field,
+        plan=plan,
         cutoff=cutoff,
         remove_self=remove_self,
         background=background,
+        parts=parts,
+        tolerance=tolerance,
+        max_steps=max_steps,
     )
-    return LatticeSum(energy, potential, field_at_atoms, Multipoles(charges))
+    _check_report(result.report, max_steps)
+    return result
+
+
+def _check_report(report: SolveReport | None, max_steps: int) -> None:
+    """A solve that was not traced and did not converge is an error; a traced one gives NaN."""
+    if report is None or checks.concrete(report.residual) is None:
+        return
+    if not bool(report.converged):
+        raise InputError(
+            f"the self-consistent response did not converge: relative residual "
+            f"{float(report.residual):.2g} after {int(report.steps)} of at most {max_steps} steps; "
+            "polarizabilities or softness are too large for moments this close (lower them, widen "
+            "sigma), or allow more max_steps or a larger tolerance"
+        )

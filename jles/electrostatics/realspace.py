@@ -1,4 +1,4 @@
-"""The direct sum over pairs of smeared charges without periodicity (docs/conventions.md, 3)."""
+"""The direct sum over pairs of smeared multipoles without periodicity (docs/conventions.md, 3)."""
 
 import math
 from functools import partial
@@ -8,48 +8,10 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from jles.electrostatics.boys import boys
+from jles.electrostatics.multipoles import Multipoles, as_multipoles, channels_first
 from jles.typing import Charges, Positions, Scalar
 from jles.units import COULOMB_CONSTANT
-
-_SERIES_BELOW = 1.0
-
-
-def _boys_series(n: int, x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """F_n for x <= 1 from a series of positive terms: nothing cancels, x = 0 is exact."""
-    terms = 12 if x.dtype == jnp.float32 else 21
-    total = jnp.ones_like(x)
-    for i in reversed(range(1, terms)):
-        total = 1.0 + total * (2.0 * x / (2 * n + 2 * i + 1))
-    return jnp.exp(-x) * total / (2 * n + 1)
-
-
-def _boys_recursion(n: int, x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """F_n for x >= 1 upward from F_0 = sqrt(pi / x) erf(sqrt(x)) / 2."""
-    root = jnp.sqrt(x)
-    value = 0.5 * math.sqrt(math.pi) * lax.erf(root) / root
-    for m in range(n):
-        value = ((2 * m + 1) * value - jnp.exp(-x)) / (2.0 * x)
-    return value
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
-def boys(n: int, x: Float[Array, "..."]) -> Float[Array, "..."]:
-    r"""Boys function :math:`F_n(x) = \int_0^1 t^{2n} e^{-x t^2} dt`, x >= 0.
-
-    Its derivative is the next one, :math:`F_n' = -F_{n+1}`, so that derivatives of any order
-    are values: none is the difference of large numbers near x = 0.
-
-    Source: Helgaker, Jorgensen, Olsen, Molecular Electronic-Structure Theory (2000), 9.8.
-    """
-    is_small = x < _SERIES_BELOW
-    series = _boys_series(n, jnp.where(is_small, x, 0.0))
-    return jnp.where(is_small, series, _boys_recursion(n, jnp.where(is_small, 1.0, x)))
-
-
-@boys.defjvp
-def _boys_jvp(n, primals, tangents):
-    (x,), (velocity,) = primals, tangents
-    return boys(n, x), -boys(n + 1, x) * velocity
 
 
 def smeared_coulomb(squared_distance: Float[Array, "..."], sigma: Scalar) -> Float[Array, "..."]:
@@ -70,23 +32,82 @@ def _published_offset(squared_distance, offset: float):
     return jnp.where(is_zero, 1.0, distance / (distance + offset))
 
 
-def _rows_energy(rows, charges, positions, sigma, remove_self, pair_offset):
+def _kernels(squared_distance, sigma: Scalar, count: int, offset: float):
+    r"""B_0 .. B_{count-1}, :math:`B_n = (-\tfrac1r \partial_r)^n B_0`, of the smeared kernel.
+
+    .. math:: B_n = k_e \sqrt{2/\pi}\,\sigma^{-2n-1} F_n(r^2 / 2\sigma^2)
+    """
+    scale = COULOMB_CONSTANT * math.sqrt(2.0 / math.pi) / sigma
+    x = squared_distance / (2.0 * sigma**2)
+    kernels = [scale / sigma ** (2 * n) * boys(n, x) for n in range(count)]
+    if offset:
+        if count > 1:
+            raise ValueError("pair_offset is for charges: published models have no other moments")
+        kernels = [kernels[0] * _published_offset(squared_distance, offset)]
+    return kernels
+
+
+def _pair_energies(first: Multipoles, second: Multipoles, separation, kernels):
+    r"""Energies of pairs, from D_i D_j B_0 with derivatives of B_0 written out.
+
+    .. math:: \partial_a B_n = -r_a B_{n+1}, \quad r = r_i - r_j
+
+    Both have (..., ) charges, (..., 3) dipoles and (..., 3, 3) symmetric quadrupoles, which
+    broadcast over pairs. Source: Smith, CCP5 Newsletter 46, 18 (1998), with smeared kernels.
+    """
+    q1, u1, quad1 = first
+    q2, u2, quad2 = second
+    b = kernels
+    energy = q1 * q2 * b[0]
+    if u1 is not None:
+        along1, along2 = _dot(u1, separation), _dot(u2, separation)
+        energy += (q1 * along2 - q2 * along1 + _dot(u1, u2)) * b[1]
+        energy -= along1 * along2 * b[2]
+    if quad1 is not None:
+        trace1, trace2 = (jnp.trace(m, axis1=-2, axis2=-1) for m in (quad1, quad2))
+        vector1, vector2 = (jnp.einsum("...ab,...b->...a", m, separation) for m in (quad1, quad2))
+        twice1, twice2 = _dot(vector1, separation), _dot(vector2, separation)
+        energy += 0.5 * (q1 * twice2 + q2 * twice1) * b[2]
+        energy -= 0.5 * (q1 * trace2 + q2 * trace1) * b[1]
+        energy += 0.25 * (trace1 * trace2 + 2.0 * jnp.sum(quad1 * quad2, axis=(-1, -2))) * b[2]
+        energy -= 0.25 * (trace1 * twice2 + trace2 * twice1 + 4.0 * _dot(vector1, vector2)) * b[3]
+        energy += 0.25 * twice1 * twice2 * b[4]
+        energy += (_dot(u1, vector2) - _dot(u2, vector1)) * b[2]
+        energy += 0.5 * (along1 * trace2 - along2 * trace1) * b[2]
+        energy -= 0.5 * (along1 * twice2 - along2 * twice1) * b[3]
+    return energy
+
+
+def _dot(a, b):
+    return jnp.sum(a * b, axis=-1)
+
+
+def _rows_energy(rows, moments, positions, sigma, remove_self, pair_offset):
     """Half the energy of a few rows of the pair matrix with every column."""
-    row_charges, row_positions, row_index = rows
+    row_moments, row_positions, row_index = rows
     separations = row_positions[:, None, :] - positions[None, :, :]
     squared_distance = jnp.sum(separations**2, axis=-1)
-    potential = smeared_coulomb(squared_distance, sigma)
-    if pair_offset:
-        potential = potential * _published_offset(squared_distance, pair_offset)
+    orders = 1 if moments.dipoles is None else 3 if moments.quadrupoles is None else 5
+    kernels = _kernels(squared_distance, sigma, orders, pair_offset)
     if remove_self:
         is_self = row_index[:, None] == jnp.arange(positions.shape[0])[None, :]
-        potential = jnp.where(is_self, 0.0, potential)
-    at_rows = jnp.matmul(potential, charges, precision=lax.Precision.HIGHEST)
-    return 0.5 * jnp.sum(row_charges * at_rows)
+        kernels = [jnp.where(is_self, 0.0, kernel) for kernel in kernels]
+    if orders == 1:
+        at_rows = jnp.matmul(kernels[0], moments.charges.T, precision=lax.Precision.HIGHEST)
+        return 0.5 * jnp.sum(row_moments.charges.T * at_rows)
+    pairs = jax.vmap(
+        lambda row, column: _pair_energies(
+            jax.tree.map(lambda array: array[:, None], row),
+            jax.tree.map(lambda array: array[None], column),
+            separations,
+            kernels,
+        )
+    )(row_moments, moments)
+    return 0.5 * jnp.sum(pairs)
 
 
 def cluster_energy(
-    charges: Charges,
+    moments: Multipoles | Charges,
     positions: Positions,
     *,
     sigma: Scalar,
@@ -94,29 +115,30 @@ def cluster_energy(
     pair_offset: float = 0.0,
     chunk: int | None = None,
 ) -> Float[Array, ""]:
-    r"""Energy (eV) of smeared charges with nothing periodic.
+    r"""Energy (eV) of smeared multipoles with nothing periodic.
 
-    .. math:: E = \tfrac12 \sum_{i\ne j} q_i q_j\,k_e \frac{erf(r_{ij}/(\sqrt2\sigma))}{r_{ij}}
+    .. math:: E = \tfrac12 \sum_{i\ne j} D_i D_j\,k_e \frac{erf(r_{ij}/(\sqrt2\sigma))}{r_{ij}},
+        \quad D_i = q_i + u_i\cdot\nabla_i + \tfrac12 Q_i:\nabla_i\nabla_i
 
-    and, unless `remove_self`, the terms i = j, which are `ewald.self_energy`.
+    and, unless `remove_self`, the terms i = j, which are `self_energy`.
 
     Args:
-        charges: e; (atoms,) or (atoms, channels), whose energies add up. Padding has charge 0
-            and any finite position; atoms may coincide.
+        moments: `Multipoles`, or charges alone (e): (atoms,) or (atoms, channels), whose energies
+            add up. Padding has moments 0 and any finite position; atoms may coincide.
         positions: angstrom.
         sigma: smearing width, angstrom.
         remove_self: static.
         pair_offset: static; angstrom added to distances in the denominator, 1e-6 in published
-            models and 0 in nature.
+            models of charges and 0 in nature.
         chunk: static; rows of the pair matrix per step. Memory is O(atoms chunk).
     """
+    moments = _complete(channels_first(as_multipoles(moments)))
     atoms = positions.shape[0]
-    columns = charges.reshape(atoms, -1)
     chunk = chunk or max(16, 2**18 // max(atoms, 1))
     steps = -(-atoms // chunk)
     rows_energy = partial(
         _rows_energy,
-        charges=columns,
+        moments=moments,
         positions=positions,
         sigma=sigma,
         remove_self=remove_self,
@@ -124,13 +146,20 @@ def cluster_energy(
     )
     index = jnp.arange(atoms)
     if steps <= 1:
-        return rows_energy((columns, positions, index))
+        return rows_energy((moments, positions, index))
     size = -(-atoms // steps)
-    extra = size * steps - atoms
+
+    def in_steps(array, axis=0, fill=0):
+        padding = [(0, 0)] * array.ndim
+        padding[axis] = (0, size * steps - atoms)
+        padded = jnp.pad(array, padding, constant_values=fill)
+        shape = (*array.shape[:axis], steps, size, *array.shape[axis + 1 :])
+        return jnp.moveaxis(padded.reshape(shape), axis, 0)
+
     rows = (
-        jnp.pad(columns, ((0, extra), (0, 0))).reshape(steps, size, -1),
-        jnp.pad(positions, ((0, extra), (0, 0))).reshape(steps, size, 3),
-        jnp.pad(index, (0, extra), constant_values=-1).reshape(steps, size),
+        jax.tree.map(lambda array: in_steps(array, axis=1), moments),
+        in_steps(positions),
+        in_steps(index, fill=-1),
     )
     total, _ = lax.scan(
         lambda energy, chunk_rows: (energy + jax.checkpoint(rows_energy)(chunk_rows), None),
@@ -138,3 +167,13 @@ def cluster_energy(
         rows,
     )
     return total
+
+
+def _complete(moments: Multipoles) -> Multipoles:
+    """Dipoles where there are quadrupoles, and quadrupoles symmetric."""
+    charges, dipoles, quadrupoles = moments
+    if quadrupoles is not None:
+        quadrupoles = 0.5 * (quadrupoles + jnp.swapaxes(quadrupoles, -1, -2))
+        if dipoles is None:
+            dipoles = jnp.zeros((*charges.shape, 3), charges.dtype)
+    return Multipoles(charges, dipoles, quadrupoles)

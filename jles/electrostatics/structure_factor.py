@@ -1,15 +1,13 @@
 r"""The structure factor as matrix products of one-dimensional tables of cosines and sines.
 
 A wave is a product over the axes, :math:`e^{ik\cdot r} = X_a(s_1) Y_b(s_2) Z_c(s_3)` with
-:math:`X_a(s) = e^{2\pi i a s}`, so the whole sum over atoms is one real matrix product between
-the outer products of two axes' tables and the table of the third. Only indices
-:math:`a, b, c \ge 0` are tabulated: the eight products of cosines and sines hold all signs.
-
-Atoms are the last, contiguous axis of every table: measured on a CPU, the products and their
-reverse pass are then up to twice as fast as with atoms first.
+:math:`X_a(s) = e^{2\pi i a s}`, so the whole sum over atoms is a real matrix product, see
+`table_products`. Only indices :math:`a, b, c \ge 0` are tabulated: the eight products of cosines
+and sines hold all signs.
 """
 
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,9 +15,15 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jles.electrostatics.kgrid import KGrid
+from jles.electrostatics.table_products import ReducedMoments, table_product
 
-HIGHEST = lax.Precision.HIGHEST
-"""Full float32 products everywhere: accelerators otherwise round the factors to ten bits."""
+
+class PhaseTables(NamedTuple):
+    """Tables of the three axes, (chunks, two, indices, atoms of a chunk)."""
+
+    x: Float[Array, "chunks two x_indices chunk_atoms"]
+    y: Float[Array, "chunks two y_indices chunk_atoms"]
+    z: Float[Array, "chunks two z_indices chunk_atoms"]
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(1,))
@@ -39,21 +43,19 @@ def phase_table(
 def _phase_table_jvp(count, primals, tangents):
     (reduced,), (velocity,) = primals, tangents
     table = phase_table(reduced, count)
+    return table, derivative_table(table) * velocity[..., None, None, :]
+
+
+def derivative_table(
+    table: Float[Array, "*chunks two indices atoms"],
+) -> Float[Array, "*chunks two indices atoms"]:
+    """Derivatives in s of the cosines and sines of a table."""
     turned = jnp.stack([-table[..., 1, :, :], table[..., 0, :, :]], axis=-3)
-    return table, turned * _frequencies(count, reduced.dtype) * velocity[..., None, None, :]
+    return turned * _frequencies(table.shape[-2] - 1, table.dtype)
 
 
 def _frequencies(count: int, dtype):
     return 2.0 * jnp.pi * jnp.arange(count + 1, dtype=dtype)[:, None]
-
-
-def _products_of_chunk(charges, x, y, z):
-    """Sum over the atoms of one chunk, (channels 2 (n_c + 1), 2 (n_a + 1) 2 (n_b + 1))."""
-    atoms = charges.shape[-1]
-    x, y = x.reshape(-1, atoms), y.reshape(-1, atoms)
-    plane = (x[:, None, :] * y[None, :, :]).reshape(-1, atoms)
-    line = (charges[:, None, :] * z.reshape(1, -1, atoms)).reshape(-1, atoms)
-    return jnp.matmul(line, plane.T, precision=HIGHEST)
 
 
 def choose_chunk(grid: KGrid) -> int:
@@ -62,41 +64,71 @@ def choose_chunk(grid: KGrid) -> int:
     return max(64, min(256, 2**19 // plane))
 
 
-def structure_products(
-    charges: Float[Array, "atoms channels"],
-    reduced: Float[Array, "atoms 3"],
-    grid: KGrid,
-    chunk: int | None = None,
-) -> Float[Array, "channels two c two a two b"]:
-    r"""Sums over atoms of :math:`q\,f_a(s_1) g_b(s_2) h_c(s_3)`, each of f, g, h cos or sin.
+def phase_tables(
+    reduced: Float[Array, "atoms 3"], grid: KGrid, chunk: int | None = None
+) -> PhaseTables:
+    """Tables of all atoms, in chunks of about `chunk` atoms (chosen from the grid by default).
 
-    Atoms are taken `chunk` at a time and their plane of products is made again in the reverse
+    Args:
+        reduced: coordinates along the cell vectors, best within half a cell of zero.
+        grid: static; the last axis should be the longest, it makes the planes small.
+        chunk: static.
+    """
+    atoms = reduced.shape[0]
+    steps = max(1, -(-atoms // (chunk or choose_chunk(grid))))
+    axes = _in_chunks(reduced.T, steps)
+    return PhaseTables(*(phase_table(axes[:, d], n) for d, n in enumerate(grid)))
+
+
+def structure_products(
+    moments: ReducedMoments, tables: PhaseTables
+) -> Float[Array, "channels two z two x two y"]:
+    r"""Sums over atoms of the moments acting on products of cosines and sines.
+
+    Atoms are taken a chunk at a time and their plane of products is made again in the reverse
     pass, so that memory is that of the tables, of the sums and of one plane.
 
     Args:
-        charges: e; zero for padding.
-        reduced: coordinates along the cell vectors, best within half a cell of zero.
-        grid: static; the last axis should be the longest, it makes the planes small.
-        chunk: atoms per step; chosen from the grid by default.
+        moments: reduced, with a leading channel axis; zero for padding.
+        tables: of the same atoms.
 
     Returns:
         The sums; each index axis is preceded by one of length two, cosine and sine.
     """
-    atoms, channels = charges.shape
-    steps = max(1, -(-atoms // (chunk or choose_chunk(grid))))
-    size = -(-atoms // steps)
-    padding = ((0, size * steps - atoms), (0, 0))
-    columns = jnp.pad(charges, padding).reshape(steps, size, channels).swapaxes(1, 2)
-    axes = jnp.moveaxis(jnp.pad(reduced, padding).reshape(steps, size, 3), 2, 0)
-    slices = (columns, *(phase_table(s, n) for s, n in zip(axes, grid, strict=True)))
+    steps = tables.x.shape[0]
+    chunked = jax.tree.map(lambda array: _in_chunks(array, steps), moments)
+    per_channel = jax.vmap(_products_of_chunk, in_axes=(0, None))
     if steps == 1:
-        products = _products_of_chunk(*(array[0] for array in slices))
+        products = per_channel(*jax.tree.map(lambda array: array[0], (chunked, tables)))
     else:
         # The sum stays outside the checkpoint: its partial values are no residuals.
-        products_of_chunk = jax.checkpoint(_products_of_chunk)
-        planes = 4 * (grid.n_a + 1) * (grid.n_b + 1)
-        start = jnp.zeros((channels * 2 * (grid.n_c + 1), planes), reduced.dtype)
+        products_of_chunk = jax.checkpoint(per_channel)
+        shape = jax.eval_shape(per_channel, *jax.tree.map(lambda a: a[0], (chunked, tables)))
         products, _ = lax.scan(
-            lambda total, one: (total + products_of_chunk(*one), None), start, slices
+            lambda total, one: (total + products_of_chunk(*one), None),
+            jnp.zeros(shape.shape, shape.dtype),
+            (chunked, tables),
         )
-    return products.reshape(channels, 2, grid.n_c + 1, 2, grid.n_a + 1, 2, grid.n_b + 1)
+    sizes = [n for table in (tables.z, tables.x, tables.y) for n in (2, table.shape[2])]
+    return products.reshape(-1, *sizes)
+
+
+def _products_of_chunk(moments: ReducedMoments, tables: PhaseTables):
+    """Sum over the atoms of one chunk, (2 z, 2 x, 2 y)."""
+
+    def with_derivatives(table):
+        tables = [table]
+        for _ in range(moments.order):
+            tables.append(derivative_table(tables[-1]))
+        return [one.reshape(-1, one.shape[-1]) for one in tables]
+
+    return table_product(moments, *(with_derivatives(table) for table in tables))
+
+
+def _in_chunks(array, steps: int):
+    """(..., atoms) padded with zeros to (steps, ..., atoms of a chunk)."""
+    atoms = array.shape[-1]
+    size = -(-atoms // steps)
+    padding = [(0, 0)] * (array.ndim - 1) + [(0, size * steps - atoms)]
+    padded = jnp.pad(array, padding).reshape(*array.shape[:-1], steps, size)
+    return jnp.moveaxis(padded, -2, 0)

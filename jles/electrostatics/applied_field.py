@@ -1,0 +1,121 @@
+r"""Moments in a uniform applied field: the electric enthalpy (docs/theory.md, section 4)."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jles.electrostatics.multipoles import Multipoles
+from jles.electrostatics.response import (
+    MAX_STEPS,
+    Drive,
+    Induced,
+    Response,
+    answer,
+    drive_of,
+    effective_multipoles,
+    induce,
+)
+from jles.typing import Positions
+
+
+class Enthalpy(NamedTuple):
+    """Enthalpy (eV), effective moments, polarization of them (e angstrom), what was induced."""
+
+    energy: Float[Array, ""]
+    effective: Multipoles
+    polarization: Float[Array, " 3"]
+    induced: Induced | None
+
+
+def polarization(moments: Multipoles, positions: Positions) -> Float[Array, " 3"]:
+    r""":math:`P = \sum_i (q_i - \langle q\rangle) r_i + \sum_i u_i`, e angstrom, channels summed.
+
+    In a crystal a branch: that of the positions as they are given.
+    """
+    charges = moments.charges.reshape(len(positions), -1).sum(axis=1)
+    total = charges @ (positions - jnp.mean(positions, axis=0))
+    if moments.dipoles is not None:
+        total += jnp.sum(moments.dipoles.reshape(-1, 3), axis=0)
+    return total
+
+
+def enthalpy(
+    interaction: Callable[[Multipoles], Array],
+    moments: Multipoles,
+    positions: Positions,
+    response: Response | None = None,
+    field: Float[Array, " 3"] | None = None,
+    *,
+    periodic: bool,
+    tolerance: float | None = None,
+    max_steps: int = MAX_STEPS,
+) -> Enthalpy:
+    r"""Energy of permanent and induced moments in an applied field.
+
+    .. math:: H = U - E\cdot P - \tfrac12 E\cdot A\cdot E
+
+    One shot: U with the induction energy of section 5 of docs/conventions.md, P of the effective
+    moments, :math:`A = \sum\alpha_i`, in a cluster also :math:`\sum\kappa_i\rho_i\rho_i` with
+    :math:`\rho` from the centre at which :math:`\sum\kappa\rho = 0`. Self-consistent: the minimum
+    of the same functional in the presence of the field. In a crystal softness answers the
+    potential of the moments only, since a potential that grows without end has no bulk meaning.
+
+    Args:
+        interaction: quadratic form of the moments, eV.
+        moments: permanent.
+        positions: angstrom, for P.
+        response: what answers.
+        field: V/angstrom; None for none.
+        periodic: crystal or slab.
+        tolerance: see `response.relax`.
+        max_steps: see `response.relax`.
+    """
+    energy = interaction(moments)
+    induced, effective = None, moments
+    if response is not None and response.answers:
+        drive = drive_of(interaction, moments, response)
+        if field is not None and response.mode == "self-consistent":
+            drive = _with_field(drive, field, positions, periodic)
+        induced = induce(interaction, drive, response, tolerance, max_steps)
+        energy += induced.energy
+        if field is not None and response.mode == "one-shot":
+            alone = _with_field(jax.tree.map(jnp.zeros_like, drive), field, positions, periodic)
+            more = answer(_centred(response), alone)
+            pairs = zip(jax.tree.leaves(alone), jax.tree.leaves(more), strict=True)
+            energy -= 0.5 * sum(jnp.sum(a * b) for a, b in pairs)
+            energy -= field @ polarization(
+                Multipoles(_or_zero(induced.charges, moments.charges), induced.dipoles), positions
+            )
+            induced = induced._replace(
+                charges=_sum(induced.charges, more.charges),
+                dipoles=_sum(induced.dipoles, more.dipoles),
+            )
+        effective = effective_multipoles(moments, induced)
+    if field is not None:
+        energy -= field @ polarization(moments, positions)
+    return Enthalpy(energy, effective, polarization(effective, positions), induced)
+
+
+def _with_field(drive: Drive, field, positions, periodic: bool) -> Drive:
+    """The applied field added; in a cluster its potential -E.r too, from the mean position."""
+    charges, dipoles = drive
+    if charges is not None and not periodic:
+        climb = (positions - jnp.mean(positions, axis=0)) @ field
+        charges = charges + climb.reshape(-1, *[1] * (charges.ndim - 1))
+    return Drive(charges, None if dipoles is None else dipoles + field)
+
+
+def _centred(response: Response) -> Response:
+    """A conserving answer is one from the centre of softness."""
+    return Response(response.charge_softness, response.polarizabilities, "one-shot", True)
+
+
+def _or_zero(array, like):
+    return jnp.zeros_like(like) if array is None else array
+
+
+def _sum(first, second):
+    return None if first is None else first + second

@@ -1,0 +1,36 @@
+"""The energy by the moments that make it, for looking at a model."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jles.electrostatics.multipoles import Multipoles
+from jles.electrostatics.response import Induced, with_room
+
+KINDS = {"charges": "charge", "dipoles": "dipole", "quadrupoles": "quadrupole"}
+
+
+def energy_parts(
+    interaction: Callable[[Multipoles], Array],
+    moments: Multipoles,
+    induced: Induced | None = None,
+) -> dict[str, Float[Array, ""]]:
+    r"""Energies (eV) by name: "charge-charge", "charge-dipole", ..., "induced"; they add up.
+
+    .. math:: E_{ab} = m_a\cdot K m_b \;(a \ne b), \quad E_{aa} = \tfrac12 m_a\cdot K m_a
+    """
+    present = [name for name in KINDS if getattr(moments, name) is not None]
+    room = with_room(moments, "dipoles" in present, "quadrupoles" in present)
+    nothing = jax.tree.map(jnp.zeros_like, room)
+    parts = {}
+    for n, second in enumerate(present):
+        slope = jax.grad(interaction)(nothing._replace(**{second: getattr(room, second)}))
+        for first in present[: n + 1]:
+            product = jnp.sum(getattr(room, first) * getattr(slope, first))
+            half = 0.5 if first == second else 1.0
+            parts[f"{KINDS[first]}-{KINDS[second]}"] = half * product
+    if induced is not None:
+        parts["induced"] = induced.energy
+    return parts

@@ -1,0 +1,83 @@
+r"""Conjugate gradients for :math:`(1 + K R)\,w = b` with K and R symmetric, R positive.
+
+No inverse and no root of R is needed, so responses may be zero: the operator is self-adjoint in
+the inner product :math:`\langle x, y\rangle = x\cdot R y`. Derivatives of any order come from
+the implicit function theorem.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Int
+
+Vector = Any
+"""A pytree of arrays."""
+
+
+def solve(
+    interact: Callable[[Vector], Vector],
+    respond: Callable[[Vector], Vector],
+    right_side: Vector,
+    tolerance: float,
+    max_steps: int,
+) -> tuple[Vector, Int[Array, ""]]:
+    """The w of the equation above, with K `interact` and R `respond`, and the steps it took.
+
+    Args:
+        interact: static.
+        respond: static.
+        right_side: b.
+        tolerance: on the relative residual.
+        max_steps: after which the iteration ends, as it does when K + 1/R turns out not to be
+            positive: look at the residual of what comes back.
+    """
+
+    def operator(vector):
+        return _add(vector, interact(respond(vector)))
+
+    def forward(_, b):
+        return _iterate(interact, respond, b, tolerance, max_steps)
+
+    def transposed(_, b):
+        # (1 + R K) y = b has the solution y = b - R v with (1 + K R) v = K b.
+        v, steps = _iterate(interact, respond, interact(b), tolerance, max_steps)
+        return _add(b, respond(v), -1.0), steps
+
+    return lax.custom_linear_solve(operator, right_side, forward, transposed, has_aux=True)
+
+
+def _iterate(interact, respond, b, tolerance, max_steps):
+    def inner(x, y):
+        return sum(jax.tree.leaves(jax.tree.map(jnp.vdot, x, y)))
+
+    norm = inner(b, respond(b))
+    goal = tolerance**2 * norm
+
+    def goes_on(state):
+        _, _, _, residual, step, is_positive = state
+        return (residual > goal) & (step < max_steps) & is_positive
+
+    def advance(state):
+        w, r, p, residual, step, _ = state
+        answer = respond(p)
+        image = _add(p, interact(answer))
+        curvature = inner(answer, image)
+        is_positive = curvature > 0.0
+        length = residual / jnp.where(is_positive, curvature, 1.0)
+        w, r = _add(w, p, length), _add(r, image, -length)
+        smaller = inner(r, respond(r))
+        p = _add(r, p, smaller / residual)
+        return w, r, p, smaller, step + 1, is_positive
+
+    start = (jax.tree.map(jnp.zeros_like, b), b, b, norm, jnp.zeros((), int), jnp.array(True))
+    w, _, _, _, steps, _ = lax.while_loop(goes_on, advance, start)
+    # Where R is zero the iteration has not looked; one more application settles it.
+    w = _add(b, interact(respond(w)), -1.0)
+    return w, steps
+
+
+def _add(x: Vector, y: Vector, factor=1.0) -> Vector:
+    return jax.tree.map(lambda a, b: a + factor * b, x, y)

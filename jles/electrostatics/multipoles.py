@@ -1,0 +1,77 @@
+"""Moments of the atoms, and what each of them has with itself (docs/theory.md, section 2)."""
+
+import math
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jles.typing import Charges, Scalar
+from jles.units import COULOMB_CONSTANT, HALF_INVERSE_EPSILON0
+
+Dipoles = Float[Array, "atoms 3"] | Float[Array, "atoms channels 3"]
+Quadrupoles = Float[Array, "atoms 3 3"] | Float[Array, "atoms channels 3 3"]
+
+
+class Multipoles(NamedTuple):
+    r"""Moments of the atoms: charges e, dipoles e angstrom, quadrupoles e angstrom^2.
+
+    Latent channels, which do not see one another, are an axis after `atoms` of every moment.
+    Quadrupoles are :math:`Q_{ab} = \sum q x_a x_b` made traceless; any trace is accepted, and of
+    a matrix that is not symmetric the symmetric part counts.
+    """
+
+    charges: Charges
+    dipoles: Dipoles | None = None
+    quadrupoles: Quadrupoles | None = None
+
+
+def as_multipoles(moments: Multipoles | Charges) -> Multipoles:
+    """Plain charges are multipoles, too."""
+    return moments if isinstance(moments, Multipoles) else Multipoles(moments)
+
+
+def channels_first(moments: Multipoles) -> Multipoles:
+    """The same moments with a leading channel axis, of length one where there was none."""
+    has_channels = moments.charges.ndim == 2
+
+    def lead(array):
+        if array is None:
+            return None
+        return jnp.moveaxis(array, 1, 0) if has_channels else array[None]
+
+    return Multipoles(*(lead(array) for array in moments))
+
+
+def self_energy(moments: Multipoles | Charges, sigma: Scalar) -> Float[Array, ""]:
+    r"""Energy (eV) of each smeared multipole with itself.
+
+    .. math:: E = \frac{1}{2\epsilon_0(2\pi)^{3/2}} \sum_i \left[\frac{q_i^2}{\sigma}
+        + \frac{|u_i|^2}{3\sigma^3} + \frac{2\,Q_i{:}Q_i + (\mathrm{tr}\,Q_i)^2}{20\sigma^5}
+        - \frac{q_i\,\mathrm{tr}\,Q_i}{3\sigma^3}\right]
+    """
+    charges, dipoles, quadrupoles = as_multipoles(moments)
+    total = jnp.sum(charges**2) / sigma
+    if dipoles is not None:
+        total += jnp.sum(dipoles**2) / (3.0 * sigma**3)
+    if quadrupoles is not None:
+        symmetric = 0.5 * (quadrupoles + jnp.swapaxes(quadrupoles, -1, -2))
+        trace = jnp.trace(symmetric, axis1=-2, axis2=-1)
+        total += (2.0 * jnp.sum(symmetric**2) + jnp.sum(trace**2)) / (20.0 * sigma**5)
+        total -= jnp.sum(charges * trace) / (3.0 * sigma**3)
+    return HALF_INVERSE_EPSILON0 / (2.0 * math.pi) ** 1.5 * total
+
+
+def background_energy(total_charge, volume: Scalar, sigma: Scalar) -> Float[Array, ""]:
+    r"""What smearing adds to the energy (eV) of a charged cell: :math:`\pi k_e\sigma^2Q^2/V`.
+
+    Leaving k = 0 out neutralises the *smeared* charges; subtract this term from
+    `ewald_energy` for the conventional uniform background of point charges.
+
+    Args:
+        total_charge: e, of the cell; several channels are summed over.
+        volume: angstrom^3.
+        sigma: smearing width, angstrom.
+    """
+    squared = jnp.sum(jnp.asarray(total_charge) ** 2)
+    return math.pi * COULOMB_CONSTANT * sigma**2 * squared / volume

@@ -210,12 +210,12 @@ def test_a_training_file_that_is_none_is_named(folder, capsys):
     assert_refused(folder, capsys, arguments, "epochs", "a.b=value")
 
 
-def test_slabs_wait_for_a_later_version(folder, capsys):
-    slab = labelled(rattled(0, count=4))
-    slab.pbc = (True, True, False)
-    write_frames(folder / "data.xyz", [labelled(rattled(1, count=4)), slab, slab])
+def test_wires_have_no_long_range_sum(folder, capsys):
+    wire = labelled(rattled(0, count=4))
+    wire.pbc = (True, False, False)
+    write_frames(folder / "data.xyz", [labelled(rattled(1, count=4)), wire, wire])
     for arguments in commands(folder):
-        assert_refused(folder, capsys, arguments, "data.xyz, frame 1", "T T F")
+        assert_refused(folder, capsys, arguments, "data.xyz, frame 1", "one direction only")
 
 
 # --- models and checkpoints

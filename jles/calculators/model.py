@@ -142,6 +142,7 @@ class Model:
             atoms.pbc,
             cutoff=cutoff,
             k_max=k_max,
+            sigma=self.config.electrostatics.sigma,
             total_charge=self._total_charge(atoms),
             dtype=self.dtype,
         )

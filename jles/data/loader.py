@@ -70,6 +70,7 @@ class Loader:
         cutoff: of the neighbours, angstrom.
         k_max: of the reciprocal sum, 1/angstrom; None for a model without a long-range part.
         batch_size: structures per batch.
+        sigma: smearing width, angstrom.
         offsets: element energies, eV by symbol, subtracted from the energies.
         dtype: of the real arrays.
         max_buckets: most different shapes.
@@ -91,6 +92,7 @@ class Loader:
         cutoff: float,
         k_max: float | None,
         batch_size: int,
+        sigma: float = 1.0,
         offsets: Mapping[str, float] | None = None,
         dtype=np.float32,
         max_buckets: int = 4,
@@ -102,7 +104,7 @@ class Loader:
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, got {batch_size}")
         structures = {
-            n: _build(frame, cutoff, k_max, cache_dir, dtype)
+            n: _build(frame, cutoff, k_max, sigma, cache_dir, dtype)
             for n, frame in enumerate(track(frames))
         }
         self.batch_size = min(batch_size, len(frames))
@@ -151,7 +153,7 @@ class Loader:
         return plan
 
 
-def _build(frame: Frame, cutoff, k_max, cache_dir, dtype) -> Structure:
+def _build(frame: Frame, cutoff, k_max, sigma, cache_dir, dtype) -> Structure:
     try:
         return build_structure(
             frame.numbers,
@@ -160,6 +162,7 @@ def _build(frame: Frame, cutoff, k_max, cache_dir, dtype) -> Structure:
             frame.pbc,
             cutoff=cutoff,
             k_max=k_max,
+            sigma=sigma,
             total_charge=frame.total_charge,
             neighbors=cached_neighbors(frame, cutoff, cache_dir),
             dtype=dtype,

@@ -22,7 +22,12 @@ from jles.electrostatics.mesh import (
 )
 from jles.electrostatics.multipoles import Multipoles, background_energy, self_energy
 from jles.electrostatics.realspace import cluster_energy
-from jles.electrostatics.slab import plan_slab_height, slab_cell, slab_correction
+from jles.electrostatics.slab import (
+    plan_slab_height,
+    slab_cell,
+    slab_cell_on_host,
+    slab_correction,
+)
 from jles.errors import InputError
 from jles.typing import Cell, Positions, Scalar
 
@@ -112,7 +117,7 @@ def plan_sum(
     if axes:
         (axis,) = axes
         height = plan_slab_height(cell, positions, axis, sigma)
-        cell = np.asarray(slab_cell(jnp.asarray(cell), axis, height), np.float64)
+        cell = slab_cell_on_host(cell, axis, height)
     grid = plan_kgrid(cell, k_max, margin)
     if method == "ewald":
         _check_memory(32 * np.prod(np.array(grid, float) + 1), "direct sum", k_max)
@@ -141,7 +146,7 @@ def _check_memory(size: float, what: str, k_max: float) -> None:
 def plan_is_too_small(plan: SumPlan, cell, k_max: float) -> bool:
     """Whether a cell has outgrown its plan, which then misses k-vectors: plan again."""
     if plan.slab_axis is not None:
-        cell = slab_cell(jnp.asarray(cell), plan.slab_axis, plan.slab_height)
+        cell = slab_cell_on_host(cell, plan.slab_axis, plan.slab_height)
     if plan.grid is not None:
         return kgrid_overflow(plan.grid, cell, k_max)
     return plan.mesh is not None and mesh_is_too_small(plan.mesh, cell, k_max)

@@ -19,7 +19,7 @@ from jles.electrostatics.interaction import SumPlan, build_interaction, open_axe
 from jles.electrostatics.kgrid import KGrid
 from jles.electrostatics.multipoles import Multipoles
 from jles.electrostatics.response import MAX_STEPS, Response, SolveReport, with_room
-from jles.electrostatics.slab import slab_cell
+from jles.electrostatics.slab import slab_cell_on_host
 from jles.errors import InputError
 
 
@@ -191,7 +191,7 @@ def lattice_sum(
     places = positions
     if host_cell is not None and host_positions is not None:
         if axes:
-            host_cell = np.asarray(slab_cell(jnp.asarray(host_cell), axes[0], plan.slab_height))
+            host_cell = slab_cell_on_host(host_cell, axes[0], plan.slab_height)
         places = _wrapped_on_host(positions, cell, host_positions, host_cell, axes)
     result = _evaluate(
         moments,

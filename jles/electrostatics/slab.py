@@ -20,7 +20,7 @@ _STEP = 1.1
 """Heights are powers of this, so that a slab that breathes keeps its plan."""
 
 
-def slab_normal(cell: Cell, axis: int) -> tuple[Float[Array, " 3"], Float[Array, ""]]:
+def slab_normal(cell: Cell, axis) -> tuple[Float[Array, " 3"], Float[Array, ""]]:
     """Unit vector perpendicular to the two periodic vectors, and the area they span."""
     first, second = (cell[(axis + n) % 3] for n in (1, 2))
     normal = jnp.cross(first, second)
@@ -28,10 +28,18 @@ def slab_normal(cell: Cell, axis: int) -> tuple[Float[Array, " 3"], Float[Array,
     return normal / area, area
 
 
-def slab_cell(cell: Cell, axis: int, height: Scalar) -> Float[Array, "3 3"]:
+def slab_cell(cell: Cell, axis, height: Scalar) -> Float[Array, "3 3"]:
     """The cell to sum in: the vector `axis`, whatever it was, upright and of this height."""
     normal, _ = slab_normal(cell, axis)
     return cell.at[axis].set(height * normal)
+
+
+def slab_cell_on_host(cell, axis: int, height: float) -> np.ndarray:
+    """The same in NumPy and float64, for planning."""
+    cell = np.array(cell, np.float64)
+    normal = np.cross(*(cell[(axis + n) % 3] for n in (1, 2)))
+    cell[axis] = height * normal / np.linalg.norm(normal)
+    return cell
 
 
 def plan_slab_height(cell, positions, axis: int, sigma: float) -> float:
@@ -59,7 +67,7 @@ def plan_slab_height(cell, positions, axis: int, sigma: float) -> float:
 
 
 def slab_correction(
-    moments: Multipoles, positions: Positions, cell: Cell, axis: int, sigma: Scalar
+    moments: Multipoles, positions: Positions, cell: Cell, axis, sigma: Scalar
 ) -> Float[Array, ""]:
     r"""What turns the energy (eV) of a crystal of slabs into that of one slab.
 
@@ -74,7 +82,7 @@ def slab_correction(
         moments: any, channels too.
         positions: angstrom, not wrapped along the normal.
         cell: the one that was summed in, from `slab_cell`.
-        axis: the direction that is not periodic.
+        axis: the direction that is not periodic; may be traced.
         sigma: smearing width, angstrom.
     """
     normal, area = slab_normal(cell, axis)

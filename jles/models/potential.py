@@ -11,7 +11,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jles.electrostatics.ewald import ewald_energy
+from jles.electrostatics.multipoles import Multipoles
 from jles.electrostatics.realspace import cluster_energy
+from jles.electrostatics.slab import slab_cell, slab_correction
 from jles.errors import InputError
 from jles.models.cace import Cace, n_features
 from jles.models.config import ElectrostaticsConfig, ModelConfig
@@ -131,7 +133,10 @@ def build_potential(config: ModelConfig) -> Potential:
 def long_range_energy(
     charges: Float[Array, "atoms channels"], structure: Structure, config: ElectrostaticsConfig
 ) -> Float[Array, ""]:
-    """Lattice sum of a crystal, pair sum of a cluster, the right one of both in a mixed batch."""
+    """Lattice sum of a crystal, the same with its correction of a slab, pair sum of a cluster.
+
+    In a mixed batch each structure has the one that is right for it.
+    """
     if structure.grid is None and not structure.cluster:
         raise InputError(
             "the structure was built without a long-range plan; give build_structure a k_max"
@@ -139,15 +144,23 @@ def long_range_energy(
     options = {"sigma": config.sigma, "remove_self": config.remove_self}
     lattice = cluster = None
     if structure.grid is not None:
+        # One compilation serves crystals and slabs: the correction costs next to nothing.
+        is_slab = structure.open_axis >= 0
+        upright = slab_cell(structure.cell, structure.open_axis, structure.slab_height)
+        cell = jnp.where(is_slab, upright, structure.cell)
         lattice = ewald_energy(
             charges,
             structure.positions,
-            structure.cell,
+            cell,
             k_max=config.k_max,
             grid=structure.grid,
             cutoff=config.cutoff,
             **options,
         )
+        correction = slab_correction(
+            Multipoles(charges), structure.positions, cell, structure.open_axis, config.sigma
+        )
+        lattice += jnp.where(is_slab, correction, 0.0)
     if structure.cluster:
         cluster = cluster_energy(
             charges, structure.positions, pair_offset=config.pair_offset, **options

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jles.electrostatics.kgrid import KGrid, plan_kgrid
+from jles.electrostatics.interaction import SumPlan, plan_sum
 from jles.errors import InputError
 from jles.structures.neighbors import (
     NeighborTable,
@@ -29,6 +29,7 @@ def build_structure(
     *,
     cutoff: float,
     k_max: float | None,
+    sigma: float = 1.0,
     total_charge: float = 0.0,
     size: Size | None = None,
     neighbors: NeighborTable | None = None,
@@ -46,14 +47,15 @@ def build_structure(
         pbc: one boolean or three.
         cutoff: of the neighbours, angstrom.
         k_max: of the reciprocal sum, 1/angstrom; None for a model without a long-range part.
+        sigma: smearing width, angstrom; of slabs it sets how high a cell they are summed in.
         total_charge: e.
         size: pad to this; by default no padding.
         neighbors: of these `positions`, where they are known already.
         dtype: of the real arrays.
 
     Raises:
-        InputError: geometry that `find_neighbors` refuses, or one or two periodic directions
-            with a long-range part.
+        InputError: geometry that `find_neighbors` refuses, or one periodic direction with a
+            long-range part.
     """
     positions, cell, pbc = check_geometry(positions, cell, pbc)
     numbers = np.asarray(numbers)
@@ -62,7 +64,7 @@ def build_structure(
             f"{len(positions)} positions but numbers of shape {numbers.shape}; "
             "a structure needs one atomic number per atom and at least one atom"
         )
-    grid = _plan_grid(cell, pbc, k_max)
+    sums = _plan_sums(cell, positions, pbc, k_max, sigma)
     if neighbors is None:
         neighbors = find_neighbors(positions, cell, pbc, cutoff)
     wrapped, images = wrap(positions, cell, pbc)
@@ -79,7 +81,9 @@ def build_structure(
         neighbor_mask=neighbors.mask,
         total_charge=np.asarray(total_charge, dtype),
         periodic=np.asarray(pbc.any()),
-        grid=grid,
+        open_axis=np.asarray(-1 if sums.slab_axis is None else sums.slab_axis, np.int32),
+        slab_height=np.asarray(sums.slab_height or 1.0, dtype),
+        grid=sums.grid,
         cluster=k_max is not None and not pbc.any(),
     )
     own = size_of(structure)
@@ -121,6 +125,8 @@ def pad_structure(structure: Structure, size: Size) -> Structure:
         cell=np.asarray(structure.cell),
         total_charge=np.asarray(structure.total_charge),
         periodic=np.asarray(structure.periodic),
+        open_axis=np.asarray(structure.open_axis),
+        slab_height=np.asarray(structure.slab_height),
         grid=size.grid,
         cluster=size.cluster,
     )
@@ -148,6 +154,8 @@ def empty_structure(size: Size, dtype=np.float32) -> Structure:
         neighbor_mask=np.zeros((size.atoms, size.neighbors), bool),
         total_charge=np.zeros((), dtype),
         periodic=np.asarray(size.grid is not None),
+        open_axis=np.asarray(-1, np.int32),
+        slab_height=np.ones((), dtype),
         grid=size.grid,
         cluster=size.cluster,
     )
@@ -158,16 +166,10 @@ def on_device(structure: Structure) -> Structure:
     return jax.tree.map(jnp.asarray, structure)
 
 
-def _plan_grid(cell, pbc, k_max) -> KGrid | None:
+def _plan_sums(cell, positions, pbc, k_max, sigma) -> SumPlan:
     if k_max is None or not pbc.any():
-        return None
-    if not pbc.all():
-        names = " ".join("FT"[int(p)] for p in pbc)
-        raise InputError(
-            f"pbc is {names}: long-range sums of slabs and wires come in a later version; "
-            "set pbc to T T T (a cell with vacuum) or F F F"
-        )
-    return plan_kgrid(cell, k_max)
+        return SumPlan()
+    return plan_sum(cell, positions, pbc, k_max=k_max, sigma=sigma)
 
 
 def _volume_cell(cell, pbc):

@@ -32,7 +32,9 @@ class Structure:
         neighbor_shift: integer image of each slot.
         neighbor_mask: False for padding slots.
         total_charge: e; what the latent charges sum to where the model is told to enforce it.
-        periodic: True for a crystal, False for a cluster; selects the sum in a mixed batch.
+        periodic: True for a crystal or slab, False for a cluster; selects the sum in a mixed batch.
+        open_axis: of a slab, the direction that is not periodic; -1 for everything else.
+        slab_height: of a slab, that of the cell it is summed in, angstrom; 1 for everything else.
         grid: static plan of the reciprocal sum; None where nothing in the batch is periodic.
         cluster: static; whether any structure of the batch is a cluster.
     """
@@ -46,6 +48,8 @@ class Structure:
     neighbor_mask: Bool[HostOrDevice, "*structures atoms neighbors"]
     total_charge: Float[HostOrDevice, "*structures"]
     periodic: Bool[HostOrDevice, "*structures"]
+    open_axis: Int[HostOrDevice, "*structures"]
+    slab_height: Float[HostOrDevice, "*structures"]
     grid: KGrid | None = field(default=None, metadata={"static": True})
     cluster: bool = field(default=False, metadata={"static": True})
 

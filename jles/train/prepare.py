@@ -51,6 +51,7 @@ def prepare(config: TrainConfig) -> Prepared:
             cutoff=model.backbone.cutoff,
             k_max=model.electrostatics.k_max if model.charges else None,
             batch_size=config.batch_size,
+            sigma=model.electrostatics.sigma,
             offsets=model.element_energies,
             dtype=config.dtype,
             max_buckets=config.data.max_buckets,

@@ -8,7 +8,6 @@ as an accelerator multiplies zeros faster than it scatters numbers.
 """
 
 import math
-from functools import partial
 from typing import Literal, NamedTuple
 
 import jax
@@ -25,12 +24,7 @@ from jles.electrostatics.multipoles import (
     channels_first,
     self_energy,
 )
-from jles.electrostatics.splines import (
-    spline_curvatures,
-    spline_gains,
-    spline_slopes,
-    spline_table,
-)
+from jles.electrostatics.splines import spline_gains, spline_table
 from jles.electrostatics.table_products import ReducedMoments, reduce_moments, table_product
 from jles.errors import InputError
 from jles.typing import Cell, Charges, Positions, Scalar
@@ -42,7 +36,7 @@ BLOCK = 8
 TILE = 8
 """Atoms per tile."""
 
-_TILES_PER_STEP = 256
+_TILES_PER_STEP = 128
 
 
 class MeshPlan(NamedTuple):
@@ -135,7 +129,7 @@ class MeshSum(NamedTuple):
     """All of the sum that does not depend on the moments, for using it repeatedly."""
 
     frame: Float[Array, "3 3"]
-    local: Float[Array, "3 tiles tile"]
+    tables: tuple[Float[Array, "tiles 3 window tile"], ...]
     atoms: Int[Array, "tiles tile"]
     blocks: Int[Array, " tiles"]
     weights: Float[Array, "n_a n_b half_c"]
@@ -167,7 +161,14 @@ def prepare_mesh(
     green = green_function(_squared_wavevectors(reciprocal, plan), sigma, k_max, cutoff)
     weights = HALF_INVERSE_EPSILON0 / volume * green * _spline_weights(plan, positions.dtype)
     frame = reciprocal.T / (2.0 * math.pi) * sizes.astype(positions.dtype)
-    return MeshSum(frame, jnp.moveaxis(padded[atoms], -1, 0), atoms, blocks, weights)
+    start = padded[atoms] + (plan.order - 1)
+    # Made here, not where they are multiplied: there the compiler would make each anew for every
+    # element of a plane.
+    tables = tuple(
+        jnp.transpose(spline_table(plan.order, start, plan.window, n), (1, 3, 0, 2))
+        for n in range(3)
+    )
+    return MeshSum(frame, tables, atoms, blocks, weights)
 
 
 def mesh_energy(mesh: MeshSum, moments: Multipoles, plan: MeshPlan) -> Float[Array, ""]:
@@ -261,20 +262,20 @@ def _spread(moments: ReducedMoments, mesh: MeshSum, plan: MeshPlan):
         return jnp.moveaxis(padded, -1, 0)[mesh.atoms]
 
     tiles = jax.tree.map(lambda array: in_steps(of_tiles(array)), moments)
-    local = in_steps(jnp.moveaxis(mesh.local, 0, 1))
+    tables = [in_steps(table) for table in mesh.tables[: moments.order + 1]]
     blocks = in_steps(mesh.blocks)
-    windows_of = jax.checkpoint(partial(_windows, plan=plan))
+    windows_of = jax.checkpoint(_windows)
 
     def add_step(total, step):
-        tiles, local, blocks = step
-        return total.at[blocks].add(windows_of(tiles, local)), None
+        tiles, tables, blocks = step
+        return total.at[blocks].add(windows_of(tiles, tables)), None
 
     shape = (math.prod(n_blocks), *[plan.window] * 3)
     start = jnp.zeros(shape, mesh.frame.dtype)
     if steps == 1:
-        windows, _ = add_step(start, jax.tree.map(lambda a: a[0], (tiles, local, blocks)))
+        windows, _ = add_step(start, jax.tree.map(lambda a: a[0], (tiles, tables, blocks)))
     else:
-        windows, _ = lax.scan(add_step, start, (tiles, local, blocks))
+        windows, _ = lax.scan(add_step, start, (tiles, tables, blocks))
     windows = windows.reshape(*n_blocks, *[plan.window] * 3)
     # Window axes are (c, a, b); each pass adds the overlaps along one axis and merges it.
     for axis, window_axis in ((0, 4), (1, 5), (2, 3)):
@@ -283,17 +284,14 @@ def _spread(moments: ReducedMoments, mesh: MeshSum, plan: MeshPlan):
     return windows.reshape(plan.sizes)
 
 
-def _windows(tiles: ReducedMoments, local, plan: MeshPlan):
+def _windows(tiles: ReducedMoments, tables):
     """What the atoms of some tiles spread on the windows of their blocks, (tiles, c, a, b)."""
 
-    def of_tile(tile: ReducedMoments, places):
+    def of_tile(tile: ReducedMoments, tables):
         moments = jax.tree.map(lambda array: jnp.moveaxis(array, 0, -1), tile)
-        tables = (spline_table, spline_slopes, spline_curvatures)[: moments.order + 1]
-        start = places + (plan.order - 1)
-        x, y, z = ([table(plan.order, start[d], plan.window) for table in tables] for d in range(3))
-        return table_product(moments, x, y, z)
+        return table_product(moments, *([table[d] for table in tables] for d in range(3)))
 
-    return jax.vmap(of_tile)(tiles, local)
+    return jax.vmap(of_tile)(tiles, tables)
 
 
 def _overlap_add(windows, axis: int, window_axis: int):

@@ -1,56 +1,59 @@
-"""Cardinal B-splines, tabulated at unit steps, with derivatives of any order."""
+"""Cardinal B-splines, tabulated at unit steps, with derivatives of any order.
 
-from functools import partial
+Between two whole numbers a spline is a polynomial; its coefficients are worked out on the host.
+"""
 
-import jax
+from functools import cache
+
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(0, 2))
-def spline_table(
-    order: int, start: Float[Array, "*atoms"], count: int
-) -> Float[Array, "count *atoms"]:
-    r"""M_order(start - g) for g = 0 .. count - 1; M_n is a C^{n-2} bump on (0, n).
+@cache
+def spline_pieces(order: int, derivative: int = 0) -> np.ndarray:
+    r"""Coefficients (piece j, power m) of M_order(j + w) in powers of w - 1/2, 0 <= w <= 1.
 
-    .. math:: M_n(x) = \frac{x}{n-1} M_{n-1}(x) + \frac{n-x}{n-1} M_{n-1}(x-1), \quad
-              M_n'(x) = M_{n-1}(x) - M_{n-1}(x-1)
+    .. math:: M_n(x) = \frac{x}{n-1} M_{n-1}(x) + \frac{n-x}{n-1} M_{n-1}(x-1)
 
-    Source: Essmann et al., J. Chem. Phys. 103, 8577 (1995), eqs. 4.1 and 4.2.
+    M_n is a C^{n-2} bump on (0, n). Source: Essmann et al., J. Chem. Phys. 103, 8577 (1995),
+    eq. 4.1. About the middle of a piece powers stay small, which float32 needs.
     """
+    polynomial = np.polynomial.Polynomial
+    w = polynomial([0.5, 1.0])
+    pieces = [polynomial([1.0])]
+    for n in range(2, order + 1):
+        lower = [polynomial([0.0]), *pieces, polynomial([0.0])]
+        pieces = [((w + j) * lower[j + 1] + (n - j - w) * lower[j]) / (n - 1) for j in range(n)]
+    coefficients = np.zeros((order, order))
+    for j, piece in enumerate(pieces):
+        values = piece.deriv(derivative).coef if derivative else piece.coef
+        coefficients[j, : len(values)] = values
+    return coefficients
+
+
+def spline_table(
+    order: int, start: Float[Array, "*atoms"], count: int, derivative: int = 0
+) -> Float[Array, "count *atoms"]:
+    """M_order(start - g), or a derivative of it, for g = 0 .. count - 1.
+
+    Args:
+        order: static.
+        start: any numbers.
+        count: static.
+        derivative: static; its own derivatives, by JAX, are those of the polynomials.
+    """
+    first = lax.stop_gradient(jnp.floor(start))
+    place = start - first - 0.5
     steps = jnp.arange(count, dtype=start.dtype).reshape(-1, *[1] * start.ndim)
-    x = start - steps
-    if order == 1:
-        return ((x >= 0.0) & (x < 1.0)).astype(start.dtype)
-    if order == 2:
-        return jnp.maximum(1.0 - jnp.abs(x - 1.0), 0.0)
-    lower = spline_table(order - 1, start, count + 1)
-    return (x * lower[:-1] + (order - x) * lower[1:]) / (order - 1)
-
-
-@spline_table.defjvp
-def _spline_table_jvp(order, count, primals, tangents):
-    (start,), (velocity,) = primals, tangents
-    return spline_table(order, start, count), spline_slopes(order, start, count) * velocity
-
-
-def spline_slopes(
-    order: int, start: Float[Array, "*atoms"], count: int
-) -> Float[Array, "count *atoms"]:
-    """First derivatives M_order'(start - g); zero for order 1, a step."""
-    if order == 1:
-        return jnp.zeros((count, *start.shape), start.dtype)
-    lower = spline_table(order - 1, start, count + 1)
-    return lower[:-1] - lower[1:]
-
-
-def spline_curvatures(
-    order: int, start: Float[Array, "*atoms"], count: int
-) -> Float[Array, "count *atoms"]:
-    """Second derivatives M_order''(start - g), order > 2."""
-    lower = spline_slopes(order - 1, start, count + 1)
-    return lower[:-1] - lower[1:]
+    table = jnp.zeros((count, *start.shape), start.dtype)
+    for j, coefficients in enumerate(spline_pieces(order, derivative)):
+        value = jnp.zeros_like(start)
+        for coefficient in coefficients[::-1]:
+            value = value * place + coefficient
+        table += jnp.where(steps == first - j, value, 0.0)
+    return table
 
 
 def spline_gains(order: int, size: int) -> np.ndarray:
@@ -60,12 +63,7 @@ def spline_gains(order: int, size: int) -> np.ndarray:
 
     for m = 0 .. size - 1; host, float64 (Essmann et al., eq. 4.4).
     """
-    values = np.array([0.0, 1.0, 0.0])
-    for n in range(3, order + 1):
-        x = np.arange(n + 1)
-        previous = np.append(values, 0.0)
-        shifted = np.append(0.0, values)
-        values = (x * previous + (n - x) * shifted) / (n - 1)
-    nodes = np.arange(order - 1)
-    waves = np.exp(2j * np.pi * np.outer(np.arange(size), nodes) / size)
-    return np.abs(waves @ values[1:order]) ** 2
+    # Whole numbers are where a piece ends, half a step from its middle.
+    values = spline_pieces(order) @ 0.5 ** np.arange(order)
+    waves = np.exp(2j * np.pi * np.outer(np.arange(size), np.arange(order)) / size)
+    return np.abs(waves @ values) ** 2

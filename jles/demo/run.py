@@ -210,6 +210,7 @@ def draw(path, found: dict[str, Found]) -> None:
         )
     left.axvline(0.0, color=INK, linewidth=0.8)
     left.set(xlabel="recovered minus true charge (e)", ylabel="particles")
+    left.locator_params(axis="x", nbins=5)
     left.set_title(f"charges never seen: MAE {with_charges.charge_mae:.2g} e", fontsize=9)
     left.legend(frameon=False, fontsize=8)
     colors = {"with_charges": ACCENT, "without_charges": SECOND}

@@ -18,7 +18,8 @@ from jles.data.loader import Loader
 from jles.data.sets import data_set, published_model
 from jles.errors import InputError
 from jles.interop.cace_import import import_torch
-from jles.models.potential import build_potential, long_range_energy, without_long_range
+from jles.models.long_range import long_range_energy
+from jles.models.potential import build_potential, without_long_range
 from jles.observables.stress import energy_and_forces
 from jles.structures.batch import build_structure, on_device
 from jles.train.config import OptimizerConfig

@@ -56,6 +56,17 @@ class Response:
         return self.charge_softness is not None or self.polarizabilities is not None
 
 
+def positive(values: Array, scale: float = 1.0) -> Array:
+    """Softness or scalar polarizability from any numbers: `scale` times softplus."""
+    return scale * jax.nn.softplus(values)
+
+
+def positive_tensor(matrices: Float[Array, "... 3 3"], scale: float = 1.0) -> Array:
+    """Polarizability tensors from any matrices: `scale` times A A^T, no negative eigenvalue."""
+    transposed = jnp.swapaxes(matrices, -1, -2)
+    return scale * jnp.matmul(matrices, transposed, precision=lax.Precision.HIGHEST)
+
+
 class Drive(NamedTuple):
     """What moments answer to: minus the potential (V) and the field (V/angstrom)."""
 

@@ -125,7 +125,9 @@ class ChargeConfig(ReadoutConfig):
     """Latent charges, e: `channels` per atom; `total` is what their sum is made to be.
 
     total "free" leaves the sum alone (as published); "shift" adds the same amount to every atom
-    of a structure so that the sum is the structure's `total_charge`.
+    of a structure so that the sum is the structure's `total_charge`. With method "equilibrated" the
+    read-out gives electronegativity and hardness, and charges are those of least energy that sum
+    to `total_charge`, whatever `total` says.
     """
 
     hidden: tuple[int, ...] = (24, 12)
@@ -134,10 +136,20 @@ class ChargeConfig(ReadoutConfig):
     scale: float = 0.1
     channels: int = 1
     total: Literal["free", "shift"] = "free"
+    method: Literal["direct", "equilibrated"] = "direct"
 
     def __post_init__(self):
         super().__post_init__()
         _require(self.channels >= 1, f"channels must be at least 1, got {self.channels}")
+        _require(
+            self.channels == 1 or self.method == "direct",
+            f"channels must be 1 with method 'equilibrated', got {self.channels}",
+        )
+
+    @property
+    def outputs(self) -> int:
+        """Numbers per atom that the read-out gives."""
+        return 2 if self.method == "equilibrated" else self.channels
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jles.electrostatics.ewald import ewald_energy
-from jles.electrostatics.multipoles import Multipoles
-from jles.electrostatics.realspace import cluster_energy
-from jles.electrostatics.slab import slab_cell, slab_correction
-from jles.errors import InputError
 from jles.models.cace import Cace, n_features
-from jles.models.config import ElectrostaticsConfig, ModelConfig
+from jles.models.config import ModelConfig
+from jles.models.long_range import equilibrated_charges, long_range_energy
 from jles.models.readouts import Readout
 from jles.observables.polarization import cluster_dipole
 from jles.structures.structure import Structure, neighbor_vectors
@@ -58,7 +54,7 @@ def build_potential(config: ModelConfig) -> Potential:
     """Assembles backbone, read-outs and electrostatics as `config` says."""
     backbone = Cace(config.backbone, len(config.elements))
     energy_readout = Readout(config.energy, start_at_zero=True)
-    charge_readout = Readout(config.charges, config.charges.channels) if config.charges else None
+    charge_readout = Readout(config.charges, config.charges.outputs) if config.charges else None
     species_of = _species_table(config)
 
     def init(key, dtype=jnp.float32) -> Params:
@@ -103,11 +99,14 @@ def build_potential(config: ModelConfig) -> Potential:
         constants = jax.lax.stop_gradient(params["features"])
         return (features - constants["mean"]) * constants["scale"]
 
-    def charges_of(params, features, structure):
-        if charge_readout is None:
-            return jnp.zeros((features.shape[0], 0), features.dtype)
-        charges = charge_readout.apply({"params": params["charges"]}, features)
-        return _constrain_total(charges, structure, config.charges.total)
+    def charges_and_energy(params, features, structure):
+        """Latent charges, and a function that gives their energy."""
+        values = charge_readout.apply({"params": params["charges"]}, features)
+        if config.charges.method == "equilibrated":
+            found = equilibrated_charges(values, structure, config.electrostatics)
+            return found.charges[:, None], lambda: found.energy
+        charges = _constrain_total(values, structure, config.charges.total)
+        return charges, lambda: long_range_energy(charges, structure, config.electrostatics)
 
     def parts_fn(params, structure):
         features = features_fn(params, structure)
@@ -115,59 +114,22 @@ def build_potential(config: ModelConfig) -> Potential:
         short = jnp.sum(jnp.where(structure.mask, atomic, 0.0))
         if charge_readout is None:
             return EnergyParts(short, jnp.zeros_like(short))
-        charges = charges_of(params, features, structure)
-        return EnergyParts(short, long_range_energy(charges, structure, config.electrostatics))
+        _, long_range = charges_and_energy(params, features, structure)
+        return EnergyParts(short, long_range())
 
     def energy_fn(params, structure):
         return sum(parts_fn(params, structure))
 
     def charges_fn(params, structure):
-        return charges_of(params, features_fn(params, structure), structure)
+        features = features_fn(params, structure)
+        if charge_readout is None:
+            return jnp.zeros((features.shape[0], 0), features.dtype)
+        return charges_and_energy(params, features, structure)[0]
 
     def dipole_fn(params, structure):
         return cluster_dipole(charges_fn(params, structure), structure.positions, structure.mask)
 
     return Potential(config, init, energy_fn, parts_fn, charges_fn, dipole_fn, raw_features_fn)
-
-
-def long_range_energy(
-    charges: Float[Array, "atoms channels"], structure: Structure, config: ElectrostaticsConfig
-) -> Float[Array, ""]:
-    """Lattice sum of a crystal, the same with its correction of a slab, pair sum of a cluster.
-
-    In a mixed batch each structure has the one that is right for it.
-    """
-    if structure.grid is None and not structure.cluster:
-        raise InputError(
-            "the structure was built without a long-range plan; give build_structure a k_max"
-        )
-    options = {"sigma": config.sigma, "remove_self": config.remove_self}
-    lattice = cluster = None
-    if structure.grid is not None:
-        # One compilation serves crystals and slabs: the correction costs next to nothing.
-        is_slab = structure.open_axis >= 0
-        upright = slab_cell(structure.cell, structure.open_axis, structure.slab_height)
-        cell = jnp.where(is_slab, upright, structure.cell)
-        lattice = ewald_energy(
-            charges,
-            structure.positions,
-            cell,
-            k_max=config.k_max,
-            grid=structure.grid,
-            cutoff=config.cutoff,
-            **options,
-        )
-        correction = slab_correction(
-            Multipoles(charges), structure.positions, cell, structure.open_axis, config.sigma
-        )
-        lattice += jnp.where(is_slab, correction, 0.0)
-    if structure.cluster:
-        cluster = cluster_energy(
-            charges, structure.positions, pair_offset=config.pair_offset, **options
-        )
-    if lattice is None or cluster is None:
-        return cluster if lattice is None else lattice
-    return jnp.where(structure.periodic, lattice, cluster)
 
 
 def _constrain_total(charges, structure, total: str):

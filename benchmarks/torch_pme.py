@@ -1,7 +1,7 @@
 """The reciprocal part of torch-pme's particle mesh, for the table of docs/electrostatics.md.
 
-Needs an environment of its own with torch (CPU) and torch-pme; prints milliseconds a size for energy
-with gradient in charges and positions, and for the gradient of squared forces. Boxes as in
+Needs an environment of its own with torch (CPU) and torch-pme; prints milliseconds a size for
+energy with gradient in charges and positions, and for the gradient of squared forces. Boxes as in
 test_lattice_sum.py; 0.7 angstrom mesh, four nodes, sharpest mesh cutoff that the package has.
 
 Run:  python benchmarks/torch_pme.py 1536 12288 98304
@@ -48,7 +48,7 @@ def main():
                 energy(order)
                 times.append(time.perf_counter() - start)
             print(
-                f"{atoms} atoms, derivatives of order {order}: {1e3 * min(times):.1f} ms",
+                f"{atoms} atoms, order {order}: {1e3 * min(times):.1f} ms",
                 flush=True,
             )
 

@@ -155,7 +155,8 @@ def induce(
     if response.mode == "self-consistent":
         return relax(interaction, drive, respond, tolerance, max_steps)
     moments = respond(drive)
-    done = SolveReport(jnp.zeros((), int), jnp.zeros(()), jnp.array(True))
+    zero = jnp.zeros((), jax.tree.leaves(drive)[0].dtype)
+    done = SolveReport(jnp.zeros((), int), zero, jnp.array(True))
     return Induced(-0.5 * _dot(drive, moments), *moments, done)
 
 
@@ -200,7 +201,8 @@ def relax(
     converged = residual <= _SLACK * tolerance
     report = SolveReport(steps, residual, converged)
     local = jax.tree.map(lambda x: jnp.where(converged, x, jnp.nan), local)
-    induced = jax.tree.map(lambda x: jnp.where(converged, x, jnp.nan), induced)
+    # Again, so that no slope in the response is a silent zero either.
+    induced = respond(local)
     slack = jax.tree.map(lambda x: x - lax.stop_gradient(x), pull)
     step, _ = solve(interact, respond, slack, tolerance, max_steps)
     settled = interaction(_as_multipoles(induced))

@@ -132,7 +132,7 @@ def plan_sum(
 def _direct_is_cheaper(atoms: int, grid: KGrid, mesh: MeshPlan) -> bool:
     waves = np.prod(np.array(grid, float) + 1)
     direct = _UNITS_PER_WAVE * atoms * waves
-    return direct < _UNITS_PER_ATOM * atoms + _UNITS_PER_POINT * np.prod(mesh.sizes)
+    return bool(direct < _UNITS_PER_ATOM * atoms + _UNITS_PER_POINT * np.prod(mesh.sizes))
 
 
 def _check_memory(size: float, what: str, k_max: float) -> None:

@@ -239,7 +239,10 @@ def _squared_wavevectors(reciprocal, plan: MeshPlan):
 
 def _spline_weights(plan: MeshPlan, dtype):
     """Undoes the damping by the splines; k and -k are one entry, but for c = 0 and c = n / 2."""
-    a, b, c = (1.0 / spline_gains(plan.order, n) for n in plan.sizes)
+    gains = [spline_gains(plan.order, n) for n in plan.sizes]
+    # At the end of the band an odd spline has none: no wave of the sphere is there, and in float32
+    # the product of such inverses would overflow.
+    a, b, c = (np.where(gain > 1e-9, 1.0 / np.maximum(gain, 1e-9), 0.0) for gain in gains)
     half = c[: plan.n_c // 2 + 1]
     twice = np.where((np.arange(len(half)) % (plan.n_c // 2)) == 0, 1.0, 2.0)
     return jnp.asarray(a[:, None, None] * b[:, None] * (half * twice), dtype)

@@ -51,7 +51,7 @@ def spline_table(
     for j, coefficients in enumerate(spline_pieces(order, derivative)):
         value = jnp.zeros_like(start)
         for coefficient in coefficients[::-1]:
-            value = value * place + coefficient
+            value = value * place + float(coefficient)
         table += jnp.where(steps == first - j, value, 0.0)
     return table
 

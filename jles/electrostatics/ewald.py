@@ -14,7 +14,12 @@ from jles.electrostatics.multipoles import (
     channels_first,
     self_energy,
 )
-from jles.electrostatics.structure_factor import PhaseTables, phase_tables, structure_products
+from jles.electrostatics.structure_factor import (
+    PhaseTables,
+    choose_chunk,
+    phase_tables,
+    structure_products,
+)
 from jles.electrostatics.table_products import HIGHEST, reduce_moments
 from jles.typing import Cell, Charges, Positions, Scalar
 from jles.units import HALF_INVERSE_EPSILON0
@@ -208,6 +213,8 @@ def ewald_energy(
     argument go through.
     """
     moments = as_multipoles(moments)
+    rank = 2 if moments.quadrupoles is not None else int(moments.dipoles is not None)
+    chunk = chunk or choose_chunk(KGrid(*sorted(grid)), rank)
     ewald = prepare_ewald(
         positions, cell, sigma=sigma, k_max=k_max, grid=grid, cutoff=cutoff, chunk=chunk
     )

@@ -58,10 +58,13 @@ def _frequencies(count: int, dtype):
     return 2.0 * jnp.pi * jnp.arange(count + 1, dtype=dtype)[:, None]
 
 
-def choose_chunk(grid: KGrid) -> int:
-    """Atoms per chunk such that the plane of products stays in cache (2 MiB in float32)."""
+def choose_chunk(grid: KGrid, rank: int = 0) -> int:
+    """Atoms per chunk such that the planes of products stay in cache (2 MiB in float32).
+
+    With dipoles or quadrupoles (`rank` 1, 2) there are more planes: half as many atoms.
+    """
     plane = 4 * (grid.n_a + 1) * (grid.n_b + 1)
-    return max(64, min(256, 2**19 // plane))
+    return max(64, min(256, 2**19 // plane)) // (2 if rank else 1)
 
 
 def phase_tables(
@@ -97,7 +100,7 @@ def structure_products(
     """
     steps = tables.x.shape[0]
     chunked = jax.tree.map(lambda array: _in_chunks(array, steps), moments)
-    per_channel = jax.vmap(_products_of_chunk, in_axes=(0, None))
+    per_channel = _one_channel if len(moments.charges) == 1 else _every_channel
     if steps == 1:
         products = per_channel(*jax.tree.map(lambda array: array[0], (chunked, tables)))
     else:
@@ -111,6 +114,14 @@ def structure_products(
         )
     sizes = [n for table in (tables.z, tables.x, tables.y) for n in (2, table.shape[2])]
     return products.reshape(-1, *sizes)
+
+
+_every_channel = jax.vmap(lambda moments, tables: _products_of_chunk(moments, tables), (0, None))
+
+
+def _one_channel(moments: ReducedMoments, tables: PhaseTables):
+    # The same without a batch axis, which costs a fifth of the time.
+    return _products_of_chunk(jax.tree.map(lambda array: array[0], moments), tables)
 
 
 def _products_of_chunk(moments: ReducedMoments, tables: PhaseTables):

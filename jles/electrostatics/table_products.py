@@ -68,10 +68,12 @@ def table_product(
         z: the same for the third axis.
     """
     q, u, quad = moments
-    # sides[n][m]: what multiplies the n-th derivative of z and the m-th of x.
     if moments.order == 0:
-        sides = [[q * y[0]]]
-    elif moments.order == 1:
+        plane = (x[0][:, None, :] * y[0][None, :, :]).reshape(-1, q.shape[-1])
+        product = jnp.matmul(q * z[0], plane.T, precision=HIGHEST)
+        return product.reshape(-1, x[0].shape[0], y[0].shape[0])
+    # sides[n][m]: what multiplies the n-th derivative of z and the m-th of x.
+    if moments.order == 1:
         sides = [[q * y[0] + u[1] * y[1], u[0] * y[0]], [u[2] * y[0]]]
     else:
         sides = [

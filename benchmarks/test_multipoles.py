@@ -56,8 +56,8 @@ def jaxpme(cell, _, method="p3m", step=0.7):
     solver = getattr(solvers, method)(potentials.potential(exponent=1), interpolation_nodes=4)
     reciprocal = jnp.asarray(2.0 * math.pi * np.linalg.inv(np.asarray(cell, float)).T, jnp.float32)
     volume = float(np.linalg.det(cell))
-    shape = kspace.get_kgrid_mesh(np.asarray(cell), step)
-    kvectors = kspace.generate_kvectors(reciprocal, shape, dtype=jnp.float32, for_ewald=False)
+    shape = jnp.asarray(kspace.get_kgrid_mesh(np.asarray(cell), step))
+    kvectors = kspace.generate_kvectors(reciprocal, shape.shape, for_ewald=False)
 
     def energy(moments, positions):
         potential = solver.kspace(

@@ -34,9 +34,9 @@ from jles.typing import Cell, Positions, Scalar
 MEMORY_LIMIT = 8 * 2**30
 """Bytes; a plan whose sums over k alone would need more is refused."""
 
-_UNITS_PER_WAVE = 6.4e-9
-_UNITS_PER_ATOM = 9.0e-5
-_UNITS_PER_POINT = 4.0e-7
+_UNITS_PER_WAVE = 6.6e-9
+_UNITS_PER_ATOM = 4.0e-5
+_UNITS_PER_POINT = 5.0e-7
 """Measured cost of energy and gradient, in units of benchmarks/: see docs/electrostatics.md."""
 
 

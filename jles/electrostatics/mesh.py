@@ -71,8 +71,8 @@ def plan_mesh(
 
     An interpolated wave of wavevector k carries aliases of relative size
     :math:`(x/(1-x))^{p-l}`, :math:`x = kh/2\pi`, for mesh step h, spline order p and multipoles of
-    rank l, and counts with :math:`k^l e^{-\sigma^2k^2/4}`. Measured errors are half to a tenth
-    of that.
+    rank l, and counts with :math:`k^l e^{-\sigma^2k^2/4}`. Measured errors are half of that for
+    charges and a hundredth for loose meshes of quadrupoles; half a power less is too little.
 
     Args:
         cell: rows are lattice vectors, angstrom, (3, 3).

@@ -116,14 +116,6 @@ def structure_products(
     return products.reshape(-1, *sizes)
 
 
-_every_channel = jax.vmap(lambda moments, tables: _products_of_chunk(moments, tables), (0, None))
-
-
-def _one_channel(moments: ReducedMoments, tables: PhaseTables):
-    # The same without a batch axis, which costs a fifth of the time.
-    return _products_of_chunk(jax.tree.map(lambda array: array[0], moments), tables)
-
-
 def _products_of_chunk(moments: ReducedMoments, tables: PhaseTables):
     """Sum over the atoms of one chunk, (2 z, 2 x, 2 y)."""
 
@@ -134,6 +126,14 @@ def _products_of_chunk(moments: ReducedMoments, tables: PhaseTables):
         return [one.reshape(-1, one.shape[-1]) for one in tables]
 
     return table_product(moments, *(with_derivatives(table) for table in tables))
+
+
+_every_channel = jax.vmap(_products_of_chunk, (0, None))
+
+
+def _one_channel(moments: ReducedMoments, tables: PhaseTables):
+    # The same without a batch axis, which costs a fifth of the time.
+    return _products_of_chunk(jax.tree.map(lambda array: array[0], moments), tables)
 
 
 def _in_chunks(array, steps: int):

@@ -35,6 +35,14 @@ def documented_defaults(key):
     return [cell.strip() for cell in cells]
 
 
+def test_the_example_of_the_electrostatics_page_runs():
+    page = (Path(__file__).parents[1] / "docs" / "electrostatics.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    names = {}
+    exec(compile(example, "electrostatics.md", "exec"), names)
+    assert bool(names["out"].report.converged)
+
+
 @pytest.mark.parametrize("record", RECORDS)
 def test_every_key_has_a_row(record):
     missing = [f.name for f in dataclasses.fields(record) if not documented_defaults(f.name)]

@@ -165,6 +165,33 @@ def test_the_smooth_energy_is_the_integral_of_its_stress_along_an_expansion():
     np.testing.assert_allclose(change, integral, rtol=1e-8)
 
 
+def test_the_smooth_energy_follows_its_stress_through_two_hundred_steps():
+    """A cell that grows and shears past many vectors; Simpson's rule from step to step."""
+    charges, positions, cell = (jnp.asarray(x) for x in random_crystal(31, edge=8.0))
+    strain = jnp.array([[0.2, 0.05, -0.03], [0.05, 0.1, 0.04], [-0.03, 0.04, -0.1]])
+    steps, grid = 200, plan_kgrid(cell * 1.3, 2.2)
+
+    def energy_at(t):
+        deform = jnp.eye(3) + t * strain
+        return energy(charges, positions @ deform, cell @ deform, 1.0, 2.2, grid, cutoff="smooth")
+
+    times = jnp.linspace(0.0, 1.0, 2 * steps + 1)
+    energies, slopes = jax.jit(jax.vmap(jax.value_and_grad(energy_at)))(times)
+    pieces = (slopes[:-2:2] + 4.0 * slopes[1:-1:2] + slopes[2::2]) / (6.0 * steps)
+    walked = energies[0] + jnp.cumsum(pieces)
+    np.testing.assert_allclose(energies[2::2], walked, atol=1e-7)
+    counts = [
+        int(jnp.sum(jnp.linalg.norm(waves_of(cell @ (jnp.eye(3) + t * strain)), axis=1) < 2.2))
+        for t in (0.0, 1.0)
+    ]
+    assert abs(counts[1] - counts[0]) > 20
+
+
+def waves_of(cell):
+    index = np.stack(np.meshgrid(*[np.arange(-6, 7)] * 3), -1).reshape(-1, 3)
+    return index @ (2.0 * np.pi * jnp.linalg.inv(cell).T)
+
+
 def test_the_sharp_energy_jumps_where_vectors_cross_the_sphere():
     change, integral, energies = _expansion("sharp")
     _, _, smooth = _expansion("smooth")

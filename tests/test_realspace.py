@@ -1,6 +1,5 @@
 """Laws of the direct sum of a cluster: closed forms, r = 0, symmetries, derivatives."""
 
-import json
 import math
 
 import jax
@@ -16,7 +15,6 @@ from jles.electrostatics.boys import boys
 from jles.electrostatics.realspace import smeared_coulomb
 from jles.units import COULOMB_CONSTANT
 from tests.coulomb_oracles import central_difference, rotation
-from tests.paths import golden_path
 
 seeds = st.integers(min_value=0, max_value=10**6)
 
@@ -69,31 +67,6 @@ def test_all_derivatives_up_to_third_are_finite_and_right_at_zero_distance():
     scale = COULOMB_CONSTANT * math.sqrt(2.0 / math.pi)
     expected = [scale, 0.0, -scale / 3.0, 0.0, scale * 24.0 / 40.0]
     np.testing.assert_allclose(values, expected, rtol=1e-6)
-
-
-def test_golden_clusters_of_charges():
-    cases = json.loads(golden_path("electrostatics.json").read_text())["cases"]
-    allowed = {
-        "name",
-        "cell",
-        "sigma",
-        "dl",
-        "self_removed",
-        "positions",
-        "charges",
-        "expected",
-    }
-    cases = [case for case in cases if set(case) <= allowed and case["cell"] is None]
-    assert len(cases) >= 4
-    for case in cases:
-        charges = jnp.array(case["charges"])
-        options = {"sigma": case["sigma"], "remove_self": case["self_removed"]}
-        value, gradient = jax.value_and_grad(
-            lambda r, charges=charges, options=options: cluster_energy(charges, r, **options)
-        )(jnp.array(case["positions"]))
-        expected, name = case["expected"], case["name"]
-        np.testing.assert_allclose(value, expected["energy"], rtol=1e-8, err_msg=name)
-        np.testing.assert_allclose(-gradient, expected["forces"], rtol=1e-8, err_msg=name)
 
 
 @given(seeds)

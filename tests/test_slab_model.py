@@ -32,7 +32,7 @@ def test_energy_and_forces_do_not_depend_on_the_vacuum(model):
 
 def test_forces_are_finite_differences(model):
     atoms, step = slab(20.0), 1e-4
-    forces = model.predict(atoms, want=("forces",)).forces
+    forces = model.predict(atoms).forces
     energies = []
     for sign in (1, -1):
         moved = atoms.copy()

@@ -7,6 +7,7 @@ from jles.electrostatics.ewald import ewald_energy as ewald_energy
 from jles.electrostatics.ewald import kgrid_is_too_small as kgrid_is_too_small
 from jles.electrostatics.interaction import SumPlan as SumPlan
 from jles.electrostatics.interaction import build_interaction as build_interaction
+from jles.electrostatics.interaction import plan_is_too_small as plan_is_too_small
 from jles.electrostatics.interaction import plan_sum as plan_sum
 from jles.electrostatics.kgrid import KGrid as KGrid
 from jles.electrostatics.kgrid import kgrid_overflow as kgrid_overflow

@@ -18,6 +18,7 @@ from jles.electrostatics.response import (
     effective_multipoles,
     induce,
 )
+from jles.errors import InputError
 from jles.typing import Positions
 
 
@@ -73,6 +74,12 @@ def enthalpy(
         tolerance: see `response.relax`.
         max_steps: see `response.relax`.
     """
+    is_solved = response is not None and response.mode == "self-consistent"
+    if is_solved and periodic and field is not None and response.charge_softness is not None:
+        raise InputError(
+            "charge_softness with mode 'self-consistent' has no answer to a field in a periodic "
+            "cell, whose potential grows without end; use mode 'one-shot' or no charge_softness"
+        )
     energy = interaction(moments)
     induced, effective = None, moments
     if response is not None and response.answers:

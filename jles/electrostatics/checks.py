@@ -9,6 +9,7 @@ from jax import lax
 
 from jles.electrostatics.interaction import SumPlan, plan_is_too_small
 from jles.electrostatics.multipoles import Multipoles
+from jles.electrostatics.slab import plan_slab_height
 from jles.errors import InputError
 
 
@@ -111,8 +112,8 @@ def _check_one_dtype(arrays) -> None:
         raise InputError(f"mixed dtypes: {listed}; convert them to one, float32 or float64")
 
 
-def checked_response(response, moments: Multipoles, axes, field):
-    """The response as arrays, None where nothing answers; checked for shapes, signs and scope."""
+def checked_response(response, moments: Multipoles):
+    """The response as arrays, None where nothing answers; checked for shapes and signs."""
     if response is None or not response.answers:
         return None
     if response.mode not in ("one-shot", "self-consistent"):
@@ -138,12 +139,6 @@ def checked_response(response, moments: Multipoles, axes, field):
             values = np.linalg.eigvalsh(0.5 * (values + np.swapaxes(values, -1, -2)))
         _check_positive("polarizabilities", values, "e angstrom^2/V")
         polarizabilities = array
-    is_solved = response.mode == "self-consistent"
-    if is_solved and field is not None and softness is not None and len(axes) < 3:
-        raise InputError(
-            "charge_softness with mode 'self-consistent' has no answer to a field in a periodic "
-            "cell, whose potential grows without end; use mode 'one-shot' or no charge_softness"
-        )
     return dataclasses.replace(
         response, charge_softness=softness, polarizabilities=polarizabilities
     )
@@ -210,11 +205,31 @@ def cell_array(cell):
     return cell
 
 
-def check_plan(plan: SumPlan, cell: np.ndarray, k_max) -> None:
-    """Refuses a plan that is too small for the cell."""
-    if concrete(k_max) is not None and plan_is_too_small(plan, cell, float(k_max)):
+def check_plan_kind(plan: SumPlan, axes) -> None:
+    """Refuses the plan of a crystal for a slab, and the like."""
+    axis = axes[0] if axes else None
+    if not plan.periodic or plan.slab_axis != axis:
+        what = "a crystal" if axis is None else f"a slab open along vector {axis}"
         raise InputError(
-            f"plan {plan} misses wavevectors of this cell at k_max {float(k_max):g}; plan again "
+            f"plan {tuple(plan)} is not one for {what}; make it with "
+            "plan_sum(cell, positions, pbc, k_max=k_max) and the same pbc"
+        )
+
+
+def check_plan(plan: SumPlan, cell: np.ndarray, positions, k_max, sigma) -> None:
+    """Refuses a plan that is too small for the cell, or too low for the slab."""
+    width = concrete(sigma)
+    if plan.slab_axis is not None and positions is not None and width is not None:
+        needed = plan_slab_height(cell, positions, plan.slab_axis, float(width)) / 1.21
+        if needed > plan.slab_height:
+            raise InputError(
+                f"the slab needs a height of {needed:.4g} angstrom, its plan has "
+                f"{plan.slab_height:.4g}; plan again with plan_sum(cell, positions, pbc, ...)"
+            )
+    radius = concrete(k_max)
+    if radius is not None and plan_is_too_small(plan, cell, float(radius)):
+        raise InputError(
+            f"plan {plan} misses wavevectors of this cell at k_max {float(radius):g}; plan again "
             "with plan_sum(cell, positions, pbc, k_max=k_max)"
         )
 
@@ -222,6 +237,7 @@ def check_plan(plan: SumPlan, cell: np.ndarray, k_max) -> None:
 def traced_cell_error() -> InputError:
     """Under jit or vmap the number of wavevectors cannot be read off the cell."""
     return InputError(
-        "cell is traced by jit or vmap, so the sum cannot be planned from it; make "
+        "cell, sigma or k_max (or the positions of a slab) are traced, so the sum cannot be "
+        "planned; make "
         "plan = plan_sum(cell, positions, pbc, k_max=k_max) outside and pass plan=plan"
     )

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jles.electrostatics.multipoles import Multipoles
-from jles.electrostatics.response import MAX_STEPS, Drive, SolveReport, relax
+from jles.electrostatics.response import MAX_STEPS, Drive, SolveReport, relax, rounding
 from jles.typing import Scalar
 
 
@@ -92,9 +92,9 @@ def equilibrate_charges(
     level = at_atoms(group_charges / safe)
     start = softness * level
     slope = jax.grad(interaction)(Multipoles(start)).charges
-    relaxed = relax(
-        interaction, Drive(-(external + level + slope), None), respond, tolerance, max_steps
-    )
+    drive = Drive(-(external + level + slope), None)
+    noise = rounding(drive, Drive(softness * drive.charges, None))
+    relaxed = relax(interaction, drive, respond, tolerance, max_steps, noise)
     energy = interaction(Multipoles(start)) + jnp.sum(external * start)
     energy = energy + 0.5 * jnp.sum(softness * level**2) + relaxed.energy
     charges = start + relaxed.charges

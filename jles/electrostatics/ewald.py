@@ -112,7 +112,8 @@ def prepare_ewald(
     # The last axis of the products should be the longest; the order of the rows is free.
     order = sorted(range(3), key=lambda axis: grid[axis])
     grid = KGrid(*(grid[axis] for axis in order))
-    cell = jnp.asarray(cell, positions.dtype)[jnp.array(order), :]
+    dtype = jnp.promote_types(positions.dtype, jnp.float32)
+    cell = jnp.asarray(cell, dtype)[jnp.array(order), :]
     reciprocal, volume = reciprocal_cell(cell)
     tables = phase_tables(wrapped_reduced(positions, cell, reciprocal), grid, chunk)
     green = (

@@ -68,6 +68,8 @@ def open_axes(pbc) -> tuple[int, ...]:
         InputError: one periodic direction, or `pbc` that is neither a boolean nor three.
     """
     flags = np.asarray(pbc)
+    if flags.dtype.kind in "iu" and np.isin(flags, (0, 1)).all():
+        flags = flags.astype(bool)
     if flags.shape not in ((), (3,)) or flags.dtype != bool:
         raise InputError(f"pbc must be True, False or three booleans, got {pbc}")
     axes = tuple(int(n) for n in np.flatnonzero(~np.broadcast_to(flags, 3)))
@@ -124,6 +126,7 @@ def plan_sum(
         return SumPlan(grid, None, axis, height)
     mesh = plan_mesh(cell, k_max, sigma=sigma, accuracy=accuracy, rank=rank, margin=margin)
     if method == "auto" and _direct_is_cheaper(len(positions), grid, mesh):
+        _check_memory(32 * np.prod(np.array(grid, float) + 1), "direct sum", k_max)
         return SumPlan(grid, None, axis, height)
     _check_memory(24 * np.prod(np.array(mesh.sizes, float)), "particle mesh", k_max)
     return SumPlan(None, mesh, axis, height)

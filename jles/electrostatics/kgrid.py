@@ -12,6 +12,9 @@ SPHERE_TOLERANCE = 4e-6
 whether one exactly on the sphere belongs to it."""
 
 
+_MOST_INDICES = 1e5
+
+
 class KGrid(NamedTuple):
     """Largest reciprocal index along each lattice vector. Static: hash it, never trace it."""
 
@@ -44,7 +47,13 @@ def plan_kgrid(cell, k_max: float, margin: float = 0.0) -> KGrid:
         raise InputError(f"k_max must be positive (1/angstrom), got {k_max}")
     # The box holds what the sum counts as inside, so its radius has the sum's tolerance.
     radius = k_max * math.sqrt(1.0 + 2.0 * SPHERE_TOLERANCE)
-    counts = (radius * edges * (1.0 + margin) / (2.0 * math.pi)).astype(int)
+    needed = radius * edges * (1.0 + margin) / (2.0 * math.pi)
+    if needed.max() > _MOST_INDICES:
+        raise InputError(
+            f"k_max {k_max} needs wavevector indices up to {needed.max():.2g} in this cell, more "
+            f"than {_MOST_INDICES:g}; take a smaller k_max"
+        )
+    counts = needed.astype(int)
     return KGrid(*(max(1, int(n)) for n in counts))
 
 

@@ -92,6 +92,16 @@ def _wrapped_on_host(positions, cell, host_positions, host_cell, axes):
     return value + moved - jnp.matmul(images, strained, precision=lax.Precision.HIGHEST)
 
 
+def _open_part(vector, cell, axes):
+    """The part of a vector along the directions that are not periodic."""
+    if len(axes) == 3:
+        return vector
+    if cell is None:
+        return 0.0 * vector
+    normal = slab_cell_on_host(cell, axes[0], 1.0)[axes[0]]
+    return (vector @ normal) * normal
+
+
 def _as_plan(plan) -> SumPlan | None:
     return SumPlan(grid=plan) if isinstance(plan, KGrid) else plan
 
@@ -144,7 +154,8 @@ def lattice_sum(
             background of point charges, which subtracts `background_energy`.
         response: how charges and dipoles answer, see `Response`.
         field: applied, (3,), V/angstrom; the energy is then the enthalpy of `enthalpy`.
-        parts: whether to split the energy by moments, see `energy_parts`.
+        parts: whether to split the energy by moments, see `energy_parts`; without a field the parts
+            add up to the energy.
         plan: static, for traced cells or to share compilations among similar cells.
         tolerance: of the self-consistent solve, see `response.relax`.
         max_steps: of the self-consistent solve.
@@ -158,7 +169,7 @@ def lattice_sum(
     checks.check_options(sigma, k_max, cutoff, background, method)
     axes = open_axes(pbc)
     moments, positions = checks.moments_and_positions(multipoles, positions)
-    response = checks.checked_response(response, moments, axes, field)
+    response = checks.checked_response(response, moments)
     field = checks.field_array(field)
     plan = _as_plan(plan)
     host_cell, host_positions = None, checks.concrete(positions)
@@ -168,26 +179,37 @@ def lattice_sum(
         if host_cell is not None:
             checks.check_cell(host_cell, axes, sigma)
         if plan is None:
-            if host_cell is None or (axes and host_positions is None):
+            known = host_cell, checks.concrete(k_max), checks.concrete(sigma)
+            if any(value is None for value in known) or (axes and host_positions is None):
                 raise checks.traced_cell_error()
             plan = plan_sum(
                 host_cell,
                 host_positions if host_positions is not None else np.zeros(positions.shape),
                 pbc,
-                k_max=float(k_max),
-                sigma=float(sigma),
+                k_max=float(checks.concrete(k_max)),
+                sigma=float(checks.concrete(sigma)),
                 method=method,
                 accuracy=accuracy,
                 rank=checks.rank_of(moments, response),
             )
-        elif host_cell is not None:
-            checks.check_plan(plan, host_cell, k_max)
+        else:
+            checks.check_plan_kind(plan, axes)
+            if host_cell is not None:
+                checks.check_plan(plan, host_cell, host_positions, k_max, sigma)
     else:
         cell, plan = np.eye(3), SumPlan()
     dtype = jnp.result_type(positions, *jax.tree.leaves(moments))
-    moments, positions, cell, response, field = jax.tree.map(
-        lambda array: jnp.asarray(array, dtype), (moments, positions, cell, response, field)
+    moments, positions, cell, response, field, sigma, k_max = jax.tree.map(
+        lambda array: jnp.asarray(array, dtype),
+        (moments, positions, cell, response, field, sigma, k_max),
     )
+    if axes and host_positions is not None:
+        # Nothing depends on where a cluster is, or how high a slab, but float32 has more digits
+        # near the origin.
+        offset = _open_part(host_positions.mean(axis=0), host_cell, axes)
+        host_positions = host_positions - offset
+        moved = positions - lax.stop_gradient(positions)
+        positions = jnp.asarray(host_positions, dtype) + moved
     places = positions
     if host_cell is not None and host_positions is not None:
         if axes:

@@ -23,6 +23,7 @@ def solve(
     right_side: Vector,
     tolerance: float,
     max_steps: int,
+    noise=0.0,
 ) -> tuple[Vector, Int[Array, ""]]:
     """The w of the equation above, with K `interact` and R `respond`, and the steps it took.
 
@@ -31,6 +32,7 @@ def solve(
         respond: static.
         right_side: b.
         tolerance: on the relative residual.
+        noise: residual, in the norm of R, that is as good as none.
         max_steps: after which the iteration ends, as it does when K + 1/R turns out not to be
             positive: look at the residual of what comes back.
     """
@@ -39,22 +41,22 @@ def solve(
         return _add(vector, interact(respond(vector)))
 
     def forward(_, b):
-        return _iterate(interact, respond, b, tolerance, max_steps)
+        return _iterate(interact, respond, b, tolerance, max_steps, noise)
 
     def transposed(_, b):
         # (1 + R K) y = b has the solution y = b - R v with (1 + K R) v = K b.
-        v, steps = _iterate(interact, respond, interact(b), tolerance, max_steps)
+        v, steps = _iterate(interact, respond, interact(b), tolerance, max_steps, noise)
         return _add(b, respond(v), -1.0), steps
 
     return lax.custom_linear_solve(operator, right_side, forward, transposed, has_aux=True)
 
 
-def _iterate(interact, respond, b, tolerance, max_steps):
+def _iterate(interact, respond, b, tolerance, max_steps, noise):
     def inner(x, y):
         return sum(jax.tree.leaves(jax.tree.map(jnp.vdot, x, y)))
 
     norm = inner(b, respond(b))
-    goal = tolerance**2 * norm
+    goal = jnp.maximum(tolerance**2 * norm, noise**2)
 
     def goes_on(state):
         _, _, _, residual, step, is_positive = state

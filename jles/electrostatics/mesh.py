@@ -91,8 +91,8 @@ def plan_mesh(
     order = 6 if accuracy > 3e-4 and rank == 0 else 8 if accuracy > 1e-7 else 9
     edges = np.linalg.norm(np.asarray(cell, np.float64), axis=1) * (1.0 + margin)
     k = np.linspace(0.02, 1.0, 50) * k_max
-    weight = np.exp(-0.25 * (sigma * k) ** 2) * k**rank
-    weight /= weight.max()
+    exponent = rank * np.log(k) - 0.25 * (sigma * k) ** 2
+    weight = np.exp(exponent - exponent.max())
 
     def error(points_per_k):
         x = (k / k_max) / points_per_k
@@ -145,7 +145,8 @@ def prepare_mesh(
     cutoff: Literal["sharp", "smooth"] = "sharp",
 ) -> MeshSum:
     """Tiles of atoms and Green function; arguments as in `pme_energy`."""
-    cell = jnp.asarray(cell, positions.dtype)
+    dtype = jnp.promote_types(positions.dtype, jnp.float32)
+    cell = jnp.asarray(cell, dtype)
     reciprocal, volume = reciprocal_cell(cell)
     sizes = jnp.array(plan.sizes)
     reduced = wrapped_reduced(positions, cell, reciprocal)
@@ -159,8 +160,8 @@ def prepare_mesh(
     # The empty places of a tile point one past the last atom.
     padded = jnp.pad(local, ((0, 1), (0, 0)))
     green = green_function(_squared_wavevectors(reciprocal, plan), sigma, k_max, cutoff)
-    weights = HALF_INVERSE_EPSILON0 / volume * green * _spline_weights(plan, positions.dtype)
-    frame = reciprocal.T / (2.0 * math.pi) * sizes.astype(positions.dtype)
+    weights = HALF_INVERSE_EPSILON0 / volume * green * _spline_weights(plan, dtype)
+    frame = reciprocal.T / (2.0 * math.pi) * sizes.astype(dtype)
     start = padded[atoms] + (plan.order - 1)
     # Made here, not where they are multiplied: there the compiler would make each anew for every
     # element of a plane.

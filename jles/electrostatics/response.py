@@ -6,7 +6,7 @@ here is written on that gradient.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -153,7 +153,9 @@ def induce(
         return answer(response, local)
 
     if response.mode == "self-consistent":
-        return relax(interaction, drive, respond, tolerance, max_steps)
+        free = replace(response, conserve_charge=False)
+        noise = rounding(drive, answer(free, drive))
+        return relax(interaction, drive, respond, tolerance, max_steps, noise)
     moments = respond(drive)
     zero = jnp.zeros((), jax.tree.leaves(drive)[0].dtype)
     done = SolveReport(jnp.zeros((), int), zero, jnp.array(True))
@@ -166,6 +168,7 @@ def relax(
     respond: Callable[[Drive], Drive],
     tolerance: float | None = None,
     max_steps: int = MAX_STEPS,
+    noise: Array | float = 0.0,
 ) -> Induced:
     r"""Energy and moments at the minimum over the induced moments.
 
@@ -182,6 +185,7 @@ def relax(
         respond: R, linear, symmetric and not negative.
         tolerance: relative residual; by default 1e-6 in float32, 1e-11 in float64.
         max_steps: of the iteration. Where it has not converged every result is NaN.
+        noise: residual that is rounding alone, see `rounding`.
     """
 
     def interact(moments: Drive) -> Drive:
@@ -193,10 +197,11 @@ def relax(
 
     if tolerance is None:
         tolerance = 1e-6 if jax.tree.leaves(drive)[0].dtype == jnp.float32 else 1e-11
-    local, steps = lax.stop_gradient(solve(interact, respond, drive, tolerance, max_steps))
+    local, steps = lax.stop_gradient(solve(interact, respond, drive, tolerance, max_steps, noise))
     induced = respond(local)
     pull = jax.tree.map(lambda a, b, c: a + b - c, interact(induced), local, drive)
-    residual = lax.stop_gradient(_relative(_norm(pull, respond), _norm(drive, respond)))
+    scale = jnp.maximum(_norm(drive, respond), noise / tolerance)
+    residual = lax.stop_gradient(_relative(_norm(pull, respond), scale))
     # Not what the iteration believes, which rounding may fool, but what is left in truth.
     converged = residual <= _SLACK * tolerance
     report = SolveReport(steps, residual, converged)
@@ -210,6 +215,18 @@ def relax(
     energy = energy - 0.5 * _dot(slack, respond(step))
     moments = respond(jax.tree.map(jnp.subtract, local, step))
     return Induced(energy, *moments, report)
+
+
+def rounding(drive: Drive, answer_of_it: Drive) -> Array:
+    """Residual that rounding leaves where conservation forbids almost all of an answer.
+
+    Args:
+        drive: what is answered.
+        answer_of_it: by a response that conserves nothing.
+    """
+    epsilon = jnp.finfo(jax.tree.leaves(drive)[0].dtype).eps
+    squared = lax.stop_gradient(_dot(drive, answer_of_it))
+    return 30.0 * epsilon * jnp.sqrt(jnp.where(squared > 0.0, squared, 0.0))
 
 
 def effective_multipoles(moments: Multipoles, induced: Induced) -> Multipoles:

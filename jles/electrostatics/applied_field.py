@@ -14,6 +14,7 @@ from jles.electrostatics.response import (
     Induced,
     Response,
     answer,
+    dot,
     drive_of,
     effective_multipoles,
     induce,
@@ -84,15 +85,14 @@ def enthalpy(
     induced, effective = None, moments
     if response is not None and response.answers:
         drive = drive_of(interaction, moments, response)
-        if field is not None and response.mode == "self-consistent":
+        if field is not None and is_solved:
             drive = _with_field(drive, field, positions, periodic)
         induced = induce(interaction, drive, response, tolerance, max_steps)
         energy += induced.energy
-        if field is not None and response.mode == "one-shot":
+        if field is not None and not is_solved:
             alone = _with_field(jax.tree.map(jnp.zeros_like, drive), field, positions, periodic)
             more = answer(_centred(response), alone)
-            pairs = zip(jax.tree.leaves(alone), jax.tree.leaves(more), strict=True)
-            energy -= 0.5 * sum(jnp.sum(a * b) for a, b in pairs)
+            energy -= 0.5 * dot(alone, more)
             energy -= field @ polarization(
                 Multipoles(_or_zero(induced.charges, moments.charges), induced.dipoles), positions
             )

@@ -8,8 +8,9 @@ import numpy as np
 from jax import lax
 
 from jles.electrostatics.interaction import SumPlan, plan_is_too_small
-from jles.electrostatics.multipoles import Multipoles
-from jles.electrostatics.slab import plan_slab_height
+from jles.electrostatics.kgrid import check_volume
+from jles.electrostatics.multipoles import Multipoles, rank_of, symmetric
+from jles.electrostatics.slab import area_vector, plan_slab_height
 from jles.errors import InputError
 
 
@@ -136,7 +137,7 @@ def checked_response(response, moments: Multipoles):
         _check_finite("polarizabilities", array, "e angstrom^2/V")
         values = concrete(array)
         if values is not None and array.shape != shape:
-            values = np.linalg.eigvalsh(0.5 * (values + np.swapaxes(values, -1, -2)))
+            values = np.linalg.eigvalsh(symmetric(values))
         _check_positive("polarizabilities", values, "e angstrom^2/V")
         polarizabilities = array
     return dataclasses.replace(
@@ -163,28 +164,26 @@ def field_array(field):
     return array
 
 
-def rank_of(moments: Multipoles, response) -> int:
-    """Highest moment that is summed."""
-    if moments.quadrupoles is not None:
-        return 2
+def summed_rank(moments: Multipoles, response) -> int:
+    """Highest moment that is summed, induced dipoles included."""
     has_dipoles = response is not None and response.polarizabilities is not None
-    return int(has_dipoles or moments.dipoles is not None)
+    return max(rank_of(moments), int(has_dipoles))
 
 
 def check_cell(cell: np.ndarray, axes, sigma) -> None:
     """Refuses cells that are thinner than the smeared moments in a periodic direction."""
     vectors = cell.copy()
     if axes:
-        first, second = (cell[(axes[0] + n) % 3] for n in (1, 2))
-        normal = np.cross(first, second)
+        normal = area_vector(cell, axes[0])
         area = np.linalg.norm(normal)
-        if not area > 1e-9 * np.linalg.norm(first) * np.linalg.norm(second):
+        edges = np.linalg.norm(np.delete(cell, axes[0], axis=0), axis=1)
+        if not area > 1e-9 * np.prod(edges):
             raise InputError(
                 f"cell {cell.tolist()}: the two periodic vectors span no area; a slab needs two"
             )
         vectors[axes[0]] = normal / area * 1e6
-    elif not abs(np.linalg.det(cell)) > 1e-9 * np.prod(np.linalg.norm(cell, axis=1)):
-        raise InputError(f"cell {cell.tolist()} has no volume; a periodic sum needs three vectors")
+    else:
+        check_volume(cell)
     heights = 1.0 / np.linalg.norm(np.linalg.inv(vectors), axis=0)
     width = concrete(sigma)
     if width is not None and heights.min() < width:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jles.electrostatics.multipoles import Multipoles
-from jles.electrostatics.response import Induced, with_room
+from jles.electrostatics.response import Induced
 
 KINDS = {"charges": "charge", "dipoles": "dipole", "quadrupoles": "quadrupole"}
 
@@ -22,13 +22,12 @@ def energy_parts(
     .. math:: E_{ab} = m_a\cdot K m_b \;(a \ne b), \quad E_{aa} = \tfrac12 m_a\cdot K m_a
     """
     present = [name for name in KINDS if getattr(moments, name) is not None]
-    room = with_room(moments, "dipoles" in present, "quadrupoles" in present)
-    nothing = jax.tree.map(jnp.zeros_like, room)
+    nothing = jax.tree.map(jnp.zeros_like, moments)
     parts = {}
     for n, second in enumerate(present):
-        slope = jax.grad(interaction)(nothing._replace(**{second: getattr(room, second)}))
+        slope = jax.grad(interaction)(nothing._replace(**{second: getattr(moments, second)}))
         for first in present[: n + 1]:
-            product = jnp.sum(getattr(room, first) * getattr(slope, first))
+            product = jnp.sum(getattr(moments, first) * getattr(slope, first))
             half = 0.5 if first == second else 1.0
             parts[f"{KINDS[first]}-{KINDS[second]}"] = half * product
     if induced is not None:

@@ -82,8 +82,11 @@ def equilibrate_charges(
     group_softness = group_sum(softness)
     safe = jnp.where(group_softness > 0.0, group_softness, 1.0)
 
+    def unbound(local: Drive) -> Drive:
+        return Drive(softness * local.charges, None)
+
     def respond(local: Drive) -> Drive:
-        charges = softness * local.charges
+        charges = unbound(local).charges
         return Drive(charges - softness * at_atoms(group_sum(charges) / safe), None)
 
     external = electronegativity
@@ -93,7 +96,7 @@ def equilibrate_charges(
     start = softness * level
     slope = jax.grad(interaction)(Multipoles(start)).charges
     drive = Drive(-(external + level + slope), None)
-    noise = rounding(drive, Drive(softness * drive.charges, None))
+    noise = rounding(drive, unbound)
     relaxed = relax(interaction, drive, respond, tolerance, max_steps, noise)
     energy = interaction(Multipoles(start)) + jnp.sum(external * start)
     energy = energy + 0.5 * jnp.sum(softness * level**2) + relaxed.energy

@@ -12,6 +12,7 @@ from jles.electrostatics.multipoles import (
     Multipoles,
     as_multipoles,
     channels_first,
+    rank_of,
     self_energy,
 )
 from jles.electrostatics.structure_factor import (
@@ -106,16 +107,22 @@ def prepare_ewald(
     k_max: Scalar,
     grid: KGrid,
     cutoff: Literal["sharp", "smooth"] = "sharp",
+    rank: int = 0,
     chunk: int | None = None,
 ) -> EwaldSum:
-    """Phase tables and Green function of the sum; arguments as in `ewald_energy`."""
+    """Phase tables and Green function of the sum; arguments as in `ewald_energy`.
+
+    `rank`, static, is the highest moment that will be summed: it sets the default `chunk`.
+    """
     # The last axis of the products should be the longest; the order of the rows is free.
     order = sorted(range(3), key=lambda axis: grid[axis])
     grid = KGrid(*(grid[axis] for axis in order))
     dtype = jnp.promote_types(positions.dtype, jnp.float32)
     cell = jnp.asarray(cell, dtype)[jnp.array(order), :]
     reciprocal, volume = reciprocal_cell(cell)
-    tables = phase_tables(wrapped_reduced(positions, cell, reciprocal), grid, chunk)
+    tables = phase_tables(
+        wrapped_reduced(positions, cell, reciprocal), grid, chunk or choose_chunk(grid, rank)
+    )
     green = (
         HALF_INVERSE_EPSILON0
         / volume
@@ -214,10 +221,15 @@ def ewald_energy(
     argument go through.
     """
     moments = as_multipoles(moments)
-    rank = 2 if moments.quadrupoles is not None else int(moments.dipoles is not None)
-    chunk = chunk or choose_chunk(KGrid(*sorted(grid)), rank)
     ewald = prepare_ewald(
-        positions, cell, sigma=sigma, k_max=k_max, grid=grid, cutoff=cutoff, chunk=chunk
+        positions,
+        cell,
+        sigma=sigma,
+        k_max=k_max,
+        grid=grid,
+        cutoff=cutoff,
+        rank=rank_of(moments),
+        chunk=chunk,
     )
     energy = reciprocal_energy(ewald, moments)
     return energy - self_energy(moments, sigma) if remove_self else energy

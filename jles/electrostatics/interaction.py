@@ -121,11 +121,12 @@ def plan_sum(
         height = plan_slab_height(cell, positions, axis, sigma)
         cell = slab_cell_on_host(cell, axis, height)
     grid = plan_kgrid(cell, k_max, margin)
-    if method == "ewald":
-        _check_memory(32 * np.prod(np.array(grid, float) + 1), "direct sum", k_max)
-        return SumPlan(grid, None, axis, height)
-    mesh = plan_mesh(cell, k_max, sigma=sigma, accuracy=accuracy, rank=rank, margin=margin)
+    mesh = None
+    if method != "ewald":
+        mesh = plan_mesh(cell, k_max, sigma=sigma, accuracy=accuracy, rank=rank, margin=margin)
     if method == "auto" and _direct_is_cheaper(len(positions), grid, mesh):
+        mesh = None
+    if mesh is None:
         _check_memory(32 * np.prod(np.array(grid, float) + 1), "direct sum", k_max)
         return SumPlan(grid, None, axis, height)
     _check_memory(24 * np.prod(np.array(mesh.sizes, float)), "particle mesh", k_max)

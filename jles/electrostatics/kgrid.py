@@ -40,9 +40,8 @@ def plan_kgrid(cell, k_max: float, margin: float = 0.0) -> KGrid:
     cell = np.asarray(cell, dtype=np.float64)
     if cell.shape != (3, 3):
         raise InputError(f"cell has shape {cell.shape}; it must be (3, 3), rows lattice vectors")
+    check_volume(cell)
     edges = np.linalg.norm(cell, axis=1)
-    if not abs(np.linalg.det(cell)) > 1e-9 * np.prod(edges):
-        raise InputError(f"cell {cell.tolist()} has no volume; a periodic sum needs three vectors")
     if not k_max > 0.0:
         raise InputError(f"k_max must be positive (1/angstrom), got {k_max}")
     # The box holds what the sum counts as inside, so its radius has the sum's tolerance.
@@ -55,6 +54,12 @@ def plan_kgrid(cell, k_max: float, margin: float = 0.0) -> KGrid:
         )
     counts = needed.astype(int)
     return KGrid(*(max(1, int(n)) for n in counts))
+
+
+def check_volume(cell: np.ndarray) -> None:
+    """Refuses a cell whose vectors depend on one another."""
+    if not abs(np.linalg.det(cell)) > 1e-9 * np.prod(np.linalg.norm(cell, axis=1)):
+        raise InputError(f"cell {cell.tolist()} has no volume; a periodic sum needs three vectors")
 
 
 def kgrid_overflow(grid: KGrid, cell, k_max: float) -> bool:

@@ -17,8 +17,8 @@ from jles.electrostatics.applied_field import enthalpy
 from jles.electrostatics.energy_parts import energy_parts
 from jles.electrostatics.interaction import SumPlan, build_interaction, open_axes, plan_sum
 from jles.electrostatics.kgrid import KGrid
-from jles.electrostatics.multipoles import Multipoles
-from jles.electrostatics.response import MAX_STEPS, Response, SolveReport, with_room
+from jles.electrostatics.multipoles import Multipoles, with_dipoles
+from jles.electrostatics.response import MAX_STEPS, Response, SolveReport
 from jles.electrostatics.slab import slab_cell_on_host
 from jles.errors import InputError
 
@@ -65,7 +65,7 @@ def _evaluate(
         tolerance=tolerance,
         max_steps=max_steps,
     )
-    slope = jax.grad(interaction)(with_room(total.effective, dipoles=True))
+    slope = jax.grad(interaction)(with_dipoles(total.effective))
     return LatticeSum(
         total.energy,
         slope.charges,
@@ -190,7 +190,7 @@ def lattice_sum(
                 sigma=float(checks.concrete(sigma)),
                 method=method,
                 accuracy=accuracy,
-                rank=checks.rank_of(moments, response),
+                rank=checks.summed_rank(moments, response),
             )
         else:
             checks.check_plan_kind(plan, axes)

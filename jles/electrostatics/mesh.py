@@ -16,6 +16,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from jles.electrostatics.chunks import in_chunks
 from jles.electrostatics.ewald import green_function, reciprocal_cell, wrapped_reduced
 from jles.electrostatics.kgrid import plan_kgrid
 from jles.electrostatics.multipoles import (
@@ -254,20 +255,14 @@ def _spread(moments: ReducedMoments, mesh: MeshSum, plan: MeshPlan):
     n_blocks = [n // BLOCK for n in plan.sizes]
     n_tiles = mesh.blocks.shape[0]
     steps = -(-n_tiles // _TILES_PER_STEP)
-    size = -(-n_tiles // steps)
-
-    def in_steps(array, fill=0):
-        padding = [(0, size * steps - n_tiles)] + [(0, 0)] * (array.ndim - 1)
-        padded = jnp.pad(array, padding, constant_values=fill)
-        return padded.reshape(steps, size, *array.shape[1:])
 
     def of_tiles(array):
         padded = jnp.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, 1)])
         return jnp.moveaxis(padded, -1, 0)[mesh.atoms]
 
-    tiles = jax.tree.map(lambda array: in_steps(of_tiles(array)), moments)
-    tables = [in_steps(table) for table in mesh.tables[: moments.order + 1]]
-    blocks = in_steps(mesh.blocks)
+    tiles = jax.tree.map(lambda array: in_chunks(of_tiles(array), steps), moments)
+    tables = [in_chunks(table, steps) for table in mesh.tables[: moments.order + 1]]
+    blocks = in_chunks(mesh.blocks, steps)
     windows_of = jax.checkpoint(_windows)
 
     def add_step(total, step):

@@ -43,6 +43,24 @@ def channels_first(moments: Multipoles) -> Multipoles:
     return Multipoles(*(lead(array) for array in moments))
 
 
+def with_dipoles(moments: Multipoles) -> Multipoles:
+    """Zeros for dipoles that are absent but whose slope, or place, is needed."""
+    if moments.dipoles is not None:
+        return moments
+    charges = moments.charges
+    return moments._replace(dipoles=jnp.zeros((*charges.shape, 3), charges.dtype))
+
+
+def rank_of(moments: Multipoles) -> int:
+    """Highest moment: 0 charges, 1 dipoles, 2 quadrupoles."""
+    return 2 if moments.quadrupoles is not None else int(moments.dipoles is not None)
+
+
+def symmetric(matrices):
+    """The part of quadrupoles or polarizabilities that counts."""
+    return 0.5 * (matrices + matrices.swapaxes(-1, -2))
+
+
 def self_energy(moments: Multipoles | Charges, sigma: Scalar) -> Float[Array, ""]:
     r"""Energy (eV) of each smeared multipole with itself.
 
@@ -55,9 +73,9 @@ def self_energy(moments: Multipoles | Charges, sigma: Scalar) -> Float[Array, ""
     if dipoles is not None:
         total += jnp.sum(dipoles**2) / (3.0 * sigma**3)
     if quadrupoles is not None:
-        symmetric = 0.5 * (quadrupoles + jnp.swapaxes(quadrupoles, -1, -2))
-        trace = jnp.trace(symmetric, axis1=-2, axis2=-1)
-        total += (2.0 * jnp.sum(symmetric**2) + jnp.sum(trace**2)) / (20.0 * sigma**5)
+        quadrupoles = symmetric(quadrupoles)
+        trace = jnp.trace(quadrupoles, axis1=-2, axis2=-1)
+        total += (2.0 * jnp.sum(quadrupoles**2) + jnp.sum(trace**2)) / (20.0 * sigma**5)
         total -= jnp.sum(charges * trace) / (3.0 * sigma**3)
     return HALF_INVERSE_EPSILON0 / (2.0 * math.pi) ** 1.5 * total
 

@@ -9,7 +9,15 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jles.electrostatics.boys import boys
-from jles.electrostatics.multipoles import Multipoles, as_multipoles, channels_first
+from jles.electrostatics.chunks import in_chunks
+from jles.electrostatics.multipoles import (
+    Multipoles,
+    as_multipoles,
+    channels_first,
+    rank_of,
+    symmetric,
+    with_dipoles,
+)
 from jles.typing import Charges, Positions, Scalar
 from jles.units import COULOMB_CONSTANT
 
@@ -21,8 +29,8 @@ def smeared_coulomb(squared_distance: Float[Array, "..."], sigma: Scalar) -> Flo
 
     Exact to rounding down to r = 0, with all derivatives.
     """
-    scale = COULOMB_CONSTANT * math.sqrt(2.0 / math.pi) / sigma
-    return scale * boys(0, squared_distance / (2.0 * sigma**2))
+    (kernel,) = _kernels(squared_distance, sigma, 1)
+    return kernel
 
 
 def _published_offset(squared_distance, offset: float):
@@ -32,7 +40,7 @@ def _published_offset(squared_distance, offset: float):
     return jnp.where(is_zero, 1.0, distance / (distance + offset))
 
 
-def _kernels(squared_distance, sigma: Scalar, count: int, offset: float):
+def _kernels(squared_distance, sigma: Scalar, count: int, offset: float = 0.0):
     r"""B_0 .. B_{count-1}, :math:`B_n = (-\tfrac1r \partial_r)^n B_0`, of the smeared kernel.
 
     .. math:: B_n = k_e \sqrt{2/\pi}\,\sigma^{-2n-1} F_n(r^2 / 2\sigma^2)
@@ -87,7 +95,7 @@ def _rows_energy(rows, moments, positions, sigma, remove_self, pair_offset):
     row_moments, row_positions, row_index = rows
     separations = row_positions[:, None, :] - positions[None, :, :]
     squared_distance = jnp.sum(separations**2, axis=-1)
-    orders = 1 if moments.dipoles is None else 3 if moments.quadrupoles is None else 5
+    orders = 2 * rank_of(moments) + 1
     kernels = _kernels(squared_distance, sigma, orders, pair_offset)
     if remove_self:
         is_self = row_index[:, None] == jnp.arange(positions.shape[0])[None, :]
@@ -132,7 +140,9 @@ def cluster_energy(
             models of charges and 0 in nature.
         chunk: static; rows of the pair matrix per step. Memory is O(atoms chunk).
     """
-    moments = _complete(channels_first(as_multipoles(moments)))
+    moments = channels_first(as_multipoles(moments))
+    if moments.quadrupoles is not None:
+        moments = with_dipoles(moments)._replace(quadrupoles=symmetric(moments.quadrupoles))
     atoms = positions.shape[0]
     chunk = chunk or max(16, 2**18 // max(atoms, 1))
     steps = -(-atoms // chunk)
@@ -147,19 +157,10 @@ def cluster_energy(
     index = jnp.arange(atoms)
     if steps <= 1:
         return rows_energy((moments, positions, index))
-    size = -(-atoms // steps)
-
-    def in_steps(array, axis=0, fill=0):
-        padding = [(0, 0)] * array.ndim
-        padding[axis] = (0, size * steps - atoms)
-        padded = jnp.pad(array, padding, constant_values=fill)
-        shape = (*array.shape[:axis], steps, size, *array.shape[axis + 1 :])
-        return jnp.moveaxis(padded.reshape(shape), axis, 0)
-
     rows = (
-        jax.tree.map(lambda array: in_steps(array, axis=1), moments),
-        in_steps(positions),
-        in_steps(index, fill=-1),
+        jax.tree.map(lambda array: in_chunks(array, steps, axis=1), moments),
+        in_chunks(positions, steps),
+        in_chunks(index, steps, fill=-1),
     )
     total, _ = lax.scan(
         lambda energy, chunk_rows: (energy + jax.checkpoint(rows_energy)(chunk_rows), None),
@@ -167,13 +168,3 @@ def cluster_energy(
         rows,
     )
     return total
-
-
-def _complete(moments: Multipoles) -> Multipoles:
-    """Dipoles where there are quadrupoles, and quadrupoles symmetric."""
-    charges, dipoles, quadrupoles = moments
-    if quadrupoles is not None:
-        quadrupoles = 0.5 * (quadrupoles + jnp.swapaxes(quadrupoles, -1, -2))
-        if dipoles is None:
-            dipoles = jnp.zeros((*charges.shape, 3), charges.dtype)
-    return Multipoles(charges, dipoles, quadrupoles)

@@ -15,7 +15,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from jles.electrostatics.linear_solve import solve
-from jles.electrostatics.multipoles import Multipoles
+from jles.electrostatics.multipoles import Multipoles, symmetric, with_dipoles
 
 Polarizability = (
     Float[Array, " atoms"]
@@ -95,7 +95,8 @@ def drive_of(
     interaction: Callable[[Multipoles], Array], moments: Multipoles, response: Response
 ) -> Drive:
     """Minus potential and field of `moments` at the atoms, as far as `response` answers them."""
-    moments = with_room(moments, dipoles=response.polarizabilities is not None)
+    if response.polarizabilities is not None:
+        moments = with_dipoles(moments)
     slope = jax.grad(interaction)(moments)
     return Drive(
         -slope.charges if response.charge_softness is not None else None,
@@ -126,8 +127,8 @@ def apply_polarizability(polarizabilities: Polarizability, local: Array) -> Arra
     """Alpha times the field of every atom; scalar or tensor, told apart by the number of axes."""
     if polarizabilities.ndim == local.ndim - 1:
         return polarizabilities[..., None] * local
-    symmetric = 0.5 * (polarizabilities + jnp.swapaxes(polarizabilities, -1, -2))
-    return jnp.einsum("...ab,...b->...a", symmetric, local, precision=lax.Precision.HIGHEST)
+    tensors = symmetric(polarizabilities)
+    return jnp.einsum("...ab,...b->...a", tensors, local, precision=lax.Precision.HIGHEST)
 
 
 def induce(
@@ -154,12 +155,12 @@ def induce(
 
     if response.mode == "self-consistent":
         free = replace(response, conserve_charge=False)
-        noise = rounding(drive, answer(free, drive))
+        noise = rounding(drive, lambda local: answer(free, local))
         return relax(interaction, drive, respond, tolerance, max_steps, noise)
     moments = respond(drive)
     zero = jnp.zeros((), jax.tree.leaves(drive)[0].dtype)
     done = SolveReport(jnp.zeros((), int), zero, jnp.array(True))
-    return Induced(-0.5 * _dot(drive, moments), *moments, done)
+    return Induced(-0.5 * dot(drive, moments), *moments, done)
 
 
 def relax(
@@ -211,22 +212,21 @@ def relax(
     slack = jax.tree.map(lambda x: x - lax.stop_gradient(x), pull)
     step, _ = solve(interact, respond, slack, tolerance, max_steps)
     settled = interaction(_as_multipoles(induced))
-    energy = settled + 0.5 * _dot(local, induced) - _dot(drive, induced)
-    energy = energy - 0.5 * _dot(slack, respond(step))
+    energy = settled + 0.5 * dot(local, induced) - dot(drive, induced)
+    energy = energy - 0.5 * dot(slack, respond(step))
     moments = respond(jax.tree.map(jnp.subtract, local, step))
     return Induced(energy, *moments, report)
 
 
-def rounding(drive: Drive, answer_of_it: Drive) -> Array:
+def rounding(drive: Drive, respond: Callable[[Drive], Drive]) -> Array:
     """Residual that rounding leaves where conservation forbids almost all of an answer.
 
     Args:
         drive: what is answered.
-        answer_of_it: by a response that conserves nothing.
+        respond: the response, as if it conserved nothing.
     """
     epsilon = jnp.finfo(jax.tree.leaves(drive)[0].dtype).eps
-    squared = lax.stop_gradient(_dot(drive, answer_of_it))
-    return 30.0 * epsilon * jnp.sqrt(jnp.where(squared > 0.0, squared, 0.0))
+    return 30.0 * epsilon * _norm(lax.stop_gradient(drive), respond)
 
 
 def effective_multipoles(moments: Multipoles, induced: Induced) -> Multipoles:
@@ -239,16 +239,6 @@ def effective_multipoles(moments: Multipoles, induced: Induced) -> Multipoles:
     return Multipoles(charges, dipoles, quadrupoles)
 
 
-def with_room(moments: Multipoles, dipoles: bool = False, quadrupoles: bool = False) -> Multipoles:
-    """Zeros for moments that are absent but whose slope is asked for."""
-    charges, u, quad = moments
-    if dipoles and u is None:
-        u = jnp.zeros((*charges.shape, 3), charges.dtype)
-    if quadrupoles and quad is None:
-        quad = jnp.zeros((*charges.shape, 3, 3), charges.dtype)
-    return Multipoles(charges, u, quad)
-
-
 def _as_multipoles(moments: Drive) -> Multipoles:
     charges = moments.charges
     if charges is None:
@@ -256,13 +246,14 @@ def _as_multipoles(moments: Drive) -> Multipoles:
     return Multipoles(charges, moments.dipoles)
 
 
-def _dot(first: Drive, second: Drive) -> Array:
+def dot(first: Drive, second: Drive) -> Array:
+    """Sum of the products of all components."""
     pairs = zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True)
     return sum(jnp.sum(a * b) for a, b in pairs)
 
 
 def _norm(local: Drive, respond) -> Array:
-    squared = _dot(local, respond(local))
+    squared = dot(local, respond(local))
     return jnp.sqrt(jnp.where(squared > 0.0, squared, 0.0))
 
 

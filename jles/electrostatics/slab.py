@@ -37,9 +37,14 @@ def slab_cell(cell: Cell, axis, height: Scalar) -> Float[Array, "3 3"]:
 def slab_cell_on_host(cell, axis: int, height: float) -> np.ndarray:
     """The same in NumPy and float64, for planning."""
     cell = np.array(cell, np.float64)
-    normal = np.cross(*(cell[(axis + n) % 3] for n in (1, 2)))
+    normal = area_vector(cell, axis)
     cell[axis] = height * normal / np.linalg.norm(normal)
     return cell
+
+
+def area_vector(cell: np.ndarray, axis: int) -> np.ndarray:
+    """Perpendicular to the two periodic vectors, as long as the area they span; host."""
+    return np.cross(cell[(axis + 1) % 3], cell[(axis + 2) % 3])
 
 
 def plan_slab_height(cell, positions, axis: int, sigma: float) -> float:
@@ -57,7 +62,7 @@ def plan_slab_height(cell, positions, axis: int, sigma: float) -> float:
     """
     cell, positions = np.asarray(cell, np.float64), np.asarray(positions, np.float64)
     first, second = (cell[(axis + n) % 3] for n in (1, 2))
-    normal = np.cross(first, second)
+    normal = area_vector(cell, axis)
     area = np.linalg.norm(normal)
     longest = max(np.linalg.norm(first), np.linalg.norm(second), np.linalg.norm(first + second))
     # The shortest reciprocal vector is at least 2 pi over the longest height of the parallelogram.

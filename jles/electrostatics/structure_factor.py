@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from jles.electrostatics.chunks import in_chunks
 from jles.electrostatics.kgrid import KGrid
 from jles.electrostatics.table_products import ReducedMoments, table_product
 
@@ -67,10 +68,8 @@ def choose_chunk(grid: KGrid, rank: int = 0) -> int:
     return max(64, min(256, 2**19 // plane)) // (2 if rank else 1)
 
 
-def phase_tables(
-    reduced: Float[Array, "atoms 3"], grid: KGrid, chunk: int | None = None
-) -> PhaseTables:
-    """Tables of all atoms, in chunks of about `chunk` atoms (chosen from the grid by default).
+def phase_tables(reduced: Float[Array, "atoms 3"], grid: KGrid, chunk: int) -> PhaseTables:
+    """Tables of all atoms, in chunks of about `chunk` atoms, see `choose_chunk`.
 
     Args:
         reduced: coordinates along the cell vectors, best within half a cell of zero.
@@ -78,8 +77,8 @@ def phase_tables(
         chunk: static.
     """
     atoms = reduced.shape[0]
-    steps = max(1, -(-atoms // (chunk or choose_chunk(grid))))
-    axes = _in_chunks(reduced.T, steps)
+    steps = max(1, -(-atoms // chunk))
+    axes = in_chunks(reduced.T, steps, axis=-1)
     return PhaseTables(*(phase_table(axes[:, d], n) for d, n in enumerate(grid)))
 
 
@@ -99,7 +98,7 @@ def structure_products(
         The sums; each index axis is preceded by one of length two, cosine and sine.
     """
     steps = tables.x.shape[0]
-    chunked = jax.tree.map(lambda array: _in_chunks(array, steps), moments)
+    chunked = jax.tree.map(lambda array: in_chunks(array, steps, axis=-1), moments)
     per_channel = _one_channel if len(moments.charges) == 1 else _every_channel
     if steps == 1:
         products = per_channel(*jax.tree.map(lambda array: array[0], (chunked, tables)))
@@ -134,12 +133,3 @@ _every_channel = jax.vmap(_products_of_chunk, (0, None))
 def _one_channel(moments: ReducedMoments, tables: PhaseTables):
     # The same without a batch axis, which costs a fifth of the time.
     return _products_of_chunk(jax.tree.map(lambda array: array[0], moments), tables)
-
-
-def _in_chunks(array, steps: int):
-    """(..., atoms) padded with zeros to (steps, ..., atoms of a chunk)."""
-    atoms = array.shape[-1]
-    size = -(-atoms // steps)
-    padding = [(0, 0)] * (array.ndim - 1) + [(0, size * steps - atoms)]
-    padded = jnp.pad(array, padding).reshape(*array.shape[:-1], steps, size)
-    return jnp.moveaxis(padded, -2, 0)

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from jles.electrostatics.multipoles import Multipoles
+from jles.electrostatics.multipoles import Multipoles, symmetric, with_dipoles
 
 HIGHEST = lax.Precision.HIGHEST
 """Full float32 products everywhere: accelerators otherwise round the factors to ten bits."""
@@ -42,14 +42,15 @@ class ReducedMoments(NamedTuple):
 
 def reduce_moments(moments: Multipoles, frame: Float[Array, "3 3"]) -> ReducedMoments:
     """Moments in coordinates s = r `frame`; any leading axes are kept."""
+    if moments.quadrupoles is not None:
+        moments = with_dipoles(moments)
     charges, dipoles, quadrupoles = moments
     if dipoles is not None:
         dipoles = jnp.einsum("...ia,ab->...bi", dipoles, frame, precision=HIGHEST)
-    elif quadrupoles is not None:
-        dipoles = jnp.zeros((*charges.shape[:-1], 3, charges.shape[-1]), charges.dtype)
     if quadrupoles is not None:
-        symmetric = 0.5 * (quadrupoles + jnp.swapaxes(quadrupoles, -1, -2))
-        quadrupoles = jnp.einsum("...iac,ab,cd->...bdi", symmetric, frame, frame, precision=HIGHEST)
+        quadrupoles = jnp.einsum(
+            "...iac,ab,cd->...bdi", symmetric(quadrupoles), frame, frame, precision=HIGHEST
+        )
     return ReducedMoments(charges, dipoles, quadrupoles)
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -10,6 +9,7 @@ from jles.electrostatics.equilibration import Equilibrium, equilibrate_charges
 from jles.electrostatics.ewald import prepare_ewald, reciprocal_energy
 from jles.electrostatics.multipoles import Multipoles, self_energy
 from jles.electrostatics.realspace import cluster_energy
+from jles.electrostatics.response import positive
 from jles.electrostatics.slab import slab_cell, slab_correction
 from jles.errors import InputError
 from jles.models.config import ElectrostaticsConfig
@@ -88,7 +88,7 @@ def equilibrated_charges(
     sum to the structure's `total_charge`.
     """
     electronegativity = HARDNESS_SCALE * values[:, 0]
-    hardness = HARDNESS_SCALE * jax.nn.softplus(values[:, 1])
+    hardness = positive(values[:, 1], HARDNESS_SCALE)
     if config.remove_self:
         unit = Multipoles(jnp.ones(1, values.dtype))
         hardness += 2.0 * self_energy(unit, config.sigma)

@@ -373,7 +373,7 @@ def test_features_equal_the_edge_wise_oracle(name):
     bare = structure_of(atoms, potential)
     need = size_of(bare)
     padded = pad_structure(bare, need._replace(atoms=6, neighbors=need.neighbors + 3))
-    features = jax.jit(potential.features_fn)(params, padded)[: len(atoms)]
+    features = jax.jit(potential.features_fn)(params, padded).invariants[: len(atoms)]
     assert features.shape == (len(atoms), n_features(backbone))
     kinds = features.reshape(4, backbone.n_radial_basis, -1, backbone.n_atom_basis**2)
     reference = expected.reshape(kinds.shape)

@@ -81,7 +81,7 @@ def evaluate_group(names: tuple[str, ...], dtype: str) -> dict:
         derivatives = energy_forces_stress(lambda s: potential.energy_fn(params, s), structure)
         return {
             "charges": potential.charges_fn(params, structure),
-            "features": potential.features_fn(params, structure),
+            "features": potential.features_fn(params, structure).invariants,
             **derivatives._asdict(),
         }
 

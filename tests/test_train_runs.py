@@ -136,7 +136,7 @@ def test_feature_statistics_are_measured_and_never_trained(run):
     features_fn = jax.jit(jax.vmap(prepared.potential.features_fn, (None, 0)))
     blocks = []
     for batch in prepared.train_loader.epoch(None):
-        features = features_fn(prepared.params, batch.structure)
+        features = features_fn(prepared.params, batch.structure).invariants
         blocks.append(np.asarray(features, np.float64)[batch.structure.mask])
     values = np.concatenate(blocks)
     normal = (values - params["features"]["mean"]) * params["features"]["scale"]

@@ -256,7 +256,7 @@ class Model:
         if "energy_parts" in want:
             out["energy_parts"] = potential.parts_fn(params, structure)._asdict()
         if "features" in want:
-            out["features"] = potential.features_fn(params, structure)
+            out["features"] = potential.features_fn(params, structure).invariants
         return out
 
     def _collect(self, out, atoms, want) -> Prediction:

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
-from jles.electrostatics.multipoles import Multipoles
+from jles.electrostatics.multipoles import Dipoles, Multipoles
 from jles.electrostatics.response import (
     MAX_STEPS,
     Drive,
@@ -20,7 +20,7 @@ from jles.electrostatics.response import (
     induce,
 )
 from jles.errors import InputError
-from jles.typing import Positions
+from jles.typing import AtomMask, Positions
 
 
 class Enthalpy(NamedTuple):
@@ -32,16 +32,28 @@ class Enthalpy(NamedTuple):
     induced: Induced | None
 
 
-def polarization(moments: Multipoles, positions: Positions) -> Float[Array, " 3"]:
+def polarization(
+    moments: Multipoles, positions: Positions, mask: AtomMask | None = None
+) -> Float[Array, " 3"]:
     r""":math:`P = \sum_i (q_i - \langle q\rangle) r_i + \sum_i u_i`, e angstrom, channels summed.
 
-    In a crystal a branch: that of the positions as they are given.
+    In a crystal a branch: that of the positions as they are given. `mask` is False on padding.
     """
     charges = moments.charges.reshape(len(positions), -1).sum(axis=1)
-    total = charges @ (positions - jnp.mean(positions, axis=0))
-    if moments.dipoles is not None:
-        total += jnp.sum(moments.dipoles.reshape(-1, 3), axis=0)
-    return total
+    total = charges @ _from_centre(positions, mask)
+    return total + sum_of_dipoles(moments.dipoles, positions.dtype)
+
+
+def _from_centre(positions, mask):
+    if mask is None:
+        return positions - jnp.mean(positions, axis=0)
+    weight = mask.astype(positions.dtype)
+    return positions - weight @ positions / jnp.maximum(jnp.sum(weight), 1.0)
+
+
+def sum_of_dipoles(dipoles: Dipoles | None, dtype) -> Float[Array, " 3"]:
+    """Over atoms and channels, e angstrom; zero where there are none."""
+    return jnp.zeros(3, dtype) if dipoles is None else jnp.sum(dipoles.reshape(-1, 3), axis=0)
 
 
 def enthalpy(
@@ -51,7 +63,9 @@ def enthalpy(
     response: Response | None = None,
     field: Float[Array, " 3"] | None = None,
     *,
-    periodic: bool,
+    periodic: bool | Bool[Array, ""],
+    mask: AtomMask | None = None,
+    coupling: Callable[[Array, Array], Array] | None = None,
     tolerance: float | None = None,
     max_steps: int = MAX_STEPS,
 ) -> Enthalpy:
@@ -72,45 +86,64 @@ def enthalpy(
         response: what answers.
         field: V/angstrom; None for none.
         periodic: crystal or slab.
+        mask: False on padding atoms, whose moments and response are zero.
+        coupling: `(field, charges) -> E . P` of charges; by default `polarization` of them. A
+            model whose charges move with the atoms gives one with the right derivative.
         tolerance: see `response.relax`.
         max_steps: see `response.relax`.
     """
     is_solved = response is not None and response.mode == "self-consistent"
-    if is_solved and periodic and field is not None and response.charge_softness is not None:
+    soft = response is not None and response.charge_softness is not None
+    if is_solved and soft and field is not None and periodic is not False:
         raise InputError(
             "charge_softness with mode 'self-consistent' has no answer to a field in a periodic "
             "cell, whose potential grows without end; use mode 'one-shot' or no charge_softness"
         )
+    if coupling is None:
+
+        def coupling(field, charges):
+            return field @ polarization(Multipoles(charges), positions, mask)
+
     energy = interaction(moments)
     induced, effective = None, moments
     if response is not None and response.answers:
         drive = drive_of(interaction, moments, response)
-        if field is not None and is_solved:
-            drive = _with_field(drive, field, positions, periodic)
+        climb = _climb(field, positions, mask, periodic)
+        if is_solved:
+            drive = _with_field(drive, field, climb)
         induced = induce(interaction, drive, response, tolerance, max_steps)
         energy += induced.energy
-        if field is not None and not is_solved:
-            alone = _with_field(jax.tree.map(jnp.zeros_like, drive), field, positions, periodic)
-            more = answer(_centred(response), alone)
-            energy -= 0.5 * dot(alone, more)
-            energy -= field @ polarization(
-                Multipoles(_or_zero(induced.charges, moments.charges), induced.dipoles), positions
-            )
-            induced = induced._replace(
-                charges=_sum(induced.charges, more.charges),
-                dipoles=_sum(induced.dipoles, more.dipoles),
-            )
         effective = effective_multipoles(moments, induced)
     if field is not None:
-        energy -= field @ polarization(moments, positions)
-    return Enthalpy(energy, effective, polarization(effective, positions), induced)
+        # What a solve finds in the field has met it already; one shot has not.
+        met = moments if is_solved else effective
+        energy -= coupling(field, met.charges) + field @ sum_of_dipoles(
+            met.dipoles, positions.dtype
+        )
+    if field is not None and induced is not None and not is_solved:
+        alone = _with_field(jax.tree.map(jnp.zeros_like, drive), field, climb)
+        more = answer(_centred(response), alone)
+        energy -= 0.5 * dot(alone, more)
+        induced = induced._replace(
+            charges=_sum(induced.charges, more.charges), dipoles=_sum(induced.dipoles, more.dipoles)
+        )
+        effective = effective_multipoles(moments, induced)
+    return Enthalpy(energy, effective, polarization(effective, positions, mask), induced)
 
 
-def _with_field(drive: Drive, field, positions, periodic: bool) -> Drive:
-    """The applied field added; in a cluster its potential -E.r too, from the mean position."""
+def _climb(field, positions, mask, periodic):
+    """E . r from the centre, in a cluster; zero in a crystal."""
+    if field is None:
+        return None
+    return jnp.where(periodic, 0.0, _from_centre(positions, mask) @ field)
+
+
+def _with_field(drive: Drive, field, climb) -> Drive:
+    """The applied field added; in a cluster its potential -E.r too."""
+    if field is None:
+        return drive
     charges, dipoles = drive
-    if charges is not None and not periodic:
-        climb = (positions - jnp.mean(positions, axis=0)) @ field
+    if charges is not None:
         charges = charges + climb.reshape(-1, *[1] * (charges.ndim - 1))
     return Drive(charges, None if dipoles is None else dipoles + field)
 
@@ -118,10 +151,6 @@ def _with_field(drive: Drive, field, positions, periodic: bool) -> Drive:
 def _centred(response: Response) -> Response:
     """A conserving answer is one from the centre of softness."""
     return Response(response.charge_softness, response.polarizabilities, "one-shot", True)
-
-
-def _or_zero(array, like):
-    return jnp.zeros_like(like) if array is None else array
 
 
 def _sum(first, second):

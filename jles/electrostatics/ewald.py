@@ -3,6 +3,7 @@
 import math
 from typing import Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
@@ -109,11 +110,20 @@ def prepare_ewald(
     cutoff: Literal["sharp", "smooth"] = "sharp",
     rank: int = 0,
     chunk: int | None = None,
+    slope: bool = False,
 ) -> EwaldSum:
     """Phase tables and Green function of the sum; arguments as in `ewald_energy`.
 
-    `rank`, static, is the highest moment that will be summed: it sets the default `chunk`.
+    `rank`, static, is the highest moment that will be summed: it sets the default `chunk`. With
+    `slope` the Green function is replaced by its derivative in k^2.
     """
+
+    def green(k_squared):
+        return green_function(k_squared, sigma, k_max, cutoff)
+
+    def green_slope(k_squared):
+        return jax.jvp(green, (k_squared,), (jnp.ones_like(k_squared),))[1]
+
     # The last axis of the products should be the longest; the order of the rows is free.
     order = sorted(range(3), key=lambda axis: grid[axis])
     grid = KGrid(*(grid[axis] for axis in order))
@@ -123,14 +133,9 @@ def prepare_ewald(
     tables = phase_tables(
         wrapped_reduced(positions, cell, reciprocal), grid, chunk or choose_chunk(grid, rank)
     )
-    green = (
-        HALF_INVERSE_EPSILON0
-        / volume
-        * _octant_weights(
-            reciprocal, grid, lambda k_squared: green_function(k_squared, sigma, k_max, cutoff)
-        )
-    )
-    return EwaldSum(reciprocal.T / (2.0 * math.pi), tables, green)
+    octants = _octant_weights(reciprocal, grid, green_slope if slope else green)
+    weights = HALF_INVERSE_EPSILON0 / volume * octants
+    return EwaldSum(reciprocal.T / (2.0 * math.pi), tables, weights)
 
 
 def reciprocal_energy(ewald: EwaldSum, moments: Multipoles) -> Float[Array, ""]:

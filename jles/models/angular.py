@@ -121,3 +121,32 @@ def invariants(basis: list[Float[Array, "..."]], l_max: int, body_order: int) ->
             total = product if total is None else total + product
         values.append(total)
     return values
+
+
+def equivariants(bases: list[list[Float[Array, "atoms ..."]]], l_max: int):
+    r"""Vectors and traceless tensors of every layer's atomic basis.
+
+    With :math:`a` the entries of degree one and :math:`M` those of degree two: vectors
+    :math:`a_x` and :math:`\sum_y M_{xy} a_y`; tensors :math:`M` and :math:`a a^T`, traceless.
+
+    Returns:
+        (atoms, vectors, 3) and (atoms, tensors, 3, 3); None where `l_max` is too small.
+    """
+    if l_max < 1:
+        return None, None
+    vectors, tensors = [], []
+    for basis in bases:
+        vector = jnp.stack([entry.reshape(len(entry), -1) for entry in basis[1:4]], axis=-1)
+        vectors.append(vector)
+        if l_max >= 2:
+            xx, xy, xz, yy, yz, zz = (entry.reshape(len(entry), -1) for entry in basis[4:10])
+            rows = ((xx, xy, xz), (xy, yy, yz), (xz, yz, zz))
+            tensor = jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=-2)
+            vectors.append(jnp.sum(tensor * vector[..., None, :], axis=-1))
+            tensors += [_traceless(tensor), _traceless(vector[..., None] * vector[..., None, :])]
+    return jnp.concatenate(vectors, 1), jnp.concatenate(tensors, 1) if tensors else None
+
+
+def _traceless(tensor):
+    trace = jnp.trace(tensor, axis1=-2, axis2=-1)[..., None, None]
+    return tensor - trace / 3.0 * jnp.eye(3, dtype=tensor.dtype)

@@ -5,16 +5,19 @@ is and the cost far below that of edge-wise tensors: the receiver's embedding is
 sum over neighbours, and radial channels are mixed after that sum.
 """
 
+from typing import NamedTuple
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jles.models.angular import degrees, evaluate_monomials, invariants
+from jles.models.angular import degrees, equivariants, evaluate_monomials, invariants
 from jles.models.config import CaceConfig
 from jles.models.radial import envelope, initial_frequencies, radial_functions
 from jles.models.readouts import Perceptron
+from jles.structures.carry import gather
 
 
 def n_features(config: CaceConfig) -> int:
@@ -25,12 +28,27 @@ def n_features(config: CaceConfig) -> int:
     return config.n_radial_basis * kinds * config.n_atom_basis**2 * (config.layers + 1)
 
 
+class Features(NamedTuple):
+    """What a backbone says of every atom; what is not used costs nothing under `jit`.
+
+    Attributes:
+        invariants: unchanged by rotations.
+        vectors: turn like the dipole of the neighbours; None below l_max 1.
+        tensors: symmetric and traceless, turn like a quadrupole; None below l_max 2.
+    """
+
+    invariants: Float[Array, "atoms features"]
+    vectors: Float[Array, "atoms vectors 3"] | None
+    tensors: Float[Array, "atoms tensors 3 3"] | None
+
+
 class Cace(nn.Module):
-    """Invariant features of every atom's environment.
+    """Features of every atom's environment.
 
     Call with `vectors` (atoms, neighbors, 3) from each atom to its neighbours, angstrom; `index`
     (atoms, neighbors) of the neighbours; `present` (atoms, neighbors), 1 or 0 for padding slots;
-    `species` (atoms,), positions in the element list. Returns (atoms, features).
+    `species` (atoms,), positions in the element list; `weight`, if derivatives are to be carried
+    from atom to atom, see `jles.structures.carry`. Returns `Features`.
     """
 
     config: CaceConfig
@@ -43,7 +61,8 @@ class Cace(nn.Module):
         index: Int[Array, "atoms neighbors"],
         present: Float[Array, "atoms neighbors"],
         species: Int[Array, " atoms"],
-    ) -> Float[Array, "atoms features"]:
+        weight: Float[Array, "atoms neighbors"] | None = None,
+    ) -> Features:
         """Features of every atom; arguments as in the class docstring."""
         config, dtype = self.config, vectors.dtype
         sender, receiver = self._embeddings(species, dtype)
@@ -64,13 +83,19 @@ class Cace(nn.Module):
         weights = sender[index][..., :, None] * radial[..., None, :]
         density = self._density(weights, angular)
         basis = self._mix(density, mixing, receiver)
-        layers = [self._invariants(basis)]
+        bases, layers = [basis], [self._invariants(basis)]
+
+        def neighbours(values):
+            return gather(values, index, weight)
+
         for t in range(config.layers):
             basis = self._message(
-                t, basis, layers[-1], index, distance, cut, weights, angular, mixing, receiver
+                t, basis, layers[-1], neighbours, distance, cut, weights, angular, mixing, receiver
             )
+            bases.append(basis)
             layers.append(self._invariants(basis))
-        return jnp.stack(layers, axis=-1).reshape(species.shape[0], -1)
+        invariants = jnp.stack(layers, axis=-1).reshape(species.shape[0], -1)
+        return Features(invariants, *equivariants(bases, config.l_max))
 
     @property
     def _channels(self) -> int:
@@ -120,7 +145,7 @@ class Cace(nn.Module):
         return jnp.stack(values, axis=2)  # (atoms, K, invariants, channels)
 
     def _message(
-        self, t, basis, features, index, distance, cut, weights, angular, mixing, receiver
+        self, t, basis, features, neighbours, distance, cut, weights, angular, mixing, receiver
     ):
         config = self.config
         shape = (config.n_radial_basis, self._channels)
@@ -137,11 +162,11 @@ class Cace(nn.Module):
                 self.param(f"ar_decay_{t}_{l}", nn.initializers.normal(0.1), shape, dtype)
                 for l in per_l
             ]
-            messages = self._radial_message(basis, index, distance, cut, decay)
+            messages = self._radial_message(basis, neighbours, distance, cut, decay)
             total = [m * prefactor[l] for m, l in zip(messages, degree, strict=True)]
         if "bchi" in config.messages:
             messages = self._invariant_message(
-                t, features, index, weights, angular, mixing, receiver
+                t, features, neighbours, weights, angular, mixing, receiver
             )
             total = [a + b for a, b in zip(total, messages, strict=True)]
         total = [config.mp_norm * entry for entry in total]
@@ -153,7 +178,7 @@ class Cace(nn.Module):
             total = [a + b * memory[l] for a, b, l in zip(total, basis, degree, strict=True)]
         return total
 
-    def _radial_message(self, basis, index, distance, cut, decay):
+    def _radial_message(self, basis, neighbours, distance, cut, decay):
         """Neighbours' bases, weighted by exp(-r / decay length) and the envelope."""
         degree = degrees(self.config.l_max)
         # A rate may be negative: beyond the cutoff (padding) the exponential would overflow.
@@ -162,7 +187,7 @@ class Cace(nn.Module):
         @jax.checkpoint  # the gathered neighbour bases are the largest arrays of the model
         def summed(entries, rate, distance, cut):
             kernel = jnp.exp(-distance[..., None, None] * rate) * cut[..., None, None]
-            return [jnp.einsum("inkc,inkc->ikc", kernel, entry[index]) for entry in entries]
+            return [jnp.einsum("inkc,inkc->ikc", kernel, neighbours(entry)) for entry in entries]
 
         messages = []
         for l, rate in enumerate(decay):
@@ -170,14 +195,14 @@ class Cace(nn.Module):
             messages += summed(entries, rate, distance, cut)
         return messages
 
-    def _invariant_message(self, t, features, index, weights, angular, mixing, receiver):
+    def _invariant_message(self, t, features, neighbours, weights, angular, mixing, receiver):
         """Edges of the zeroth layer again, weighted by a learnt scalar of the sender."""
         config = self.config
         n_l = config.l_max + 1 if config.bchi_per_l else 1
         n_c = self._channels if config.bchi_per_channel else 1
         network = Perceptron((*config.bchi_hidden, n_l * n_c), name=f"bchi_{t}")
-        scalars = network(features.reshape(features.shape[0], -1))[index]
-        scalars = scalars.reshape(*index.shape, n_l, n_c)
+        scalars = neighbours(network(features.reshape(features.shape[0], -1)))
+        scalars = scalars.reshape(*scalars.shape[:2], n_l, n_c)
         if n_c == 1:
             per_degree = scalars[..., 0]
             of_monomial = per_degree[..., np.array(degrees(config.l_max)) if n_l > 1 else [0]]

@@ -11,6 +11,9 @@ from jles.errors import InputError
 
 SYMBOLS = frozenset(atomic_numbers) - {"X"}
 
+HEADS = ("dipoles", "quadrupoles", "charge_softness", "polarizability")
+"""What an atom may carry beside its charge."""
+
 
 def _require(condition: bool, message: str) -> None:
     if not condition:
@@ -55,6 +58,32 @@ def check_element_energies(energies: Mapping[str, float]) -> None:
             math.isfinite(energy),
             f"element_energies: {symbol} must be a finite number (eV), got {energy}",
         )
+
+
+def check_heads(config) -> None:
+    """Refuses heads that the charges or the backbone of the same record cannot carry.
+
+    Raises:
+        InputError: begins with the name of the head.
+    """
+    charges, backbone = config.charges, config.backbone
+    for name in HEADS:
+        if getattr(config, name) is None:
+            continue
+        _require(charges is not None, f"{name}: needs latent charges, but charges is null")
+        _require(charges.channels == 1, f"{name}: needs charges.channels 1, got {charges.channels}")
+        _require(
+            charges.method == "direct",
+            f"{name}: needs charges.method 'direct', got '{charges.method}'",
+        )
+    tensor = config.polarizability is not None and config.polarizability.kind == "tensor"
+    degrees = {"dipoles": 1, "quadrupoles": 2, "polarizability": 2 if tensor else 0}
+    for name, degree in degrees.items():
+        if getattr(config, name) is not None and backbone is not None:
+            _require(
+                backbone.l_max >= degree,
+                f"{name}: needs backbone.l_max of at least {degree}, got {backbone.l_max}",
+            )
 
 
 @dataclass(frozen=True)
@@ -153,6 +182,60 @@ class ChargeConfig(ReadoutConfig):
 
 
 @dataclass(frozen=True)
+class MomentConfig:
+    """Latent dipoles (e angstrom) or quadrupoles (e angstrom^2) of every atom.
+
+    `channels` linear mixtures of the backbone's vectors or tensors, each times a number that a
+    perceptron makes of the invariants; then `scale`.
+    """
+
+    hidden: tuple[int, ...] = (16,)
+    channels: int = 8
+    scale: float = 0.1
+
+    def __post_init__(self):
+        _require_sizes("hidden", self.hidden)
+        _require_finite(self, "scale")
+        _require(self.channels >= 1, f"channels must be at least 1, got {self.channels}")
+
+
+@dataclass(frozen=True)
+class SoftnessConfig(ReadoutConfig):
+    """Charge softness kappa, e/V: `scale` times the softplus of a read-out."""
+
+    hidden: tuple[int, ...] = (16,)
+    scale: float = 0.02
+
+    def __post_init__(self):
+        super().__post_init__()
+        _require(self.scale > 0, f"scale must be positive (e/V), got {self.scale}")
+
+
+@dataclass(frozen=True)
+class PolarizabilityConfig(MomentConfig):
+    """Polarizability, e angstrom^2/V (0.0694 of them are 1 angstrom^3), positive by construction.
+
+    "scalar": `scale` times the softplus of a read-out. "tensor": `scale` times A A^T, where A is
+    the identity times a read-out plus a traceless tensor as in `MomentConfig`.
+    """
+
+    kind: Literal["scalar", "tensor"] = "scalar"
+    scale: float = 0.05
+
+    def __post_init__(self):
+        super().__post_init__()
+        _require(self.scale > 0, f"scale must be positive (e angstrom^2/V), got {self.scale}")
+
+
+@dataclass(frozen=True)
+class ResponseConfig:
+    """How softness and polarizability answer, see `jles.electrostatics.Response`."""
+
+    mode: Literal["one-shot", "self-consistent"] = "one-shot"
+    conserve_charge: bool = False
+
+
+@dataclass(frozen=True)
 class ElectrostaticsConfig:
     """The lattice sum that belongs to the model: it is trained with its truncation.
 
@@ -176,6 +259,9 @@ class ElectrostaticsConfig:
 class ModelConfig:
     """A whole model; `charges` null means no long-range part at all.
 
+    `dipoles`, `quadrupoles`, `charge_softness` and `polarizability` are latent, as the charges
+    are: given, they take part in the long-range energy and are learnt through it.
+
     `elements` are chemical symbols in the order of the embedding tables. `element_energies` (eV)
     are added on the host in float64: the network never sees them. `normalize_features` shifts and
     scales the backbone's features by constants measured on the training data before a read-out
@@ -186,6 +272,11 @@ class ModelConfig:
     backbone: CaceConfig
     energy: ReadoutConfig = field(default_factory=ReadoutConfig)
     charges: ChargeConfig | None = field(default_factory=ChargeConfig)
+    dipoles: MomentConfig | None = None
+    quadrupoles: MomentConfig | None = None
+    charge_softness: SoftnessConfig | None = None
+    polarizability: PolarizabilityConfig | None = None
+    response: ResponseConfig = field(default_factory=ResponseConfig)
     electrostatics: ElectrostaticsConfig = field(default_factory=ElectrostaticsConfig)
     normalize_features: bool = True
     element_energies: dict[str, float] = field(default_factory=dict)
@@ -193,6 +284,12 @@ class ModelConfig:
     def __post_init__(self):
         check_symbols(self.elements)
         check_element_energies(self.element_energies)
+        check_heads(self)
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Names of the latent quantities beside the charges that the model has."""
+        return tuple(name for name in HEADS if getattr(self, name) is not None)
 
     @property
     def numbers(self) -> tuple[int, ...]:

@@ -5,7 +5,9 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jles.electrostatics.equilibration import Equilibrium, equilibrate_charges
+from jles.electrostatics.applied_field import Enthalpy, polarization
+from jles.electrostatics.carried_potential import carried_potential
+from jles.electrostatics.equilibration import equilibrate_charges
 from jles.electrostatics.ewald import prepare_ewald, reciprocal_energy
 from jles.electrostatics.multipoles import Multipoles, self_energy
 from jles.electrostatics.realspace import cluster_energy
@@ -13,6 +15,7 @@ from jles.electrostatics.response import positive
 from jles.electrostatics.slab import slab_cell, slab_correction
 from jles.errors import InputError
 from jles.models.config import ElectrostaticsConfig
+from jles.models.latent import Latent
 from jles.structures.structure import Structure
 
 HARDNESS_SCALE = 10.0
@@ -71,22 +74,26 @@ def long_range_interaction(
     return either if structure.cluster else lattice
 
 
-def long_range_energy(
-    charges: Float[Array, "atoms channels"], structure: Structure, config: ElectrostaticsConfig
-) -> Float[Array, ""]:
-    """Energy (eV) of latent charges, see `long_range_interaction`."""
-    return long_range_interaction(structure, config)(Multipoles(charges))
-
-
-def equilibrated_charges(
-    values: Float[Array, "atoms 2"], structure: Structure, config: ElectrostaticsConfig
-) -> Equilibrium:
-    """Charges of least energy for electronegativities and hardnesses that a read-out gives.
+def equilibrated_enthalpy(
+    values: Float[Array, "atoms 2"],
+    structure: Structure,
+    config: ElectrostaticsConfig,
+    field: Float[Array, " 3"] | None = None,
+) -> Enthalpy:
+    """Enthalpy of charges of least energy for electronegativities and hardnesses of a read-out.
 
     Hardness is positive by construction, and what an atom's smeared charge has with itself is
     added to it where the lattice sum leaves that out: the minimum then always exists. The charges
-    sum to the structure's `total_charge`.
+    sum to the structure's `total_charge`. A cluster meets an applied field as the potential -E.r.
+
+    Raises:
+        InputError: a field in a crystal, through which such charges flow as in a metal.
     """
+    if field is not None and structure.grid is not None:
+        raise InputError(
+            "charges.method 'equilibrated' has no answer to a field in a crystal: charge flows "
+            "through it as through a metal; only clusters have one"
+        )
     electronegativity = HARDNESS_SCALE * values[:, 0]
     hardness = positive(values[:, 1], HARDNESS_SCALE)
     if config.remove_self:
@@ -94,9 +101,53 @@ def equilibrated_charges(
         hardness += 2.0 * self_energy(unit, config.sigma)
     # Padding must carry no charge.
     hardness = jnp.where(structure.mask, hardness, jnp.inf)
-    return equilibrate_charges(
+    weight = structure.mask.astype(values.dtype)
+    centre = weight @ structure.positions / jnp.maximum(jnp.sum(weight), 1.0)
+    found = equilibrate_charges(
         long_range_interaction(structure, config),
         electronegativity,
         hardness,
         total_charge=structure.total_charge,
+        applied_potential=None if field is None else (structure.positions - centre) @ field,
     )
+    moments = Multipoles(found.charges)
+    dipole = polarization(moments, structure.positions, structure.mask)
+    return Enthalpy(found.energy, moments, dipole, None)
+
+
+def carried_answer(
+    latent: Latent,
+    still: Latent,
+    structure: Structure,
+    config: ElectrostaticsConfig,
+    bloch: Float[Array, " 3"] | None,
+) -> Float[Array, " atoms"]:
+    """Charges (e) that soft charges of a crystal answer with, in one shot; derivatives carried.
+
+    NaN in a slab, whose potential `carried_potential` does not know.
+
+    Args:
+        latent: moments and response; carried where there is a `bloch`.
+        still: the same, not carried: a mean over the crystal comes from nowhere.
+        structure: the crystal.
+        config: of the sum.
+        bloch: see `jles.structures.carry`.
+    """
+    potential_fn = carried_potential(
+        sigma=config.sigma,
+        k_max=config.k_max,
+        grid=structure.grid,
+        cutoff=config.cutoff,
+        remove_self=config.remove_self,
+    )
+    none = jnp.zeros(3, structure.positions.dtype)
+
+    def potential(moments, wave):
+        return potential_fn(moments, structure.positions, structure.cell, wave)
+
+    local = potential(latent.moments, none if bloch is None else bloch)
+    if latent.response.conserve_charge:
+        softness = still.response.charge_softness
+        local -= softness @ potential(still.moments, none) / jnp.sum(softness)
+    charges = -latent.response.charge_softness * local
+    return jnp.where(structure.open_axis >= 0, jnp.nan, charges)

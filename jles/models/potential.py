@@ -10,14 +10,25 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jles.models.cace import Cace, n_features
-from jles.models.config import ModelConfig
-from jles.models.long_range import equilibrated_charges, long_range_energy
+from jles.electrostatics.applied_field import Enthalpy, enthalpy, sum_of_dipoles
+from jles.electrostatics.multipoles import Multipoles
+from jles.models.cace import Cace, Features
+from jles.models.config import HEADS, ModelConfig
+from jles.models.latent import LatentHeads
+from jles.models.long_range import (
+    carried_answer,
+    equilibrated_enthalpy,
+    long_range_interaction,
+)
 from jles.models.readouts import Readout
-from jles.observables.polarization import cluster_dipole
+from jles.observables.polarization import cluster_dipole, crystal_coupling
+from jles.structures.carry import bloch_weight
 from jles.structures.structure import Structure, neighbor_vectors
 
 Params = dict
+
+TURNING = ("vectors", "tensors")
+"""Features that turn with the atoms."""
 
 
 class EnergyParts(NamedTuple):
@@ -35,112 +46,207 @@ class Potential(NamedTuple):
         init: `init(key, dtype) -> params`.
         energy_fn: `(params, structure) -> eV`, without element energies.
         parts_fn: `(params, structure) -> EnergyParts`.
-        charges_fn: `(params, structure) -> (atoms, channels)`, e; no channels without charges.
-        dipole_fn: `(params, structure) -> (3,)`, e angstrom, of a cluster.
-        features_fn: `(params, structure) -> (atoms, features)`, the backbone's own invariants, not
-            normalized.
+        enthalpy_fn: `(params, structure, field) -> eV` in a field, V/angstrom; see
+            `electrostatics.enthalpy`.
+        moments_fn: `(params, structure) -> Multipoles`, the effective ones.
+        charges_fn: `(params, structure) -> (atoms, channels)`, e, of the permanent moments; no
+            channels without charges.
+        dipole_fn: `(params, structure) -> (3,)`, e angstrom: -dH/dE at zero field; of a crystal on
+            the branch of its positions, with exact derivatives.
+        coupling_fn: `(params, structure, field) -> E . P`, the same as a scalar: its reverse mode
+            costs one pass where that of `dipole_fn` costs one a component.
+        features_fn: `(params, structure) -> Features`, the backbone's own, not normalized.
     """
 
     config: ModelConfig
     init: Callable[..., Params]
     energy_fn: Callable[[Params, Structure], Array]
     parts_fn: Callable[[Params, Structure], EnergyParts]
+    enthalpy_fn: Callable[..., Array]
+    moments_fn: Callable[[Params, Structure], Multipoles]
     charges_fn: Callable[[Params, Structure], Array]
     dipole_fn: Callable[[Params, Structure], Array]
-    features_fn: Callable[[Params, Structure], Array]
+    coupling_fn: Callable[..., Array]
+    features_fn: Callable[[Params, Structure], Features]
 
 
 def build_potential(config: ModelConfig) -> Potential:
     """Assembles backbone, read-outs and electrostatics as `config` says."""
     backbone = Cace(config.backbone, len(config.elements))
     energy_readout = Readout(config.energy, start_at_zero=True)
-    charge_readout = Readout(config.charges, config.charges.outputs) if config.charges else None
+    heads = LatentHeads(config)
     species_of = _species_table(config)
+    equilibrated = config.charges is not None and config.charges.method == "equilibrated"
 
     def init(key, dtype=jnp.float32) -> Params:
         keys = jax.random.split(key, 3)
         vectors = jnp.ones((1, 1, 3), dtype)
         indices, present = jnp.zeros((1, 1), int), jnp.ones((1, 1), dtype)
-        species = jnp.zeros(1, int)
-        features = jnp.ones((1, n_features(config.backbone)), dtype)
+        inputs = vectors, indices, present, jnp.zeros(1, int)
+        features, variables = backbone.init_with_output(keys[0], *inputs)
+        features = jax.tree.map(jnp.ones_like, features)
+        readout = energy_readout.init(keys[1], features.invariants)
         params = {
-            "backbone": backbone.init(keys[0], vectors, indices, present, species),
-            "energy": energy_readout.init(keys[1], features),
+            "backbone": dict(variables)["params"],
+            "energy": dict(readout)["params"],
+            **heads.init(keys[2], features),
         }
-        if charge_readout is not None:
-            params["charges"] = charge_readout.init(keys[2], features)
-        params = {name: dict(variables)["params"] for name, variables in params.items()}
         if config.normalize_features:
-            width = features.shape[1]
-            params["features"] = {
-                "mean": jnp.zeros(width, dtype),
-                "scale": jnp.full(width, width**-0.5, dtype),
-            }
+            params["features"] = _unit_normalization(config, features)
             # Normalized features have length one, not one each: see feature_statistics.
-            for name in set(params) & {"energy", "charges"}:
-                first = params[name]["perceptron"]["layers_0"]
-                first["kernel"] = first["kernel"] * math.sqrt(width)
+            factor = math.sqrt(features.invariants.shape[1])
+            for name in sorted(set(params) - {"backbone", "features"}):
+                params[name] = _scale_first_layers(params[name], factor)
         return params
 
-    def raw_features_fn(params, structure):
-        vectors = neighbor_vectors(structure)
+    def raw_features_fn(params, structure, bloch=None):
+        vectors = neighbor_vectors(structure, bloch)
         return backbone.apply(
             {"params": params["backbone"]},
             vectors,
             structure.neighbor_index,
             structure.neighbor_mask.astype(vectors.dtype),
             jnp.asarray(species_of)[structure.numbers],
+            bloch_weight(vectors, bloch),
         )
 
-    def features_fn(params, structure):
-        features = raw_features_fn(params, structure)
+    def features_fn(params, structure, bloch=None):
+        features = raw_features_fn(params, structure, bloch)
         if not config.normalize_features:
             return features
-        constants = jax.lax.stop_gradient(params["features"])
-        return (features - constants["mean"]) * constants["scale"]
+        return _normalized(features, jax.lax.stop_gradient(params["features"]))
 
-    def charges_and_energy(params, features, structure):
-        """Latent charges, and a function that gives their energy."""
-        values = charge_readout.apply({"params": params["charges"]}, features)
-        if config.charges.method == "equilibrated":
-            found = equilibrated_charges(values, structure, config.electrostatics)
-            return found.charges[:, None], lambda: found.energy
-        charges = _constrain_total(values, structure, config.charges.total)
-        return charges, lambda: long_range_energy(charges, structure, config.electrostatics)
+    def short_range(params, features, structure):
+        atomic = energy_readout.apply({"params": params["energy"]}, features.invariants)[:, 0]
+        return jnp.sum(jnp.where(structure.mask, atomic, 0.0))
 
-    def parts_fn(params, structure):
+    def carried_charges(params, structure, bloch):
+        """Effective charges (atoms,) of a crystal, carried where there is a wave."""
+        still = features_fn(params, structure)
+        features = still if bloch is None else features_fn(params, structure, bloch)
+        latent = heads.latent(params, features, structure, still)
+        charges = latent.moments.charges
+        if config.charge_softness is not None:
+            fixed = heads.latent(params, still, structure)
+            charges += carried_answer(latent, fixed, structure, config.electrostatics, bloch)
+        return charges.reshape(len(charges), -1).sum(axis=1)
+
+    flow = crystal_coupling(carried_charges)
+
+    def coupling_of(params, structure):
+        """The function E . P of charges: of a crystal that of its flowing charges."""
+
+        def coupling(field, charges):
+            plain = field @ cluster_dipole(charges, structure.positions, structure.mask)
+            if structure.grid is None:
+                return plain
+            return jnp.where(structure.periodic, flow(field, params, structure), plain)
+
+        return coupling
+
+    def long_range(params, features, structure, field=None) -> Enthalpy:
+        """Enthalpy of the latent moments and what they become."""
+        if equilibrated:
+            return equilibrated_enthalpy(
+                heads.values(params, "charges", features), structure, config.electrostatics, field
+            )
+        latent = heads.latent(params, features, structure)
+        return enthalpy(
+            long_range_interaction(structure, config.electrostatics),
+            latent.moments,
+            structure.positions,
+            latent.response,
+            field,
+            periodic=structure.periodic if structure.grid is not None else False,
+            mask=structure.mask,
+            coupling=coupling_of(params, structure),
+        )
+
+    def parts_fn(params, structure, field=None):
         features = features_fn(params, structure)
-        atomic = energy_readout.apply({"params": params["energy"]}, features)[:, 0]
-        short = jnp.sum(jnp.where(structure.mask, atomic, 0.0))
-        if charge_readout is None:
+        short = short_range(params, features, structure)
+        if config.charges is None:
             return EnergyParts(short, jnp.zeros_like(short))
-        _, long_range = charges_and_energy(params, features, structure)
-        return EnergyParts(short, long_range())
+        return EnergyParts(short, long_range(params, features, structure, field).energy)
+
+    def enthalpy_fn(params, structure, field=None):
+        return sum(parts_fn(params, structure, field))
 
     def energy_fn(params, structure):
-        return sum(parts_fn(params, structure))
+        return enthalpy_fn(params, structure)
+
+    def moments_fn(params, structure):
+        return long_range(params, features_fn(params, structure), structure).effective
 
     def charges_fn(params, structure):
         features = features_fn(params, structure)
-        if charge_readout is None:
-            return jnp.zeros((features.shape[0], 0), features.dtype)
-        return charges_and_energy(params, features, structure)[0]
+        if config.charges is None:
+            return jnp.zeros((len(structure.mask), 0), structure.positions.dtype)
+        if equilibrated:
+            return long_range(params, features, structure).effective.charges[:, None]
+        charges = heads.latent(params, features, structure).moments.charges
+        return charges.reshape(len(charges), -1)
+
+    def coupling_fn(params, structure, field):
+        moments = moments_fn(params, structure)
+        along = field @ sum_of_dipoles(moments.dipoles, field.dtype)
+        return coupling_of(params, structure)(field, moments.charges) + along
 
     def dipole_fn(params, structure):
-        return cluster_dipole(charges_fn(params, structure), structure.positions, structure.mask)
+        axes = jnp.eye(3, dtype=structure.positions.dtype)
+        if config.charges is None:
+            return jnp.zeros_like(axes[0])
+        return jnp.stack([coupling_fn(params, structure, axis) for axis in axes])
 
-    return Potential(config, init, energy_fn, parts_fn, charges_fn, dipole_fn, raw_features_fn)
+    return Potential(
+        config,
+        init,
+        energy_fn,
+        parts_fn,
+        enthalpy_fn,
+        moments_fn,
+        charges_fn,
+        dipole_fn,
+        coupling_fn,
+        raw_features_fn,
+    )
 
 
-def _constrain_total(charges, structure, total: str):
-    """Zero on padding; where asked, the same shift for every atom makes the sum right."""
-    weight = structure.mask[:, None].astype(charges.dtype)
-    charges = charges * weight
-    if total == "free":
-        return charges
-    missing = structure.total_charge - jnp.sum(charges)
-    count = jnp.maximum(jnp.sum(weight), 1.0) * charges.shape[1]
-    return charges + weight * (missing / count)
+def _unit_normalization(config: ModelConfig, features: Features) -> dict:
+    """What normalization starts with, before any data were seen."""
+    width, dtype = features.invariants.shape[1], features.invariants.dtype
+    constants = {"mean": jnp.zeros(width, dtype), "scale": jnp.full(width, width**-0.5, dtype)}
+    tensor = config.polarizability is not None and config.polarizability.kind == "tensor"
+    used = config.dipoles is not None, config.quadrupoles is not None or tensor
+    for name, is_used in zip(TURNING, used, strict=True):
+        if is_used:
+            constants[f"{name}_scale"] = jnp.ones(getattr(features, name).shape[1], dtype)
+    return constants
+
+
+def _normalized(features: Features, constants: dict) -> Features:
+    """Invariants shifted and scaled; what turns may only be scaled."""
+    invariants = (features.invariants - constants["mean"]) * constants["scale"]
+    scaled = {}
+    for name in TURNING:
+        turning, scale = getattr(features, name), constants.get(f"{name}_scale")
+        if turning is not None and scale is not None:
+            turning = turning * scale.reshape(-1, *[1] * (turning.ndim - 2))
+        scaled[name] = turning
+    return Features(invariants, **scaled)
+
+
+def _scale_first_layers(readout: dict, factor: float) -> dict:
+    """The same read-out with the first layer of every perceptron in it multiplied."""
+    scaled = {}
+    for name, value in readout.items():
+        if name == "layers_0":
+            scaled[name] = value | {"kernel": value["kernel"] * factor}
+        elif isinstance(value, dict):
+            scaled[name] = _scale_first_layers(value, factor)
+        else:
+            scaled[name] = value
+    return scaled
 
 
 def _species_table(config: ModelConfig) -> np.ndarray:
@@ -152,4 +258,4 @@ def _species_table(config: ModelConfig) -> np.ndarray:
 
 def without_long_range(config: ModelConfig) -> ModelConfig:
     """The same network with no latent charges: what the long-range part is measured against."""
-    return replace(config, charges=None)
+    return replace(config, charges=None, **dict.fromkeys(HEADS))

@@ -1,8 +1,14 @@
-"""Dipole moment of latent charges."""
+r"""Polarization of charges, and its exact derivative in a crystal (docs/theory.md, section 5)."""
 
+from collections.abc import Callable
+from dataclasses import replace
+
+import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
+from jles.structures.structure import Structure
 from jles.typing import AtomMask, Charges, Positions
 
 
@@ -23,3 +29,85 @@ def cluster_dipole(charges: Charges, positions: Positions, mask: AtomMask) -> Fl
     weight = mask.astype(summed.dtype)
     mean = jnp.sum(summed * weight) / jnp.maximum(jnp.sum(weight), 1.0)
     return ((summed - mean) * weight) @ positions
+
+
+def crystal_coupling(
+    charges_fn: Callable[..., Charges],
+) -> Callable[[Float[Array, " 3"], dict, Structure], Array]:
+    r"""The function E . P of charges in a crystal, with its exact derivative.
+
+    The value is :math:`E\cdot\sum_i (q_i - \langle q\rangle) r_i` on the branch of the positions
+    as they are given. The derivative in the positions is that of the infinite crystal,
+
+    .. math:: \frac{\partial P_a}{\partial r_{ib}} = q_i \delta_{ab}
+        + \sum_j (r_j - r_i)_a \frac{\partial q_j}{\partial r_{ib}},
+
+    with j over all images and true vectors, of which charge that flows over the border of the
+    cell knows nothing in the value. Derivatives of it, of any order, are right too; in parameters
+    the value is differentiated as it stands. Reverse mode costs one pass of the charges.
+
+    Args:
+        charges_fn: `(params, structure, bloch) -> (atoms,)`, e, zero on padding; with `bloch` it
+            must carry its derivatives from atom to atom, see `jles.structures.carry`.
+
+    Returns:
+        `(field, params, structure) -> e angstrom times the unit of field`. The cell must not be
+        differentiated: strain moves charge in ways of its own, see `piezoelectric_tensor`.
+
+    Source: docs/conventions.md, section 6.
+    """
+
+    @jax.custom_jvp
+    def coupling(field, params, structure):
+        charges = charges_fn(params, structure, None)
+        return field @ cluster_dipole(charges, structure.positions, structure.mask)
+
+    def rule(primals, tangents):
+        field, params, structure = primals
+        field_dot, params_dot, structure_dot = tangents
+        positions, moved = structure.positions, structure_dot.positions
+        value = coupling(field, params, structure)
+        change = jnp.zeros_like(value)
+        if _varies(structure_dot.cell):
+            raise NotImplementedError("E . P has no derivative in the cell: see crystal_coupling")
+        if _varies(field_dot):
+            axes = jnp.eye(3, dtype=positions.dtype)
+            change += jnp.stack([coupling(axis, params, structure) for axis in axes]) @ field_dot
+        if any(map(_varies, jax.tree.leaves(params_dot, is_leaf=_is_zero))):
+            params_dot = jax.tree.map(_instantiate, params, params_dot, is_leaf=_is_zero)
+
+            def of_params(params):
+                charges = charges_fn(params, structure, None)
+                return field @ cluster_dipole(charges, positions, structure.mask)
+
+            change += jax.jvp(of_params, (params,), (params_dot,))[1]
+        if _varies(moved):
+
+            def flow(along):
+                """Rate of the sum of all charges, carried along `along` times the field."""
+
+                def total(places):
+                    at = replace(structure, positions=places)
+                    return jnp.sum(charges_fn(params, at, along * field))
+
+                return jax.jvp(total, (positions,), (moved,))[1]
+
+            zero, one = jnp.zeros((), positions.dtype), jnp.ones((), positions.dtype)
+            change += charges_fn(params, structure, None) @ (moved @ field)
+            change += jax.jvp(flow, (zero,), (one,))[1]
+        return value, change
+
+    coupling.defjvp(rule, symbolic_zeros=True)
+    return coupling
+
+
+def _is_zero(tangent) -> bool:
+    return isinstance(tangent, SymbolicZero)
+
+
+def _varies(tangent) -> bool:
+    return not _is_zero(tangent)
+
+
+def _instantiate(primal, tangent):
+    return jnp.zeros_like(primal) if _is_zero(tangent) else tangent

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jles.electrostatics.kgrid import KGrid
+from jles.structures.carry import bloch_weight, carry
 
 # Data sets stay in host memory as NumPy arrays; a compiled function takes either kind.
 HostOrDevice = Array | np.ndarray
@@ -54,13 +55,20 @@ class Structure:
     cluster: bool = field(default=False, metadata={"static": True})
 
 
-def neighbor_vectors(structure: Structure) -> Float[Array, "atoms neighbors 3"]:
+def neighbor_vectors(
+    structure: Structure, bloch: Float[Array, " 3"] | None = None
+) -> Float[Array, "atoms neighbors 3"]:
     """Vectors from each atom to its neighbours, angstrom; padding slots hold (1, 0, 0) * 1e3.
 
     The filler keeps every function of a distance, and all its derivatives, finite at padding.
+    With `bloch` derivatives in the neighbours' places are carried, see `carry`.
     """
     positions, cell = structure.positions, structure.cell
-    images = structure.neighbor_shift.astype(cell.dtype) @ cell
-    vectors = positions[structure.neighbor_index] + images - positions[:, None, :]
-    filler = jnp.array([1e3, 0.0, 0.0], vectors.dtype)
-    return jnp.where(structure.neighbor_mask[..., None], vectors, filler)
+    places = (
+        positions[structure.neighbor_index] + structure.neighbor_shift.astype(cell.dtype) @ cell
+    )
+    origin = positions[:, None, :]
+    if bloch is not None:
+        places = carry(places, bloch_weight(places - origin, bloch))
+    filler = jnp.array([1e3, 0.0, 0.0], positions.dtype)
+    return jnp.where(structure.neighbor_mask[..., None], places - origin, filler)

@@ -10,8 +10,13 @@ from jles.models.config import (
     CaceConfig,
     ChargeConfig,
     ElectrostaticsConfig,
+    MomentConfig,
+    PolarizabilityConfig,
     ReadoutConfig,
+    ResponseConfig,
+    SoftnessConfig,
     check_element_energies,
+    check_heads,
     check_symbols,
 )
 
@@ -59,6 +64,11 @@ class ModelSection:
     backbone: CaceConfig | None = None
     energy: ReadoutConfig = field(default_factory=ReadoutConfig)
     charges: ChargeConfig | None = field(default_factory=ChargeConfig)
+    dipoles: MomentConfig | None = None
+    quadrupoles: MomentConfig | None = None
+    charge_softness: SoftnessConfig | None = None
+    polarizability: PolarizabilityConfig | None = None
+    response: ResponseConfig = field(default_factory=ResponseConfig)
     electrostatics: ElectrostaticsConfig = field(default_factory=ElectrostaticsConfig)
     elements: tuple[str, ...] | None = None
     element_energies: dict[str, float] | Literal["fit"] | None = None
@@ -72,6 +82,7 @@ class ModelSection:
             check_symbols(self.elements)
         if isinstance(self.element_energies, dict):
             check_element_energies(self.element_energies)
+        check_heads(self)
         if self.start_from is not None:
             self._check_start_from()
 

@@ -16,8 +16,8 @@ from jles.data.offsets import fit_element_energies
 from jles.data.splits import split_frames
 from jles.errors import InputError
 from jles.follow import follow
-from jles.models.config import ModelConfig
-from jles.models.potential import Potential, build_potential
+from jles.models.config import HEADS, ModelConfig
+from jles.models.potential import TURNING, Potential, build_potential
 from jles.models.store import read_model
 from jles.train.config import DataConfig, ModelSection, TrainConfig
 from jles.train.optimizer import at_epoch
@@ -157,6 +157,8 @@ def _model(section: ModelSection, frames: list[Frame]) -> tuple[ModelConfig, dic
         backbone=section.backbone,
         energy=section.energy,
         charges=section.charges,
+        **{name: getattr(section, name) for name in HEADS},
+        response=section.response,
         electrostatics=section.electrostatics,
         normalize_features=section.normalize_features,
     )
@@ -190,27 +192,42 @@ def feature_statistics(potential: Potential, params: dict, loader: Loader) -> di
 
     Length one for the whole vector, not one for each of hundreds of entries: an optimizer that
     moves every weight by the learning rate then moves the answer by about as much. A feature
-    that never varies is only shifted. Two passes over the sums in float64 keep the
-    variance exact.
+    that never varies is only shifted; what turns with the atoms is only scaled. Two passes over
+    the sums in float64 keep the variance exact.
     """
     features_fn = jax.jit(jax.vmap(potential.features_fn, (None, 0)))
 
     def blocks():
         for batch in loader.epoch(None):
-            values = np.asarray(features_fn(params, batch.structure), np.float64)
-            yield values[np.asarray(batch.structure.mask)]
+            values = features_fn(params, batch.structure)
+            mask = np.asarray(batch.structure.mask)
+            yield jax.tree.map(lambda leaf, mask=mask: np.asarray(leaf, np.float64)[mask], values)
 
     count = total = 0
+    squares = dict.fromkeys(TURNING, 0.0)
     for block in blocks():
-        count += len(block)
-        total = total + block.sum(axis=0)
+        count += len(block.invariants)
+        total = total + block.invariants.sum(axis=0)
+        for name in TURNING:
+            turning = getattr(block, name)
+            if turning is not None:
+                flat = turning.reshape(*turning.shape[:2], -1)
+                squares[name] = squares[name] + (flat**2).sum(axis=(0, 2))
     mean = total / count
-    variance = sum(((block - mean) ** 2).sum(axis=0) for block in blocks()) / count
-    deviation = np.sqrt(variance)
-    varies = deviation > 1e-6 * np.abs(mean)
-    scale = np.where(varies, 1.0 / np.where(varies, deviation, 1.0), 1.0) / np.sqrt(len(mean))
+    variance = sum(((block.invariants - mean) ** 2).sum(axis=0) for block in blocks()) / count
+    constants = {"mean": mean, "scale": _inverse(np.sqrt(variance), 1e-6 * np.abs(mean))}
+    for name in TURNING:
+        if f"{name}_scale" in params["features"]:
+            length = np.sqrt(squares[name] / count)
+            constants[f"{name}_scale"] = _inverse(length, 1e-6 * length.max(initial=0.0))
     dtype = params["features"]["mean"].dtype
-    return {"mean": jnp.asarray(mean, dtype), "scale": jnp.asarray(scale, dtype)}
+    return {name: jnp.asarray(value, dtype) for name, value in constants.items()}
+
+
+def _inverse(sizes, least):
+    """One over every size and over the root of their number; sizes below `least` count as one."""
+    varies = sizes > least
+    return np.where(varies, 1.0 / np.where(varies, sizes, 1.0), 1.0) / np.sqrt(len(sizes))
 
 
 def run_directory(config: TrainConfig, out: str | None, source: str) -> Path:

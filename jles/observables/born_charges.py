@@ -1,0 +1,147 @@
+r"""Born effective charges, and what needs them without ever making them.
+
+Everything here takes a *coupling*, the function :math:`(r, E) \to E\cdot P(r)`: the part of the
+enthalpy that is linear in the field. `coupling_of` makes one of a dipole function.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from jles.typing import AtomMask, Cell, Positions
+
+Coupling = Callable[[Positions, Float[Array, " 3"]], Float[Array, ""]]
+BornCharges = Float[Array, "atoms 3 3"]
+
+_ATOMS_AT_ONCE = 512
+"""More atoms than this, and the three reverse passes are made one after the other."""
+
+
+def coupling_of(dipole_fn: Callable[[Positions], Float[Array, " 3"]]) -> Coupling:
+    """The coupling of a dipole function, e angstrom."""
+    return lambda positions, field: field @ dipole_fn(positions)
+
+
+def born_charges(
+    coupling: Coupling,
+    positions: Positions,
+    mode: Literal["reverse", "forward"] = "reverse",
+    chunk: int | None = None,
+) -> BornCharges:
+    r"""Born effective charges, e: :math:`Z^*_{i,ab} = \partial P_a / \partial r_{ib}`.
+
+    Args:
+        coupling: E . P, e angstrom times the unit of E.
+        positions: angstrom.
+        mode: three reverse passes, or 3N forward ones, which agree to rounding; static.
+        chunk: how many passes are made at once; bounds the memory.
+    """
+    axes = jnp.eye(3, dtype=positions.dtype)
+    if mode == "reverse":
+        chunk = chunk or (3 if len(positions) <= _ATOMS_AT_ONCE else 1)
+        rows = lax.map(lambda axis: jax.grad(coupling)(positions, axis), axes, batch_size=chunk)
+        return jnp.moveaxis(rows, 0, 1)
+
+    def polarization(places):
+        return jnp.stack([coupling(places, axis) for axis in axes])
+
+    def column(place):
+        moved = jnp.zeros(positions.size, positions.dtype).at[place].set(1.0)
+        return jax.jvp(polarization, (positions,), (moved.reshape(positions.shape),))[1]
+
+    columns = lax.map(column, jnp.arange(positions.size), batch_size=chunk or 16)
+    return jnp.moveaxis(columns.reshape(*positions.shape, 3), 2, 1)
+
+
+def field_force(
+    coupling: Coupling, positions: Positions, field: Float[Array, " 3"]
+) -> Float[Array, "atoms 3"]:
+    r"""Force of a weak field, eV/angstrom: :math:`F_i = E\cdot Z^*_i`, one reverse pass.
+
+    Args:
+        coupling: E . P.
+        positions: angstrom.
+        field: V/angstrom.
+    """
+    return jax.grad(coupling)(positions, field)
+
+
+def dipole_current(
+    coupling: Coupling, positions: Positions, velocities: Float[Array, "atoms 3"]
+) -> Float[Array, " 3"]:
+    r"""Rate of the polarization: :math:`\dot P = \sum_i Z^*_i v_i`, one forward pass.
+
+    Args:
+        coupling: E . P.
+        positions: angstrom.
+        velocities: angstrom per unit of time; the answer is e angstrom per unit of time.
+    """
+
+    def rate(axis):
+        return jax.jvp(lambda places: coupling(places, axis), (positions,), (velocities,))[1]
+
+    return jax.vmap(rate)(jnp.eye(3, dtype=positions.dtype))
+
+
+def wave_born_charges(
+    charges_fn: Callable[[Positions], Float[Array, " atoms"]],
+    positions: Positions,
+    cell: Cell,
+    mask: AtomMask,
+) -> BornCharges:
+    r"""Born charges of the charges in a crystal as published, at the cell's own wave vectors.
+
+    .. math:: P_a = \sum_i (q_i - \langle q\rangle) \frac{e^{i b_a\cdot r_i}}{2\pi i}, \quad
+        Z^*_i = \mathrm{Re}\left[e^{-i b_a\cdot r_i}\,\partial P_a/\partial r_i\right]
+
+    along each reciprocal vector, then to Cartesian axes by the transposed cell. Charge that flows a
+    distance d counts only :math:`\sin(2\pi d/L)/(2\pi d/L)`; it grows with the cell. For
+    comparison with published numbers; `born_charges` of `crystal_coupling` is exact.
+
+    Args:
+        charges_fn: effective charges, e, zero on padding.
+        positions: angstrom.
+        cell: rows are lattice vectors, angstrom.
+        mask: False on padding atoms.
+
+    Source: docs/conventions.md, section 6; Zhong et al., arXiv 2504.05169.
+    """
+    weight = mask.astype(positions.dtype)
+    inverse = jnp.linalg.inv(cell)
+
+    def waves(places):
+        """Real and imaginary parts of P along every reciprocal vector, (6,)."""
+        charges = charges_fn(places)
+        charges = (charges - jnp.sum(charges) / jnp.sum(weight)) * weight
+        angles = 2.0 * math.pi * places @ inverse
+        return jnp.concatenate([charges @ jnp.sin(angles), -charges @ jnp.cos(angles)])
+
+    slopes = jax.jacrev(waves)(positions) / (2.0 * math.pi)
+    angles = 2.0 * math.pi * positions @ inverse
+    cosine, sine = (f(angles).T[..., None] for f in (jnp.cos, jnp.sin))
+    reduced = cosine * slopes[:3] + sine * slopes[3:]
+    return jnp.einsum("rib,ra->iab", reduced, cell, precision=lax.Precision.HIGHEST)
+
+
+def acoustic_sum(charges: BornCharges) -> Float[Array, "3 3"]:
+    r""":math:`\sum_i Z^*_i`, e; the total charge times the identity where charge is conserved."""
+    return jnp.sum(charges, axis=0)
+
+
+def obey_sum_rule(charges: BornCharges, mask: AtomMask, total_charge=0.0) -> BornCharges:
+    r"""Born charges less their mean residual: :math:`\sum_i Z^*_i = Q_{tot}` afterwards.
+
+    Args:
+        charges: e; zero on padding.
+        mask: False on padding atoms.
+        total_charge: e.
+    """
+    weight = mask.astype(charges.dtype)
+    identity = jnp.eye(3, dtype=charges.dtype)
+    residual = (acoustic_sum(charges) - total_charge * identity) / jnp.sum(weight)
+    return charges - weight[:, None, None] * residual

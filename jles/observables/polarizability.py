@@ -1,0 +1,48 @@
+r"""What answers a field at clamped atoms: polarizability, dielectric constant, Raman tensors."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jles.typing import Positions, Scalar
+from jles.units import EPSILON0
+
+
+def polarizability(
+    enthalpy_fn: Callable[[Float[Array, " 3"]], Float[Array, ""]], field: Float[Array, " 3"]
+) -> Float[Array, "3 3"]:
+    r"""Of a whole structure, e angstrom^2/V: :math:`A = -\partial^2 H/\partial E^2`.
+
+    Args:
+        enthalpy_fn: enthalpy (eV) as a function of the field.
+        field: at which, V/angstrom; customarily zero.
+    """
+    return -jax.jacfwd(jax.grad(enthalpy_fn))(field)
+
+
+def polarizability_derivative(
+    polarizability_fn: Callable[[Positions], Float[Array, "3 3"]], positions: Positions
+) -> Float[Array, "atoms 3 3 3"]:
+    r"""Raman tensors :math:`\partial A_{ab}/\partial r_{ic}`, e angstrom/V, atom first.
+
+    Args:
+        polarizability_fn: positions (angstrom) to a symmetric A.
+        positions: angstrom.
+    """
+    rows, columns = jnp.triu_indices(3)
+    slopes = jax.jacrev(lambda places: polarizability_fn(places)[rows, columns])(positions)
+    full = jnp.zeros((3, 3, *positions.shape), positions.dtype)
+    full = full.at[rows, columns].set(slopes).at[columns, rows].set(slopes)
+    return jnp.moveaxis(full, 2, 0)
+
+
+def dielectric_tensor(total: Float[Array, "3 3"], volume: Scalar) -> Float[Array, "3 3"]:
+    r""":math:`\epsilon_\infty = 1 + A/(\epsilon_0 V)` of a crystal.
+
+    Args:
+        total: polarizability of the cell, e angstrom^2/V.
+        volume: angstrom^3.
+    """
+    return jnp.eye(3, dtype=total.dtype) + total / (EPSILON0 * volume)

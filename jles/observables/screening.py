@@ -1,0 +1,43 @@
+r"""From latent to physical moments: a factor and a sign that no energy or force can tell.
+
+A latent charge is screened by electrons that the model does not see,
+:math:`q = q_{phys}/\sqrt{\epsilon_e}`; docs/conventions.md, section 7.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from jles.typing import Scalar
+from jles.units import EPSILON0
+
+
+def hidden_permittivity(
+    epsilon_infinity: Scalar, total: Float[Array, "3 3"] | None, volume: Scalar
+) -> Float[Array, ""]:
+    r""":math:`\epsilon_e = \epsilon_\infty/(1 + \chi)`, what induced dipoles do not screen already.
+
+    Args:
+        epsilon_infinity: electronic dielectric constant of the material, at least 1.
+        total: latent polarizability of the cell, e angstrom^2/V; None for none.
+        volume: angstrom^3.
+    """
+    if total is None:
+        return jnp.asarray(epsilon_infinity)
+    return epsilon_infinity / (1.0 + jnp.trace(total) / (3.0 * EPSILON0 * volume))
+
+
+def gauge_sign(charges: Float[Array, " atoms"], chosen: Bool[Array, " atoms"], mask) -> Array:
+    """The sign, 1 or -1, that makes the chosen atoms more positive than the others.
+
+    Args:
+        charges: latent, e.
+        chosen: the atoms of an element that is known to be positive.
+        mask: False on padding atoms.
+    """
+    inside = chosen & mask
+    others = mask & ~chosen
+
+    def mean(which):
+        return jnp.sum(jnp.where(which, charges, 0.0)) / jnp.maximum(jnp.sum(which), 1)
+
+    return jnp.where(mean(inside) - mean(others) < 0.0, -1.0, 1.0).astype(charges.dtype)

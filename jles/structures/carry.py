@@ -1,0 +1,41 @@
+r"""Derivatives that know how far they have come (docs/theory.md, section 5).
+
+A charge that answers the displacement of an atom a vector d away moves charge along that vector.
+In a crystal the sum over atoms of charge times place cannot tell: an atom and its images are one
+variable. Here every step from a neighbour to the atom that sees it multiplies the *derivative* by
+:math:`e^{-t\cdot d}`, and the slope in t at zero is the derivative weighted by the true distance.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+@jax.custom_jvp
+def carry(values: Array, weight: Array) -> Array:
+    """`values`, whose derivative alone is multiplied by `weight` (of the leading axes)."""
+    return values
+
+
+@carry.defjvp
+def _carry_jvp(primals, tangents):
+    values, weight = primals
+    factor = weight.reshape(weight.shape + (1,) * (values.ndim - weight.ndim))
+    return carry(values, weight), factor * tangents[0]
+
+
+def gather(values: Array, index: Array, weight: Array | None = None) -> Array:
+    """`values[index]`, the neighbours' values, carried where there is a weight."""
+    return values[index] if weight is None else carry(values[index], weight)
+
+
+def bloch_weight(
+    vectors: Float[Array, "atoms neighbors 3"], bloch: Float[Array, " 3"] | None
+) -> Float[Array, "atoms neighbors"] | None:
+    r"""Weights :math:`e^{-t\cdot d}` of the vectors from atoms to neighbours; None for none.
+
+    Args:
+        vectors: angstrom.
+        bloch: t, 1/angstrom, of displacements that grow as :math:`e^{-t\cdot r}`.
+    """
+    return None if bloch is None else jnp.exp(-vectors @ bloch)

@@ -8,13 +8,23 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from jles.calculators.model import Model
 
+RESPONSES = {
+    "polarization": "polarization",
+    "born_effective_charges": "born_charges",
+    "polarizability": "polarizability",
+}
+"""ASE's names and ours."""
+
 
 class LatentChargeCalculator(Calculator):
-    """Energy (eV), forces (eV/angstrom), stress (eV/angstrom^3, Voigt), charges (e), dipole.
+    """Energy (eV), forces (eV/angstrom), stress (eV/angstrom^3, Voigt), charges (e) and more.
 
     Neighbour lists are rebuilt on the host for every geometry; arrays are padded to sizes with
     room, so steps of a run, and other structures of a similar size, share one compilation.
-    `dipole` (e angstrom) is that of a cluster.
+    `dipole` (e angstrom) is that of a cluster; `polarization` (e angstrom per cell, on the branch
+    of the positions), `born_effective_charges` (e, (atoms, 3, 3), first index polarization) and
+    `polarizability` (e angstrom^2/V) are there for both. In a field energy and forces are those
+    of the enthalpy, and there is no stress.
     """
 
     implemented_properties: ClassVar[list[str]] = [
@@ -24,11 +34,12 @@ class LatentChargeCalculator(Calculator):
         "stress",
         "charges",
         "dipole",
+        *RESPONSES,
     ]
 
-    def __init__(self, model: Model):
+    def __init__(self, model: Model, field=None):
         super().__init__()
-        self.model = model
+        self.model, self.field = model, field
 
     def check_state(self, atoms, tol=1e-15):
         """What changed since the last calculation; `total_charge` is part of a structure."""
@@ -42,14 +53,15 @@ class LatentChargeCalculator(Calculator):
         super().calculate(atoms, properties, system_changes)
         periodic = bool(self.atoms.pbc.any())
         want = {"energy", "forces"}
-        if periodic:
+        if periodic and self.field is None:
             want.add("stress")  # a few percent now, a second evaluation if it is asked for later
         elif "stress" in properties:
-            raise PropertyNotImplementedError("stress of a structure that is not periodic")
+            raise PropertyNotImplementedError("stress of a cluster, or in a field")
         want |= {"charges", "dipole"} & set(properties)
         if "dipole" in properties and periodic:
             raise PropertyNotImplementedError("dipole of a periodic structure")
-        out = self.model.predict(self.atoms, want=sorted(want))
+        want |= {ours for name, ours in RESPONSES.items() if name in properties}
+        out = self.model.predict(self.atoms, want=sorted(want), field=self.field)
         self.results |= {"energy": out.energy, "free_energy": out.energy, "forces": out.forces}
         if out.stress is not None:
             self.results["stress"] = full_3x3_to_voigt_6_stress(out.stress)
@@ -58,6 +70,9 @@ class LatentChargeCalculator(Calculator):
             self.results["charges"] = np.asarray(total)
         if out.dipole is not None:
             self.results["dipole"] = out.dipole
+        for name, ours in RESPONSES.items():
+            if getattr(out, ours) is not None:
+                self.results[name] = getattr(out, ours)
 
 
 def _total_charge(atoms):

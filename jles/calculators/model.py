@@ -3,57 +3,46 @@
 import math
 from collections.abc import Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property, wraps
+from dataclasses import replace
+from functools import cached_property, partial, wraps
 from pathlib import Path
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from ase.data import chemical_symbols
 
+from jles.calculators.outputs import outputs
+from jles.calculators.prediction import (
+    QUANTITIES as QUANTITIES,
+)
+from jles.calculators.prediction import (
+    WHOLE,
+    Prediction,
+    check_structure,
+    check_wanted,
+    electronic_dielectric,
+    field_array,
+    notes_of,
+)
 from jles.errors import InputError
-from jles.models.config import ModelConfig
+from jles.models.config import ModelConfig, ScreeningConfig
 from jles.models.potential import build_potential
 from jles.models.store import read_model
-from jles.observables.stress import energy_and_forces, energy_forces_stress
 from jles.structures.batch import build_structure, on_device, pad_structure, size_of
 from jles.structures.sizes import Size, merge_sizes, plan_buckets, round_up_size
 from jles.structures.structure import Structure
 
-QUANTITIES = ("energy", "forces", "stress", "charges", "dipole", "energy_parts", "features")
 _MOST_PLANNED = 8
-LATER = ("dipoles", "quadrupoles", "polarization", "born_charges", "polarizability")
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Results for one structure as NumPy arrays; what was not asked for is None.
-
-    Attributes:
-        energy: eV, element energies included.
-        forces: eV/angstrom, (atoms, 3).
-        stress: eV/angstrom^3, (3, 3), ASE's sign; crystals only.
-        charges: latent charges, e, (atoms,), or (atoms, channels) with several channels.
-        dipole: e angstrom, (3,); clusters only.
-        energy_parts: eV by name: short_range, long_range, elements.
-        features: the backbone's invariants, (atoms, features).
-    """
-
-    energy: float | None = None
-    forces: np.ndarray | None = None
-    stress: np.ndarray | None = None
-    charges: np.ndarray | None = None
-    dipole: np.ndarray | None = None
-    energy_parts: dict[str, float] | None = None
-    features: np.ndarray | None = None
 
 
 class Model:
     """A potential with its parameters; see `load_model`.
 
     Pure functions for `jit`, `grad` and integrators, all of `(params, structure)`: `energy_fn`
-    (eV, without element energies), `charges_fn`, `dipole_fn`. `params` holds the parameters,
+    (eV, without element energies), `charges_fn`, `dipole_fn`; with a field (V/angstrom) after them
+    `enthalpy_fn` and `coupling_fn`, see `Potential`. `params` holds the parameters,
     `structure(atoms)` builds what the functions take.
     """
 
@@ -75,6 +64,8 @@ class Model:
         self.energy_fn = self._pure(self.potential.energy_fn)
         self.charges_fn = self._pure(self.potential.charges_fn)
         self.dipole_fn = self._pure(self.potential.dipole_fn)
+        self.enthalpy_fn = self._pure(self.potential.enthalpy_fn)
+        self.coupling_fn = self._pure(self.potential.coupling_fn)
         self._planned: tuple[Size, ...] = ()
         self._sizes: list[Size] = []
 
@@ -90,13 +81,13 @@ class Model:
         """`function`, refusing to run a float64 model in a float32 JAX."""
 
         @wraps(function)
-        def checked(params, structure):
+        def checked(params, structure, *field):
             if jax.dtypes.canonicalize_dtype(self.dtype) != jnp.dtype(self.dtype):
                 raise InputError(
                     f"{self._where} is float64 but JAX computes in float32 here: call "
                     'jax.config.update("jax_enable_x64", True) first, or load it as float32'
                 )
-            return function(params, structure)
+            return function(params, structure, *field)
 
         return checked
 
@@ -181,85 +172,62 @@ class Model:
                 f"{self._where} has not seen {names}; it knows {', '.join(self.config.elements)}"
             )
 
-    def predict(self, atoms, want: Sequence[str] = ("energy", "forces"), field=None):
+    def predict(
+        self,
+        atoms,
+        want: Sequence[str] = ("energy", "forces"),
+        field=None,
+        *,
+        born_mode: Literal["exact", "published"] = "exact",
+        sum_rule: bool = False,
+    ):
         """Results for ASE `atoms`, or a list of them for a list of atoms.
 
         Args:
             atoms: one structure or a sequence of structures.
-            want: any of energy, forces, stress, charges, dipole, energy_parts, features.
-            field: an applied field; not in this version.
+            want: names of `QUANTITIES`, see `Prediction`.
+            field: applied, (3,), V/angstrom; energy and forces are then those in the field, all
+                else is at zero field.
+            born_mode: Born charges of crystals at k = 0, or at the cell's own wave vectors as
+                published.
+            sum_rule: subtract from Born charges what violates the acoustic sum rule.
 
         Raises:
             InputError: something wanted that this model or structure does not have.
         """
-        self._check_wanted(want, field)
+        check_wanted(want, self.config, self._where)
+        if born_mode not in ("exact", "published"):
+            raise InputError(f"born_mode must be 'exact' or 'published', got {born_mode!r}")
+        options = (tuple(want), field_array(field), born_mode, sum_rule)
         if isinstance(atoms, list | tuple):
-            return self._predict_all(atoms, tuple(want))
-        return self._predict(atoms, tuple(want))
+            return self._predict_all(atoms, options)
+        return self._predict(atoms, *options)
 
-    def _predict_all(self, frames, want) -> list[Prediction]:
+    def _predict_all(self, frames, options) -> list[Prediction]:
         self.plan(frames)
         results = []
         for number, atoms in enumerate(frames):
             with naming(f"structure {number}"):
-                results.append(self._predict(atoms, want))
+                results.append(self._predict(atoms, *options))
         self._planned = ()
         return results
 
-    def _check_wanted(self, want, field) -> None:
-        if isinstance(want, str):
-            raise InputError(f"want must be a sequence of names, e.g. ('{want}',)")
-        if field is not None:
-            raise InputError("field: this version predicts without an applied field")
-        for name in want:
-            if name in LATER:
-                raise InputError(f"want: '{name}' comes in a later version of jles")
-            if name not in QUANTITIES:
-                raise InputError(f"want: unknown '{name}'; known: {', '.join(QUANTITIES)}")
-            if name in ("charges", "dipole") and self.config.charges is None:
-                raise InputError(f"want: '{name}' needs latent charges; {self._where} has none")
-
-    def _predict(self, atoms, want) -> Prediction:
-        if "stress" in want and not atoms.pbc.any():
-            raise InputError("want: stress of a structure that is not periodic has no meaning")
-        if "dipole" in want and atoms.pbc.any():
-            raise InputError(
-                "want: 'dipole' is that of a cluster; the polarization of a crystal comes in a "
-                "later version"
-            )
+    def _predict(self, atoms, want, field, born_mode, sum_rule) -> Prediction:
+        check_structure(want, self.config, atoms.pbc, field is not None)
         with self._precision():
             structure = self.structure(atoms)
-            out = jax.device_get(self._evaluate(self.params, structure, frozenset(want)))
-        return self._collect(out, atoms, want)
+            applied = None if field is None else jnp.asarray(field, self.dtype)
+            out = jax.device_get(
+                self._evaluate(self.params, structure, applied, frozenset(want), born_mode)
+            )
+            places = np.asarray(structure.positions, np.float64)[: len(atoms)]
+        return self._collect(out, atoms, places, want, sum_rule)
 
     @cached_property
     def _evaluate(self):
-        return jax.jit(self._outputs, static_argnums=2)
+        return jax.jit(partial(outputs, self.potential), static_argnums=(3, 4))
 
-    def _outputs(self, params, structure, want):
-        potential = self.potential
-
-        def energy_fn(moved):
-            return potential.energy_fn(params, moved)
-
-        out = {}
-        if "stress" in want:
-            out = energy_forces_stress(energy_fn, structure)._asdict()
-        elif "forces" in want:
-            out["energy"], out["forces"] = energy_and_forces(energy_fn, structure)
-        elif "energy" in want:
-            out["energy"] = energy_fn(structure)
-        if "charges" in want:
-            out["charges"] = potential.charges_fn(params, structure)
-        if "dipole" in want:
-            out["dipole"] = potential.dipole_fn(params, structure)
-        if "energy_parts" in want:
-            out["energy_parts"] = potential.parts_fn(params, structure)._asdict()
-        if "features" in want:
-            out["features"] = potential.features_fn(params, structure).invariants
-        return out
-
-    def _collect(self, out, atoms, want) -> Prediction:
+    def _collect(self, out, atoms, places, want, sum_rule) -> Prediction:
         count = len(atoms)
         energies = self.config.element_energies
         offset = sum(energies.get(symbol, 0.0) for symbol in atoms.get_chemical_symbols())
@@ -271,25 +239,43 @@ class Model:
             elif name == "energy_parts":
                 parts = {part: float(number) for part, number in value.items()}
                 results[name] = parts | {"elements": offset}
-            elif name in ("stress", "dipole"):
+            elif name in WHOLE:
                 results[name] = np.asarray(value, np.float64)
             else:
                 results[name] = np.asarray(value, np.float64)[:count]
         if "charges" in results and self.config.charges.channels == 1:
             results["charges"] = results["charges"][:, 0]
+        if "bare_charges" in out:
+            bare = np.asarray(out["bare_charges"], np.float64)[:count]
+            results["notes"] = notes_of(want, bare, self._total_charge(atoms), atoms.pbc)
+            if "polarization" in want and atoms.pbc.any():
+                # The model wrapped the atoms; the branch is that of the places they were given.
+                moved = (bare - bare.mean()) @ (atoms.positions - places)
+                results["polarization"] += float(out["factor"]) * moved
+                results["polarization_quantum"] = atoms.cell.array.copy()
+        if "born_charges" in want:
+            results["acoustic_sum"] = results["born_charges"].sum(axis=0)
+            if sum_rule:
+                total = self._total_charge(atoms) * np.eye(3)
+                results["born_charges"] -= (results["acoustic_sum"] - total) / count
+        if "polarizability" in want:
+            results["epsilon_infinity"] = electronic_dielectric(
+                results["polarizability"], atoms.cell.array, atoms.pbc
+            )
         return Prediction(**results)
 
     def calculator(self, field=None):
-        """An ASE calculator: energy, forces, stress, charges, dipole of clusters.
+        """An ASE calculator, see `LatentChargeCalculator`.
+
+        Args:
+            field: applied, (3,), V/angstrom.
 
         Raises:
-            InputError: a field, which this version does not know.
+            InputError: a field of another shape, or too strong to be in V/angstrom.
         """
-        if field is not None:
-            raise InputError("field: this version runs without an applied field")
         from jles.calculators.ase import LatentChargeCalculator
 
-        return LatentChargeCalculator(self)
+        return LatentChargeCalculator(self, field_array(field))
 
 
 @contextmanager
@@ -306,15 +292,19 @@ def _k_box(size: Size) -> int:
     return 1 if size.grid is None else math.prod(2 * n + 1 for n in size.grid)
 
 
-def load_model(path, dtype: str = "float32") -> Model:
+def load_model(path, dtype: str = "float32", screening: ScreeningConfig | None = None) -> Model:
     """The model in a directory that `jles train`, `jles demo` or `jles import-torch` wrote.
 
     Args:
         path: the directory.
         dtype: "float32" or "float64": what everything is computed in.
+        screening: instead of the model's own.
 
     Raises:
         InputError: not a model directory, damaged, or of a newer format.
     """
     stored = read_model(Path(path))
-    return Model(stored.config, stored.params, dtype, str(path), stored.training)
+    config = stored.config
+    if screening is not None:
+        config = replace(config, screening=screening)
+    return Model(config, stored.params, dtype, str(path), stored.training)

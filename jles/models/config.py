@@ -236,6 +236,29 @@ class ResponseConfig:
 
 
 @dataclass(frozen=True)
+class ScreeningConfig:
+    """From latent to physical moments, which no energy or force can tell (docs/conventions.md, 7).
+
+    In crystals polarization, Born charges and applied fields are multiplied by the root of
+    `epsilon_infinity`, less what induced dipoles screen; null leaves them latent. `positive` fixes
+    the overall sign: the element whose atoms are more positive than the others.
+    """
+
+    epsilon_infinity: float | None = None
+    positive: str | None = None
+
+    def __post_init__(self):
+        epsilon = self.epsilon_infinity
+        _require(
+            epsilon is None or 1.0 <= epsilon < math.inf,
+            f"epsilon_infinity must be at least 1, the vacuum's, got {epsilon}",
+        )
+        if self.positive is not None:
+            symbol = self.positive
+            _require(symbol in SYMBOLS, f"positive: '{symbol}' is not a chemical symbol")
+
+
+@dataclass(frozen=True)
 class ElectrostaticsConfig:
     """The lattice sum that belongs to the model: it is trained with its truncation.
 
@@ -278,6 +301,7 @@ class ModelConfig:
     polarizability: PolarizabilityConfig | None = None
     response: ResponseConfig = field(default_factory=ResponseConfig)
     electrostatics: ElectrostaticsConfig = field(default_factory=ElectrostaticsConfig)
+    screening: ScreeningConfig = field(default_factory=ScreeningConfig)
     normalize_features: bool = True
     element_energies: dict[str, float] = field(default_factory=dict)
 
@@ -285,6 +309,11 @@ class ModelConfig:
         check_symbols(self.elements)
         check_element_energies(self.element_energies)
         check_heads(self)
+        positive = self.screening.positive
+        _require(
+            positive is None or positive in self.elements,
+            f"screening.positive: {positive} is not among the elements {', '.join(self.elements)}",
+        )
 
     @property
     def heads(self) -> tuple[str, ...]:

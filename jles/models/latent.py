@@ -4,14 +4,16 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from ase.data import atomic_numbers
 from jaxtyping import Array
 
 from jles.electrostatics.multipoles import Multipoles
 from jles.electrostatics.response import Response, positive
 from jles.models.cace import Features
-from jles.models.config import HEADS, ModelConfig
+from jles.models.config import HEADS, ModelConfig, ScreeningConfig
 from jles.models.heads import MomentReadout, PolarizabilityReadout
 from jles.models.readouts import Readout
+from jles.observables.screening import gauge_sign, hidden_permittivity, sum_polarizabilities
 from jles.structures.structure import Structure
 
 _TURNING = {"dipoles": "vectors", "quadrupoles": "tensors"}
@@ -106,3 +108,20 @@ def even_shift(charges, structure: Structure):
     missing = structure.total_charge - jnp.sum(charges)
     count = jnp.maximum(jnp.sum(structure.mask), 1) * charges.shape[1]
     return jnp.full_like(charges, 1.0) * (missing / count)
+
+
+def physical_factor(latent: Latent, structure: Structure, config: ScreeningConfig):
+    """What latent moments are multiplied by to be physical ones, see `ScreeningConfig`."""
+    charges = latent.moments.charges.reshape(len(structure.mask), -1).sum(axis=1)
+    factor = jnp.ones((), charges.dtype)
+    if config.positive is not None:
+        chosen = structure.numbers == atomic_numbers[config.positive]
+        factor = gauge_sign(charges, chosen, structure.mask)
+    if config.epsilon_infinity is not None:
+        total = None
+        if latent.response is not None and latent.response.polarizabilities is not None:
+            total = sum_polarizabilities(latent.response.polarizabilities)
+        volume = jnp.abs(jnp.linalg.det(structure.cell))
+        hidden = hidden_permittivity(config.epsilon_infinity, total, volume)
+        factor = factor * jnp.where(structure.periodic, jnp.sqrt(hidden), 1.0)
+    return factor.astype(charges.dtype)

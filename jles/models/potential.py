@@ -12,9 +12,10 @@ from jaxtyping import Array, Float
 
 from jles.electrostatics.applied_field import Enthalpy, enthalpy, sum_of_dipoles
 from jles.electrostatics.multipoles import Multipoles
+from jles.errors import InputError
 from jles.models.cace import Cace, Features
-from jles.models.config import HEADS, ModelConfig
-from jles.models.latent import LatentHeads
+from jles.models.config import HEADS, ModelConfig, ScreeningConfig
+from jles.models.latent import Latent, LatentHeads, physical_factor
 from jles.models.long_range import (
     carried_answer,
     equilibrated_enthalpy,
@@ -48,11 +49,13 @@ class Potential(NamedTuple):
         parts_fn: `(params, structure) -> EnergyParts`.
         enthalpy_fn: `(params, structure, field) -> eV` in a field, V/angstrom; see
             `electrostatics.enthalpy`.
-        moments_fn: `(params, structure) -> Multipoles`, the effective ones.
+        moments_fn: `(params, structure) -> Multipoles`, effective, latent.
         charges_fn: `(params, structure) -> (atoms, channels)`, e, of the permanent moments; no
             channels without charges.
         dipole_fn: `(params, structure) -> (3,)`, e angstrom: -dH/dE at zero field; of a crystal on
             the branch of its positions, with exact derivatives.
+        factor_fn: `(params, structure) -> ()`: physical moments are latent ones times this, which
+            enthalpy, dipole and coupling contain; 1 unless `config.screening` says otherwise.
         coupling_fn: `(params, structure, field) -> E . P`, the same as a scalar: its reverse mode
             costs one pass where that of `dipole_fn` costs one a component.
         features_fn: `(params, structure) -> Features`, the backbone's own, not normalized.
@@ -66,6 +69,7 @@ class Potential(NamedTuple):
     moments_fn: Callable[[Params, Structure], Multipoles]
     charges_fn: Callable[[Params, Structure], Array]
     dipole_fn: Callable[[Params, Structure], Array]
+    factor_fn: Callable[[Params, Structure], Array]
     coupling_fn: Callable[..., Array]
     features_fn: Callable[[Params, Structure], Features]
 
@@ -122,6 +126,11 @@ def build_potential(config: ModelConfig) -> Potential:
 
     def carried_charges(params, structure, bloch):
         """Effective charges (atoms,) of a crystal, carried where there is a wave."""
+        if config.charge_softness is not None and config.response.mode == "self-consistent":
+            raise InputError(
+                "charge_softness with response.mode 'self-consistent': soft charges of a crystal "
+                "that see one another answer like a metal, there is no coupling to a field"
+            )
         still = features_fn(params, structure)
         features = still if bloch is None else features_fn(params, structure, bloch)
         latent = heads.latent(params, features, structure, still)
@@ -140,12 +149,13 @@ def build_potential(config: ModelConfig) -> Potential:
             plain = field @ cluster_dipole(charges, structure.positions, structure.mask)
             if structure.grid is None:
                 return plain
-            return jnp.where(structure.periodic, flow(field, params, structure), plain)
+            flowing = flow(field, params, structure)
+            return jnp.where(structure.periodic, flowing, plain) if structure.cluster else flowing
 
         return coupling
 
     def long_range(params, features, structure, field=None) -> Enthalpy:
-        """Enthalpy of the latent moments and what they become."""
+        """Enthalpy of the latent moments and what they become; the field is a latent one."""
         if equilibrated:
             return equilibrated_enthalpy(
                 heads.values(params, "charges", features), structure, config.electrostatics, field
@@ -162,11 +172,25 @@ def build_potential(config: ModelConfig) -> Potential:
             coupling=coupling_of(params, structure),
         )
 
+    def factor_fn(params, structure):
+        """Constant as far as derivatives go: it is a property of the material."""
+        one = jnp.ones((), structure.positions.dtype)
+        if config.charges is None or config.screening == ScreeningConfig():
+            return one
+        features = features_fn(params, structure)
+        if equilibrated:
+            latent = Latent(long_range(params, features, structure).effective, None)
+        else:
+            latent = heads.latent(params, features, structure)
+        return jax.lax.stop_gradient(physical_factor(latent, structure, config.screening))
+
     def parts_fn(params, structure, field=None):
         features = features_fn(params, structure)
         short = short_range(params, features, structure)
         if config.charges is None:
             return EnergyParts(short, jnp.zeros_like(short))
+        if field is not None:
+            field = factor_fn(params, structure) * field
         return EnergyParts(short, long_range(params, features, structure, field).energy)
 
     def enthalpy_fn(params, structure, field=None):
@@ -190,7 +214,8 @@ def build_potential(config: ModelConfig) -> Potential:
     def coupling_fn(params, structure, field):
         moments = moments_fn(params, structure)
         along = field @ sum_of_dipoles(moments.dipoles, field.dtype)
-        return coupling_of(params, structure)(field, moments.charges) + along
+        along += coupling_of(params, structure)(field, moments.charges)
+        return factor_fn(params, structure) * along
 
     def dipole_fn(params, structure):
         axes = jnp.eye(3, dtype=structure.positions.dtype)
@@ -207,6 +232,7 @@ def build_potential(config: ModelConfig) -> Potential:
         moments_fn,
         charges_fn,
         dipole_fn,
+        factor_fn,
         coupling_fn,
         raw_features_fn,
     )

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
+from jles.electrostatics.multipoles import Multipoles, symmetric
 from jles.structures.structure import Structure
 from jles.typing import AtomMask, Charges, Positions
 
@@ -29,6 +30,32 @@ def cluster_dipole(charges: Charges, positions: Positions, mask: AtomMask) -> Fl
     weight = mask.astype(summed.dtype)
     mean = jnp.sum(summed * weight) / jnp.maximum(jnp.sum(weight), 1.0)
     return ((summed - mean) * weight) @ positions
+
+
+def cluster_quadrupole(
+    moments: Multipoles, positions: Positions, mask: AtomMask
+) -> Float[Array, "3 3"]:
+    r"""Traceless quadrupole of a cluster about its mean position, e angstrom^2.
+
+    .. math:: Q = \sum_i (q_i - \langle q\rangle)\, r_i r_i + r_i u_i + u_i r_i + Q_i
+
+    Args:
+        moments: without channels; zero on padding.
+        positions: angstrom.
+        mask: False on padding atoms.
+    """
+    weight = mask.astype(positions.dtype)
+    count = jnp.maximum(jnp.sum(weight), 1.0)
+    charges = moments.charges.reshape(len(weight), -1).sum(axis=1)
+    charges = (charges - jnp.sum(charges) / count) * weight
+    places = positions - weight @ positions / count
+    total = jnp.einsum("i,ia,ib->ab", charges, places, places)
+    if moments.dipoles is not None:
+        mixed = jnp.einsum("ia,ib->ab", places, moments.dipoles)
+        total += mixed + mixed.T
+    if moments.quadrupoles is not None:
+        total += jnp.sum(symmetric(moments.quadrupoles), axis=0)
+    return total - jnp.trace(total) / 3.0 * jnp.eye(3, dtype=total.dtype)
 
 
 def crystal_coupling(

@@ -41,3 +41,10 @@ def gauge_sign(charges: Float[Array, " atoms"], chosen: Bool[Array, " atoms"], m
         return jnp.sum(jnp.where(which, charges, 0.0)) / jnp.maximum(jnp.sum(which), 1)
 
     return jnp.where(mean(inside) - mean(others) < 0.0, -1.0, 1.0).astype(charges.dtype)
+
+
+def sum_polarizabilities(polarizabilities: Array) -> Float[Array, "3 3"]:
+    """Of all atoms, scalars (atoms,) or tensors (atoms, 3, 3), e angstrom^2/V."""
+    if polarizabilities.ndim == 1:
+        return jnp.sum(polarizabilities) * jnp.eye(3, dtype=polarizabilities.dtype)
+    return jnp.sum(polarizabilities, axis=0)

@@ -1,0 +1,99 @@
+"""All that a model says of one structure, as one traced function of what is wanted."""
+
+from dataclasses import replace
+
+import jax.numpy as jnp
+
+from jles.electrostatics.applied_field import sum_of_dipoles
+from jles.models.potential import Potential
+from jles.observables.born_charges import born_charges, coupling_of, wave_born_charges
+from jles.observables.polarizability import polarizability
+from jles.observables.polarization import cluster_quadrupole
+from jles.observables.stress import energy_and_forces, energy_forces_stress
+from jles.structures.structure import Structure
+
+
+def outputs(
+    potential: Potential, params, structure: Structure, field, want: frozenset, born_mode: str
+) -> dict:
+    """Arrays by name, padding included; `want` and `born_mode` are static."""
+
+    def energy_fn(moved):
+        return potential.enthalpy_fn(params, moved, field)
+
+    out = {}
+    if "stress" in want:
+        out = energy_forces_stress(energy_fn, structure)._asdict()
+    elif "forces" in want:
+        out["energy"], out["forces"] = energy_and_forces(energy_fn, structure)
+    elif "energy" in want:
+        out["energy"] = energy_fn(structure)
+    if {"charges", "dipoles", "quadrupoles", "quadrupole"} & want:
+        out |= _moments(potential, params, structure, want)
+    if {"dipole", "polarization", "born_charges"} & want:
+        out["factor"] = potential.factor_fn(params, structure)
+        out["bare_charges"] = _summed(potential.moments_fn(params, structure).charges)
+    if {"dipole", "polarization"} & want:
+        out["dipole"] = out["polarization"] = potential.dipole_fn(params, structure)
+    if "born_charges" in want:
+        born = {"exact": _exact_born, "published": _published_born}[born_mode]
+        out["born_charges"] = born(potential, params, structure)
+    if "polarizability" in want:
+        nothing = jnp.zeros(3, structure.positions.dtype)
+        out["polarizability"] = polarizability(
+            lambda applied: potential.enthalpy_fn(params, structure, applied), nothing
+        )
+    if "energy_parts" in want:
+        out["energy_parts"] = potential.parts_fn(params, structure, field)._asdict()
+    if "features" in want:
+        out["features"] = potential.features_fn(params, structure).invariants
+    return out
+
+
+def _summed(charges):
+    return charges.reshape(len(charges), -1).sum(axis=1)
+
+
+def _moments(potential, params, structure, want) -> dict:
+    moments = potential.moments_fn(params, structure)
+    factor = potential.factor_fn(params, structure)
+    sign = jnp.sign(factor)
+    # Arrays of charges alone keep their channels.
+    out = {"charges": sign * moments.charges.reshape(len(structure.mask), -1)}
+    if "dipoles" in want:
+        out["dipoles"] = sign * moments.dipoles
+    if "quadrupoles" in want:
+        out["quadrupoles"] = sign * moments.quadrupoles
+    if "quadrupole" in want:
+        whole = cluster_quadrupole(moments, structure.positions, structure.mask)
+        out["quadrupole"] = factor * whole
+    return out
+
+
+def _exact_born(potential, params, structure):
+    def coupling(positions, field):
+        return potential.coupling_fn(params, replace(structure, positions=positions), field)
+
+    return born_charges(coupling, structure.positions)
+
+
+def _published_born(potential, params, structure):
+    """Finite wave vectors for the charges of a crystal; everything else has but one formula."""
+    if structure.grid is None:
+        return _exact_born(potential, params, structure)
+    dtype = structure.positions.dtype
+
+    def moments(positions):
+        return potential.moments_fn(params, replace(structure, positions=positions))
+
+    waves = wave_born_charges(
+        lambda positions: _summed(moments(positions).charges),
+        structure.positions,
+        structure.cell,
+        structure.mask,
+    )
+    dipoles = born_charges(
+        coupling_of(lambda positions: sum_of_dipoles(moments(positions).dipoles, dtype)),
+        structure.positions,
+    )
+    return potential.factor_fn(params, structure) * (waves + dipoles)

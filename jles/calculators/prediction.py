@@ -1,0 +1,203 @@
+"""What can be asked of a model, what each of it needs, and the record it comes back in."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from jles.errors import InputError
+from jles.models.config import ModelConfig
+from jles.units import EPSILON0
+
+QUANTITIES = (
+    "energy",
+    "forces",
+    "stress",
+    "charges",
+    "dipoles",
+    "quadrupoles",
+    "dipole",
+    "quadrupole",
+    "polarization",
+    "born_charges",
+    "polarizability",
+    "energy_parts",
+    "features",
+)
+WHOLE = frozenset({"stress", "dipole", "quadrupole", "polarization", "polarizability"})
+"""Arrays of the structure; the others are of its atoms."""
+
+STRONGEST_FIELD = 10.0
+"""V/angstrom; more tears any atom apart and can only be a field in other units."""
+
+_NET_CHARGE = 1e-3
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Results for one structure as NumPy arrays; what was not asked for is None.
+
+    Latent quantities carry the sign that `screening.positive` fixes; what a field couples to is
+    physical, see `ScreeningConfig`.
+
+    Attributes:
+        energy: eV, element energies included; in a field the enthalpy.
+        forces: eV/angstrom, (atoms, 3), those of the field included.
+        stress: eV/angstrom^3, (3, 3), ASE's sign; crystals only, without a field.
+        charges: latent, e, (atoms,), or (atoms, channels) with several channels; what a response
+            induces is in it.
+        dipoles: latent, e angstrom, (atoms, 3); what a response induces is in it.
+        quadrupoles: latent, e angstrom^2, (atoms, 3, 3), traceless.
+        dipole: e angstrom, (3,); clusters only.
+        quadrupole: traceless, e angstrom^2, (3, 3), about the mean position; clusters only.
+        polarization: e angstrom, (3,): the dipole; of a crystal per cell, on the branch of the
+            positions as they are given.
+        polarization_quantum: rows e times lattice vectors, e angstrom; crystals only.
+        born_charges: e, (atoms, 3, 3), first index polarization, second displacement.
+        acoustic_sum: e, (3, 3): their sum before any projection.
+        polarizability: of the whole structure at clamped atoms, e angstrom^2/V, (3, 3).
+        epsilon_infinity: 1 + polarizability / (eps0 V), (3, 3); crystals only.
+        energy_parts: eV by name: short_range, long_range, elements.
+        features: the backbone's invariants, (atoms, features).
+        notes: what must be known to read the numbers.
+    """
+
+    energy: float | None = None
+    forces: np.ndarray | None = None
+    stress: np.ndarray | None = None
+    charges: np.ndarray | None = None
+    dipoles: np.ndarray | None = None
+    quadrupoles: np.ndarray | None = None
+    dipole: np.ndarray | None = None
+    quadrupole: np.ndarray | None = None
+    polarization: np.ndarray | None = None
+    polarization_quantum: np.ndarray | None = None
+    born_charges: np.ndarray | None = None
+    acoustic_sum: np.ndarray | None = None
+    polarizability: np.ndarray | None = None
+    epsilon_infinity: np.ndarray | None = None
+    energy_parts: dict[str, float] | None = None
+    features: np.ndarray | None = None
+    notes: tuple[str, ...] = field(default=())
+
+
+def check_wanted(want, config: ModelConfig, where: str) -> None:
+    """Refuses what is unknown and what needs a head that the model has not.
+
+    Raises:
+        InputError: names the quantity and the head.
+    """
+    if isinstance(want, str):
+        raise InputError(f"want must be a sequence of names, e.g. ('{want}',)")
+    for name in want:
+        if name not in QUANTITIES:
+            raise InputError(f"want: unknown '{name}'; known: {', '.join(QUANTITIES)}")
+        missing = _missing_head(name, config)
+        if missing:
+            raise InputError(f"want: '{name}' needs {missing}; {where} has none")
+
+
+def _missing_head(name: str, config: ModelConfig) -> str | None:
+    if name in {"energy", "forces", "stress", "energy_parts", "features"}:
+        return None
+    if config.charges is None:
+        return "latent charges (the head 'charges')"
+    if name == "dipoles" and config.dipoles is None and config.polarizability is None:
+        return "latent dipoles (the head 'dipoles' or 'polarizability')"
+    if name == "quadrupoles" and config.quadrupoles is None:
+        return "latent quadrupoles (the head 'quadrupoles')"
+    answers = config.polarizability, config.charge_softness
+    if name == "polarizability" and config.charges.method == "direct" and answers == (None, None):
+        return "something that answers a field (the head 'polarizability')"
+    return None
+
+
+def check_structure(want, config: ModelConfig, pbc, in_field: bool) -> None:
+    """Refuses what this kind of structure does not have.
+
+    Raises:
+        InputError: names the quantity and the reason.
+    """
+    periodic = bool(np.any(pbc))
+    if "stress" in want and not periodic:
+        raise InputError("want: stress of a structure that is not periodic has no meaning")
+    if "stress" in want and in_field:
+        raise InputError(
+            "want: stress in a field is not in this version; leave out the field or the stress"
+        )
+    for name in ("dipole", "quadrupole"):
+        if name in want and periodic:
+            raise InputError(f"want: '{name}' is that of a cluster; ask for 'polarization'")
+    if not periodic:
+        return
+    if config.charges is not None and config.charges.method == "equilibrated":
+        for name in ("polarization", "born_charges", "polarizability"):
+            if name in want:
+                raise InputError(
+                    f"want: '{name}' of a crystal with charges.method 'equilibrated' has no "
+                    "meaning: charge flows through it as through a metal"
+                )
+    soft = config.charge_softness is not None
+    fields = {"polarization", "born_charges"} & set(want)
+    if soft and (fields or in_field):
+        asked = f"want: '{min(fields)}'" if fields else "field"
+        if config.response.mode == "self-consistent":
+            raise InputError(
+                f"{asked}: soft charges of a crystal that see one another (response.mode "
+                "'self-consistent' with charge_softness) answer like a metal: no bulk meaning"
+            )
+        if not np.all(pbc):
+            raise InputError(f"{asked}: slabs of models with charge_softness have none here")
+    if "polarizability" in want and config.polarizability is None:
+        raise InputError(
+            "want: 'polarizability' of a crystal needs the head 'polarizability': soft charges "
+            "alone have none in the bulk"
+        )
+
+
+def field_array(value) -> np.ndarray | None:
+    """A field as three float64 numbers, V/angstrom.
+
+    Raises:
+        InputError: wrong shape, not finite, or so strong that the unit must be another one.
+    """
+    if value is None:
+        return None
+    try:
+        array = np.asarray(value, np.float64)
+    except (TypeError, ValueError):
+        array = np.array(np.nan)
+    if array.shape != (3,) or not np.isfinite(array).all():
+        raise InputError(f"field must be three finite numbers (V/angstrom), got {value!r}")
+    if np.abs(array).max() > STRONGEST_FIELD:
+        raise InputError(
+            f"field {array.tolist()} V/angstrom is stronger than {STRONGEST_FIELD:g}; is it in "
+            "kV/cm? 1 kV/cm is 1e-5 V/angstrom"
+        )
+    return array
+
+
+def notes_of(want, charges, total_charge: float, pbc) -> tuple[str, ...]:
+    """Statements without which a polarization or Born charge would be misread."""
+    notes = []
+    if not {"polarization", "dipole", "born_charges"} & set(want):
+        return ()
+    net = float(np.sum(charges))
+    kind = "cell" if np.any(pbc) else "cluster"
+    if abs(total_charge) > _NET_CHARGE:
+        notes.append(
+            f"the {kind} has a charge of {total_charge:g} e: its polarization depends on the "
+            "origin; the mean charge was taken off every atom, which refers it to the mean position"
+        )
+    if abs(net - total_charge) > _NET_CHARGE:
+        notes.append(
+            f"latent charges sum to {net:.4g} e, not {total_charge:g}: the mean was taken off for "
+            "the polarization"
+        )
+    return tuple(notes)
+
+
+def electronic_dielectric(polarizability: np.ndarray, cell, pbc) -> np.ndarray | None:
+    """1 + A / (eps0 V) of a crystal; None where there is no volume."""
+    if not np.all(pbc):
+        return None
+    return np.eye(3) + polarizability / (EPSILON0 * abs(np.linalg.det(cell)))

@@ -16,9 +16,10 @@ from jles.calculators.model import Model
 from jles.data.frames import read_frames
 from jles.data.loader import Loader
 from jles.data.sets import data_set, published_model
+from jles.electrostatics.multipoles import Multipoles
 from jles.errors import InputError
 from jles.interop.cace_import import import_torch
-from jles.models.long_range import long_range_energy
+from jles.models.long_range import long_range_interaction
 from jles.models.potential import build_potential, without_long_range
 from jles.observables.stress import energy_and_forces
 from jles.structures.batch import build_structure, on_device
@@ -88,7 +89,8 @@ def test_long_range_part_alone(water, in_units, repeats):
     def evaluate(charges, positions):
         def energy(charges, positions):
             moved = replace(structure, positions=positions)
-            return long_range_energy(charges, moved, model.config.electrostatics)
+            interaction = long_range_interaction(moved, model.config.electrostatics)
+            return interaction(Multipoles(charges))
 
         return jax.value_and_grad(energy, (0, 1))(charges, positions)
 

@@ -8,8 +8,10 @@ import time
 from pathlib import Path
 
 import jax
+import numpy as np
 
 from jles.calculators.model import Model, load_model
+from jles.cli.evaluate import statistics
 from jles.config import from_dict
 from jles.files import write_atomically
 from jles.train.config import TrainConfig
@@ -38,6 +40,15 @@ def training_seconds(out: Path) -> float | None:
     """How long a training of `trained` took (its last leg, where it was resumed)."""
     file = out / "seconds.txt"
     return float(file.read_text()) if file.is_file() else None
+
+
+def error_of(pairs) -> dict[str, float]:
+    """RMSE, MAE and R2 of all numbers of (reference, predicted) pairs together."""
+    reference, predicted = (
+        np.concatenate([np.ravel(x) for x in part]) for part in zip(*pairs, strict=True)
+    )
+    row = statistics(reference, predicted)
+    return {name: row[name] for name in ("rmse", "mae", "r2")}
 
 
 def write_results(out: Path, results: dict) -> None:

@@ -49,6 +49,34 @@ def parity_axis(axis, reference, predicted, name: str, unit: str) -> None:
     axis.set_title(f"MAE {mae:.3g}, RMSE {rmse:.3g} {unit}", fontsize=9)
 
 
+def born_charge_picture(path, elements, reference, predicted) -> None:
+    """Born charges (atoms, 3, 3) by element: diagonal components left, the others right."""
+    from ase.data import chemical_symbols
+
+    diagonal = np.eye(3, dtype=bool)
+    figure, axes = new_figure(4.2, 4.2, columns=2)
+    colors = [ACCENT, SECOND, "#2e7d46", "#7a4fa3", "#b0902c", "#3a8f9e", INK]
+    for axis, which, name in zip(
+        axes, (diagonal, ~diagonal), ("diagonal", "off-diagonal"), strict=True
+    ):
+        parity_axis(axis, reference[:, which], predicted[:, which], f"Z*, {name}", "e")
+        axis.lines[-1].remove()
+        for number, z in enumerate(np.unique(elements)):
+            points = [np.ravel(part[elements == z][:, which]) for part in (reference, predicted)]
+            axis.plot(
+                *points,
+                ".",
+                color=colors[number % len(colors)],
+                markersize=3,
+                alpha=0.5,
+                mew=0,
+                rasterized=True,
+                label=chemical_symbols[z],
+            )
+        axis.legend(frameon=False, markerscale=3, loc="upper left")
+    save_figure(figure, path)
+
+
 def parity_picture(path, name: str, unit: str, reference, predicted) -> None:
     """One parity plot in a file."""
     figure, (axis,) = new_figure(4.2, 4.2)

@@ -19,3 +19,6 @@ PUBLISHED_CHARGE_DIVISOR = 9.48933
 
 Their charges are 0.24 % too large; used only to compare with published numbers.
 """
+
+FIELD_UNITS = {"V/angstrom": 1.0, "kV/cm": 1e-5}
+"""Units that a field may be given in, V/angstrom."""

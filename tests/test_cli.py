@@ -172,13 +172,34 @@ def test_predict_writes_what_the_model_predicts(
 
 
 @pytest.mark.parametrize(
-    "option", [["--born-charges"], ["--polarizability"], ["--field", "0", "0", "-0.1"]]
+    ("option", "words"),
+    [
+        (["--polarizability"], ["polarizability", "head"]),
+        (["--field", "0", "0", "50"], ["field", "kV/cm"]),
+        (["--epsilon-infinity", "0.5"], ["--epsilon-infinity", "at least 1", "0.5"]),
+        (["--positive", "Na"], ["positive", "Na", "H, O"]),
+    ],
 )
-def test_predict_refuses_what_comes_later(option, model_path, structures, tmp_path, capsys):
+def test_predict_refuses_what_cannot_be(option, words, model_path, structures, tmp_path, capsys):
     out = tmp_path / "out.extxyz"
     assert main(["predict", str(model_path), str(structures), "-o", str(out), *option]) == 2
-    assert_one_line_error(capsys, option[0], "later version")
+    assert_one_line_error(capsys, *words)
     assert not out.exists()
+
+
+def test_predict_in_a_field_with_born_charges(model_path, structures, predictions, tmp_path):
+    """Forces change by E.Z*, in kV/cm as in V/angstrom; the sum rule holds where it is asked."""
+    out = tmp_path / "out.extxyz"
+    options = ["--born-charges", "--field", "0", "0", "5000", "--field-unit", "kV/cm", "--sum-rule"]
+    arguments = ["predict", model_path, structures, "-o", out, "--dtype", "float64", *options]
+    assert main(list(map(str, arguments))) == 0
+    field = np.array([0.0, 0.0, 0.05])
+    cluster = read(out, "0")
+    born = cluster.arrays["bec"].reshape(-1, 3, 3)
+    np.testing.assert_allclose(born.sum(axis=0), 0.0, atol=1e-6)
+    change = cluster.get_forces() - predictions[0].forces
+    assert np.abs(change).max() > 1e-5
+    np.testing.assert_allclose(change, np.einsum("a,iab->ib", field, born), atol=1e-6)
 
 
 def test_predict_on_a_full_disk_leaves_the_old_file(model_path, structures, tmp_path):

@@ -46,7 +46,11 @@ def coarse():
     return model_of(CONFIG, "float32")
 
 
-EVERYTHING = [name for name in QUANTITIES if name not in ("stress", "dipole")]
+# What this model has of every structure; Born charges are in test_response_model.py.
+WITHOUT = {
+    "stress", "dipole", "quadrupole", "dipoles", "quadrupoles", "polarizability", "born_charges",
+}  # fmt: skip
+EVERYTHING = [name for name in QUANTITIES if name not in WITHOUT]
 
 
 @pytest.mark.parametrize(
@@ -153,7 +157,9 @@ def test_a_model_without_charges_predicts_energies_only():
     [
         (rattled(0), ("energi",), ["energi", "energy, forces"]),
         (rattled(0), "energy", ["sequence"]),
-        (rattled(0), ("born_charges",), ["born_charges", "later"]),
+        (rattled(0), ("polarizability",), ["polarizability", "head 'polarizability'"]),
+        (rattled(0), ("dipoles",), ["dipoles", "head 'dipoles'"]),
+        (rattled(0), ("quadrupoles",), ["quadrupoles", "head 'quadrupoles'"]),
         (rattled(0, pbc=False), ("stress",), ["stress", "not periodic"]),
         (rattled(0), ("dipole",), ["dipole", "cluster"]),
         (Atoms("NaH", [[0, 0, 0], [0, 0, 2]]), ("energy",), ["runs/test", "Na", "H, O"]),
@@ -170,13 +176,16 @@ def test_what_cannot_be_predicted_is_said_in_words(model, atoms, want, words):
     assert all(word in str(caught.value) for word in words), str(caught.value)
 
 
-def test_a_field_and_another_precision_are_refused(model):
-    for call in (
-        lambda: model.predict(rattled(0), field=(0, 0, 1)),
-        lambda: model.calculator(field=(0, 0, 1)),
-        lambda: model_of(CONFIG, "float16"),
+def test_a_field_that_is_none_and_another_precision_are_refused(model):
+    for call, words in (
+        (lambda: model.predict(rattled(0), field=(0, 1)), "three finite"),
+        (lambda: model.predict(rattled(0), field=(0, 0, np.nan)), "three finite"),
+        (lambda: model.predict(rattled(0), field="5 kV/cm"), "three finite"),
+        (lambda: model.calculator(field=(0, 0, 500.0)), "kV/cm"),
+        (lambda: model.predict(rattled(0), ("stress",), field=(0, 0, 1)), "stress in a field"),
+        (lambda: model_of(CONFIG, "float16"), "dtype"),
     ):
-        with pytest.raises(InputError, match="field|dtype"):
+        with pytest.raises(InputError, match=words):
             call()
 
 

@@ -251,13 +251,14 @@ class Model:
             if "polarization" in want and atoms.pbc.any():
                 # The model wrapped the atoms; the branch is that of the places they were given.
                 moved = (bare - bare.mean()) @ (atoms.positions - places)
-                results["polarization"] += float(out["factor"]) * moved
+                results["polarization"] = results["polarization"] + float(out["factor"]) * moved
                 results["polarization_quantum"] = atoms.cell.array.copy()
         if "born_charges" in want:
             results["acoustic_sum"] = results["born_charges"].sum(axis=0)
             if sum_rule:
                 total = self._total_charge(atoms) * np.eye(3)
-                results["born_charges"] -= (results["acoustic_sum"] - total) / count
+                residual = (results["acoustic_sum"] - total) / count
+                results["born_charges"] = results["born_charges"] - residual
         if "polarizability" in want:
             results["epsilon_infinity"] = electronic_dielectric(
                 results["polarizability"], atoms.cell.array, atoms.pbc

@@ -19,6 +19,8 @@ def outputs(
     """Arrays by name, padding included; `want` and `born_mode` are static."""
 
     def energy_fn(moved):
+        if field is None:
+            return potential.energy_fn(params, moved)
         return potential.enthalpy_fn(params, moved, field)
 
     out = {}

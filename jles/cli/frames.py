@@ -1,10 +1,32 @@
 """What the commands that run a model over a file share: frames and predictions."""
 
+from argparse import Namespace
 from collections.abc import Sequence
 
 from jles.config import from_dict
 from jles.data.frames import Frame, LabelKeys
 from jles.errors import InputError
+
+
+def load(arguments: Namespace):
+    """The model of a command line that may say how to read its moments physically."""
+    import jles
+    from jles.calculators.model import load_model
+    from jles.models.config import ScreeningConfig
+
+    epsilon, positive = arguments.epsilon_infinity, arguments.positive
+    model = jles.load(arguments.model, dtype=arguments.dtype)
+    if epsilon is None and positive is None:
+        return model
+    own = model.config.screening
+    try:
+        screening = ScreeningConfig(
+            own.epsilon_infinity if epsilon is None else epsilon,
+            own.positive if positive is None else positive,
+        )
+        return load_model(arguments.model, arguments.dtype, screening)
+    except InputError as error:
+        raise InputError(f"--epsilon-infinity or --positive: {error}") from None
 
 
 def label_keys(model) -> LabelKeys:
@@ -32,13 +54,13 @@ def atoms_of(model, frame: Frame):
     )
 
 
-def predict_frame(model, frame: Frame, want: Sequence[str]):
-    """The model's `Prediction` for a frame.
+def predict_frame(model, frame: Frame, want: Sequence[str], **options):
+    """The model's `Prediction` for a frame; options as in `Model.predict`.
 
     Raises:
         InputError: names the file and the frame.
     """
     try:
-        return model.predict(atoms_of(model, frame), want=tuple(want))
+        return model.predict(atoms_of(model, frame), want=tuple(want), **options)
     except InputError as error:
         raise InputError(f"{frame.source}: {error}") from None

@@ -108,18 +108,58 @@ def _add_evaluate(commands) -> None:
     parser.add_argument(
         "--out", metavar="DIR", default="evaluation", help="where to write (evaluation)"
     )
+    _add_born_mode(parser)
+    _add_screening(parser)
     _add_dtype(parser)
 
 
+def _add_screening(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--epsilon-infinity",
+        metavar="EPS",
+        type=float,
+        help="electronic dielectric constant, from latent to physical moments of crystals",
+    )
+    parser.add_argument(
+        "--positive", metavar="ELEMENT", help="fix the sign: this element is the positive one"
+    )
+
+
+def _add_born_mode(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--born-mode",
+        choices=("exact", "published"),
+        default="exact",
+        help="Born charges of crystals at k = 0 (exact) or at the cell's wave vectors (published)",
+    )
+
+
 def _add_predict(commands) -> None:
-    parser = _add_command(commands, "predict", "energy, forces, stress and charges of structures")
+    parser = _add_command(
+        commands, "predict", "energy, forces, stress, charges and response of structures"
+    )
     parser.add_argument("model", metavar="MODEL", help="a model directory")
     parser.add_argument("input", metavar="IN", help="structures, any file ASE reads")
     parser.add_argument("-o", "--out", metavar="OUT.extxyz", required=True, help="file to write")
-    later = "not in this version yet"
-    parser.add_argument("--born-charges", action="store_true", help=later)
-    parser.add_argument("--polarizability", action="store_true", help=later)
-    parser.add_argument("--field", metavar=("X", "Y", "Z"), nargs=3, type=float, help=later)
+    parser.add_argument("--born-charges", action="store_true", help="Born effective charges, e")
+    _add_born_mode(parser)
+    parser.add_argument(
+        "--sum-rule", action="store_true", help="make Born charges obey the acoustic sum rule"
+    )
+    parser.add_argument(
+        "--polarizability", action="store_true", help="polarizability, e angstrom^2/V"
+    )
+    parser.add_argument(
+        "--field",
+        metavar=("X", "Y", "Z"),
+        nargs=3,
+        type=float,
+        help="applied electric field; energy and forces are then those in it, without stress",
+    )
+    parser.add_argument(
+        "--field-unit", choices=("V/angstrom", "kV/cm"), default="V/angstrom", help="of --field"
+    )
+    _add_screening(parser)
     _add_dtype(parser)
 
 

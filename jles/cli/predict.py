@@ -1,58 +1,93 @@
-"""`jles predict`: structures in, extended XYZ with everything the model says of them out."""
+"""`jles predict`: writes what a model says of structures as extended XYZ."""
 
 from argparse import Namespace
 
-from jles.errors import InputError
+import numpy as np
 
-_LATER = {
-    "born_charges": "--born-charges",
-    "polarizability": "--polarizability",
-    "field": "--field",
+from jles.units import FIELD_UNITS
+
+COLUMNS = {
+    "charges": "latent_charges",
+    "dipoles": "latent_dipoles",
+    "quadrupoles": "latent_quadrupoles",
+    "born_charges": "bec",
 }
+"""Columns of the atoms; matrices as nine numbers, row after row."""
+
+VALUES = ("polarization", "polarizability", "epsilon_infinity")
+"""Values of the frame."""
 
 
 def run(arguments: Namespace) -> None:
     """Writes the file whole or not at all, with results where ASE looks for them.
 
-    Latent charges (e) are the column `latent_charges`, one number per channel. Labels of the
-    input are not copied: every value in the output is the model's.
+    Latent moments are the columns `latent_charges` (e; one number per channel), `latent_dipoles`
+    and `latent_quadrupoles`, Born charges (e) the column `bec`, nine numbers with the polarization
+    first. `polarization` (e angstrom), `polarizability` (e angstrom^2/V), `epsilon_infinity` and
+    `notes` are values of the frame. Labels of the input are not copied: every value in the output
+    is the model's.
     """
-    for name, option in _LATER.items():
-        if getattr(arguments, name):
-            raise InputError(
-                f"{option}: comes in a later version; this one predicts energy, forces, "
-                "stress, latent charges and the dipole of clusters"
-            )
     from ase.io import write
 
-    import jles
-    from jles.cli.frames import label_keys, plan, predict_frame
+    from jles.cli.frames import label_keys, load, plan, predict_frame
     from jles.data.frames import check_elements, read_frames
     from jles.files import atomic_path
     from jles.follow import follow
 
-    model = jles.load(arguments.model, dtype=arguments.dtype)
+    model = load(arguments)
     frames = read_frames(arguments.input, label_keys(model))
     check_elements(frames, model.config.numbers, f"of the model {arguments.model}")
     plan(model, frames)
+    field = None
+    if arguments.field:
+        field = [FIELD_UNITS[arguments.field_unit] * value for value in arguments.field]
+    asked = [name for name in ("born_charges", "polarizability") if getattr(arguments, name)]
+    options = {"born_mode": arguments.born_mode, "sum_rule": arguments.sum_rule, "field": field}
+    told = set()
     with (
         atomic_path(arguments.out) as temporary,
         open(temporary, "w", encoding="utf-8") as file,
     ):
         for frame in follow(frames, "frame"):
-            prediction = predict_frame(model, frame, wanted(model.config, frame))
+            want = [*wanted(model.config, frame, field is not None), *asked]
+            prediction = predict_frame(model, frame, want, **options)
+            told.update(prediction.notes)
             write(file, labelled_atoms(model, frame, prediction), format="extxyz")
     print(f"{arguments.out}: {len(frames)} frame(s)")
+    for note in sorted(told)[:3]:
+        print(f"note: {note}")
 
 
-def wanted(config, frame) -> tuple[str, ...]:
-    """What there is to say of a frame: stress of crystals, dipoles of clusters with charges."""
+def wanted(config, frame, in_field: bool = False) -> tuple[str, ...]:
+    """What there is to say of a frame at little cost."""
     periodic = bool(frame.pbc.any())
     names = ["energy", "forces"]
-    names += ["stress"] if periodic else []
-    if config.charges is not None:
-        names += ["charges"] if periodic else ["charges", "dipole"]
+    names += ["stress"] if periodic and not in_field else []
+    if config.charges is None:
+        return tuple(names)
+    names.append("charges")
+    if config.dipoles is not None or config.polarizability is not None:
+        names.append("dipoles")
+    if config.quadrupoles is not None:
+        names.append("quadrupoles")
+    if not periodic:
+        names += ["dipole", "quadrupole"]
+    elif has_polarization(config, frame):
+        names.append("polarization")
     return tuple(names)
+
+
+def has_polarization(config, frame) -> bool:
+    """Whether a frame has one, and Born charges with it."""
+    if config.charges is None:
+        return False
+    if not frame.pbc.any():
+        return True
+    soft = config.charge_softness is not None
+    metallic = config.charges.method == "equilibrated" or (
+        soft and config.response.mode == "self-consistent"
+    )
+    return not metallic and (bool(frame.pbc.all()) or not soft)
 
 
 def labelled_atoms(model, frame, prediction):
@@ -68,7 +103,16 @@ def labelled_atoms(model, frame, prediction):
         results["stress"] = [xx, yy, zz, yz, xz, xy]
     if prediction.dipole is not None:
         results["dipole"] = prediction.dipole
-    if prediction.charges is not None:
-        atoms.arrays["latent_charges"] = prediction.charges
+    for name, column in COLUMNS.items():
+        value = getattr(prediction, name)
+        if value is not None:
+            flat = value.ndim == 3
+            atoms.arrays[column] = value.reshape(len(atoms), -1) if flat else value
+    for name in VALUES:
+        value = getattr(prediction, name)
+        if value is not None:
+            atoms.info[name] = np.ravel(value)
+    if prediction.notes:
+        atoms.info["notes"] = "; ".join(prediction.notes)
     atoms.calc = SinglePointCalculator(atoms, **results)
     return atoms

@@ -200,14 +200,18 @@ def build_potential(config: ModelConfig) -> Potential:
         return enthalpy_fn(params, structure)
 
     def moments_fn(params, structure):
-        return long_range(params, features_fn(params, structure), structure).effective
+        features = features_fn(params, structure)
+        answers = config.charge_softness is not None or config.polarizability is not None
+        if equilibrated or answers:
+            return long_range(params, features, structure).effective
+        return heads.latent(params, features, structure).moments
 
     def charges_fn(params, structure):
-        features = features_fn(params, structure)
         if config.charges is None:
             return jnp.zeros((len(structure.mask), 0), structure.positions.dtype)
         if equilibrated:
-            return long_range(params, features, structure).effective.charges[:, None]
+            return moments_fn(params, structure).charges[:, None]
+        features = features_fn(params, structure)
         charges = heads.latent(params, features, structure).moments.charges
         return charges.reshape(len(charges), -1)
 

@@ -6,6 +6,7 @@ enthalpy that is linear in the field. `coupling_of` makes one of a dipole functi
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import jax
@@ -38,13 +39,16 @@ def born_charges(
     Args:
         coupling: E . P, e angstrom times the unit of E.
         positions: angstrom.
-        mode: three reverse passes, or 3N forward ones, which agree to rounding; static.
-        chunk: how many passes are made at once; bounds the memory.
+        mode: three reverse passes, or 3N forward ones, which agree to rounding; static. Where
+            the answer is differentiated again, as in training, take "reverse".
+        chunk: how many passes are made at once; bounds the memory. Reverse: three or one.
     """
     axes = jnp.eye(3, dtype=positions.dtype)
     if mode == "reverse":
-        chunk = chunk or (3 if len(positions) <= _ATOMS_AT_ONCE else 1)
-        rows = lax.map(lambda axis: jax.grad(coupling)(positions, axis), axes, batch_size=chunk)
+        # Not lax.map with a batch size: jax 0.10.1 cannot differentiate that any further.
+        together = len(positions) <= _ATOMS_AT_ONCE if chunk is None else chunk >= 3
+        row = partial(jax.grad(coupling), positions)
+        rows = jax.vmap(row)(axes) if together else lax.map(row, axes)
         return jnp.moveaxis(rows, 0, 1)
 
     def polarization(places):

@@ -2,6 +2,7 @@ r"""Polarization of charges, and its exact derivative in a crystal (docs/theory.
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -84,22 +85,24 @@ def crystal_coupling(
     Source: docs/conventions.md, section 6.
     """
 
-    @jax.custom_jvp
-    def coupling(field, params, structure):
+    @partial(jax.custom_jvp, nondiff_argnums=(0,))
+    def of_arrays(tree, field, params, positions, cell, rest):
+        structure = _assembled(tree, rest, positions, cell)
         charges = charges_fn(params, structure, None)
-        return field @ cluster_dipole(charges, structure.positions, structure.mask)
+        return field @ cluster_dipole(charges, positions, structure.mask)
 
-    def rule(primals, tangents):
-        field, params, structure = primals
-        field_dot, params_dot, structure_dot = tangents
-        positions, moved = structure.positions, structure_dot.positions
-        value = coupling(field, params, structure)
+    def rule(tree, primals, tangents):
+        field, params, positions, cell, rest = primals
+        field_dot, params_dot, moved, cell_dot, _ = tangents
+        structure = _assembled(tree, rest, positions, cell)
+        value = of_arrays(tree, *primals)
         change = jnp.zeros_like(value)
-        if _varies(structure_dot.cell):
+        if _varies(cell_dot):
             raise NotImplementedError("E . P has no derivative in the cell: see crystal_coupling")
         if _varies(field_dot):
             axes = jnp.eye(3, dtype=positions.dtype)
-            change += jnp.stack([coupling(axis, params, structure) for axis in axes]) @ field_dot
+            along = [of_arrays(tree, axis, *primals[1:]) for axis in axes]
+            change += jnp.stack(along) @ field_dot
         if any(map(_varies, jax.tree.leaves(params_dot, is_leaf=_is_zero))):
             params_dot = jax.tree.map(_instantiate, params, params_dot, is_leaf=_is_zero)
 
@@ -124,8 +127,17 @@ def crystal_coupling(
             change += jax.jvp(flow, (zero,), (one,))[1]
         return value, change
 
-    coupling.defjvp(rule, symbolic_zeros=True)
+    of_arrays.defjvp(rule, symbolic_zeros=True)
+
+    def coupling(field, params, structure):
+        rest, tree = jax.tree.flatten(jax.lax.stop_gradient(structure))
+        return of_arrays(tree, field, params, structure.positions, structure.cell, rest)
+
     return coupling
+
+
+def _assembled(tree, rest, positions, cell) -> Structure:
+    return replace(jax.tree.unflatten(tree, rest), positions=positions, cell=cell)
 
 
 def _is_zero(tangent) -> bool:

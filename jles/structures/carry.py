@@ -14,14 +14,18 @@ from jaxtyping import Array, Float
 @jax.custom_jvp
 def carry(values: Array, weight: Array) -> Array:
     """`values`, whose derivative alone is multiplied by `weight` (of the leading axes)."""
-    return values
+    # Under vmap of the weight alone jax 0.10.1 needs the answer to be mapped as its derivative is.
+    return values + 0.0 * _like(weight, values)
 
 
 @carry.defjvp
 def _carry_jvp(primals, tangents):
     values, weight = primals
-    factor = weight.reshape(weight.shape + (1,) * (values.ndim - weight.ndim))
-    return carry(values, weight), factor * tangents[0]
+    return carry(values, weight), _like(weight, values) * tangents[0]
+
+
+def _like(weight, values):
+    return weight.reshape(weight.shape + (1,) * (values.ndim - weight.ndim))
 
 
 def gather(values: Array, index: Array, weight: Array | None = None) -> Array:

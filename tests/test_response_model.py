@@ -29,8 +29,11 @@ from jles.models.config import (
     ScreeningConfig,
     SoftnessConfig,
 )
+from jles.models.potential import build_potential
 from jles.observables.born_charges import born_charges, dipole_current
 from jles.observables.polarizability import polarizability
+from jles.structures.batch import merge_sizes, on_device, pad_structure, size_of
+from jles.units import EPSILON0
 
 FIELD = np.array([0.03, -0.02, 0.05])
 HEADS = {
@@ -101,7 +104,7 @@ def derivatives(potential, params):
 
 
 CELL = 0.8 * TRICLINIC
-VELOCITIES = jnp.asarray(np.random.default_rng(8).normal(size=(3, 3)))
+VELOCITIES = jnp.asarray(np.random.default_rng(8).normal(size=(6, 3)))
 CONFIGS = {"flowing": flowing_config(), "answering": answering_config()}
 
 
@@ -116,10 +119,22 @@ def prepared(name):
 
 
 @cache
-def results(name, pbc):
+def results(name, pbc, repeats=1):
+    """Structure and derivatives; crystals have room for two cells: one compilation serves both."""
     potential, _, evaluate = prepared(name)
-    structure = structure_of(rattled(4, count=3, cell=CELL, pbc=pbc), potential)
-    return structure, jax.device_get(evaluate(structure, VELOCITIES))
+    structure = structure_of(rattled(4, count=3, cell=CELL, pbc=pbc) * (repeats, 1, 1), potential)
+    if pbc:
+        room = size_of(structure_of(crystal() * (2, 1, 1), potential))
+        room = merge_sizes([room, size_of(structure)])._replace(atoms=6)
+        structure = on_device(pad_structure(structure, room))
+    out = jax.device_get(evaluate(structure, VELOCITIES[: len(structure.mask)]))
+    return structure, out
+
+
+def of_atoms(array, count=3):
+    """Without padding, which must be zero."""
+    assert not np.any(array[count:])
+    return array[:count]
 
 
 @pytest.fixture(scope="module")
@@ -151,10 +166,11 @@ def test_all_ways_to_born_charges_agree(either):
     born = out["born"]
     assert np.abs(born).max() > 1e-3
     if "current" in out:
-        expected = np.einsum("iab,ib->a", born, VELOCITIES)
+        expected = np.einsum("iab,ib->a", born, VELOCITIES[: len(born)])
         np.testing.assert_allclose(out["current"], expected, atol=1e-10)
     expected = np.einsum("a,iab->ib", FIELD, born)
     np.testing.assert_allclose(out["force_change"], expected, rtol=0, atol=1e-10)
+    of_atoms(born)
 
 
 def test_polarization_is_the_slope_of_the_enthalpy(either):
@@ -179,32 +195,19 @@ def test_born_charges_of_a_cluster_are_finite_differences_and_sum_to_its_charge(
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_born_charges_do_not_depend_on_the_supercell(name):
-    potential, params, _ = prepared(name)
-    twice = structure_of(crystal() * (2, 1, 1), potential)
-
-    @partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-    def born(structure):
-        def coupling(places, field):
-            return potential.coupling_fn(params, replace(structure, positions=places), field)
-
-        return born_charges(coupling, structure.positions)
-
-    for part in np.asarray(born(twice)).reshape(2, 3, 3, 3):
-        np.testing.assert_allclose(part, results(name, True)[1]["born"], rtol=0, atol=1e-6)
+    small = of_atoms(results(name, True)[1]["born"])
+    twice = results(name, True, 2)[1]["born"]
+    np.testing.assert_allclose(twice.reshape(2, 3, 3, 3), [small, small], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_tensor_turns_with_the_crystal(name):
-    potential, _, evaluate = prepared(name)
+    _, _, evaluate = prepared(name)
     found = results(name, True)
     turn = random_orthogonal(6)
-    atoms = crystal()
-    atoms.set_cell(atoms.cell.array @ turn, scale_atoms=False)
-    atoms.positions = crystal().positions @ turn
-    structure = structure_of(atoms, potential)
     # The same neighbours in the same slots, so that one compilation serves.
     turned = replace(
-        found[0], positions=jnp.asarray(found[0].positions @ turn), cell=structure.cell
+        found[0], positions=found[0].positions @ turn, cell=jnp.asarray(found[0].cell @ turn)
     )
     out, old = jax.device_get(evaluate(turned, VELOCITIES)), found[1]
     np.testing.assert_allclose(out["energy"], old["energy"], rtol=1e-12)
@@ -226,23 +229,38 @@ def test_every_tensor_turns_with_the_crystal(name):
 def test_screening_and_sign_multiply_what_couples_to_a_field(model):
     """Only crystals are screened; the sign is that of the named element."""
     config, params = model[0].config, model[1]
-    want = ("polarization", "polarizability", "charges")
+    scaled = build_potential(replace(config, screening=ScreeningConfig(2.5, "H")))
+    for pbc in (True, False):
+        structure, latent = results("answering", pbc)
+        charges = of_atoms(latent["moments"].charges)
+        is_h = structure.numbers[:3] == 1
+        sign = np.sign(charges[is_h].mean() - charges[~is_h].mean())
+        volume = abs(np.linalg.det(CELL))
+        chi = np.trace(latent["polarizability"]) / (3.0 * EPSILON0 * volume)
+        expected = sign * (np.sqrt(2.5 / (1.0 + chi)) if pbc else 1.0)
+        np.testing.assert_allclose(scaled.factor_fn(params, structure), expected, rtol=1e-12)
+
+
+def test_the_factor_multiplies_polarization_born_charges_and_field():
+    config = small_config(charges=CHARGES)
+    params = small_model(config)[1]
+    want = ("polarization", "charges", "born_charges", "energy")
     plain = Model(config, params, "float64")
-    latent = plain.predict(crystal(), want)
-    scaled = replace(config, screening=ScreeningConfig(2.5, "H"))
-    physical = Model(scaled, params, "float64").predict(crystal(), want)
-    chi = (latent.epsilon_infinity.trace() - 3.0) / 3.0
-    factor = np.sqrt(2.5 / (1.0 + chi))
-    is_h = crystal().numbers == 1
-    sign = np.sign(latent.charges[is_h].mean() - latent.charges[~is_h].mean())
-    np.testing.assert_allclose(physical.polarization, sign * factor * latent.polarization)
-    np.testing.assert_allclose(physical.polarizability, factor**2 * latent.polarizability)
+    latent = plain.predict(crystal(), want, field=FIELD * 1.5)
+    screening = ScreeningConfig(2.25, "H")
+    scaled = Model(replace(config, screening=screening), params, "float64")
+    physical = scaled.predict(crystal(), want, field=FIELD)
+    sign = np.sign(latent.charges @ physical.charges)
+    np.testing.assert_allclose(physical.polarization, sign * 1.5 * latent.polarization)
+    np.testing.assert_allclose(physical.born_charges, sign * 1.5 * latent.born_charges)
     np.testing.assert_allclose(physical.charges, sign * latent.charges)
+    if sign > 0:
+        np.testing.assert_allclose(physical.energy, latent.energy, rtol=1e-12)
     np.testing.assert_allclose(latent.polarization_quantum, CELL)
     # An atom taken to the next cell takes its charge along: the branch is that of the positions.
     moved = crystal()
     moved.positions[0] += CELL[1]
-    jump = plain.predict(moved, want).polarization - latent.polarization
+    jump = plain.predict(moved, want, field=FIELD).polarization - latent.polarization
     own = latent.charges[0] - latent.charges.mean()
     np.testing.assert_allclose(jump, own * CELL[1], atol=1e-9)
 

@@ -128,6 +128,6 @@ def training(model, file, dtype):
         dtype=dtype,
     )
     optimizer = build_optimizer(OptimizerConfig())
-    steps = build_steps(model.potential, optimizer, with_stress=False)
+    steps = build_steps(model.potential, optimizer, needed=("energy", "forces"))
     batch = jax.tree.map(jnp.asarray, next(iter(loader.epoch(None))))
     return steps, steps.init(model.params), batch

@@ -22,6 +22,9 @@ from jles.structures.batch import (
 )
 from jles.structures.structure import HostOrDevice, Structure
 
+RESPONSES = ("born_charges", "dipole", "polarizability")
+"""Labels of the electrical response, which a loader holds only where it is asked for them."""
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
@@ -33,6 +36,10 @@ class Labels:
         forces: eV/angstrom; zero on padding atoms.
         stress: eV/angstrom^3, sign of ASE; only of structures periodic in all directions.
         has_energy: 1 where there is a label, else 0; the others alike.
+        born_charges: e, polarization first; zero on padding atoms; None where nobody asked for
+            it, as the others below.
+        dipole: e angstrom.
+        polarizability: e angstrom^2/V, of the whole structure.
     """
 
     energy: Float[HostOrDevice, "*structures"]
@@ -41,6 +48,12 @@ class Labels:
     has_energy: Float[HostOrDevice, "*structures"]
     has_forces: Float[HostOrDevice, "*structures"]
     has_stress: Float[HostOrDevice, "*structures"]
+    born_charges: Float[HostOrDevice, "*structures atoms 3 3"] | None = None
+    dipole: Float[HostOrDevice, "*structures 3"] | None = None
+    polarizability: Float[HostOrDevice, "*structures 3 3"] | None = None
+    has_born_charges: Float[HostOrDevice, "*structures"] | None = None
+    has_dipole: Float[HostOrDevice, "*structures"] | None = None
+    has_polarizability: Float[HostOrDevice, "*structures"] | None = None
 
 
 class Batch(NamedTuple):
@@ -72,6 +85,7 @@ class Loader:
         batch_size: structures per batch.
         sigma: smearing width, angstrom.
         offsets: element energies, eV by symbol, subtracted from the energies.
+        responses: which of `RESPONSES` the labels hold beside energy, forces and stress.
         dtype: of the real arrays.
         max_buckets: most different shapes.
         cache_dir: where neighbour tables are kept between runs.
@@ -94,6 +108,7 @@ class Loader:
         batch_size: int,
         sigma: float = 1.0,
         offsets: Mapping[str, float] | None = None,
+        responses: Sequence[str] = (),
         dtype=np.float32,
         max_buckets: int = 4,
         cache_dir=None,
@@ -114,11 +129,13 @@ class Loader:
         self._buckets = []
         for number, size in enumerate(self.sizes):
             members = np.flatnonzero(assignment == number)
-            rows = _rows((empty_structure(size, dtype), _no_labels(size, dtype)), len(members))
+            nothing = empty_structure(size, dtype), _no_labels(size, dtype, responses)
+            rows = _rows(nothing, len(members))
             for row, n in enumerate(members):
                 # Popped, so that a large set is not held twice.
                 padded = pad_structure(structures.pop(n), size)
-                _write(rows, row, (padded, _labels(frames[n], size, offsets or {}, dtype)))
+                labels = _labels(frames[n], size, offsets or {}, dtype, responses)
+                _write(rows, row, (padded, labels))
             self._buckets.append(_Bucket(*rows, np.append(members, -1)))
         self.n_batches = len(self._plan(None))
 
@@ -171,27 +188,33 @@ def _build(frame: Frame, cutoff, k_max, sigma, cache_dir, dtype) -> Structure:
         raise InputError(f"{frame.source}: {error}") from None
 
 
-def _labels(frame: Frame, size: Size, offsets, dtype) -> Labels:
-    energy, forces, stress = (frame.labels.get(k) for k in ("energy", "forces", "stress"))
+def _labels(frame: Frame, size: Size, offsets, dtype, responses) -> Labels:
+    given = dict(frame.labels)
+    if "energy" in given:
+        given["energy"] = given["energy"] - offset_energy(frame.numbers, offsets)
     if not frame.pbc.all():
-        stress = None
-    labels = _no_labels(size, np.float64)
-    if energy is not None:
-        labels.energy[...] = energy - offset_energy(frame.numbers, offsets)
-    if forces is not None:
-        labels.forces[: len(forces)] = forces
-    if stress is not None:
-        labels.stress[...] = stress
-    labels.has_energy[...] = energy is not None
-    labels.has_forces[...] = forces is not None
-    labels.has_stress[...] = stress is not None
+        given.pop("stress", None)
+    labels = _no_labels(size, np.float64, responses)
+    for name in ("energy", "forces", "stress", *responses):
+        if name in given:
+            places = tuple(map(slice, np.shape(given[name])))
+            getattr(labels, name)[places] = given[name]
+            getattr(labels, f"has_{name}")[...] = 1.0
     return jax.tree.map(lambda leaf: leaf.astype(dtype), labels)
 
 
-def _no_labels(size: Size, dtype) -> Labels:
-    shapes = {"energy": (), "forces": (size.atoms, 3), "stress": (3, 3)}
-    values = {name: np.zeros(shape, dtype) for name, shape in shapes.items()}
-    return Labels(**values, **{f"has_{name}": np.zeros((), dtype) for name in shapes})
+def _no_labels(size: Size, dtype, responses) -> Labels:
+    shapes = {
+        "energy": (),
+        "forces": (size.atoms, 3),
+        "stress": (3, 3),
+        "born_charges": (size.atoms, 3, 3),
+        "dipole": (3,),
+        "polarizability": (3, 3),
+    }
+    held = {name: shapes[name] for name in ("energy", "forces", "stress", *responses)}
+    values = {name: np.zeros(shape, dtype) for name, shape in held.items()}
+    return Labels(**values, **{f"has_{name}": np.zeros((), dtype) for name in held})
 
 
 def _rows(empty, count: int):

@@ -173,16 +173,17 @@ def build_potential(config: ModelConfig) -> Potential:
         )
 
     def factor_fn(params, structure):
-        """Constant as far as derivatives go: it is a property of the material."""
+        """Constant in places and cell: a property of the material; parameters do change it."""
         one = jnp.ones((), structure.positions.dtype)
         if config.charges is None or config.screening == ScreeningConfig():
             return one
+        structure = jax.lax.stop_gradient(structure)
         features = features_fn(params, structure)
         if equilibrated:
             latent = Latent(long_range(params, features, structure).effective, None)
         else:
             latent = heads.latent(params, features, structure)
-        return jax.lax.stop_gradient(physical_factor(latent, structure, config.screening))
+        return physical_factor(latent, structure, config.screening)
 
     def parts_fn(params, structure, field=None):
         features = features_fn(params, structure)

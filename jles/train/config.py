@@ -14,6 +14,7 @@ from jles.models.config import (
     PolarizabilityConfig,
     ReadoutConfig,
     ResponseConfig,
+    ScreeningConfig,
     SoftnessConfig,
     check_element_energies,
     check_heads,
@@ -53,12 +54,16 @@ class DataConfig:
             raise InputError(f"split_seed must not be negative, got {self.split_seed}")
 
 
+_BESIDE_START_FROM = ("element_energies", "screening")
+
+
 @dataclass(frozen=True)
 class ModelSection:
     """A new model, or `start_from` a model directory whose parameters training goes on with.
 
-    `element_energies` null fits those of a new model and keeps those of `start_from`, beside
-    which only `element_energies` may be given: the rest is the stored model's.
+    `element_energies` null fits those of a new model and keeps those of `start_from`, `screening`
+    null keeps its screening, beside
+    which only these two may be given: the rest is the stored model's.
     """
 
     backbone: CaceConfig | None = None
@@ -70,6 +75,7 @@ class ModelSection:
     polarizability: PolarizabilityConfig | None = None
     response: ResponseConfig = field(default_factory=ResponseConfig)
     electrostatics: ElectrostaticsConfig = field(default_factory=ElectrostaticsConfig)
+    screening: ScreeningConfig | None = None
     elements: tuple[str, ...] | None = None
     element_energies: dict[str, float] | Literal["fit"] | None = None
     normalize_features: bool = True
@@ -91,28 +97,35 @@ class ModelSection:
         given = [
             spec.name
             for spec in fields(self)
-            if spec.name not in {"backbone", "start_from", "element_energies"}
+            if spec.name not in {"backbone", "start_from", *_BESIDE_START_FROM}
             and getattr(self, spec.name) != getattr(untouched, spec.name)
         ]
         if given:
             raise InputError(
                 f"{given[0]}: cannot be changed beside 'start_from', whose own model holds; "
-                "take it out (only 'element_energies' may be given)"
+                f"take it out (only {' and '.join(_BESIDE_START_FROM)} may be given)"
             )
 
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights of the squared errors: energy per atom (eV), forces (eV/angstrom), stress."""
+    """Weights of the mean squared errors (docs/config.md).
+
+    Energy per atom (eV), forces (eV/angstrom), stress (eV/angstrom^3), Born charges (e), dipole
+    (e angstrom; of a crystal modulo the quantum), polarizability (e angstrom^2/V).
+    """
 
     energy: Schedule = 10.0
     forces: Schedule = 1.0
     stress: Schedule = 0.0
+    born_charges: Schedule = 0.0
+    dipole: Schedule = 0.0
+    polarizability: Schedule = 0.0
 
     def __post_init__(self):
         learns = False
-        for name in ("energy", "forces", "stress"):
-            weight = getattr(self, name)
+        for spec in fields(self):
+            name, weight = spec.name, getattr(self, spec.name)
             values = weight.values() if isinstance(weight, dict) else (weight,)
             if isinstance(weight, dict) and 0 not in weight:
                 raise InputError(f"{name}: a scheduled weight must say what holds from epoch 0")
@@ -121,7 +134,7 @@ class LossConfig:
             if any(value > 0.0 for value in values):
                 learns = True
         if not learns:
-            raise InputError("energy, forces and stress all have weight 0: nothing to learn")
+            raise InputError("all labels have weight 0: nothing to learn")
 
 
 @dataclass(frozen=True)

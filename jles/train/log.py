@@ -11,7 +11,15 @@ from jles.files import write_atomically
 COLUMNS = ("epoch", "step", "learning_rate") + tuple(
     f"{part}_{name}"
     for part in ("train", "valid")
-    for name in ("loss", "energy_per_atom_rmse", "forces_rmse", "stress_rmse")
+    for name in (
+        "loss",
+        "energy_per_atom_rmse",
+        "forces_rmse",
+        "stress_rmse",
+        "born_charges_rmse",
+        "dipole_rmse",
+        "polarizability_rmse",
+    )
 )
 
 

@@ -18,7 +18,7 @@ from jles.pictures import learning_curve
 from jles.train.checkpoints import Checkpoints
 from jles.train.config import TrainConfig
 from jles.train.log import MetricsLog
-from jles.train.losses import Errors, Weights, loss_of, root_mean_square
+from jles.train.losses import LABELS, Errors, Weights, loss_of, root_mean_square
 from jles.train.optimizer import at_epoch, build_optimizer, build_plateau, learning_rate
 from jles.train.prepare import Prepared, needed_labels, prepare, to_list
 from jles.train.progress import TrainingProgress
@@ -81,8 +81,8 @@ def _train(config: TrainConfig, out: Path, checkpoints: Checkpoints, resume: boo
     out.mkdir(parents=True, exist_ok=True)
     if not resume:
         write_atomically(out / "train.yaml", yaml.safe_dump(to_dict(config), sort_keys=False))
-    with_stress = "stress" in needed_labels(config)
-    steps = build_steps(prepared.potential, build_optimizer(config.optimizer), with_stress)
+    optimizer = build_optimizer(config.optimizer)
+    steps = build_steps(prepared.potential, optimizer, needed_labels(config))
     run = RunState(
         steps.init(prepared.params), prepared.params, build_plateau(config.optimizer).init()
     )
@@ -201,8 +201,7 @@ def _prefixed(part: str, errors: Errors) -> dict:
 
 
 def _weights(config: TrainConfig, epoch: int) -> Weights:
-    loss = config.loss
-    return Weights(*(at_epoch(w, epoch) for w in (loss.energy, loss.forces, loss.stress)))
+    return Weights(*(at_epoch(getattr(config.loss, name), epoch) for name in LABELS))
 
 
 def _named(batch, frames) -> str:
@@ -288,7 +287,8 @@ def _first_difference(stored, given, name: str = "") -> str | None:
 def _finish(config, out, prepared: Prepared, run: RunState, progress: Progress, log) -> None:
     _write_model(config, out, prepared, run, progress, log)
     learning_curve(out / "learning_curve.png", log.rows())
-    validation_pictures(out, prepared.potential, run.best, prepared.valid_loader)
+    needed = needed_labels(config)
+    validation_pictures(out, prepared.potential, run.best, prepared.valid_loader, needed)
 
 
 def _write_model(config, place: Path, prepared, run: RunState, progress: Progress, log) -> None:

@@ -1,5 +1,6 @@
 """Squared errors of a batch, and the loss they are weighted into."""
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 import jax
@@ -10,76 +11,129 @@ from jles.data.loader import Labels
 from jles.models.potential import Potential
 from jles.observables.stress import energy_and_forces, energy_forces_stress
 from jles.structures.structure import Structure
+from jles.train.response_labels import nearest_branch, predict_responses
+
+Number = float | Float[Array, ""]
 
 
 class Weights(NamedTuple):
-    """Weights of the mean squared errors of energy per atom, forces and stress components."""
+    """Weights of the mean squared errors of every label; units as in `LossConfig`."""
 
-    energy: float | Float[Array, ""]
-    forces: float | Float[Array, ""]
-    stress: float | Float[Array, ""]
+    energy: Number
+    forces: Number
+    stress: Number
+    born_charges: Number = 0.0
+    dipole: Number = 0.0
+    polarizability: Number = 0.0
 
 
 class Counts(NamedTuple):
-    """How many labels there are: energies, force components, stress components."""
+    """How many numbers of every label there are to be compared: energies, components."""
 
-    energy: Float[Array, ""]
-    forces: Float[Array, ""]
-    stress: Float[Array, ""]
+    energy: Number
+    forces: Number
+    stress: Number
+    born_charges: Number = 0.0
+    dipole: Number = 0.0
+    polarizability: Number = 0.0
 
 
 class Errors(NamedTuple):
     """Sums over a batch of squared errors and of the numbers compared; they add up over batches."""
 
-    energy: Float[Array, ""]
-    forces: Float[Array, ""]
-    stress: Float[Array, ""]
-    n_energy: Float[Array, ""]
-    n_forces: Float[Array, ""]
-    n_stress: Float[Array, ""]
+    energy: Number
+    forces: Number
+    stress: Number
+    n_energy: Number
+    n_forces: Number
+    n_stress: Number
+    born_charges: Number = 0.0
+    dipole: Number = 0.0
+    polarizability: Number = 0.0
+    n_born_charges: Number = 0.0
+    n_dipole: Number = 0.0
+    n_polarizability: Number = 0.0
+
+
+LABELS = Weights._fields
+_OF_ATOMS = {"forces", "born_charges"}
 
 
 def batch_errors(
-    potential: Potential, params, batch: Structure, labels: Labels, with_stress: bool
+    potential: Potential, params, batch: Structure, labels: Labels, needed: Collection[str]
 ) -> Errors:
     """Compares a batch with its labels; filler structures and missing labels count nothing.
 
-    Energies are compared per atom (eV), forces (eV/angstrom) and stress (eV/angstrom^3) by
-    component. `with_stress` is static: forces alone need no derivative of the cell.
+    Args:
+        potential: what predicts.
+        params: its parameters.
+        batch: structures.
+        labels: of them; they hold at least what is needed.
+        needed: labels to compare; static, the others are not computed and their errors are zero.
     """
+    squares = {
+        name: jnp.sum(difference**2)
+        for name, difference in differences(potential, params, batch, labels, needed).items()
+    }
+    counts = label_counts(batch, labels, needed)._asdict()
+    nothing = dict.fromkeys(LABELS, jnp.zeros((), labels.energy.dtype))
+    return Errors(**nothing | squares, **{f"n_{name}": count for name, count in counts.items()})
 
-    def one(structure):
-        def energy_fn(moved):
-            return potential.energy_fn(params, moved)
 
-        if with_stress:
-            return energy_forces_stress(energy_fn, structure)
+def differences(
+    potential: Potential, params, batch: Structure, labels: Labels, needed: Collection[str]
+) -> dict[str, Array]:
+    """Predicted less reference of the needed labels, in their shapes; zero where none is there.
+
+    Energies are compared per atom (eV), all else by component, the dipoles of crystals modulo the
+    quantum (`nearest_branch`).
+    """
+    predicted = jax.vmap(lambda one: _predict(potential, params, one, needed))(batch)
+    found = {}
+    for name in needed:
+        difference = predicted[name] - getattr(labels, name)
+        if name == "energy":
+            atoms = jnp.sum(batch.mask, axis=1).astype(difference.dtype)
+            difference = difference / jnp.maximum(atoms, 1.0)
+        if name == "dipole":
+            difference = jax.vmap(nearest_branch)(difference, batch)
+        found[name] = jnp.where(compared(batch, labels, name), difference, 0.0)
+    return found
+
+
+def _predict(potential: Potential, params, structure: Structure, needed) -> dict[str, Array]:
+    """What the model says of the needed labels of one structure, and what comes with it."""
+
+    def energy_fn(moved):
+        return potential.energy_fn(params, moved)
+
+    values = predict_responses(potential, params, structure, needed)
+    if "stress" in needed:
+        return values | energy_forces_stress(energy_fn, structure)._asdict()
+    # Forces alone need no derivative of the cell.
+    if "forces" in needed:
         energy, forces = energy_and_forces(energy_fn, structure)
-        return energy, forces, jnp.zeros((3, 3), forces.dtype)
-
-    energy, forces, stress = jax.vmap(one)(batch)
-    atoms = jnp.sum(batch.mask, axis=1).astype(energy.dtype)
-    energy_error = (energy - labels.energy) / jnp.maximum(atoms, 1.0)
-    force_mask = batch.mask[..., None] * labels.has_forces[:, None, None]
-    force_error = jnp.where(force_mask > 0, forces - labels.forces, 0.0)
-    # Without a predicted stress there is nothing to compare, whatever the labels.
-    stress_mask = labels.has_stress[:, None, None] * float(with_stress)
-    return Errors(
-        jnp.sum(labels.has_energy * energy_error**2),
-        jnp.sum(force_error**2),
-        jnp.sum(((stress - labels.stress) * stress_mask) ** 2),
-        *label_counts(batch, labels, with_stress),
-    )
+        return values | {"energy": energy, "forces": forces}
+    if "energy" in needed:
+        return values | {"energy": energy_fn(structure)}
+    return values
 
 
-def label_counts(batch: Structure, labels: Labels, with_stress: bool) -> Counts:
+def compared(batch: Structure, labels: Labels, name: str) -> Array:
+    """True at the numbers of a label that count: of structures that have it, of real atoms."""
+    label, mask = getattr(labels, name), getattr(labels, f"has_{name}") > 0
+    axes = tuple(range(1, label.ndim))
+    mask = jnp.expand_dims(mask, axes)
+    if name in _OF_ATOMS:
+        mask = mask & jnp.expand_dims(batch.mask, axes[1:])
+    return jnp.broadcast_to(mask, label.shape)
+
+
+def label_counts(batch: Structure, labels: Labels, needed: Collection[str]) -> Counts:
     """How many numbers of a batch have a label to be compared with."""
-    atoms = jnp.sum(batch.mask, axis=1).astype(labels.energy.dtype)
-    return Counts(
-        jnp.sum(labels.has_energy),
-        3.0 * jnp.sum(labels.has_forces * atoms),
-        9.0 * jnp.sum(labels.has_stress) * float(with_stress),
-    )
+    dtype = labels.energy.dtype
+    found = {name: jnp.sum(compared(batch, labels, name), dtype=dtype) for name in needed}
+    return Counts(**dict.fromkeys(LABELS, jnp.zeros((), dtype)) | found)
 
 
 def loss_of(errors: Errors, weights: Weights, counts: Counts | None = None) -> Float[Array, ""]:
@@ -89,20 +143,19 @@ def loss_of(errors: Errors, weights: Weights, counts: Counts | None = None) -> F
     the parts then add up.
     """
     if counts is None:
-        counts = Counts(errors.n_energy, errors.n_forces, errors.n_stress)
-    return (
-        weights.energy * errors.energy / jnp.maximum(counts.energy, 1.0)
-        + weights.forces * errors.forces / jnp.maximum(counts.forces, 1.0)
-        + weights.stress * errors.stress / jnp.maximum(counts.stress, 1.0)
+        counts = Counts(*(getattr(errors, f"n_{name}") for name in LABELS))
+    return sum(
+        getattr(weights, name) * getattr(errors, name) / jnp.maximum(getattr(counts, name), 1.0)
+        for name in LABELS
     )
 
 
 def root_mean_square(errors: Errors) -> dict[str, float]:
-    """Plain numbers: RMSE of every label that was there, units as in `batch_errors`."""
-    named = {"energy": "energy_per_atom", "forces": "forces", "stress": "stress"}
+    """Plain numbers: RMSE of every label that was there, units as in `LossConfig`."""
     result = {}
-    for name, label in named.items():
+    for name in LABELS:
         count = float(getattr(errors, f"n_{name}"))
         if count:
+            label = "energy_per_atom" if name == "energy" else name
             result[f"{label}_rmse"] = (float(getattr(errors, name)) / count) ** 0.5
     return result

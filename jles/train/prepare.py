@@ -1,6 +1,6 @@
 """From a training file to what the loop runs on: frames, potential, parameters, loaders."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -11,16 +11,17 @@ import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
 from jles.data.frames import Frame, check_elements, read_frames
-from jles.data.loader import Loader
+from jles.data.loader import RESPONSES, Loader
 from jles.data.offsets import fit_element_energies
 from jles.data.splits import split_frames
 from jles.errors import InputError
 from jles.follow import follow
-from jles.models.config import HEADS, ModelConfig
+from jles.models.config import HEADS, ModelConfig, ScreeningConfig
 from jles.models.potential import TURNING, Potential, build_potential
 from jles.models.store import read_model
 from jles.train.config import DataConfig, ModelSection, TrainConfig
 from jles.train.optimizer import at_epoch
+from jles.train.response_labels import check_responses
 
 
 class Prepared(NamedTuple):
@@ -40,10 +41,12 @@ def prepare(config: TrainConfig) -> Prepared:
     Raises:
         InputError: anything wrong with a file, a label, an element or a key.
     """
-    train_frames, valid_frames = load_frames(config.data, needed_labels(config))
+    needed = needed_labels(config)
+    train_frames, valid_frames = load_frames(config.data, needed)
     model, params = _model(config.model, train_frames)
     for frames, where in ((train_frames, "training data"), (valid_frames, "validation data")):
         check_elements(frames, model.numbers, where)
+        check_responses(needed, model, frames)
     potential = build_potential(model)
     train_loader, valid_loader = (
         Loader(
@@ -53,6 +56,7 @@ def prepare(config: TrainConfig) -> Prepared:
             batch_size=config.batch_size,
             sigma=model.electrostatics.sigma,
             offsets=model.element_energies,
+            responses=[name for name in RESPONSES if name in needed],
             dtype=config.dtype,
             max_buckets=config.data.max_buckets,
             cache_dir=config.data.cache,
@@ -73,7 +77,7 @@ def prepare(config: TrainConfig) -> Prepared:
 
 def needed_labels(config: TrainConfig) -> tuple[str, ...]:
     """Labels whose weight is not zero at every epoch."""
-    weights = {name: getattr(config.loss, name) for name in ("energy", "forces", "stress")}
+    weights = {spec.name: getattr(config.loss, spec.name) for spec in fields(config.loss)}
     return tuple(
         name
         for name, weight in weights.items()
@@ -147,7 +151,9 @@ def _model(section: ModelSection, frames: list[Frame]) -> tuple[ModelConfig, dic
     if section.start_from is not None:
         stored = read_model(section.start_from)
         energies = stored.config.element_energies | _new_energies(section, frames, stored.config)
-        return replace(stored.config, element_energies=energies), stored.params
+        screening = section.screening or stored.config.screening
+        config = replace(stored.config, element_energies=energies, screening=screening)
+        return config, stored.params
     elements = section.elements
     if elements is None:
         present = sorted({int(z) for frame in frames for z in frame.numbers})
@@ -160,6 +166,7 @@ def _model(section: ModelSection, frames: list[Frame]) -> tuple[ModelConfig, dic
         **{name: getattr(section, name) for name in HEADS},
         response=section.response,
         electrostatics=section.electrostatics,
+        screening=section.screening or ScreeningConfig(),
         normalize_features=section.normalize_features,
     )
     if section.element_energies is None:

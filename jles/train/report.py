@@ -1,51 +1,59 @@
 """Parity pictures of a finished run on its validation frames."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 import jax
 import numpy as np
 
 from jles.models.potential import Potential
-from jles.observables.stress import energy_and_forces
 from jles.pictures import new_figure, parity_axis, save_figure
+from jles.train.losses import compared, differences
+
+_PANELS = {
+    "energy": ("energy per atom less offsets", "eV"),
+    "forces": ("forces", "eV/Å"),
+    "born_charges": ("Born charges", "e"),
+    "dipole": ("dipole", "e Å"),
+    "polarizability": ("polarizability", "e Å²/V"),
+}
 
 
-def validation_pictures(out: Path, potential: Potential, params, loader) -> None:
-    """Writes `parity.png`: energy per atom and forces, predicted against reference."""
-    energies, forces = _predictions(potential, params, loader)
-    panels = [
-        (data, name, unit)
-        for data, name, unit in (
-            (energies, "energy per atom less offsets", "eV"),
-            (forces, "forces", "eV/Å"),
-        )
-        if data[0].size
-    ]
+def validation_pictures(
+    out: Path, potential: Potential, params, loader, needed: Collection[str] = ()
+) -> None:
+    """Writes `parity.png`: predicted against reference.
+
+    Energy per atom and forces wherever there are labels, and the responses among the labels
+    needed; the dipole of a crystal on the branch nearest to its reference.
+    """
+    pairs = _pairs(potential, params, loader, needed)
+    panels = {name: pair for name, pair in pairs.items() if pair.size}
     if not panels:
         return
     figure, axes = new_figure(4.2, 4.2, columns=len(panels))
-    for axis, ((reference, predicted), name, unit) in zip(axes, panels, strict=True):
-        parity_axis(axis, reference, predicted, name, unit)
+    for axis, (name, (reference, predicted)) in zip(axes, panels.items(), strict=True):
+        parity_axis(axis, reference, predicted, *_PANELS[name])
     save_figure(figure, out / "parity.png")
 
 
-def _predictions(potential: Potential, params, loader):
-    @jax.jit
-    def predict(params, batch):
-        return jax.vmap(
-            lambda one: energy_and_forces(lambda moved: potential.energy_fn(params, moved), one)
-        )(batch)
+def _pairs(potential: Potential, params, loader, needed) -> dict[str, np.ndarray]:
+    """Reference and prediction of every number that has a label, (2, numbers) by label."""
+    shown = tuple(name for name in _PANELS if name in {"energy", "forces", *needed})
 
-    energy_pairs, force_pairs = [], []
+    @jax.jit
+    def differ(params, batch, labels):
+        return differences(potential, params, batch, labels, shown)
+
+    pairs = {name: [] for name in shown}
     for batch in loader.epoch(None):
-        energy, forces = predict(params, batch.structure)
-        labels, mask = batch.labels, np.asarray(batch.structure.mask)
-        atoms = mask.sum(axis=1)
-        has = np.asarray(labels.has_energy) > 0
-        energy_pairs.append(
-            np.stack([np.asarray(labels.energy)[has], np.asarray(energy)[has]]) / atoms[has]
-        )
-        keep = mask & (np.asarray(labels.has_forces) > 0)[:, None]
-        pair = [np.asarray(labels.forces)[keep].ravel(), np.asarray(forces)[keep].ravel()]
-        force_pairs.append(np.stack(pair))
-    return np.concatenate(energy_pairs, axis=1), np.concatenate(force_pairs, axis=1)
+        structure, labels = batch.structure, batch.labels
+        errors = differ(params, structure, labels)
+        for name in shown:
+            keep = np.asarray(compared(structure, labels, name))
+            reference = np.asarray(getattr(labels, name))
+            if name == "energy":
+                reference = reference / np.maximum(structure.mask.sum(axis=1), 1)
+            reference = reference[keep]
+            pairs[name].append(np.stack([reference, reference + np.asarray(errors[name])[keep]]))
+    return {name: np.concatenate(found, axis=1) for name, found in pairs.items()}

@@ -1,6 +1,6 @@
 """One optimisation step and one validation step, as pure functions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from jles.models.potential import Potential
-from jles.train.losses import Errors, batch_errors, label_counts, loss_of
+from jles.train.losses import LABELS, Errors, batch_errors, label_counts, loss_of
 
 
 class TrainState(NamedTuple):
@@ -37,9 +37,17 @@ class Steps(NamedTuple):
 
 
 def build_steps(
-    potential: Potential, optimizer: optax.GradientTransformation, with_stress: bool
+    potential: Potential, optimizer: optax.GradientTransformation, needed: Collection[str]
 ) -> Steps:
-    """Compiles lazily, once per batch shape; weights and learning rate are traced."""
+    """Compiles lazily, once per batch shape; weights and learning rate are traced.
+
+    Args:
+        potential: what is trained.
+        optimizer: with what.
+        needed: labels that are trained on; no others are computed, but for energy and forces in
+            `evaluate`.
+    """
+    shown = tuple(name for name in LABELS if name in {"energy", "forces", *needed})
 
     def init(params):
         # Copies: a step donates its state, which must share no buffer with itself or others.
@@ -47,7 +55,7 @@ def build_steps(
         return TrainState(first, average, optimizer.init(params))
 
     def loss_fn(params, batch, labels, weights, counts):
-        errors = batch_errors(potential, params, batch, labels, with_stress)
+        errors = batch_errors(potential, params, batch, labels, needed)
         return loss_of(errors, weights, counts), errors
 
     gradient_fn = jax.value_and_grad(loss_fn, has_aux=True)
@@ -65,7 +73,7 @@ def build_steps(
 
     @partial(jax.jit, donate_argnums=0)
     def train(state, batch, labels, weights, learning_rate, decay):
-        counts = label_counts(batch, labels, with_stress)
+        counts = label_counts(batch, labels, needed)
         # Measured on a CPU: a structure's arrays stay in cache, those of a batch do not.
         batch_gradient = gradient_in_turn if jax.default_backend() == "cpu" else gradient_fn
         (loss, errors), gradient = batch_gradient(state.params, batch, labels, weights, counts)
@@ -83,6 +91,6 @@ def build_steps(
 
     @jax.jit
     def evaluate(params, batch, labels):
-        return batch_errors(potential, params, batch, labels, with_stress)
+        return batch_errors(potential, params, batch, labels, shown)
 
     return Steps(init, train, evaluate)

@@ -148,7 +148,7 @@ def score(place: Path, system: str) -> dict:
         sign = np.sign(sum(float(a @ b) for a, b in dipoles))
         record["dipole"] = error_of([(a, sign * b) for a, b in dipoles])
         moments = [
-            (f.labels["quadrupole"], sign * o.quadrupole)
+            (traceless(f.labels["quadrupole"]), sign * o.quadrupole)
             for f, o in zip(frames, outs, strict=True)
             if "quadrupole" in f.labels
         ]
@@ -194,6 +194,11 @@ def score(place: Path, system: str) -> dict:
     if system in ("MgO", "NaCl"):
         record["born_charges"] = rock_salt(model, system)
     return record
+
+
+def traceless(matrix):
+    """The data's quadrupoles are second moments, trace and all."""
+    return matrix - np.trace(matrix) / 3.0 * np.eye(3)
 
 
 def latent_factor(model: Model, atoms: Atoms):

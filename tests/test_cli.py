@@ -191,7 +191,8 @@ def test_predict_in_a_field_with_born_charges(model_path, structures, prediction
     """Forces change by E.Z*, in kV/cm as in V/angstrom; the sum rule holds where it is asked."""
     out = tmp_path / "out.extxyz"
     options = ["--born-charges", "--field", "0", "0", "5000", "--field-unit", "kV/cm", "--sum-rule"]
-    arguments = ["predict", model_path, structures, "-o", out, "--dtype", "float64", *options]
+    frame = f"{structures}@:1"
+    arguments = ["predict", model_path, frame, "-o", out, "--dtype", "float64", *options]
     assert main(list(map(str, arguments))) == 0
     field = np.array([0.0, 0.0, 0.05])
     cluster = read(out, "0")

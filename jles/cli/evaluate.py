@@ -26,7 +26,7 @@ QUANTITIES = {
     "stress": Quantity("stress", "eV/Å³", "meV/Å³", 1e3),
     "dipole": Quantity("dipole", "e Å", "e Å", 1.0),
     "polarization": Quantity("polarization, modulo the quantum", "e Å", "e Å", 1.0),
-    "quadrupole": Quantity("quadrupole", "e Å²", "e Å²", 1.0),
+    "quadrupole": Quantity("quadrupole, traceless", "e Å²", "e Å²", 1.0),
     "born_charges": Quantity("Born charges", "e", "e", 1.0),
     "born_charges_diagonal": Quantity("Born charges, diagonal", "e", "e", 1.0),
     "born_charges_off_diagonal": Quantity("Born charges, off-diagonal", "e", "e", 1.0),
@@ -120,6 +120,10 @@ def compare(model, frames, born_mode: str = "exact") -> Comparison:
         labels = dict(frame.labels)
         if "polarization" in usual and "dipole" in labels:
             labels["polarization"] = labels.pop("dipole")
+        if "quadrupole" in labels:
+            # Codes give the second moment of the charge, whose trace no read-out has.
+            trace = np.trace(labels["quadrupole"])
+            labels["quadrupole"] = labels["quadrupole"] - trace / 3.0 * np.eye(3)
         names = [name for name in usual if name in labels]
         if not names:
             continue

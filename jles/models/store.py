@@ -192,6 +192,7 @@ def _readme(config: ModelConfig, training: dict, metrics: dict) -> str:
             f"{config.backbone.layers} message-passing layer(s)"
         ),
         f"- long range: {long_range}",
+        f"- latent beside the charges: {', '.join(config.heads) or 'nothing'}",
         f"- units: {', '.join(f'{key} {unit}' for key, unit in UNITS.items())}",
     ]
     lines += [f"- {key}: {value}" for key, value in training.items() if not isinstance(value, dict)]

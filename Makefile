@@ -3,7 +3,7 @@
 #   make check   lint and format                                 make bench   the benchmarks
 
 .POSIX:
-.PHONY: setup demo test check format bench clean
+.PHONY: setup demo test test-long check format bench clean
 
 BIN = .venv/bin
 STAMP = .venv/installed
@@ -23,6 +23,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TESTS)
+
+test-long: $(STAMP)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m long
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -35,6 +35,9 @@ from jles.observables.polarizability import polarizability
 from jles.structures.batch import merge_sizes, on_device, pad_structure, size_of
 from jles.units import EPSILON0
 
+# Compiling all these derivatives takes minutes.
+pytestmark = pytest.mark.long
+
 FIELD = np.array([0.03, -0.02, 0.05])
 HEADS = {
     "dipoles": MomentConfig((4,), 2),

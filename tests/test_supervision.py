@@ -336,6 +336,7 @@ def test_a_label_that_the_model_can_say_nothing_of_is_refused(tmp_path, name, he
 # --- a whole run
 
 
+@pytest.mark.long
 def test_fine_tuning_on_born_charges_alone(tmp_path, monkeypatch):
     """From a stored model and frames without energies: one loss, one error, and it falls.
 

@@ -110,6 +110,7 @@ def test_carried_changes_are_those_of_images_told_apart(case, remove_self):
     np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6 * np.abs(expected).max())
 
 
+@pytest.mark.long
 def test_the_value_and_the_plain_derivative_know_nothing_of_the_wave(case):
     positions, moments, moved, changed, wave = case
     potential = carried_potential(

@@ -49,6 +49,7 @@ def test_forces_are_finite_differences(model):
     np.testing.assert_allclose(found, forces[2, 0], rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.long
 def test_a_force_loss_has_the_right_gradient(model):
     """Through the solve: what training on forces needs."""
     structure = model.structure(rattled(2))

@@ -121,6 +121,7 @@ def test_the_file_has_all_its_cases_and_quantities():
 # Cases that keep the self part are evaluated with absent moments as zeros: one compilation.
 
 
+@pytest.mark.long
 def test_every_cluster_is_reproduced():
     for case in golden_cases():
         if case["cell"] is None:
@@ -153,6 +154,7 @@ def mesh_plan(cases):
 
 
 @pytest.mark.parametrize("lengths", [(2.0,), (1.2, 1.0)])
+@pytest.mark.long
 def test_every_crystal_is_reproduced_by_the_particle_mesh(lengths):
     cases = [case for case in periodic_cases() if case["dl"] in lengths]
     assert cases

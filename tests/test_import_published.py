@@ -131,6 +131,7 @@ def test_float64(group, name):
 
 
 @pytest.mark.parametrize(("group", "name"), FILES, ids=IDS)
+@pytest.mark.long
 def test_float32(group, name):
     golden, config, out = evaluate_group(group, "float32")[name]
     count = len(golden.forces)

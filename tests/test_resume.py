@@ -85,6 +85,7 @@ def assert_same(left, right):
         assert (left / name).read_bytes() == (right / name).read_bytes(), name
 
 
+@pytest.mark.long
 def test_killed_and_full_disks_leave_no_trace_in_the_result(run_jles, tmp_path):
     """One run, stopped before any checkpoint, while one is written and between two of them."""
     optimizer = {
@@ -123,6 +124,7 @@ def test_killed_and_full_disks_leave_no_trace_in_the_result(run_jles, tmp_path):
     assert [json.loads(row)["epoch"] for row in rows] == list(range(4))
 
 
+@pytest.mark.long
 def test_float64_survives_a_kill_bit_for_bit(run_jles, tmp_path):
     """In a process where float64 is off until the run switches it on."""
     config = training_file(tmp_path, dtype="float64")

@@ -15,6 +15,7 @@ from jles.calculators.outputs import outputs
 from jles.data.sets import data_set, published_model
 from jles.errors import InputError
 from jles.interop.cace_import import import_torch
+from jles.models.potential import coupling_at
 from jles.observables.born_charges import dipole_current, field_force
 from jles.structures.batch import on_device
 
@@ -78,7 +79,9 @@ def test_field_force_alone(water, in_units, size):
 
     @jax.jit
     def evaluate(params, structure):
-        return field_force(coupling_of_model(model, params, structure), structure.positions, field)
+        return field_force(
+            coupling_at(model.potential, params, structure), structure.positions, field
+        )
 
     in_units(evaluate, model.params, structures[size], rounds=10, atoms=size)
 
@@ -90,14 +93,7 @@ def test_dipole_current(water, in_units, size):
 
     @jax.jit
     def evaluate(params, structure):
-        coupling = coupling_of_model(model, params, structure)
+        coupling = coupling_at(model.potential, params, structure)
         return dipole_current(coupling, structure.positions, velocities)
 
     in_units(evaluate, model.params, structures[size], rounds=10, atoms=size)
-
-
-def coupling_of_model(model, params, structure):
-    """E . P as a function of positions and field."""
-    return lambda positions, field: model.potential.coupling_fn(
-        params, replace(structure, positions=positions), field
-    )

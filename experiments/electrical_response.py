@@ -23,6 +23,7 @@ from jles.cli.evaluate import nearest_branch
 from jles.data.frames import read_frames
 from jles.data.sets import data_set
 from jles.data.splits import split_frames
+from jles.electrostatics.multipoles import traceless
 from jles.models.config import ScreeningConfig
 from jles.pictures import ACCENT, SECOND, born_charge_picture, new_figure, save_figure
 from jles.units import EPSILON0
@@ -148,6 +149,7 @@ def score(place: Path, system: str) -> dict:
         sign = np.sign(sum(float(a @ b) for a, b in dipoles))
         record["dipole"] = error_of([(a, sign * b) for a, b in dipoles])
         moments = [
+            # The data's quadrupoles are second moments, trace and all.
             (traceless(f.labels["quadrupole"]), sign * o.quadrupole)
             for f, o in zip(frames, outs, strict=True)
             if "quadrupole" in f.labels
@@ -194,11 +196,6 @@ def score(place: Path, system: str) -> dict:
     if system in ("MgO", "NaCl"):
         record["born_charges"] = rock_salt(model, system)
     return record
-
-
-def traceless(matrix):
-    """The data's quadrupoles are second moments, trace and all."""
-    return matrix - np.trace(matrix) / 3.0 * np.eye(3)
 
 
 def latent_factor(model: Model, atoms: Atoms):

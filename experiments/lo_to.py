@@ -20,7 +20,6 @@ constant of the data; nothing is relaxed.
 """
 
 import json
-from dataclasses import replace
 
 import ase.io
 import jax
@@ -36,6 +35,7 @@ from phonopy.structure.atoms import PhonopyAtoms
 from jles.calculators.model import load_model
 from jles.data.sets import data_set
 from jles.interop.phonopy_born import nac_params, write_born
+from jles.models.potential import coupling_at
 from jles.observables.born_charges import acoustic_sum, born_charges, obey_sum_rule
 from jles.observables.screening import gauge_sign
 from jles.pictures import ACCENT, INK, SECOND, new_figure, save_figure
@@ -136,11 +136,7 @@ def latent_born_charges(model, primitive: Atoms):
     """Latent Born charges (atoms, 3, 3), e, of the sign that makes magnesium positive."""
     with jax.enable_x64(True):
         structure = model.structure(primitive)
-
-        def coupling(positions, field):
-            moved = replace(structure, positions=positions)
-            return model.potential.coupling_fn(model.params, moved, field)
-
+        coupling = coupling_at(model.potential, model.params, structure)
         charges = born_charges(coupling, structure.positions)
         size = jnp.trace(charges, axis1=1, axis2=2)
         sign = gauge_sign(size, structure.numbers == 12, structure.mask)

@@ -9,6 +9,8 @@ Expect:  water_v1, energies and forces only (arXiv 2504.05169): its figures show
          respect to what the published fine-tuning compared with (../shared/spec/cace.md, 10).
 """
 
+from dataclasses import replace
+
 import ase.io
 import numpy as np
 from common import arguments, write_results
@@ -33,7 +35,7 @@ def main():
     for name, (file, epsilon) in CASES.items():
         config, params = import_torch(published_model(f"{name}.pth"), {})
         screening = ScreeningConfig(epsilon_infinity=epsilon, positive="H")
-        model = Model(config.__class__(**{**vars(config), "screening": screening}), params)
+        model = Model(replace(config, screening=screening), params)
         frames = ase.io.read(data_set(file), ":")
         numbers = np.concatenate([atoms.numbers for atoms in frames])
         reference = np.concatenate([atoms.arrays["bec"].reshape(-1, 3, 3) for atoms in frames])

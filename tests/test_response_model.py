@@ -146,11 +146,6 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def found():
-    return results("answering", True)
-
-
-@pytest.fixture(scope="module")
 def cluster():
     return results("answering", False)
 

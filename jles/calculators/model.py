@@ -22,7 +22,6 @@ from jles.calculators.prediction import (
     Prediction,
     check_structure,
     check_wanted,
-    electronic_dielectric,
     field_array,
     notes_of,
 )
@@ -30,6 +29,8 @@ from jles.errors import InputError
 from jles.models.config import ModelConfig, ScreeningConfig
 from jles.models.potential import build_potential
 from jles.models.store import read_model
+from jles.observables.born_charges import acoustic_sum, obey_sum_rule
+from jles.observables.polarizability import dielectric_tensor
 from jles.structures.batch import build_structure, on_device, pad_structure, size_of
 from jles.structures.sizes import Size, merge_sizes, plan_buckets, round_up_size
 from jles.structures.structure import Structure
@@ -254,15 +255,14 @@ class Model:
                 results["polarization"] = results["polarization"] + float(out["factor"]) * moved
                 results["polarization_quantum"] = atoms.cell.array.copy()
         if "born_charges" in want:
-            results["acoustic_sum"] = results["born_charges"].sum(axis=0)
+            born = results["born_charges"]
+            results["acoustic_sum"] = acoustic_sum(born)
             if sum_rule:
-                total = self._total_charge(atoms) * np.eye(3)
-                residual = (results["acoustic_sum"] - total) / count
-                results["born_charges"] = results["born_charges"] - residual
-        if "polarizability" in want:
-            results["epsilon_infinity"] = electronic_dielectric(
-                results["polarizability"], atoms.cell.array, atoms.pbc
-            )
+                total = self._total_charge(atoms)
+                results["born_charges"] = obey_sum_rule(born, np.ones(count, bool), total)
+        if "polarizability" in want and atoms.pbc.all():
+            total, volume = results["polarizability"], atoms.get_volume()
+            results["epsilon_infinity"] = dielectric_tensor(total, volume)
         return Prediction(**results)
 
     def calculator(self, field=None):

@@ -5,9 +5,8 @@ from dataclasses import replace
 import jax.numpy as jnp
 
 from jles.electrostatics.applied_field import sum_of_dipoles
-from jles.models.potential import Potential
+from jles.models.potential import Potential, coupling_at, polarizability_at
 from jles.observables.born_charges import born_charges, coupling_of, wave_born_charges
-from jles.observables.polarizability import polarizability
 from jles.observables.polarization import cluster_quadrupole
 from jles.observables.stress import energy_and_forces, energy_forces_stress
 from jles.structures.structure import Structure
@@ -41,10 +40,7 @@ def outputs(
         born = {"exact": _exact_born, "published": _published_born}[born_mode]
         out["born_charges"] = born(potential, params, structure)
     if "polarizability" in want:
-        nothing = jnp.zeros(3, structure.positions.dtype)
-        out["polarizability"] = polarizability(
-            lambda applied: potential.enthalpy_fn(params, structure, applied), nothing
-        )
+        out["polarizability"] = polarizability_at(potential, params, structure)
     if "energy_parts" in want:
         out["energy_parts"] = potential.parts_fn(params, structure, field)._asdict()
     if "features" in want:
@@ -73,10 +69,7 @@ def _moments(potential, params, structure, want) -> dict:
 
 
 def _exact_born(potential, params, structure):
-    def coupling(positions, field):
-        return potential.coupling_fn(params, replace(structure, positions=positions), field)
-
-    return born_charges(coupling, structure.positions)
+    return born_charges(coupling_at(potential, params, structure), structure.positions)
 
 
 def _published_born(potential, params, structure):

@@ -6,7 +6,6 @@ import numpy as np
 
 from jles.errors import InputError
 from jles.models.config import ModelConfig
-from jles.units import EPSILON0
 
 QUANTITIES = (
     "energy",
@@ -194,10 +193,3 @@ def notes_of(want, charges, total_charge: float, pbc) -> tuple[str, ...]:
             "the polarization"
         )
     return tuple(notes)
-
-
-def electronic_dielectric(polarizability: np.ndarray, cell, pbc) -> np.ndarray | None:
-    """1 + A / (eps0 V) of a crystal; None where there is no volume."""
-    if not np.all(pbc):
-        return None
-    return np.eye(3) + polarizability / (EPSILON0 * abs(np.linalg.det(cell)))

@@ -108,6 +108,7 @@ def compare(model, frames, born_mode: str = "exact") -> Comparison:
     """Everything that data and model share."""
     from jles.cli.frames import predict_frame
     from jles.cli.predict import has_polarization, wanted
+    from jles.electrostatics.multipoles import traceless
 
     collected: dict[str, list] = {name: [] for name in QUANTITIES}
     elements, config = [], model.config
@@ -122,8 +123,7 @@ def compare(model, frames, born_mode: str = "exact") -> Comparison:
             labels["polarization"] = labels.pop("dipole")
         if "quadrupole" in labels:
             # Codes give the second moment of the charge, whose trace no read-out has.
-            trace = np.trace(labels["quadrupole"])
-            labels["quadrupole"] = labels["quadrupole"] - trace / 3.0 * np.eye(3)
+            labels["quadrupole"] = traceless(labels["quadrupole"])
         names = [name for name in usual if name in labels]
         if not names:
             continue

@@ -4,6 +4,7 @@ from argparse import Namespace
 
 import numpy as np
 
+from jles.errors import InputError
 from jles.units import FIELD_UNITS
 
 COLUMNS = {
@@ -79,15 +80,15 @@ def wanted(config, frame, in_field: bool = False) -> tuple[str, ...]:
 
 def has_polarization(config, frame) -> bool:
     """Whether a frame has one, and Born charges with it."""
+    from jles.calculators.prediction import check_structure
+
     if config.charges is None:
         return False
-    if not frame.pbc.any():
-        return True
-    soft = config.charge_softness is not None
-    metallic = config.charges.method == "equilibrated" or (
-        soft and config.response.mode == "self-consistent"
-    )
-    return not metallic and (bool(frame.pbc.all()) or not soft)
+    try:
+        check_structure(("polarization",), config, frame.pbc, in_field=False)
+    except InputError:
+        return False
+    return True
 
 
 def labelled_atoms(model, frame, prediction):

@@ -40,11 +40,12 @@ def polarization(
     In a crystal a branch: that of the positions as they are given. `mask` is False on padding.
     """
     charges = moments.charges.reshape(len(positions), -1).sum(axis=1)
-    total = charges @ _from_centre(positions, mask)
+    total = charges @ from_centre(positions, mask)
     return total + sum_of_dipoles(moments.dipoles, positions.dtype)
 
 
-def _from_centre(positions, mask):
+def from_centre(positions: Positions, mask: AtomMask | None = None) -> Positions:
+    """Positions less their mean over the atoms, angstrom; `mask` is False on padding."""
     if mask is None:
         return positions - jnp.mean(positions, axis=0)
     weight = mask.astype(positions.dtype)
@@ -135,7 +136,7 @@ def _climb(field, positions, mask, periodic):
     """E . r from the centre, in a cluster; zero in a crystal."""
     if field is None:
         return None
-    return jnp.where(periodic, 0.0, _from_centre(positions, mask) @ field)
+    return jnp.where(periodic, 0.0, from_centre(positions, mask) @ field)
 
 
 def _with_field(drive: Drive, field, climb) -> Drive:

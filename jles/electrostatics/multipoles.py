@@ -4,6 +4,7 @@ import math
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jles.typing import Charges, Scalar
@@ -59,6 +60,12 @@ def rank_of(moments: Multipoles) -> int:
 def symmetric(matrices):
     """The part of quadrupoles or polarizabilities that counts."""
     return 0.5 * (matrices + matrices.swapaxes(-1, -2))
+
+
+def traceless(matrices):
+    """The same matrices less their trace, spread over the diagonal; of JAX or NumPy."""
+    trace = matrices.trace(axis1=-2, axis2=-1)[..., None, None]
+    return matrices - trace / 3.0 * np.eye(3, dtype=matrices.dtype)
 
 
 def self_energy(moments: Multipoles | Charges, sigma: Scalar) -> Float[Array, ""]:

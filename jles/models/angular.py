@@ -10,6 +10,8 @@ from functools import cache
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jles.electrostatics.multipoles import traceless
+
 
 @cache
 def monomials(l_max: int) -> tuple[tuple[int, int, int], ...]:
@@ -143,10 +145,5 @@ def equivariants(bases: list[list[Float[Array, "atoms ..."]]], l_max: int):
             rows = ((xx, xy, xz), (xy, yy, yz), (xz, yz, zz))
             tensor = jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=-2)
             vectors.append(jnp.sum(tensor * vector[..., None, :], axis=-1))
-            tensors += [_traceless(tensor), _traceless(vector[..., None] * vector[..., None, :])]
+            tensors += [traceless(tensor), traceless(vector[..., None] * vector[..., None, :])]
     return jnp.concatenate(vectors, 1), jnp.concatenate(tensors, 1) if tensors else None
-
-
-def _traceless(tensor):
-    trace = jnp.trace(tensor, axis1=-2, axis2=-1)[..., None, None]
-    return tensor - trace / 3.0 * jnp.eye(3, dtype=tensor.dtype)

@@ -107,7 +107,7 @@ def even_shift(charges, structure: Structure):
     """What every atom must be given for (atoms, channels) to sum to the total charge."""
     missing = structure.total_charge - jnp.sum(charges)
     count = jnp.maximum(jnp.sum(structure.mask), 1) * charges.shape[1]
-    return jnp.full_like(charges, 1.0) * (missing / count)
+    return jnp.full_like(charges, missing / count)
 
 
 def physical_factor(latent: Latent, structure: Structure, config: ScreeningConfig):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jles.electrostatics.applied_field import Enthalpy, polarization
+from jles.electrostatics.applied_field import Enthalpy, from_centre, polarization
 from jles.electrostatics.carried_potential import carried_potential
 from jles.electrostatics.equilibration import equilibrate_charges
 from jles.electrostatics.ewald import prepare_ewald, reciprocal_energy
@@ -101,14 +101,13 @@ def equilibrated_enthalpy(
         hardness += 2.0 * self_energy(unit, config.sigma)
     # Padding must carry no charge.
     hardness = jnp.where(structure.mask, hardness, jnp.inf)
-    weight = structure.mask.astype(values.dtype)
-    centre = weight @ structure.positions / jnp.maximum(jnp.sum(weight), 1.0)
+    places = from_centre(structure.positions, structure.mask)
     found = equilibrate_charges(
         long_range_interaction(structure, config),
         electronegativity,
         hardness,
         total_charge=structure.total_charge,
-        applied_potential=None if field is None else (structure.positions - centre) @ field,
+        applied_potential=None if field is None else places @ field,
     )
     moments = Multipoles(found.charges)
     dipole = polarization(moments, structure.positions, structure.mask)

@@ -22,6 +22,7 @@ from jles.models.long_range import (
     long_range_interaction,
 )
 from jles.models.readouts import Readout
+from jles.observables.polarizability import polarizability
 from jles.observables.polarization import cluster_dipole, crystal_coupling
 from jles.structures.carry import bloch_weight
 from jles.structures.structure import Structure, neighbor_vectors
@@ -146,11 +147,12 @@ def build_potential(config: ModelConfig) -> Potential:
         """The function E . P of charges: of a crystal that of its flowing charges."""
 
         def coupling(field, charges):
+            if structure.grid is not None and not structure.cluster:
+                return flow(field, params, structure)
             plain = field @ cluster_dipole(charges, structure.positions, structure.mask)
             if structure.grid is None:
                 return plain
-            flowing = flow(field, params, structure)
-            return jnp.where(structure.periodic, flowing, plain) if structure.cluster else flowing
+            return jnp.where(structure.periodic, flow(field, params, structure), plain)
 
         return coupling
 
@@ -240,6 +242,23 @@ def build_potential(config: ModelConfig) -> Potential:
         factor_fn,
         coupling_fn,
         raw_features_fn,
+    )
+
+
+def coupling_at(potential: Potential, params: Params, structure: Structure):
+    """E . P as a function of positions and field: what `born_charges` and its kin take."""
+
+    def coupling(positions, field):
+        return potential.coupling_fn(params, replace(structure, positions=positions), field)
+
+    return coupling
+
+
+def polarizability_at(potential: Potential, params: Params, structure: Structure):
+    """Polarizability of the whole structure at zero field, e angstrom^2/V, (3, 3)."""
+    return polarizability(
+        lambda field: potential.enthalpy_fn(params, structure, field),
+        jnp.zeros(3, structure.positions.dtype),
     )
 
 

@@ -11,13 +11,15 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
+from jles.structures.structure import HostOrDevice
 from jles.typing import AtomMask, Cell, Positions
 
 Coupling = Callable[[Positions, Float[Array, " 3"]], Float[Array, ""]]
-BornCharges = Float[Array, "atoms 3 3"]
+BornCharges = Float[HostOrDevice, "atoms 3 3"]
 
 _ATOMS_AT_ONCE = 512
 """More atoms than this, and the three reverse passes are made one after the other."""
@@ -132,20 +134,22 @@ def wave_born_charges(
     return jnp.einsum("rib,ra->iab", reduced, cell, precision=lax.Precision.HIGHEST)
 
 
-def acoustic_sum(charges: BornCharges) -> Float[Array, "3 3"]:
+def acoustic_sum(charges: BornCharges) -> Float[HostOrDevice, "3 3"]:
     r""":math:`\sum_i Z^*_i`, e; the total charge times the identity where charge is conserved."""
-    return jnp.sum(charges, axis=0)
+    return charges.sum(axis=0)
 
 
-def obey_sum_rule(charges: BornCharges, mask: AtomMask, total_charge=0.0) -> BornCharges:
+def obey_sum_rule(
+    charges: BornCharges, mask: Bool[HostOrDevice, " atoms"], total_charge=0.0
+) -> BornCharges:
     r"""Born charges less their mean residual: :math:`\sum_i Z^*_i = Q_{tot}` afterwards.
 
     Args:
-        charges: e; zero on padding.
+        charges: e, of JAX or NumPy; zero on padding.
         mask: False on padding atoms.
         total_charge: e.
     """
     weight = mask.astype(charges.dtype)
-    identity = jnp.eye(3, dtype=charges.dtype)
-    residual = (acoustic_sum(charges) - total_charge * identity) / jnp.sum(weight)
+    identity = np.eye(3, dtype=charges.dtype)
+    residual = (acoustic_sum(charges) - total_charge * identity) / weight.sum()
     return charges - weight[:, None, None] * residual

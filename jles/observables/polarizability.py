@@ -4,8 +4,10 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
+from jles.structures.structure import HostOrDevice
 from jles.typing import Positions, Scalar
 from jles.units import EPSILON0
 
@@ -38,11 +40,13 @@ def polarizability_derivative(
     return jnp.moveaxis(full, 2, 0)
 
 
-def dielectric_tensor(total: Float[Array, "3 3"], volume: Scalar) -> Float[Array, "3 3"]:
+def dielectric_tensor(
+    total: Float[HostOrDevice, "3 3"], volume: Scalar
+) -> Float[HostOrDevice, "3 3"]:
     r""":math:`\epsilon_\infty = 1 + A/(\epsilon_0 V)` of a crystal.
 
     Args:
         total: polarizability of the cell, e angstrom^2/V.
         volume: angstrom^3.
     """
-    return jnp.eye(3, dtype=total.dtype) + total / (EPSILON0 * volume)
+    return np.eye(3, dtype=total.dtype) + total / (EPSILON0 * volume)

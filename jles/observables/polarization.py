@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
-from jles.electrostatics.multipoles import Multipoles, symmetric
+from jles.electrostatics.applied_field import from_centre
+from jles.electrostatics.multipoles import Multipoles, symmetric, traceless
 from jles.structures.structure import Structure
 from jles.typing import AtomMask, Charges, Positions
 
@@ -49,14 +50,14 @@ def cluster_quadrupole(
     count = jnp.maximum(jnp.sum(weight), 1.0)
     charges = moments.charges.reshape(len(weight), -1).sum(axis=1)
     charges = (charges - jnp.sum(charges) / count) * weight
-    places = positions - weight @ positions / count
+    places = from_centre(positions, mask)
     total = jnp.einsum("i,ia,ib->ab", charges, places, places)
     if moments.dipoles is not None:
         mixed = jnp.einsum("ia,ib->ab", places, moments.dipoles)
         total += mixed + mixed.T
     if moments.quadrupoles is not None:
         total += jnp.sum(symmetric(moments.quadrupoles), axis=0)
-    return total - jnp.trace(total) / 3.0 * jnp.eye(3, dtype=total.dtype)
+    return traceless(total)
 
 
 def crystal_coupling(
@@ -80,16 +81,19 @@ def crystal_coupling(
 
     Returns:
         `(field, params, structure) -> e angstrom times the unit of field`. The cell must not be
-        differentiated: strain moves charge in ways of its own, see `piezoelectric_tensor`.
+        differentiated: strain moves charge in ways that this rule does not know.
 
     Source: docs/conventions.md, section 6.
     """
 
+    def on_branch(field, params, structure):
+        charges = charges_fn(params, structure, None)
+        return field @ cluster_dipole(charges, structure.positions, structure.mask)
+
     @partial(jax.custom_jvp, nondiff_argnums=(0,))
     def of_arrays(tree, field, params, positions, cell, rest):
         structure = _assembled(tree, rest, positions, cell)
-        charges = charges_fn(params, structure, None)
-        return field @ cluster_dipole(charges, positions, structure.mask)
+        return on_branch(field, params, structure)
 
     def rule(tree, primals, tangents):
         field, params, positions, cell, rest = primals
@@ -106,10 +110,7 @@ def crystal_coupling(
         if any(map(_varies, jax.tree.leaves(params_dot, is_leaf=_is_zero))):
             params_dot = jax.tree.map(_instantiate, params, params_dot, is_leaf=_is_zero)
 
-            def of_params(params):
-                charges = charges_fn(params, structure, None)
-                return field @ cluster_dipole(charges, positions, structure.mask)
-
+            of_params = partial(on_branch, field, structure=structure)
             change += jax.jvp(of_params, (params,), (params_dot,))[1]
         if _varies(moved):
 

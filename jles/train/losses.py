@@ -16,8 +16,8 @@ from jles.train.response_labels import nearest_branch, predict_responses
 Number = float | Float[Array, ""]
 
 
-class Weights(NamedTuple):
-    """Weights of the mean squared errors of every label; units as in `LossConfig`."""
+class PerLabel(NamedTuple):
+    """One number for every label."""
 
     energy: Number
     forces: Number
@@ -27,15 +27,12 @@ class Weights(NamedTuple):
     polarizability: Number = 0.0
 
 
-class Counts(NamedTuple):
-    """How many numbers of every label there are to be compared: energies, components."""
+class Weights(PerLabel):
+    """Weights of the mean squared errors; units as in `LossConfig`."""
 
-    energy: Number
-    forces: Number
-    stress: Number
-    born_charges: Number = 0.0
-    dipole: Number = 0.0
-    polarizability: Number = 0.0
+
+class Counts(PerLabel):
+    """How many numbers there are to be compared: energies, components."""
 
 
 class Errors(NamedTuple):
@@ -55,7 +52,7 @@ class Errors(NamedTuple):
     n_polarizability: Number = 0.0
 
 
-LABELS = Weights._fields
+LABELS = PerLabel._fields
 _OF_ATOMS = {"forces", "born_charges"}
 
 

@@ -1,7 +1,6 @@
 r"""Labels of the electrical response: what a model says of them, and whether it can."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 
 import jax.numpy as jnp
 from jax import lax
@@ -11,9 +10,8 @@ from jles.data.frames import Frame
 from jles.data.loader import RESPONSES
 from jles.errors import InputError
 from jles.models.config import ModelConfig
-from jles.models.potential import Potential
+from jles.models.potential import Potential, coupling_at, polarizability_at
 from jles.observables.born_charges import born_charges
-from jles.observables.polarizability import polarizability
 from jles.structures.structure import Structure
 
 
@@ -27,20 +25,12 @@ def predict_responses(
     """
     values = {}
     if "born_charges" in needed:
-
-        def coupling(positions, field):
-            return potential.coupling_fn(params, replace(structure, positions=positions), field)
-
+        coupling = coupling_at(potential, params, structure)
         values["born_charges"] = born_charges(coupling, structure.positions)
     if "dipole" in needed:
         values["dipole"] = potential.dipole_fn(params, structure)
     if "polarizability" in needed:
-
-        def enthalpy(field):
-            return potential.enthalpy_fn(params, structure, field)
-
-        none = jnp.zeros(3, structure.positions.dtype)
-        values["polarizability"] = polarizability(enthalpy, none)
+        values["polarizability"] = polarizability_at(potential, params, structure)
     return values
 
 

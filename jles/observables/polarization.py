@@ -114,18 +114,17 @@ def crystal_coupling(
             change += jax.jvp(of_params, (params,), (params_dot,))[1]
         if _varies(moved):
 
-            def flow(along):
-                """Rate of the sum of all charges, carried along `along` times the field."""
+            def rate(wave):
+                """Rate of the sum of all charges, carried along `wave`."""
 
                 def total(places):
-                    at = replace(structure, positions=places)
-                    return jnp.sum(charges_fn(params, at, along * field))
+                    return jnp.sum(charges_fn(params, replace(structure, positions=places), wave))
 
                 return jax.jvp(total, (positions,), (moved,))[1]
 
-            zero, one = jnp.zeros((), positions.dtype), jnp.ones((), positions.dtype)
+            # The field is a direction here, so that many of them share all but the last slope.
             change += charges_fn(params, structure, None) @ (moved @ field)
-            change += jax.jvp(flow, (zero,), (one,))[1]
+            change += jax.jvp(rate, (jnp.zeros_like(field),), (field,))[1]
         return value, change
 
     of_arrays.defjvp(rule, symbolic_zeros=True)

@@ -14,14 +14,15 @@ from jaxtyping import Array, Float
 @jax.custom_jvp
 def carry(values: Array, weight: Array) -> Array:
     """`values`, whose derivative alone is multiplied by `weight` (of the leading axes)."""
-    # Under vmap of the weight alone jax 0.10.1 needs the answer to be mapped as its derivative is.
-    return values + 0.0 * _like(weight, values)
+    return values
 
 
 @carry.defjvp
 def _carry_jvp(primals, tangents):
     values, weight = primals
-    return carry(values, weight), _like(weight, values) * tangents[0]
+    # Without the stop the values, too, would be followed along the weight, to find only zeros.
+    still = jax.lax.stop_gradient(weight)
+    return carry(values, still), _like(weight, values) * tangents[0]
 
 
 def _like(weight, values):

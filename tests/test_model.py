@@ -49,6 +49,7 @@ def coarse():
 # What this model has of every structure; Born charges are in test_response_model.py.
 WITHOUT = {
     "stress", "dipole", "quadrupole", "dipoles", "quadrupoles", "polarizability", "born_charges",
+    "piezoelectric",
 }  # fmt: skip
 EVERYTHING = [name for name in QUANTITIES if name not in WITHOUT]
 
@@ -162,6 +163,7 @@ def test_a_model_without_charges_predicts_energies_only():
         (rattled(0), ("quadrupoles",), ["quadrupoles", "head 'quadrupoles'"]),
         (rattled(0, pbc=False), ("stress",), ["stress", "not periodic"]),
         (rattled(0), ("dipole",), ["dipole", "cluster"]),
+        (rattled(0, pbc=[1, 1, 0]), ("piezoelectric",), ["piezoelectric", "three directions"]),
         (Atoms("NaH", [[0, 0, 0], [0, 0, 2]]), ("energy",), ["runs/test", "Na", "H, O"]),
         (Atoms("H2", [[0, 0, 0], [0, 0, 0]]), ("energy",), ["same spot"]),
         (Atoms("H2", [[0, 0, 0], [0, 0, np.nan]]), ("energy",), ["atom 1", "finite"]),
@@ -182,7 +184,6 @@ def test_a_field_that_is_none_and_another_precision_are_refused(model):
         (lambda: model.predict(rattled(0), field=(0, 0, np.nan)), "three finite"),
         (lambda: model.predict(rattled(0), field="5 kV/cm"), "three finite"),
         (lambda: model.calculator(field=(0, 0, 500.0)), "kV/cm"),
-        (lambda: model.predict(rattled(0), ("stress",), field=(0, 0, 1)), "stress in a field"),
         (lambda: model_of(CONFIG, "float16"), "dtype"),
     ):
         with pytest.raises(InputError, match=words):

@@ -23,8 +23,8 @@ class LatentChargeCalculator(Calculator):
     room, so steps of a run, and other structures of a similar size, share one compilation.
     `dipole` (e angstrom) is that of a cluster; `polarization` (e angstrom per cell, on the branch
     of the positions), `born_effective_charges` (e, (atoms, 3, 3), first index polarization) and
-    `polarizability` (e angstrom^2/V) are there for both. In a field energy and forces are those
-    of the enthalpy, and there is no stress.
+    `polarizability` (e angstrom^2/V) are there for both. In a field energy, forces and stress are
+    those of the enthalpy, the stress at fixed voltage.
     """
 
     implemented_properties: ClassVar[list[str]] = [
@@ -53,10 +53,10 @@ class LatentChargeCalculator(Calculator):
         super().calculate(atoms, properties, system_changes)
         periodic = bool(self.atoms.pbc.any())
         want = {"energy", "forces"}
-        if periodic and self.field is None:
+        if periodic and (self.field is None or "stress" in properties):
             want.add("stress")  # a few percent now, a second evaluation if it is asked for later
         elif "stress" in properties:
-            raise PropertyNotImplementedError("stress of a cluster, or in a field")
+            raise PropertyNotImplementedError("stress of a cluster")
         want |= {"charges", "dipole"} & set(properties)
         if "dipole" in properties and periodic:
             raise PropertyNotImplementedError("dipole of a periodic structure")

@@ -5,8 +5,14 @@ from dataclasses import replace
 import jax.numpy as jnp
 
 from jles.electrostatics.applied_field import sum_of_dipoles
-from jles.models.potential import Potential, coupling_at, polarizability_at
+from jles.models.potential import (
+    Potential,
+    coupling_at,
+    polarizability_at,
+    strained_coupling_at,
+)
 from jles.observables.born_charges import born_charges, coupling_of, wave_born_charges
+from jles.observables.piezoelectricity import piezoelectric_tensor
 from jles.observables.polarization import cluster_quadrupole
 from jles.observables.stress import energy_and_forces, energy_forces_stress
 from jles.structures.structure import Structure
@@ -17,14 +23,14 @@ def outputs(
 ) -> dict:
     """Arrays by name, padding included; `want` and `born_mode` are static."""
 
-    def energy_fn(moved):
+    def energy_fn(moved, field=field):
         if field is None:
             return potential.energy_fn(params, moved)
         return potential.enthalpy_fn(params, moved, field)
 
     out = {}
     if "stress" in want:
-        out = energy_forces_stress(energy_fn, structure)._asdict()
+        out = energy_forces_stress(energy_fn, structure, field)._asdict()
     elif "forces" in want:
         out["energy"], out["forces"] = energy_and_forces(energy_fn, structure)
     elif "energy" in want:
@@ -41,6 +47,9 @@ def outputs(
         out["born_charges"] = born(potential, params, structure)
     if "polarizability" in want:
         out["polarizability"] = polarizability_at(potential, params, structure)
+    if "piezoelectric" in want:
+        coupling = strained_coupling_at(potential, params, structure)
+        out["piezoelectric"] = piezoelectric_tensor(coupling, structure.positions, structure.cell)
     if "energy_parts" in want:
         out["energy_parts"] = potential.parts_fn(params, structure, field)._asdict()
     if "features" in want:

@@ -19,10 +19,13 @@ QUANTITIES = (
     "polarization",
     "born_charges",
     "polarizability",
+    "piezoelectric",
     "energy_parts",
     "features",
 )
-WHOLE = frozenset({"stress", "dipole", "quadrupole", "polarization", "polarizability"})
+WHOLE = frozenset(
+    {"stress", "dipole", "quadrupole", "polarization", "polarizability", "piezoelectric"}
+)
 """Arrays of the structure; the others are of its atoms."""
 
 STRONGEST_FIELD = 10.0
@@ -41,7 +44,8 @@ class Prediction:
     Attributes:
         energy: eV, element energies included; in a field the enthalpy.
         forces: eV/angstrom, (atoms, 3), those of the field included.
-        stress: eV/angstrom^3, (3, 3), ASE's sign; crystals only, without a field.
+        stress: eV/angstrom^3, (3, 3), ASE's sign; crystals only; in a field at fixed voltage, see
+            `energy_forces_stress`.
         charges: latent, e, (atoms,), or (atoms, channels) with several channels; what a response
             induces is in it.
         dipoles: latent, e angstrom, (atoms, 3); what a response induces is in it.
@@ -55,6 +59,8 @@ class Prediction:
         acoustic_sum: e, (3, 3): their sum before any projection.
         polarizability: of the whole structure at clamped atoms, e angstrom^2/V, (3, 3).
         epsilon_infinity: 1 + polarizability / (eps0 V), (3, 3); crystals only.
+        piezoelectric: proper tensor at clamped atoms, e/angstrom^2, (3, 3, 3), first index
+            polarization; crystals only.
         energy_parts: eV by name: short_range, long_range, elements.
         features: the backbone's invariants, (atoms, features).
         notes: what must be known to read the numbers.
@@ -74,6 +80,7 @@ class Prediction:
     acoustic_sum: np.ndarray | None = None
     polarizability: np.ndarray | None = None
     epsilon_infinity: np.ndarray | None = None
+    piezoelectric: np.ndarray | None = None
     energy_parts: dict[str, float] | None = None
     features: np.ndarray | None = None
     notes: tuple[str, ...] = field(default=())
@@ -104,8 +111,8 @@ def _missing_head(name: str, config: ModelConfig) -> str | None:
         return "latent dipoles (the head 'dipoles' or 'polarizability')"
     if name == "quadrupoles" and config.quadrupoles is None:
         return "latent quadrupoles (the head 'quadrupoles')"
-    answers = config.polarizability, config.charge_softness
-    if name == "polarizability" and config.charges.method == "direct" and answers == (None, None):
+    answers = {"polarizability", "charge_softness"} & set(config.heads)
+    if name == "polarizability" and config.charges.method != "equilibrated" and not answers:
         return "something that answers a field (the head 'polarizability')"
     return None
 
@@ -119,24 +126,22 @@ def check_structure(want, config: ModelConfig, pbc, in_field: bool) -> None:
     periodic = bool(np.any(pbc))
     if "stress" in want and not periodic:
         raise InputError("want: stress of a structure that is not periodic has no meaning")
-    if "stress" in want and in_field:
-        raise InputError(
-            "want: stress in a field is not in this version; leave out the field or the stress"
-        )
+    if "piezoelectric" in want and not np.all(pbc):
+        raise InputError("want: 'piezoelectric' is that of a crystal, periodic in three directions")
     for name in ("dipole", "quadrupole"):
         if name in want and periodic:
             raise InputError(f"want: '{name}' is that of a cluster; ask for 'polarization'")
     if not periodic:
         return
     if config.charges is not None and config.charges.method == "equilibrated":
-        for name in ("polarization", "born_charges", "polarizability"):
+        for name in ("polarization", "born_charges", "polarizability", "piezoelectric"):
             if name in want:
                 raise InputError(
                     f"want: '{name}' of a crystal with charges.method 'equilibrated' has no "
                     "meaning: charge flows through it as through a metal"
                 )
     soft = config.charge_softness is not None
-    fields = {"polarization", "born_charges"} & set(want)
+    fields = {"polarization", "born_charges", "piezoelectric"} & set(want)
     if soft and (fields or in_field):
         asked = f"want: '{min(fields)}'" if fields else "field"
         if config.response.mode == "self-consistent":
@@ -146,6 +151,11 @@ def check_structure(want, config: ModelConfig, pbc, in_field: bool) -> None:
             )
         if not np.all(pbc):
             raise InputError(f"{asked}: slabs of models with charge_softness have none here")
+        if "piezoelectric" in want or ("stress" in want and in_field):
+            raise InputError(
+                "want: how polarization changes with strain is not known of soft charges: "
+                "'piezoelectric', and 'stress' in a field, need a model without charge_softness"
+            )
     if "polarizability" in want and config.polarizability is None:
         raise InputError(
             "want: 'polarizability' of a crystal needs the head 'polarizability': soft charges "

@@ -150,11 +150,16 @@ def _add_predict(commands) -> None:
         "--polarizability", action="store_true", help="polarizability, e angstrom^2/V"
     )
     parser.add_argument(
+        "--piezoelectric",
+        action="store_true",
+        help="proper piezoelectric tensor of crystals at clamped atoms, e/angstrom^2",
+    )
+    parser.add_argument(
         "--field",
         metavar=("X", "Y", "Z"),
         nargs=3,
         type=float,
-        help="applied electric field; energy and forces are then those in it, without stress",
+        help="applied electric field; energy, forces and stress are then those in it",
     )
     parser.add_argument(
         "--field-unit", choices=("V/angstrom", "kV/cm"), default="V/angstrom", help="of --field"

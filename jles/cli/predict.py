@@ -15,7 +15,7 @@ COLUMNS = {
 }
 """Columns of the atoms; matrices as nine numbers, row after row."""
 
-VALUES = ("polarization", "polarizability", "epsilon_infinity")
+VALUES = ("polarization", "polarizability", "epsilon_infinity", "piezoelectric")
 """Values of the frame."""
 
 
@@ -24,8 +24,9 @@ def run(arguments: Namespace) -> None:
 
     Latent moments are the columns `latent_charges` (e; one number per channel), `latent_dipoles`
     and `latent_quadrupoles`, Born charges (e) the column `bec`, nine numbers with the polarization
-    first. `polarization` (e angstrom), `polarizability` (e angstrom^2/V), `epsilon_infinity` and
-    `notes` are values of the frame. Labels of the input are not copied: every value in the output
+    first. `polarization` (e angstrom), `polarizability` (e angstrom^2/V), `epsilon_infinity`,
+    `piezoelectric` (e/angstrom^2, 27 numbers, the polarization first) and `notes` are values of the
+    frame. Labels of the input are not copied: every value in the output
     is the model's.
     """
     from ase.io import write
@@ -42,7 +43,8 @@ def run(arguments: Namespace) -> None:
     field = None
     if arguments.field:
         field = [FIELD_UNITS[arguments.field_unit] * value for value in arguments.field]
-    asked = [name for name in ("born_charges", "polarizability") if getattr(arguments, name)]
+    responses = ("born_charges", "polarizability", "piezoelectric")
+    asked = [name for name in responses if getattr(arguments, name)]
     options = {"born_mode": arguments.born_mode, "sum_rule": arguments.sum_rule, "field": field}
     told = set()
     with (
@@ -63,7 +65,7 @@ def wanted(config, frame, in_field: bool = False) -> tuple[str, ...]:
     """What there is to say of a frame at little cost."""
     periodic = bool(frame.pbc.any())
     names = ["energy", "forces"]
-    names += ["stress"] if periodic and not in_field else []
+    names += ["stress"] if periodic and _has(config, frame, "stress", in_field) else []
     if config.charges is None:
         return tuple(names)
     names.append("charges")
@@ -80,12 +82,14 @@ def wanted(config, frame, in_field: bool = False) -> tuple[str, ...]:
 
 def has_polarization(config, frame) -> bool:
     """Whether a frame has one, and Born charges with it."""
+    return config.charges is not None and _has(config, frame, "polarization", in_field=False)
+
+
+def _has(config, frame, name: str, in_field: bool) -> bool:
     from jles.calculators.prediction import check_structure
 
-    if config.charges is None:
-        return False
     try:
-        check_structure(("polarization",), config, frame.pbc, in_field=False)
+        check_structure((name,), config, frame.pbc, in_field)
     except InputError:
         return False
     return True

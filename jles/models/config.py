@@ -73,9 +73,13 @@ def check_heads(config) -> None:
         _require(charges is not None, f"{name}: needs latent charges, but charges is null")
         _require(charges.channels == 1, f"{name}: needs charges.channels 1, got {charges.channels}")
         _require(
-            charges.method == "direct",
-            f"{name}: needs charges.method 'direct', got '{charges.method}'",
+            charges.method != "equilibrated",
+            f"{name}: needs charges.method 'direct' or 'flow', got '{charges.method}'",
         )
+    _require(
+        charges is None or charges.total != "softness" or config.charge_softness is not None,
+        "charges: total 'softness' needs the head charge_softness, which is null",
+    )
     tensor = config.polarizability is not None and config.polarizability.kind == "tensor"
     degrees = {"dipoles": 1, "quadrupoles": 2, "polarizability": 2 if tensor else 0}
     for name, degree in degrees.items():
@@ -154,9 +158,11 @@ class ChargeConfig(ReadoutConfig):
     """Latent charges, e: `channels` per atom; `total` is what their sum is made to be.
 
     total "free" leaves the sum alone (as published); "shift" adds the same amount to every atom
-    of a structure so that the sum is the structure's `total_charge`. With method "equilibrated" the
-    read-out gives electronegativity and hardness, and charges are those of least energy that sum
-    to `total_charge`, whatever `total` says.
+    of a structure so that the sum is the structure's `total_charge`, "softness" to every atom in
+    proportion to its charge softness. With method "flow" atoms hand charge to their neighbours, so
+    that none is made or lost on the way: `flow_width` products of what one gives and the other
+    takes. With method "equilibrated" the read-out gives electronegativity and hardness, and charges
+    are those of least energy that sum to `total_charge`, whatever `total` says.
     """
 
     hidden: tuple[int, ...] = (24, 12)
@@ -164,21 +170,24 @@ class ChargeConfig(ReadoutConfig):
     linear_bias: bool = False
     scale: float = 0.1
     channels: int = 1
-    total: Literal["free", "shift"] = "free"
-    method: Literal["direct", "equilibrated"] = "direct"
+    total: Literal["free", "shift", "softness"] = "free"
+    method: Literal["direct", "flow", "equilibrated"] = "direct"
+    flow_width: int = 8
 
     def __post_init__(self):
         super().__post_init__()
         _require(self.channels >= 1, f"channels must be at least 1, got {self.channels}")
+        _require(self.flow_width >= 1, f"flow_width must be at least 1, got {self.flow_width}")
         _require(
             self.channels == 1 or self.method == "direct",
-            f"channels must be 1 with method 'equilibrated', got {self.channels}",
+            f"channels must be 1 with method '{self.method}', got {self.channels}",
         )
 
     @property
     def outputs(self) -> int:
         """Numbers per atom that the read-out gives."""
-        return 2 if self.method == "equilibrated" else self.channels
+        of_one = {"direct": self.channels, "flow": 2 * self.flow_width, "equilibrated": 2}
+        return of_one[self.method]
 
 
 @dataclass(frozen=True)

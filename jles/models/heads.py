@@ -1,13 +1,40 @@
-"""Read-outs that turn with the atoms: dipoles, quadrupoles, polarizabilities."""
+"""Read-outs beyond a perceptron: what turns with the atoms, and charge that flows between them."""
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jles.electrostatics.response import positive, positive_tensor
 from jles.models.cace import Features
-from jles.models.config import MomentConfig, PolarizabilityConfig
-from jles.models.readouts import Perceptron
+from jles.models.config import ChargeConfig, MomentConfig, PolarizabilityConfig
+from jles.models.readouts import Perceptron, Readout
+from jles.structures.carry import gather
+
+
+class FlowReadout(nn.Module):
+    r"""Charges that neighbours hand to one another: :math:`q_i = \sum_j (t_{ij} - t_{ji})`.
+
+    :math:`t_{ij} = f(r_{ij})\, a_i\cdot b_j`, where a and b are read off the invariants and f ends
+    at the cutoff: what one atom wins its neighbour loses, so that charges sum to zero and their
+    Born charges too, in crystals as in clusters.
+    """
+
+    config: ChargeConfig
+
+    @nn.compact
+    def __call__(
+        self,
+        invariants: Float[Array, "atoms features"],
+        index: Int[Array, "atoms neighbors"],
+        reach: Float[Array, "atoms neighbors"],
+        weight: Float[Array, "atoms neighbors"] | None = None,
+    ) -> Float[Array, "atoms 1"]:
+        """Charges, e; `reach` is f of every slot, zero on padding; `weight` see `carry`."""
+        both = Readout(self.config, self.config.outputs, name="sides")(invariants)
+        take, give = jnp.split(both / self.config.scale, 2, axis=1)
+        won = jnp.einsum("im,inm->in", take, gather(give, index, weight))
+        lost = jnp.einsum("im,inm->in", give, gather(take, index, weight))
+        return self.config.scale * jnp.sum(reach * (won - lost), axis=1, keepdims=True)
 
 
 class MomentReadout(nn.Module):

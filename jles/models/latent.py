@@ -5,16 +5,18 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from ase.data import atomic_numbers
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from jles.electrostatics.multipoles import Multipoles
 from jles.electrostatics.response import Response, positive
 from jles.models.cace import Features
 from jles.models.config import HEADS, ModelConfig, ScreeningConfig
-from jles.models.heads import MomentReadout, PolarizabilityReadout
+from jles.models.heads import FlowReadout, MomentReadout, PolarizabilityReadout
+from jles.models.radial import envelope
 from jles.models.readouts import Readout
 from jles.observables.screening import gauge_sign, hidden_permittivity, sum_polarizabilities
-from jles.structures.structure import Structure
+from jles.structures.carry import bloch_weight
+from jles.structures.structure import Structure, neighbor_vectors
 
 _TURNING = {"dipoles": "vectors", "quadrupoles": "tensors"}
 """Which of the backbone's features a moment is made of."""
@@ -33,7 +35,10 @@ class LatentHeads:
     def __init__(self, config: ModelConfig):
         self._config = config
         self._readouts = {}
-        if config.charges is not None:
+        self._flows = config.charges is not None and config.charges.method == "flow"
+        if self._flows:
+            self._readouts["charges"] = FlowReadout(config.charges)
+        elif config.charges is not None:
             self._readouts["charges"] = Readout(config.charges, config.charges.outputs)
         for name in _TURNING.keys() & set(config.heads):
             self._readouts[name] = MomentReadout(getattr(config, name))
@@ -48,45 +53,69 @@ class LatentHeads:
         for number, name in enumerate(("charges", *HEADS)):
             if name in self._readouts:
                 one = jax.random.fold_in(key, number) if number else key
-                variables = self._readouts[name].init(one, *self._inputs(name, features))
+                inputs = self._inputs(name, features)
+                if name == "charges" and self._flows:
+                    lone = jnp.zeros((len(features.invariants), 1), int)
+                    inputs += (lone, lone.astype(features.invariants.dtype))
+                variables = self._readouts[name].init(one, *inputs)
                 params[name] = dict(variables)["params"]
         return params
 
-    def values(self, params, name: str, features: Features) -> Array:
+    def values(self, params, name: str, features: Features, *around) -> Array:
         """What the read-out `name` says of every atom, padding included."""
         inputs = self._inputs(name, features)
-        return self._readouts[name].apply({"params": params[name]}, *inputs)
+        return self._readouts[name].apply({"params": params[name]}, *inputs, *around)
+
+    def _charges(self, params, features, structure, bloch=None):
+        """As read, zero on padding, (atoms, channels)."""
+        around = ()
+        if self._flows:
+            vectors = neighbor_vectors(structure, bloch)
+            distance = jnp.sqrt(jnp.sum(vectors**2, axis=-1))
+            reach = envelope(distance, self._config.backbone) * structure.neighbor_mask
+            around = structure.neighbor_index, reach, bloch_weight(vectors, bloch)
+        return at_atoms(self.values(params, "charges", features, *around), structure.mask)
 
     def latent(
-        self, params, features: Features, structure: Structure, still: Features | None = None
+        self,
+        params,
+        features: Features,
+        structure: Structure,
+        bloch: Float[Array, " 3"] | None = None,
+        still: Features | None = None,
     ) -> Latent:
         """Moments and response of a structure, zero on padding; of directly read charges.
 
-        Where derivatives are carried, `still` are the features that carry none: what is spread
-        over the whole structure to make the total charge right comes from nowhere.
+        Where derivatives are carried along `bloch`, `still` are the features that carry none: what
+        is spread over the whole structure to make the total charge right comes from nowhere.
         """
         config, mask = self._config, structure.mask
+        still = features if still is None else still
 
         def read(name):
             if name not in self._readouts:
                 return None
             return at_atoms(self.values(params, name, features), mask)
 
-        charges = read("charges")
-        if config.charges.total == "shift":
-            given = charges
-            if still is not None:
-                given = at_atoms(self.values(params, "charges", still), mask)
-            charges += at_atoms(even_shift(given, structure), mask)
-        if not config.heads:
-            return Latent(Multipoles(charges), None)
-        moments = Multipoles(charges[:, 0], read("dipoles"), read("quadrupoles"))
-        softness = None
-        if config.charge_softness is not None:
+        def softness_of(features):
+            if config.charge_softness is None:
+                return None
             values = self.values(params, "charge_softness", features)[:, 0]
             # The read-out's own scale multiplies what softplus makes of it, not before.
             scale = config.charge_softness.scale
-            softness = at_atoms(positive(values / scale, scale), mask)
+            return at_atoms(positive(values / scale, scale), mask)
+
+        charges, softness = self._charges(params, features, structure, bloch), softness_of(features)
+        if config.charges.total != "free":
+            missing = structure.total_charge - jnp.sum(self._charges(params, still, structure))
+            if config.charges.total == "softness":
+                charges += (missing / jnp.sum(softness_of(still)) * softness)[:, None]
+            else:
+                count = jnp.maximum(jnp.sum(mask), 1) * charges.shape[1]
+                charges += at_atoms(jnp.full_like(charges, missing / count), mask)
+        if not config.heads:
+            return Latent(Multipoles(charges), None)
+        moments = Multipoles(charges[:, 0], read("dipoles"), read("quadrupoles"))
         response = Response(
             softness, read("polarizability"), config.response.mode, config.response.conserve_charge
         )
@@ -101,13 +130,6 @@ class LatentHeads:
 def at_atoms(values, mask):
     """`values` at atoms, zero on padding."""
     return jnp.where(mask.reshape(-1, *[1] * (values.ndim - 1)), values, 0.0)
-
-
-def even_shift(charges, structure: Structure):
-    """What every atom must be given for (atoms, channels) to sum to the total charge."""
-    missing = structure.total_charge - jnp.sum(charges)
-    count = jnp.maximum(jnp.sum(structure.mask), 1) * charges.shape[1]
-    return jnp.full_like(charges, missing / count)
 
 
 def physical_factor(latent: Latent, structure: Structure, config: ScreeningConfig):

@@ -134,14 +134,14 @@ def build_potential(config: ModelConfig) -> Potential:
             )
         still = features_fn(params, structure)
         features = still if bloch is None else features_fn(params, structure, bloch)
-        latent = heads.latent(params, features, structure, still)
+        latent = heads.latent(params, features, structure, bloch, still)
         charges = latent.moments.charges
         if config.charge_softness is not None:
             fixed = heads.latent(params, still, structure)
             charges += carried_answer(latent, fixed, structure, config.electrostatics, bloch)
         return charges.reshape(len(charges), -1).sum(axis=1)
 
-    flow = crystal_coupling(carried_charges)
+    flow = crystal_coupling(carried_charges, to_second_order=config.charge_softness is None)
 
     def coupling_of(params, structure):
         """The function E . P of charges: of a crystal that of its flowing charges."""
@@ -250,6 +250,16 @@ def coupling_at(potential: Potential, params: Params, structure: Structure):
 
     def coupling(positions, field):
         return potential.coupling_fn(params, replace(structure, positions=positions), field)
+
+    return coupling
+
+
+def strained_coupling_at(potential: Potential, params: Params, structure: Structure):
+    """The same as a function of positions, cell and field: what `piezoelectric_tensor` takes."""
+
+    def coupling(positions, cell, field):
+        moved = replace(structure, positions=positions, cell=cell)
+        return potential.coupling_fn(params, moved, field)
 
     return coupling
 

@@ -61,7 +61,7 @@ def cluster_quadrupole(
 
 
 def crystal_coupling(
-    charges_fn: Callable[..., Charges],
+    charges_fn: Callable[..., Charges], to_second_order: bool = True
 ) -> Callable[[Float[Array, " 3"], dict, Structure], Array]:
     r"""The function E . P of charges in a crystal, with its exact derivative.
 
@@ -72,18 +72,24 @@ def crystal_coupling(
         + \sum_j (r_j - r_i)_a \frac{\partial q_j}{\partial r_{ib}},
 
     with j over all images and true vectors, of which charge that flows over the border of the
-    cell knows nothing in the value. Derivatives of it, of any order, are right too; in parameters
-    the value is differentiated as it stands. Reverse mode costs one pass of the charges.
+    cell knows nothing in the value. Strain moves the branch with the cell and charge by
+
+    .. math:: e_{a,bc} = -\tfrac12(M_{ac,b} + M_{ab,c} - M_{bc,a}), \quad
+        M_{ac,b} = \sum_{ij} (r_j - r_i)_a (r_j - r_i)_c \frac{\partial q_j}{\partial r_{ib}}
+
+    Derivatives of it, of any order, are right too; in parameters the value is differentiated as it
+    stands. Reverse mode costs one pass of the charges and a slope of it.
 
     Args:
         charges_fn: `(params, structure, bloch) -> (atoms,)`, e, zero on padding; with `bloch` it
             must carry its derivatives from atom to atom, see `jles.structures.carry`.
+        to_second_order: whether it carries them to second order in `bloch`, without which the cell
+            cannot be differentiated.
 
     Returns:
-        `(field, params, structure) -> e angstrom times the unit of field`. The cell must not be
-        differentiated: strain moves charge in ways that this rule does not know.
+        `(field, params, structure) -> e angstrom times the unit of field`.
 
-    Source: docs/conventions.md, section 6.
+    Source: docs/conventions.md, section 6; of the strain Martin, Phys. Rev. B 5, 1607 (1972).
     """
 
     def on_branch(field, params, structure):
@@ -101,8 +107,6 @@ def crystal_coupling(
         structure = _assembled(tree, rest, positions, cell)
         value = of_arrays(tree, *primals)
         change = jnp.zeros_like(value)
-        if _varies(cell_dot):
-            raise NotImplementedError("E . P has no derivative in the cell: see crystal_coupling")
         if _varies(field_dot):
             axes = jnp.eye(3, dtype=positions.dtype)
             along = [of_arrays(tree, axis, *primals[1:]) for axis in axes]
@@ -112,19 +116,28 @@ def crystal_coupling(
 
             of_params = partial(on_branch, field, structure=structure)
             change += jax.jvp(of_params, (params,), (params_dot,))[1]
-        if _varies(moved):
+        if not _varies(moved) and not _varies(cell_dot):
+            return value, change
 
-            def rate(wave):
-                """Rate of the sum of all charges, carried along `wave`."""
+        def rate(wave, along):
+            """Rate of the sum of all charges where atoms move along `along`, carried by `wave`."""
 
-                def total(places):
-                    return jnp.sum(charges_fn(params, replace(structure, positions=places), wave))
+            def total(places):
+                return jnp.sum(charges_fn(params, replace(structure, positions=places), wave))
 
-                return jax.jvp(total, (positions,), (moved,))[1]
+            return jax.jvp(total, (positions,), (jnp.broadcast_to(along, positions.shape),))[1]
 
-            # The field is a direction here, so that many of them share all but the last slope.
-            change += charges_fn(params, structure, None) @ (moved @ field)
-            change += jax.jvp(rate, (jnp.zeros_like(field),), (field,))[1]
+        still, moved = jnp.zeros_like(field), _instantiate(positions, moved)
+        if _varies(cell_dot):
+            if not to_second_order:
+                raise NotImplementedError("E . P of these charges has no derivative in the cell")
+            strain = jnp.linalg.solve(cell, cell_dot)
+            moved -= positions @ strain
+            change += on_branch(strain @ field, params, structure)
+            change += jnp.sum(strain * _strain_slope(rate, field))
+        # The field is a direction here, so that many of them share all but the last slope.
+        change += charges_fn(params, structure, None) @ (moved @ field)
+        change += jax.jvp(partial(rate, along=moved), (still,), (field,))[1]
         return value, change
 
     of_arrays.defjvp(rule, symbolic_zeros=True)
@@ -134,6 +147,18 @@ def crystal_coupling(
         return of_arrays(tree, field, params, structure.positions, structure.cell, rest)
 
     return coupling
+
+
+def _strain_slope(rate, field):
+    r""":math:`\sum_a E_a e_{a,bc}` of charges, e angstrom times the unit of field, (3, 3)."""
+    still, axes = jnp.zeros_like(field), jnp.eye(3, dtype=field.dtype)
+
+    def slope_in(wave, along):
+        return jax.jvp(lambda moving: rate(moving, along), (wave,), (field,))[1]
+
+    along_field = jax.vmap(lambda b: jax.jacfwd(slope_in)(still, b))(axes)
+    of_field = jax.jacfwd(jax.grad(rate))(still, field)
+    return -0.5 * (along_field + along_field.T - of_field)
 
 
 def _assembled(tree, rest, positions, cell) -> Structure:

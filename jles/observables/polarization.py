@@ -6,6 +6,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
@@ -58,6 +59,35 @@ def cluster_quadrupole(
     if moments.quadrupoles is not None:
         total += jnp.sum(symmetric(moments.quadrupoles), axis=0)
     return traceless(total)
+
+
+def polarization_change(
+    born_fn: Callable[[np.ndarray], np.ndarray],
+    start: np.ndarray,
+    end: np.ndarray,
+    points: int = 4,
+) -> np.ndarray:
+    r"""Polarization of one crystal less that of another with the same cell, e angstrom.
+
+    .. math:: \Delta P = \int_0^1 \sum_i Z^*_i(r_0 + s\,\Delta r)\,\Delta r_i\, ds
+
+    along the straight line between them, by Gauss-Legendre quadrature. Free of the branch, and of
+    what the value of P on a branch does not know: charge that flows over the border of the cell.
+
+    Args:
+        born_fn: positions (atoms, 3) to Born charges (atoms, 3, 3), e.
+        start: positions, angstrom.
+        end: those of the same atoms in the same images; no atom may meet another on the way.
+        points: of the quadrature.
+
+    Source: King-Smith, Vanderbilt, Phys. Rev. B 47, 1651 (1993).
+    """
+    nodes, weights = np.polynomial.legendre.leggauss(points)
+    moved = end - start
+    total = np.zeros(3)
+    for node, weight in zip(0.5 * (nodes + 1.0), 0.5 * weights, strict=True):
+        total += weight * np.einsum("iab,ib->a", born_fn(start + node * moved), moved)
+    return total
 
 
 def crystal_coupling(

@@ -111,7 +111,7 @@ def test_a_command_writes_a_table_and_a_picture(path, capsys):
     printed = capsys.readouterr().out
     assert "dP/dt" in printed
     folder = path / "analysis"
-    assert sorted(p.name for p in folder.iterdir()) == ["ir.csv", "ir.png"]
+    assert sorted(p.name for p in folder.iterdir()) == ["ir.csv", "ir.png", "ir.txt"]
     table = np.genfromtxt(folder / "ir.csv", delimiter=",", names=True, deletechars="")
     assert table.dtype.names[0] == "wavenumber_(cm^-1)"
     assert np.all(np.diff(table["wavenumber_(cm^-1)"]) > 0.0)

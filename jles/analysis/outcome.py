@@ -23,11 +23,12 @@ class Outcome(NamedTuple):
 
 
 def write_outcome(outcome: Outcome, out: Path) -> list[Path]:
-    """Writes `NAME.csv` and `NAME.png` into a folder; the paths."""
-    table, picture = out / f"{outcome.name}.csv", out / f"{outcome.name}.png"
+    """Writes `NAME.csv`, `NAME.txt` (the lines) and `NAME.png` into a folder; the paths."""
+    table, text, picture = (out / f"{outcome.name}.{suffix}" for suffix in ("csv", "txt", "png"))
     write_atomically(table, table_text(outcome.columns))
+    write_atomically(text, "\n".join(outcome.lines) + "\n")
     save_figure(outcome.figure, picture)
-    return [table, picture]
+    return [table, text, picture]
 
 
 def table_text(columns: dict[str, np.ndarray]) -> str:

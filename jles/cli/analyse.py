@@ -40,4 +40,26 @@ def _vdos(runs, arguments):
     return vibrational_density(runs, arguments.resolution, arguments.highest, arguments.temperature)
 
 
-ANALYSES = {"ir": _infrared, "vdos": _vdos}
+def _raman(runs, arguments):
+    from jles.analysis.raman import raman
+
+    return raman(
+        runs,
+        arguments.resolution,
+        arguments.highest,
+        arguments.stokes,
+        arguments.laser,
+        arguments.scale,
+        arguments.temperature,
+    )
+
+
+def _conductivity(runs, arguments):
+    from jles.analysis.charge_flow import parse_formal
+    from jles.analysis.conductivity_report import conductivity
+
+    formal = parse_formal(arguments.formal)
+    return conductivity(runs, formal, arguments.window, arguments.scale, arguments.temperature)
+
+
+ANALYSES = {"ir": _infrared, "raman": _raman, "vdos": _vdos, "conductivity": _conductivity}

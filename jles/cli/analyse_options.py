@@ -6,7 +6,9 @@ import argparse
 def add_analyses(kinds) -> None:
     """Adds the parser of every analysis to the subparsers of the command."""
     _add_infrared(kinds)
+    _add_raman(kinds)
     _add_vdos(kinds)
+    _add_conductivity(kinds)
 
 
 def _add(kinds, name: str, summary: str) -> argparse.ArgumentParser:
@@ -53,3 +55,28 @@ def _add_infrared(kinds) -> None:
 
 def _add_vdos(kinds) -> None:
     _add_spectrum(_add(kinds, "vdos", "vibrational density of states by element"))
+
+
+def _add_raman(kinds) -> None:
+    parser = _add(kinds, "raman", "Raman spectra (iso, aniso, VV, VH) from the polarizability")
+    _add_spectrum(parser)
+    _add_scale(parser)
+    parser.add_argument(
+        "--stokes", action="store_true", help="with the Bose factor of Stokes scattering"
+    )
+    _add_number(parser, "--laser", "NM", None, "wavelength, for the fourth power; with --stokes")
+
+
+def _add_conductivity(kinds) -> None:
+    parser = _add(kinds, "conductivity", "ionic conductivity (Green-Kubo, Einstein), diffusion")
+    _add_temperature(parser)
+    _add_scale(parser)
+    parser.add_argument(
+        "--formal",
+        metavar="ELEMENT=e",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="formal charges of all elements, e.g. O=-2 H=1",
+    )
+    _add_number(parser, "--window", "FS", None, "end of the Green-Kubo integral (found by itself)")

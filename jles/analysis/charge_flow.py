@@ -7,7 +7,6 @@ import numpy as np
 from jaxtyping import Float
 
 from jles.analysis.conditions import same_interval
-from jles.analysis.infrared import continuous_polarization
 from jles.analysis.run import Run
 from jles.analysis.transport import cumulative
 from jles.errors import InputError
@@ -30,7 +29,10 @@ class ChargeFlow(NamedTuple):
     current: Sampled | None
     """J, e angstrom/fs; None where only positions were recorded."""
     dipole: Sampled
-    """The integral of J, e angstrom: the unwrapped polarization."""
+    """The integral of J, e angstrom: the polarization, on the one branch that a run keeps to.
+
+    Steps of more than half a quantum between two frames are motion, not a change of branch.
+    """
 
 
 def recorded_flow(runs: Sequence[Run], scale: float = 1.0) -> ChargeFlow | None:
@@ -44,10 +46,7 @@ def recorded_flow(runs: Sequence[Run], scale: float = 1.0) -> ChargeFlow | None:
     if not has_current and not has_dipole:
         return None
     current = _sampled(runs, "current", scale) if has_current else None
-    if has_dipole:
-        dipole = _sampled(runs, "polarization", scale, continuous_polarization)
-    else:
-        dipole = _integrated(current)
+    dipole = _sampled(runs, "polarization", scale) if has_dipole else _integrated(current)
     return ChargeFlow("Born charges", current, dipole)
 
 
@@ -114,10 +113,9 @@ def _atom_charges(run: Run, charges: dict[str, float]) -> Float[np.ndarray, " at
     return values
 
 
-def _sampled(runs, kind, scale=1.0, values=lambda run, record: record.values) -> Sampled:
+def _sampled(runs, kind, scale) -> Sampled:
     records = [run.read(kind, least=LEAST_FRAMES) for run in runs]
-    parts = [scale * values(run, record) for run, record in zip(runs, records, strict=True)]
-    return Sampled(parts, same_interval(records, runs))
+    return Sampled([scale * record.values for record in records], same_interval(records, runs))
 
 
 def _weighted(runs, kind, weights) -> Sampled:

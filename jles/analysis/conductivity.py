@@ -36,8 +36,9 @@ class Curves(NamedTuple):
     """What a conductivity is read from, against time (fs)."""
 
     times: Float[np.ndarray, " lags"]
-    correlation: Float[np.ndarray, " lags"]
-    """<J(0).J(t)>/<J.J>; of the differences of the dipole if there is no current."""
+    correlation: Float[np.ndarray, " frames"]
+    """<J(0).J(t)>/<J.J> at every frame up to the last of the times; of the differences of the
+    dipole if there is no current."""
     running: Estimate
     """Integral of the correlation up to each time, S/cm; NaN if there is no current."""
     squares: Float[np.ndarray, " lags"]
@@ -131,7 +132,7 @@ def curves(found: Conductivity, state: Conditions) -> Curves:
     running = unknown if flow.current is None else running_integral(current, lags, unit)
     times = lags * current.interval
     squares = np.interp(times, *_mean_squares(flow.dipole, times))
-    return Curves(times, correlation[lags] / correlation[0], running, squares)
+    return Curves(times, correlation[: lags[-1] + 1] / correlation[0], running, squares)
 
 
 def _mean_squares(dipole: Sampled, times) -> tuple:

@@ -104,12 +104,18 @@ def _columns(pairs: list[tuple[Conductivity, Curves]]) -> dict[str, np.ndarray]:
     parts = {
         "charges": [np.full(len(c.times), found.flow.name.split()[0]) for found, c in pairs],
         "time (fs)": [c.times for _, c in pairs],
-        "current correlation (1)": [c.correlation for _, c in pairs],
+        "current correlation (1)": [_correlation(c) for _, c in pairs],
         "Green-Kubo integral (S/cm)": [c.running.value for _, c in pairs],
         "standard error (S/cm)": [c.running.error for _, c in pairs],
         "mean square dipole ((e angstrom)^2)": [c.squares for _, c in pairs],
     }
     return {name: np.concatenate(values) for name, values in parts.items()}
+
+
+def _correlation(curve: Curves) -> np.ndarray:
+    """The correlation at the times of the other columns."""
+    fine = np.linspace(0.0, curve.times[-1], len(curve.correlation))
+    return np.interp(curve.times, fine, curve.correlation)
 
 
 def draw(pairs: list[tuple[Conductivity, Curves]], unit: float, title: str):
@@ -119,17 +125,18 @@ def draw(pairs: list[tuple[Conductivity, Curves]], unit: float, title: str):
     figure, axes = new_figure(4.4, 3.6, columns=3)
     for (each, curve), color in zip(pairs, (ACCENT, SECOND), strict=False):
         name = each.flow.name
-        axes[0].plot(curve.times, curve.correlation, color=color, linewidth=1.2, label=name)
+        fine = np.linspace(0.0, curve.times[-1], len(curve.correlation))
+        axes[0].plot(fine, curve.correlation, color=color, linewidth=1.0, label=name)
         if each.green_kubo is not None:
             label = f"{name}: {each.green_kubo.value:.3g} ± {each.green_kubo.error:.2g}"
             draw_band(axes[1], curve.times, *curve.running[:2], color, label)
         # Half the slope is the integral of the correlation, that is 3 V kT times sigma.
-        scaled = 0.5 * unit * curve.squares
+        scaled = 0.5e-3 * unit * curve.squares
         label = f"{name}: {each.einstein.value:.3g} ± {each.einstein.error:.2g}"
         axes[2].plot(curve.times, scaled, color=color, linewidth=1.2, label=label)
         fitted = np.array([each.window, min(2.0 * each.window, curve.times[-1])])
         start = np.interp(each.window, curve.times, scaled)
-        line = start + each.einstein.value * (fitted - each.window)
+        line = start + 1e-3 * each.einstein.value * (fitted - each.window)
         axes[2].plot(fitted, line, color=INK, linewidth=1.0, linestyle="--", zorder=3)
         for axis in axes[:2]:
             axis.axvline(each.window, color=color, linewidth=0.8, linestyle=":")
@@ -145,5 +152,5 @@ def draw(pairs: list[tuple[Conductivity, Curves]], unit: float, title: str):
 _LABELS = (
     "⟨J(0)·J(t)⟩ / ⟨J·J⟩",
     "Green–Kubo integral (S/cm)",
-    "⟨|ΔP|²⟩ / 6VkT (S/cm fs)",
+    "⟨|ΔP|²⟩ / 6VkT (S cm⁻¹ ps)",
 )

@@ -20,7 +20,7 @@ from jaxtyping import Float
 from jles.analysis.bands import bands_in_words, fit_height, mark_bands
 from jles.analysis.conditions import conditions, describe, same_interval
 from jles.analysis.outcome import Outcome, draw_band
-from jles.analysis.run import Record, Run
+from jles.analysis.run import Run
 from jles.analysis.spectra import (
     Spectrum,
     average,
@@ -64,7 +64,10 @@ def quantum_correction(
 def continuous_branch(
     polarization: Float[np.ndarray, "frames 3"], cells: Float[np.ndarray, "frames 3 3"], pbc
 ) -> Float[np.ndarray, "frames 3"]:
-    """The polarization (e angstrom) without jumps by quanta e a, a the periodic cell rows."""
+    """The polarization (e angstrom) without jumps by quanta e a, a the periodic cell rows.
+
+    For frames so close that it moves by less than half a quantum in between.
+    """
     steps = np.diff(polarization, axis=0)
     rows = cells[1:] * np.asarray(pbc, float)[:, None]
     quanta = np.round(np.einsum("fa,fab->fb", steps, np.linalg.pinv(rows)))
@@ -80,18 +83,14 @@ def infrared_segments(run: Run, resolution: float) -> tuple:
     length = segment_length(resolution, record.interval, frames, str(run.path))
     if kind == "current":
         return kind, record, periodograms(record.values, record.interval, length)
-    smooth = continuous_polarization(run, record)
+    cells = run.read("polarization", "cell").values
+    smooth = continuous_branch(record.values, cells, run.pbc)
     return kind, record, derivative_periodograms(smooth, record.interval, length)
-
-
-def continuous_polarization(run: Run, record: Record) -> Float[np.ndarray, "frames 3"]:
-    """The recorded polarization on one branch, e angstrom."""
-    return continuous_branch(record.values, run.read("polarization", "cell").values, run.pbc)
 
 
 def infrared(
     runs: Sequence[Run],
-    resolution: float = 10.0,
+    resolution: float = 20.0,
     highest: float = 4500.0,
     correction: str = "harmonic",
     scale: float = 1.0,

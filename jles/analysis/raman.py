@@ -84,9 +84,9 @@ def stokes_factor(
 
 
 def depolarization(spectra: dict[str, Spectrum]) -> Float[np.ndarray, " points"]:
-    """Ratio VH/VV, between 0 and 3/4; NaN where VV is below a thousandth of its highest value."""
+    """Ratio VH/VV, between 0 and 3/4; NaN where VV is below a 300th of its highest value."""
     parallel, crossed = spectra["VV"].mean, spectra["VH"].mean
-    seen = parallel > 1e-3 * np.nanmax(parallel)
+    seen = parallel > np.nanmax(parallel) / 300.0
     return np.divide(crossed, parallel, out=np.full_like(parallel, np.nan), where=seen)
 
 
@@ -100,7 +100,7 @@ def raman_segments(run: Run, resolution: float) -> tuple[Record, Segments]:
 
 def raman(
     runs: Sequence[Run],
-    resolution: float = 10.0,
+    resolution: float = 20.0,
     highest: float = 4500.0,
     stokes: bool = False,
     laser: float | None = None,
@@ -132,16 +132,18 @@ def raman(
     is_stokes = stokes or laser is not None
     if is_stokes:
         factor = stokes_factor(spectra["VV"].wavenumber, temperature, laser)
-        # The first point, zero wavenumber, is the laser itself.
-        spectra = {n: Spectrum(*(p[1:] for p in s.scaled(factor))) for n, s in spectra.items()}
+        # Divided by the squared frequency, what leaks from zero would stand next to the laser.
+        seen = spectra["VV"].wavenumber > resolution
+        spectra = {n: Spectrum(*(p[seen] for p in s.scaled(factor))) for n, s in spectra.items()}
     unit = "Å⁶ cm" if is_stokes else "Å⁶ fs⁻² cm"
     title = describe(runs, records, temperature)
-    kind = "Stokes Raman" if is_stokes else "reduced Raman"
+    kind = "Stokes Raman" if is_stokes else "Reduced Raman"
     lines = [f"{kind} spectrum, {title}", sampling(segments, resolution, interval)]
     lines += [f"{name}: {bands_in_words(spectra[name])}" for name in ("VV", "VH")]
     columns = table_columns(spectra, "angstrom^6 cm" if is_stokes else "angstrom^6 fs^-2 cm")
-    heading = f"{kind.capitalize()}: {title}, resolution {resolution:g} cm⁻¹"
-    return Outcome("raman", columns, lines, draw_raman(spectra, heading, unit))
+    heading = f"{kind}: {title}, resolution {resolution:g} cm⁻¹"
+    figure = draw_raman(spectra, columns["depolarization ratio"], heading, unit)
+    return Outcome("raman", columns, lines, figure)
 
 
 def table_columns(spectra: dict[str, Spectrum], unit: str) -> dict[str, np.ndarray]:
@@ -153,18 +155,23 @@ def table_columns(spectra: dict[str, Spectrum], unit: str) -> dict[str, np.ndarr
     return columns | {"depolarization ratio": depolarization(spectra)}
 
 
-def draw_raman(spectra: dict[str, Spectrum], title: str, unit: str):
-    """VV and VH above, isotropic and anisotropic beside them."""
-    from jles.pictures import ACCENT, SECOND, new_figure
+def draw_raman(spectra: dict[str, Spectrum], ratio, title: str, unit: str):
+    """Parallel, isotropic and crossed spectra; beside them the depolarization ratio."""
+    from jles.pictures import ACCENT, INK, SECOND, new_figure
 
     figure, axes = new_figure(5.6, 3.8, columns=2)
-    for axis, names in zip(axes, (("VV", "VH"), ("iso", "aniso")), strict=True):
-        for name, color in zip(names, (ACCENT, SECOND), strict=True):
-            draw_band(axis, *spectra[name], color, name)
-        mark_bands(axis, spectra[names[0]])
-        fit_height(axis, *(spectra[name] for name in names))
-        axis.set(xlabel="wavenumber (cm⁻¹)", xlim=(0, spectra["VV"].wavenumber[-1]))
-        axis.legend(frameon=False)
+    wavenumber = spectra["VV"].wavenumber
+    for name, color in (("VV", INK), ("iso", ACCENT), ("VH", SECOND)):
+        draw_band(axes[0], *spectra[name], color, name)
+    mark_bands(axes[0], spectra["VV"])
+    fit_height(axes[0], spectra["VV"])
+    axes[0].ticklabel_format(axis="y", scilimits=(-2, 3))
+    axes[0].legend(frameon=False)
     axes[0].set_ylabel(f"intensity per cell ({unit})")
+    axes[1].plot(wavenumber, ratio, color=INK, linewidth=1.0)
+    axes[1].axhline(0.75, color=SECOND, linewidth=0.8, linestyle=":")
+    axes[1].set(ylabel="depolarization ratio VH/VV", ylim=(0.0, 0.8))
+    for axis in axes:
+        axis.set(xlabel="wavenumber (cm⁻¹)", xlim=(0.0, wavenumber[-1]))
     figure.suptitle(title, fontsize=9)
     return figure

@@ -72,8 +72,8 @@ def mean_squares(
     return np.array([np.mean(_squares(paths[lag:] - paths[: len(paths) - lag])) for lag in lags])
 
 
-def estimate(parts: list[Float[np.ndarray, " origins"]]) -> Estimate:
-    """Mean and error of the series of one or more runs."""
+def estimate(parts: list[Float[np.ndarray, "origins *shape"]]) -> Estimate:
+    """Mean and error of the series (first axis) of one or more runs."""
     averages = [block_average(part) for part in parts]
     value, error = pooled(averages, [len(part) for part in parts])
     return Estimate(value, error, bool(all(np.all(a.converged) for a in averages)))

@@ -43,7 +43,7 @@ def density_segments(run: Run, resolution: float, elements) -> tuple[Record, Seg
 
 def vibrational_density(
     runs: Sequence[Run],
-    resolution: float = 10.0,
+    resolution: float = 20.0,
     highest: float = 4500.0,
     temperature: float | None = None,
 ) -> Outcome:

@@ -62,4 +62,39 @@ def _conductivity(runs, arguments):
     return conductivity(runs, formal, arguments.window, arguments.scale, arguments.temperature)
 
 
-ANALYSES = {"ir": _infrared, "raman": _raman, "vdos": _vdos, "conductivity": _conductivity}
+def _dielectric(runs, arguments):
+    from jles.analysis.dielectric import dielectric
+
+    return dielectric(runs, arguments.epsilon_infinity, arguments.scale, arguments.temperature)
+
+
+def _hysteresis(runs, arguments):
+    from jles.analysis.hysteresis_report import hysteresis
+
+    return hysteresis(runs, arguments.scale, arguments.temperature)
+
+
+def _order(runs, arguments):
+    from jles.analysis.order import order_parameter
+
+    return order_parameter(runs, arguments.stretches, arguments.scale, tuple(arguments.zero))
+
+
+def _rdf(runs, arguments):
+    from jles.analysis.rdf import radial_distributions
+
+    return radial_distributions(
+        runs, arguments.r_max, arguments.width, arguments.every, arguments.temperature
+    )
+
+
+ANALYSES = {
+    "ir": _infrared,
+    "raman": _raman,
+    "vdos": _vdos,
+    "conductivity": _conductivity,
+    "dielectric": _dielectric,
+    "hysteresis": _hysteresis,
+    "order": _order,
+    "rdf": _rdf,
+}

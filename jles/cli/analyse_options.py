@@ -9,6 +9,10 @@ def add_analyses(kinds) -> None:
     _add_raman(kinds)
     _add_vdos(kinds)
     _add_conductivity(kinds)
+    _add_dielectric(kinds)
+    _add_hysteresis(kinds)
+    _add_order(kinds)
+    _add_rdf(kinds)
 
 
 def _add(kinds, name: str, summary: str) -> argparse.ArgumentParser:
@@ -36,7 +40,7 @@ def _add_scale(parser) -> None:
 
 
 def _add_spectrum(parser) -> None:
-    _add_number(parser, "--resolution", "CM-1", 10.0, "width that a sharp line gets")
+    _add_number(parser, "--resolution", "CM-1", 20.0, "width that a sharp line gets")
     _add_number(parser, "--highest", "CM-1", 4500.0, "last wavenumber shown")
     _add_temperature(parser)
 
@@ -80,3 +84,42 @@ def _add_conductivity(kinds) -> None:
         help="formal charges of all elements, e.g. O=-2 H=1",
     )
     _add_number(parser, "--window", "FS", None, "end of the Green-Kubo integral (found by itself)")
+
+
+def _add_dielectric(kinds) -> None:
+    parser = _add(kinds, "dielectric", "static dielectric constant from the fluctuating dipole")
+    _add_temperature(parser)
+    _add_scale(parser)
+    _add_number(parser, "--epsilon-infinity", "EPS", 1.0, "electronic part, added")
+
+
+def _add_hysteresis(kinds) -> None:
+    parser = _add(kinds, "hysteresis", "loop of the polarization in a cycled field")
+    _add_temperature(parser)
+    _add_scale(parser)
+
+
+def _add_order(kinds) -> None:
+    parser = _add(kinds, "order", "polarization and c/a against temperature")
+    _add_scale(parser)
+    parser.add_argument(
+        "--stretches", metavar="N", type=int, default=20, help="averages in time a run (20)"
+    )
+    parser.add_argument(
+        "--zero",
+        metavar=("X", "Y", "Z"),
+        nargs=3,
+        type=float,
+        default=(0.0, 0.0, 0.0),
+        help="recorded polarization of the symmetric structure, e angstrom (0 0 0)",
+    )
+
+
+def _add_rdf(kinds) -> None:
+    parser = _add(kinds, "rdf", "radial distributions and coordination numbers by element pair")
+    _add_temperature(parser)
+    _add_number(parser, "--r-max", "ANGSTROM", None, "last radius (half the cell)")
+    _add_number(parser, "--width", "ANGSTROM", 0.05, "of a bin")
+    parser.add_argument(
+        "--every", metavar="N", type=int, default=1, help="only each N-th frame (1)"
+    )

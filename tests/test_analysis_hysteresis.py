@@ -102,7 +102,8 @@ def test_a_dielectric_without_a_loop_loses_nothing():
     field = triangle(0.1, 2, 200)
     loop = hysteresis_loop(field, 0.5 * field)
     np.testing.assert_allclose(loop.areas, 0.0, atol=1e-9)
-    np.testing.assert_allclose(loop.coercive_falling, 0.0, atol=1e-12)
+    # The ends are means over bins, hundredths of the whole.
+    np.testing.assert_allclose(loop.coercive_falling, 0.0, atol=2e-3 * 0.1)
     assert (
         np.isnan(hysteresis_loop(field, np.sin(9 * field) ** 2 + 1e3 * field**2).areas).sum() == 0
     )

@@ -117,7 +117,8 @@ def draw_running(curves, value: Estimate, title: str):
 
     figure, (axis,) = new_figure(5.6, 3.8)
     for number, (times, values) in enumerate(curves):
-        axis.plot(times, values, color=PALETTE[number % len(PALETTE)], linewidth=1.2)
+        name = None if len(curves) == 1 else f"run {number}"
+        axis.plot(times, values, color=PALETTE[number % len(PALETTE)], linewidth=1.2, label=name)
     ends = np.array([0.0, max(times[-1] for times, _ in curves)])
     mean, error = np.full(2, value.value), np.full(2, value.error)
     color = ACCENT if len(curves) == 1 else INK

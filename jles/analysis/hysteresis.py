@@ -89,17 +89,17 @@ def hysteresis_loop(
             "no complete loop: the field must go from one extreme through zero to the other and "
             f"back; it made {len(falling)} way(s) down and {len(rising)} up"
         )
-    ends = [np.mean(polarization[[h.start for h in kind]]) for kind in (falling, rising)]
-    centred = POLARIZATION * (polarization - np.mean(ends))
     grid = _grid(field)
+    down = np.array([_binned(field[h], polarization[h], grid) for h in falling])
+    up = np.array([_binned(field[h], polarization[h], grid) for h in rising])
+    zero = np.mean([np.mean(part[:, end]) for part in (down, up) for end in (0, -1)])
+    centred = POLARIZATION * (polarization - zero)
+    down, up = POLARIZATION * (down - zero), POLARIZATION * (up - zero)
     areas = [
         -np.trapezoid(centred[a.start : b.stop], field[a.start : b.stop])
         for a, b in zip(halves[::2], halves[1::2], strict=False)
         if a.stop - 1 == b.start
     ]
-    down, up = (
-        np.array([_binned(field[h], centred[h], grid) for h in k]) for k in (falling, rising)
-    )
     middle = len(grid) // 2
     return Loop(
         grid,

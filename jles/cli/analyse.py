@@ -16,9 +16,8 @@ def run(arguments: Namespace) -> None:
     runs = [open_run(path, 1e3 * arguments.skip) for path in arguments.runs]
     outcome = ANALYSES[arguments.what](runs, arguments)
     out = Path(arguments.out or Path(arguments.runs[0]) / "analysis")
-    print("\n".join(outcome.lines))
-    for path in write_outcome(outcome, out):
-        print(path)
+    paths = write_outcome(outcome, out)
+    print("\n".join([*outcome.lines, *map(str, paths)]))
 
 
 def _infrared(runs, arguments):

@@ -1,5 +1,7 @@
 """Reading runs and writing results: what is asked for, and mistakes in one line."""
 
+from pathlib import Path
+
 import h5py
 import numpy as np
 import pytest
@@ -9,7 +11,8 @@ from jles.analysis.conditions import conditions, mean_temperature, same_interval
 from jles.analysis.outcome import table_text
 from jles.analysis.run import open_run
 from jles.analysis.units import ATOMIC_MASS, BOLTZMANN
-from jles.cli.main import main
+from jles.cli.analyse import ANALYSES
+from jles.cli.main import build_parser, main
 from jles.errors import InputError
 
 
@@ -116,3 +119,23 @@ def test_a_command_writes_a_table_and_a_picture(path, capsys):
     assert table.dtype.names[0] == "wavenumber_(cm^-1)"
     assert np.all(np.diff(table["wavenumber_(cm^-1)"]) > 0.0)
     assert (folder / "ir.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_analysis_and_option_stands_on_the_page():
+    page = (Path(__file__).parents[1] / "docs" / "analysis.md").read_text(encoding="utf-8")
+    program = build_parser()
+    (commands,) = (a.choices for a in program._actions if isinstance(a.choices, dict))
+    (kinds,) = (a.choices for a in commands["analyse"]._actions if isinstance(a.choices, dict))
+    assert set(kinds) == set(ANALYSES)
+    for name, parser in kinds.items():
+        assert f"| `{name}` |" in page
+        for action in parser._actions:
+            for option in {"--help", "-h"} ^ {"--help", "-h", *action.option_strings}:
+                (row,) = [line for line in page.splitlines() if line.startswith(f"| `{option}` |")]
+                _, _, where, default, _ = row.split("|")[:5]
+                if " all" in where:
+                    assert f"`{name}`" not in where
+                else:
+                    assert f"`{name}`" in where
+                if isinstance(action.default, float):
+                    assert f"{action.default:g}" in default

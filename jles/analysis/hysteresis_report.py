@@ -25,9 +25,13 @@ def polarization_density(run: Run) -> tuple[Record, Float[np.ndarray, "frames 3"
 
 
 def field_at(run: Run, record: Record) -> Float[np.ndarray, "frames 3"]:
-    """The recorded field at the frames of another record, V/angstrom, linear in between."""
+    """The recorded field at the frames of another record, V/angstrom, linear in between.
+
+    Frames before its first or after its last one, by less than its interval, have that one's.
+    """
     field = run.read("thermo", "field")
-    if field.steps[0] > record.steps[0] or field.steps[-1] < record.steps[-1]:
+    outside = max(field.steps[0] - record.steps[0], record.steps[-1] - field.steps[-1])
+    if outside >= field.steps[1] - field.steps[0]:
         raise InputError(
             f"{run.path}: the field was not recorded as long as the polarization; record both by "
             "`record: {thermo: 10, polarization: 10}` in the md config"

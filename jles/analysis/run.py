@@ -65,10 +65,9 @@ class Run:
         """
         with _opened(self.path) as file:
             group = self._group(file, kind)
-            steps = np.asarray(group["step"])
             data = group[name or kind]
             # A run that was killed while it wrote may have more steps than values.
-            steps = steps[: len(data)]
+            steps = np.asarray(group["step"])[: min(len(part) for part in group.values())]
             first = int(np.searchsorted(steps, self.skip / self.timestep - 1e-9))
             self._check_steps(kind, steps[first:], least)
             values = data[first : len(steps)] if atoms is None else data[first : len(steps), atoms]

@@ -189,3 +189,9 @@ def test_nothing_recorded_says_what_to_record(tmp_path):
         conductivity([empty])
     with pytest.raises(InputError, match="--formal needs positions"):
         conductivity([empty], parse_formal(["H=0"]))
+
+
+def test_a_run_shorter_than_its_memory_says_so(rng):
+    found = ionic_conductivity(flow_of(autoregressive(rng, 512, 3, 0.999)), STATE)
+    assert not found.is_silent
+    assert ionic_conductivity(flow_of(autoregressive(rng, 2**14, 3, 0.5)), STATE).is_silent

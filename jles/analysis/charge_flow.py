@@ -7,11 +7,11 @@ import numpy as np
 from jaxtyping import Float
 
 from jles.analysis.conditions import same_interval
+from jles.analysis.moment import LEAST_FRAMES
 from jles.analysis.run import Run
 from jles.analysis.transport import cumulative
 from jles.errors import InputError
 
-LEAST_FRAMES = 64
 _NEUTRAL = 1e-6
 
 
@@ -29,25 +29,23 @@ class ChargeFlow(NamedTuple):
     current: Sampled | None
     """J, e angstrom/fs; None where only positions were recorded."""
     dipole: Sampled
-    """The integral of J, e angstrom: the polarization, on the one branch that a run keeps to.
-
-    Steps of more than half a quantum between two frames are motion, not a change of branch.
-    """
+    """The integral of J, e angstrom, or the recorded polarization."""
 
 
 def recorded_flow(runs: Sequence[Run], scale: float = 1.0) -> ChargeFlow | None:
-    """The flow from the recorded current and polarization; None if there is neither.
+    """The flow from the recorded current, or else the polarization; None if there is neither.
 
-    Without a recorded polarization the current is integrated.
+    The current is the better of the two, see `moment`.
     """
     has_current, has_dipole = (
         all(run.has(kind) for run in runs) for kind in ("current", "polarization")
     )
-    if not has_current and not has_dipole:
-        return None
-    current = _sampled(runs, "current", scale) if has_current else None
-    dipole = _sampled(runs, "polarization", scale) if has_dipole else _integrated(current)
-    return ChargeFlow("Born charges", current, dipole)
+    if has_current:
+        current = _sampled(runs, "current", scale)
+        return ChargeFlow("Born charges", current, _integrated(current))
+    if has_dipole:
+        return ChargeFlow("Born charges", None, _sampled(runs, "polarization", scale))
+    return None
 
 
 def formal_flow(runs: Sequence[Run], charges: dict[str, float]) -> ChargeFlow:

@@ -51,6 +51,8 @@ class Conductivity(NamedTuple):
     flow: ChargeFlow
     window: float
     """fs"""
+    is_silent: bool
+    """Whether the correlation has died out at the window; if not, the run is too short."""
     green_kubo: Estimate | None
     einstein: Estimate
 
@@ -64,25 +66,27 @@ def ionic_conductivity(
     flow: ChargeFlow, state: Conditions, window: float | None = None
 ) -> Conductivity:
     """Both estimates from one flow of charge; `window` in fs is found if it is not given."""
+    is_silent = True
     if window is None:
-        window = silent_window(flow)
+        window, is_silent = silent_window(flow)
     unit = conductivity_unit(state)
     lag = _lag(flow.dipole, window)
     parts = [einstein_series(p[:, None], flow.dipole.interval, lag) for p in flow.dipole.parts]
     einstein = estimate(parts).scaled(unit)
     if flow.current is None:
-        return Conductivity(flow, window, None, einstein)
+        return Conductivity(flow, window, is_silent, None, einstein)
     kubo = running_integral(flow.current, np.array([_lag(flow.current, window)]), unit)
     return Conductivity(
         flow, window, kubo._replace(value=kubo.value[0], error=kubo.error[0]), einstein
     )
 
 
-def silent_window(flow: ChargeFlow) -> float:
-    """Time (fs) after which the current is no more correlated than noise is."""
+def silent_window(flow: ChargeFlow) -> tuple[float, bool]:
+    """Time (fs) after which the current is no more correlated than noise is, and if it ever is."""
     current = flow.current or _differences(flow.dipole)
-    frames = sum(len(part) for part in current.parts)
-    return lag_of_silence(mean_correlation(current), frames, 3) * current.interval
+    correlation = mean_correlation(current)
+    lag = lag_of_silence(correlation, sum(len(part) for part in current.parts), 3)
+    return lag * current.interval, lag < len(correlation) - 1
 
 
 def mean_correlation(current: Sampled) -> Float[np.ndarray, " lags"]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jles.analysis.charge_flow import LEAST_FRAMES, ChargeFlow, formal_flow, recorded_flow
+from jles.analysis.charge_flow import ChargeFlow, formal_flow, recorded_flow
 from jles.analysis.conditions import Conditions, conditions, describe, same_interval
 from jles.analysis.conductivity import (
     Conductivity,
@@ -14,6 +14,7 @@ from jles.analysis.conductivity import (
     ionic_conductivity,
 )
 from jles.analysis.diffusion import centred_positions, self_diffusion
+from jles.analysis.moment import LEAST_FRAMES, agreement
 from jles.analysis.outcome import Outcome, draw_band, rule
 from jles.analysis.run import Run
 from jles.analysis.transport import Estimate, longest_lag
@@ -54,6 +55,7 @@ def conductivity(
     pairs = [(each, curves(each, state)) for each in found]
     title = describe(runs, [_record(run, flows[0]) for run in runs], state.temperature)
     lines = [f"ionic conductivity, {title}", *(line for each in found for line in _words(each))]
+    lines += [line for run in runs for line in agreement(run)]
     lines += _diffusion_words(runs, formal, state, found[0])
     return Outcome("conductivity", _columns(pairs), lines, draw(pairs, unit, title))
 
@@ -67,7 +69,8 @@ def _record(run: Run, flow: ChargeFlow):
 
 
 def _words(found: Conductivity) -> list[str]:
-    lines = [f"{found.flow.name}, window {found.window:g} fs:"]
+    note = "" if found.is_silent else " (still correlated there: the run is too short)"
+    lines = [f"{found.flow.name}, window {found.window:g} fs{note}:"]
     for name, value in (("Green-Kubo", found.green_kubo), ("Einstein", found.einstein)):
         if value is not None:
             lines.append(f"  {name}: {value} S/cm, {100.0 * float(value.value):.4g} S/m")

@@ -16,8 +16,8 @@ import numpy as np
 from jaxtyping import Float
 
 from jles.analysis.blocks import block_average
-from jles.analysis.charge_flow import recorded_flow
-from jles.analysis.conditions import Conditions, conditions, describe
+from jles.analysis.conditions import Conditions, conditions, describe, same_interval
+from jles.analysis.moment import agreement, polarization_path
 from jles.analysis.outcome import Outcome, draw_band
 from jles.analysis.run import Run
 from jles.analysis.transport import Estimate, estimate
@@ -74,32 +74,31 @@ def dielectric(
     epsilon_infinity: float = 1.0,
     scale: float = 1.0,
     temperature: float | None = None,
+    source: str = "current",
 ) -> Outcome:
     """Static dielectric constant of runs in equilibrium without a field.
 
     Args:
-        runs: with the polarization recorded, or the current, which is then integrated.
+        runs: with the current recorded, which is integrated, or else the polarization.
         epsilon_infinity: of the electrons, added to the fluctuation of the atoms.
         scale: what the recorded dipole is multiplied with, sqrt(eps_inf) for latent charges.
         temperature: K; the mean of the runs if absent.
+        source: of the dipole, as for `moment.polarization_path`.
     """
     if not epsilon_infinity >= 1.0:
         raise InputError(f"--epsilon-infinity must be at least 1, got {epsilon_infinity}")
-    flow = recorded_flow(runs, scale)
-    if flow is None:
-        raise InputError(
-            f"{runs[0].path}: holds no polarization; record it by `record: {{polarization: 1}}` "
-            "in the md config"
-        )
+    moments = [polarization_path(run, source) for run in runs]
+    records = [moment.record for moment in moments]
+    interval = same_interval(records, runs)
     state = conditions(runs, temperature)
-    dipoles, interval = flow.dipole
+    dipoles = [scale * record.values for record in records]
     found = fluctuation(dipoles, state)
     value = found.mean._replace(value=found.mean.value + epsilon_infinity)
-    kind = "polarization" if all(run.has("polarization") for run in runs) else "current"
-    title = describe(runs, [run.read(kind) for run in runs], state.temperature)
+    title = describe(runs, records, state.temperature)
     lines = [
         f"static dielectric constant, {title}",
         f"epsilon = {value}, of which {epsilon_infinity:g} from the electrons",
+        *(line for run in runs for line in agreement(run)),
         *(_axis_line(found.tensor, axis, epsilon_infinity) for axis in range(3)),
     ]
     curves = [_thinned(running_fluctuation(d, state) + epsilon_infinity, interval) for d in dipoles]

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
 
-from jles.analysis.charge_flow import LEAST_FRAMES
 from jles.analysis.conditions import describe, mean_temperature
 from jles.analysis.hysteresis import Loop, field_axis, hysteresis_loop
+from jles.analysis.moment import agreement, at_steps, polarization_density
 from jles.analysis.outcome import Outcome, draw_band, rule
-from jles.analysis.run import Record, Run
+from jles.analysis.run import Run
 from jles.analysis.units import POLARIZATION
 from jles.errors import InputError
 from jles.units import FIELD_UNITS
@@ -17,49 +16,31 @@ from jles.units import FIELD_UNITS
 _KV_PER_CM = 1.0 / FIELD_UNITS["kV/cm"]
 
 
-def polarization_density(run: Run) -> tuple[Record, Float[np.ndarray, "frames 3"]]:
-    """Polarization per volume of each frame, e/angstrom^2, on the one branch a run keeps to."""
-    record = run.read("polarization", least=LEAST_FRAMES)
-    volumes = np.abs(np.linalg.det(run.read("polarization", "cell").values))
-    return record, record.values / volumes[:, None]
-
-
-def field_at(run: Run, record: Record) -> Float[np.ndarray, "frames 3"]:
-    """The recorded field at the frames of another record, V/angstrom, linear in between.
-
-    Frames before its first or after its last one, by less than its interval, have that one's.
-    """
-    field = run.read("thermo", "field")
-    outside = max(field.steps[0] - record.steps[0], record.steps[-1] - field.steps[-1])
-    if outside >= field.steps[1] - field.steps[0]:
-        raise InputError(
-            f"{run.path}: the field was not recorded as long as the polarization; record both by "
-            "`record: {thermo: 10, polarization: 10}` in the md config"
-        )
-    columns = [np.interp(record.steps, field.steps, column) for column in field.values.T]
-    return np.stack(columns, axis=1)
-
-
 def hysteresis(
-    runs: Sequence[Run], scale: float = 1.0, temperature: float | None = None
+    runs: Sequence[Run],
+    scale: float = 1.0,
+    temperature: float | None = None,
+    source: str = "current",
 ) -> Outcome:
-    """Loop of one or more runs with the polarization and the field (thermo) recorded.
+    """Loop of one or more runs with the field (thermo), and polarization or current recorded.
 
     Args:
         runs: in the same cycled field; all their half loops are averaged.
         scale: what the recorded polarization is multiplied with.
         temperature: K, for the title; the mean of the runs if absent.
+        source: of the polarization, as for `moment.polarization_path`.
     """
-    loops, records, fields = [], [], []
+    loops, records, fields, densities = [], [], [], []
     for run in runs:
-        record, density = polarization_density(run)
-        vectors = field_at(run, record)
+        moment, density = polarization_density(run, source)
+        vectors = at_steps(run.read("thermo", "field"), moment.record.steps, "field")
         try:
             axis = field_axis(vectors)
             loops.append(hysteresis_loop(vectors @ axis, scale * density @ axis))
         except InputError as error:
             raise InputError(f"{run.path}: {error}") from None
-        records.append(record)
+        records.append(moment.record)
+        densities.append(density)
         fields.append(vectors @ axis)
     if not all(np.allclose(loop.field, loops[0].field, rtol=1e-3) for loop in loops):
         raise InputError("runs in fields of different amplitudes; analyse them apart")
@@ -67,10 +48,11 @@ def hysteresis(
         temperature = float(np.mean([mean_temperature(run) for run in runs]))
     loop = Loop(loops[0].field, *map(np.concatenate, list(zip(*loops, strict=True))[1:]))
     title = describe(runs, records, temperature)
-    raw = (fields[0], scale * _centred(polarization_density(runs[0])[1] @ axis))
+    raw = (fields[0], scale * _centred(densities[0] @ axis))
     rate = np.median(np.abs(np.diff(fields[0]))) / records[0].interval * _KV_PER_CM * 1e3
     note = f"{len(loop.falling)} way(s) down, {len(loop.rising)} up, {rate:.3g} kV/cm per ps"
     lines = [f"hysteresis along {np.round(axis, 3).tolist()}, {title}, {note}", *_words(loop)]
+    lines += agreement(runs[0])
     columns = {
         "field (V/angstrom)": loop.field,
         "field (kV/cm)": loop.field * _KV_PER_CM,

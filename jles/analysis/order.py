@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Float
 
 from jles.analysis.blocks import block_average
-from jles.analysis.conditions import describe
-from jles.analysis.hysteresis_report import polarization_density
+from jles.analysis.conditions import cells, describe
+from jles.analysis.moment import agreement, at_steps, polarization_density
 from jles.analysis.outcome import Outcome
 from jles.analysis.run import Record, Run
 from jles.analysis.units import POLARIZATION
@@ -71,6 +71,7 @@ def order_parameter(
     count: int = 20,
     scale: float = 1.0,
     zero: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    source: str = "current",
 ) -> Outcome:
     """Order parameters of each run, stretch by stretch.
 
@@ -79,12 +80,13 @@ def order_parameter(
         count: stretches a run.
         scale: what the recorded polarization is multiplied with.
         zero: recorded polarization of the symmetric structure, e angstrom; it is taken off.
+        source: of the polarization, as for `moment.polarization_path`.
     """
     if count < 1:
         raise InputError(f"--stretches must be at least 1, got {count}")
     rows, records = [], []
     for number, run in enumerate(runs):
-        record, found = _run_stretches(run, count, scale, np.array(zero))
+        record, found = _run_stretches(run, count, scale, np.array(zero), source)
         records.append(record)
         rows += [(str(number), stretch) for stretch in found]
     title = describe(runs, records, None)
@@ -94,6 +96,7 @@ def order_parameter(
         f"{s.tetragonality_error:.1g}"
         for n, s in rows
     ]
+    lines += [line for run in runs for line in agreement(run)]
     return Outcome("order", _columns(rows), lines, draw_order(runs, rows, title))
 
 
@@ -128,19 +131,22 @@ def _arrow(axis, x, y, color) -> None:
         axis.annotate("", (x[at + 1], y[at + 1]), (x[at], y[at]), arrowprops=options)
 
 
-def _run_stretches(run: Run, count: int, scale: float, zero) -> tuple[Record, list[Stretch]]:
-    record, density = polarization_density(run)
+def _run_stretches(
+    run: Run, count: int, scale: float, zero, source: str
+) -> tuple[Record, list[Stretch]]:
+    # Where the current is integrated, the recorded polarization is where it starts.
+    run.read("polarization", least=1)
+    (record, _), density = polarization_density(run, source)
     if len(density) < 4 * count:
         raise InputError(
             f"{run.path}: {len(density)} frames of polarization are too few for {count} stretches; "
             f"take --stretches {max(len(density) // 4, 1)}"
         )
-    cells = run.read("polarization", "cell").values
-    offset = zero / np.abs(np.linalg.det(cells))[:, None]
-    thermo = run.read("thermo", "temperature")
-    temperature = np.interp(record.steps, thermo.steps, thermo.values)
+    boxes = at_steps(cells(run), record.steps)
+    offset = zero / np.abs(np.linalg.det(boxes))[:, None]
+    temperature = at_steps(run.read("thermo", "temperature"), record.steps, "temperature")
     polarization = scale * POLARIZATION * (density - offset)
-    return record, stretches(temperature, polarization, cells, count)
+    return record, stretches(temperature, polarization, boxes, count)
 
 
 def _columns(rows) -> dict[str, np.ndarray]:

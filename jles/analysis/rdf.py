@@ -207,5 +207,7 @@ def _run_counts(run: Run, record, kinds, populations, edges, every: int) -> tupl
 
 
 def _line(name: str, pair: Distribution) -> str:
+    if not np.max(pair.mean) > 0.0:
+        return f"{name}: none within {pair.radii[-1]:.2f} angstrom"
     top, bottom, count = first_shell(pair)
     return f"{name}: highest at {top:.3f} angstrom, {count:.2f} neighbours within {bottom:.2f}"

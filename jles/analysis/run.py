@@ -108,9 +108,12 @@ def open_run(path, skip: float = 0.0) -> Run:
                 f"{path / FILE}: format {found[0]!r}, version {found[1]}; "
                 f"this program reads {FORMAT!r}, version {VERSION}"
             )
+        timestep = float(file.attrs["timestep"])
+        if not timestep > 0.0:
+            raise InputError(f"{path / FILE}: a minimisation has no time; nothing to analyse")
         return Run(
             path,
-            float(file.attrs["timestep"]),
+            timestep,
             np.asarray(file["numbers"]),
             np.asarray(file["masses"], np.float64),
             np.asarray(file["pbc"], bool),

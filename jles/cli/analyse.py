@@ -64,19 +64,27 @@ def _conductivity(runs, arguments):
 def _dielectric(runs, arguments):
     from jles.analysis.dielectric import dielectric
 
-    return dielectric(runs, arguments.epsilon_infinity, arguments.scale, arguments.temperature)
+    return dielectric(
+        runs,
+        arguments.epsilon_infinity,
+        arguments.scale,
+        arguments.temperature,
+        arguments.moment,
+    )
 
 
 def _hysteresis(runs, arguments):
     from jles.analysis.hysteresis_report import hysteresis
 
-    return hysteresis(runs, arguments.scale, arguments.temperature)
+    return hysteresis(runs, arguments.scale, arguments.temperature, arguments.moment)
 
 
 def _order(runs, arguments):
     from jles.analysis.order import order_parameter
 
-    return order_parameter(runs, arguments.stretches, arguments.scale, tuple(arguments.zero))
+    return order_parameter(
+        runs, arguments.stretches, arguments.scale, tuple(arguments.zero), arguments.moment
+    )
 
 
 def _rdf(runs, arguments):

@@ -39,6 +39,15 @@ def _add_scale(parser) -> None:
     _add_number(parser, "--scale", "X", 1.0, text)
 
 
+def _add_moment(parser) -> None:
+    parser.add_argument(
+        "--moment",
+        choices=("current", "polarization"),
+        default="current",
+        help="integrate the current where it was recorded, or take the recorded polarization",
+    )
+
+
 def _add_spectrum(parser) -> None:
     _add_number(parser, "--resolution", "CM-1", 20.0, "width that a sharp line gets")
     _add_number(parser, "--highest", "CM-1", 4500.0, "last wavenumber shown")
@@ -90,17 +99,20 @@ def _add_dielectric(kinds) -> None:
     parser = _add(kinds, "dielectric", "static dielectric constant from the fluctuating dipole")
     _add_temperature(parser)
     _add_scale(parser)
+    _add_moment(parser)
     _add_number(parser, "--epsilon-infinity", "EPS", 1.0, "electronic part, added")
 
 
 def _add_hysteresis(kinds) -> None:
     parser = _add(kinds, "hysteresis", "loop of the polarization in a cycled field")
+    _add_moment(parser)
     _add_temperature(parser)
     _add_scale(parser)
 
 
 def _add_order(kinds) -> None:
     parser = _add(kinds, "order", "polarization and c/a against temperature")
+    _add_moment(parser)
     _add_scale(parser)
     parser.add_argument(
         "--stretches", metavar="N", type=int, default=20, help="averages in time a run (20)"

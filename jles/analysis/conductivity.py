@@ -73,12 +73,11 @@ def ionic_conductivity(
     lag = _lag(flow.dipole, window)
     parts = [einstein_series(p[:, None], flow.dipole.interval, lag) for p in flow.dipole.parts]
     einstein = estimate(parts).scaled(unit)
-    if flow.current is None:
-        return Conductivity(flow, window, is_silent, None, einstein)
-    kubo = running_integral(flow.current, np.array([_lag(flow.current, window)]), unit)
-    return Conductivity(
-        flow, window, kubo._replace(value=kubo.value[0], error=kubo.error[0]), einstein
-    )
+    kubo = None
+    if flow.current is not None:
+        kubo = running_integral(flow.current, np.array([_lag(flow.current, window)]), unit)
+        kubo = kubo._replace(value=kubo.value[0], error=kubo.error[0])
+    return Conductivity(flow, window, is_silent, kubo, einstein)
 
 
 def silent_window(flow: ChargeFlow) -> tuple[float, bool]:

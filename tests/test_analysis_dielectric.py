@@ -18,15 +18,16 @@ PER_VARIANCE = 1.0 / (EPSILON0 * 2000.0 * BOLTZMANN * 300.0)
 
 
 def test_gaussian_dipoles_have_the_susceptibility_of_their_variance(rng):
-    copies, width = 150, 1.7
+    copies, width = 400, 1.7
     pulls = []
     for _ in range(copies):
         dipole = width * autoregressive(rng, 4096, 3, 0.95) + 40.0
         mean = fluctuation([dipole], STATE).mean
         pulls.append((float(mean.value) - width**2 * PER_VARIANCE) / float(mean.error))
     # The mean that is taken off costs 39/4096 of the variance, 0.2 error bars; it is put back.
-    assert abs(np.mean(pulls)) < 4.0 / np.sqrt(copies)
-    assert 0.55 < np.mean(np.abs(pulls) < 1.0) < 0.8
+    assert abs(np.mean(pulls)) < 0.1 + 4.0 / np.sqrt(copies)
+    # Two thirds with a binomial deviation of 0.024; the errors of 16 blocks are a bit low.
+    assert 0.55 < np.mean(np.abs(pulls) < 1.0) < 0.77
 
 
 def test_each_direction_has_its_own(rng):

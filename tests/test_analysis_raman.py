@@ -58,7 +58,8 @@ def test_modes_show_with_their_depolarization_ratio(run):
     breathing, shearing = (
         np.argmin(np.abs(wavenumber - w * WAVENUMBER / (2 * np.pi))) for w in (0.10, 0.25)
     )
-    assert ratio[shearing] == pytest.approx(0.75, rel=1e-3)
+    # A thousandth or so of the other mode's wing lies below.
+    assert ratio[shearing] == pytest.approx(0.75, rel=5e-3)
     assert ratio[breathing] < 0.02
     # The power of the derivative is equipartition: kT/m of each mode, and 2/10 for the shear.
     for name, expected in (("iso", 1e-4), ("aniso", 0.2 * 9e-4)):

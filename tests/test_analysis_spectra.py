@@ -56,7 +56,7 @@ def test_white_noise_is_flat_with_error_bars_that_cover(rng):
 
 def test_a_thermal_oscillator_has_its_line_width_and_equipartition(rng):
     frequency, damping, variance, interval = 0.15, 0.012, 2e-3, 2.0
-    _, velocity = oscillator(rng, 2**14, 24, interval, frequency, damping, variance)
+    _, velocity = oscillator(rng, 2**16, 12, interval, frequency, damping, variance)
     length = segment_length(6.0, interval, len(velocity))
     spectrum = spectrum_of(velocity, interval, length).scaled(1.0 / velocity.shape[1])
     # Energies are correlated over 1/damping.
@@ -66,14 +66,16 @@ def test_a_thermal_oscillator_has_its_line_width_and_equipartition(rng):
     exact = 2.0 * velocity_spectrum(angular, frequency, damping, variance) / WAVENUMBER
     line = np.abs(angular - frequency) < 2.0 * damping
     pulls = ((spectrum.mean - exact) / spectrum.error)[line]
-    # 124 points of which every third is new, errors from 13 segments: 1.2 with spread 0.3.
-    assert 0.4 < np.mean(pulls**2) < 2.2
+    # 124 points of which every fourth is new, errors from 31 segments: 1.07 with spread 0.27.
+    assert 0.3 < np.mean(pulls**2) < 2.2
     centre = np.sum(angular[line] * spectrum.mean[line]) / np.sum(spectrum.mean[line])
     expected = np.sum(angular[line] * exact[line]) / np.sum(exact[line])
-    assert centre == pytest.approx(expected, rel=2e-3)
-    above = angular[spectrum.mean > 0.5 * spectrum.mean[line].max()]
-    # Full width at half maximum is the damping; the window adds its own in quadrature.
-    assert np.ptp(above) == pytest.approx(damping, rel=0.15)
+    assert centre == pytest.approx(expected, rel=5e-3)
+    # Half the maximum is reached a damping apart: what lies in between measures the width. Ten
+    # independent points, 31 segments and 12 channels make it certain to 1.6 per cent.
+    core = np.abs(angular - frequency) < 0.5 * damping
+    share = np.sum(spectrum.mean[core]) / np.sum(spectrum.mean[line])
+    assert share == pytest.approx(np.sum(exact[core]) / np.sum(exact[line]), rel=0.065)
 
 
 def test_differences_give_the_spectrum_of_the_derivative(rng):
@@ -83,7 +85,7 @@ def test_differences_give_the_spectrum_of_the_derivative(rng):
     direct = periodograms(velocity, interval, length).power.mean(axis=(0, 1))
     angular = 2.0 * np.pi * np.arange(len(direct)) / (2.0 * length * interval)
     line = np.abs(angular - frequency) < damping
-    np.testing.assert_allclose(from_positions[line], direct[line], rtol=0.02)
+    np.testing.assert_allclose(from_positions[line], direct[line], rtol=0.06)
 
 
 def test_the_resolution_is_the_width_of_a_sharp_line():
@@ -111,13 +113,14 @@ def test_autocorrelation_is_the_double_sum_and_falls_silent_when_noise_is_left(r
     direct = [np.mean(np.sum(short[: 40 - k] * short[k:], axis=1)) for k in range(10)]
     np.testing.assert_allclose(autocorrelation(short, 10), direct, atol=1e-12)
     decay, frames = 0.9, 2**15
-    found = autocorrelation(autoregressive(rng, frames, 3, decay), 400)
-    exact = 3.0 * decay ** np.arange(400)
+    found = autocorrelation(autoregressive(rng, frames, 3, decay), 4000)
+    exact = 3.0 * decay ** np.arange(4000)
     noise = noise_of_correlation(exact, frames, 3)
-    assert np.std(found[100:]) == pytest.approx(noise, rel=0.4)
+    # About two hundred independent lags.
+    assert np.std(found[100:]) == pytest.approx(noise, rel=0.25)
     silence = lag_of_silence(found, frames, 3)
     assert exact[silence] < noise
-    assert 30 < silence < 150
+    assert 30 < silence < 260
 
 
 def ions(rng, frames, interval, charge=0.7, mass=12.0, temperature=300.0, atoms=8):

@@ -6,11 +6,22 @@ import h5py
 import numpy as np
 import pytest
 from processes import write_run
+from scipy import constants
 
 from jles.analysis.conditions import conditions, mean_temperature, same_interval
 from jles.analysis.outcome import table_text
 from jles.analysis.run import open_run
-from jles.analysis.units import ATOMIC_MASS, BOLTZMANN
+from jles.analysis.units import (
+    ATOMIC_MASS,
+    BOLTZMANN,
+    CONDUCTIVITY,
+    DIFFUSION,
+    ENERGY_DENSITY,
+    PLANCK,
+    POLARIZATION,
+    SPEED_OF_LIGHT,
+    WAVENUMBER,
+)
 from jles.cli.analyse import ANALYSES
 from jles.cli.main import build_parser, main
 from jles.errors import InputError
@@ -139,3 +150,19 @@ def test_every_analysis_and_option_stands_on_the_page():
                     assert f"`{name}`" in where
                 if isinstance(action.default, float):
                     assert f"{action.default:g}" in default
+
+
+def test_constants_are_codata():
+    mass = constants.atomic_mass * (constants.angstrom / constants.femto) ** 2 / constants.e
+    boltzmann = constants.value("Boltzmann constant in eV/K")
+    planck = constants.value("Planck constant in eV/Hz") / constants.femto
+    light = constants.c * constants.femto / constants.angstrom
+    found = (ATOMIC_MASS, BOLTZMANN, PLANCK, SPEED_OF_LIGHT, WAVENUMBER)
+    assert found == pytest.approx((mass, boltzmann, planck, light, 1e8 / light), rel=2e-6)
+    area, volume = constants.angstrom**2, constants.angstrom**3
+    per_area = constants.e / area * constants.micro**-1 * constants.centi**2
+    per_volume = constants.e / volume * constants.centi**3
+    conducting = constants.e / (constants.angstrom * constants.femto)
+    shown = (POLARIZATION, ENERGY_DENSITY, CONDUCTIVITY, DIFFUSION)
+    diffusing = area / constants.femto / constants.centi**2
+    assert shown == pytest.approx((per_area, per_volume, conducting, diffusing), rel=2e-6)

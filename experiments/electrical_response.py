@@ -20,7 +20,7 @@ from ase.geometry import find_mic
 from common import error_of, trained, training_seconds, write_results
 
 from jles.calculators.model import Model, load_model
-from jles.cli.evaluate import nearest_branch
+from jles.cli.evaluate import nearest_branch, polarizability_of
 from jles.data.frames import read_frames
 from jles.data.sets import data_set
 from jles.data.splits import split_frames
@@ -180,7 +180,10 @@ def score(place: Path, system: str) -> dict:
     reference = [f.labels.get("polarizability") for f in frames]
     if alpha and reference[0] is not None:
         record["polarizability"] = error_of(
-            list(zip(reference, [o.polarizability for o in outs], strict=True))
+            [
+                (label, polarizability_of(o.epsilon_infinity, frame.cell))
+                for label, o, frame in zip(reference, outs, frames, strict=True)
+            ]
         )
     if alpha and crystal:
         # What physical scaling makes of it is the given constant; the latent one is the finding.
@@ -214,7 +217,7 @@ def polarization_changes(model: Model, frames) -> list:
         moved -= moved.mean(axis=0)
         change = polarization_change(born, first.positions, first.positions + moved, points=3)
         label = frame.labels["dipole"] - first.labels["dipole"]
-        pairs.append(nearest_branch(np.stack([label, change]), frame.cell))
+        pairs.append(nearest_branch(np.stack([label, change]), frame.cell, frame.pbc))
     return pairs
 
 

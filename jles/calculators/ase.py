@@ -44,7 +44,8 @@ class LatentChargeCalculator(Calculator):
     def check_state(self, atoms, tol=1e-15):
         """What changed since the last calculation; `total_charge` is part of a structure."""
         changes = super().check_state(atoms, tol)
-        if self.atoms is not None and _total_charge(self.atoms) != _total_charge(atoms):
+        charge_of = self.model.total_charge
+        if self.atoms is not None and charge_of(self.atoms) != charge_of(atoms):
             changes.append("total_charge")
         return changes
 
@@ -73,7 +74,3 @@ class LatentChargeCalculator(Calculator):
         for name, ours in RESPONSES.items():
             if getattr(out, ours) is not None:
                 self.results[name] = getattr(out, ours)
-
-
-def _total_charge(atoms):
-    return atoms.info.get("total_charge", 0.0)

@@ -135,11 +135,16 @@ class Model:
             cutoff=cutoff,
             k_max=k_max,
             sigma=self.config.electrostatics.sigma,
-            total_charge=self._total_charge(atoms),
+            total_charge=self.total_charge(atoms),
             dtype=self.dtype,
         )
 
-    def _total_charge(self, atoms) -> float:
+    def total_charge(self, atoms) -> float:
+        """That `atoms.info` gives, e; 0 where it says nothing.
+
+        Raises:
+            InputError: it is no finite number.
+        """
         key = self.label_keys.get("total_charge", "total_charge")
         value = atoms.info.get(key, 0.0)
         try:
@@ -215,6 +220,8 @@ class Model:
 
     def _predict(self, atoms, want, field, born_mode, sum_rule) -> Prediction:
         check_structure(want, self.config, atoms.pbc, field is not None)
+        if born_mode == "published" and atoms.pbc.any() and not atoms.pbc.all():
+            raise InputError("born_mode: the published formula has no open direction; take 'exact'")
         with self._precision():
             structure = self.structure(atoms)
             applied = None if field is None else jnp.asarray(field, self.dtype)
@@ -222,13 +229,13 @@ class Model:
                 self._evaluate(self.params, structure, applied, frozenset(want), born_mode)
             )
             places = np.asarray(structure.positions, np.float64)[: len(atoms)]
-        return self._collect(out, atoms, places, want, sum_rule)
+        return self._collect(out, atoms, places, want, field, sum_rule)
 
     @cached_property
     def _evaluate(self):
         return jax.jit(partial(outputs, self.potential), static_argnums=(3, 4))
 
-    def _collect(self, out, atoms, places, want, sum_rule) -> Prediction:
+    def _collect(self, out, atoms, places, want, field, sum_rule) -> Prediction:
         count = len(atoms)
         energies = self.config.element_energies
         offset = sum(energies.get(symbol, 0.0) for symbol in atoms.get_chemical_symbols())
@@ -248,21 +255,29 @@ class Model:
             results["charges"] = results["charges"][:, 0]
         if "bare_charges" in out:
             bare = np.asarray(out["bare_charges"], np.float64)[:count]
-            results["notes"] = notes_of(want, bare, self._total_charge(atoms), atoms.pbc)
+            total = self.total_charge(atoms)
+            in_field = field is not None
+            results["notes"] = notes_of(want, bare, total, atoms.pbc, self.config, in_field)
+            # The model wrapped the atoms; the branch is that of the places they were given.
+            factor = float(out.get("factor", 0.0))
+            moved = factor * (bare - bare.mean()) @ (atoms.positions - places)
+            if in_field and "energy" in want:
+                results["energy"] -= float(moved @ field)
+            if in_field and "energy_parts" in want:
+                results["energy_parts"]["long_range"] -= float(moved @ field)
             if "polarization" in want and atoms.pbc.any():
-                # The model wrapped the atoms; the branch is that of the places they were given.
-                moved = (bare - bare.mean()) @ (atoms.positions - places)
-                results["polarization"] = results["polarization"] + float(out["factor"]) * moved
-                results["polarization_quantum"] = atoms.cell.array.copy()
+                results["polarization"] = results["polarization"] + moved
+                results["polarization_quantum"] = atoms.cell.array[atoms.pbc].copy()
         if "born_charges" in want:
             born = results["born_charges"]
             results["acoustic_sum"] = acoustic_sum(born)
             if sum_rule:
-                total = self._total_charge(atoms)
+                total = self.total_charge(atoms)
                 results["born_charges"] = obey_sum_rule(born, np.ones(count, bool), total)
         if "polarizability" in want and atoms.pbc.all():
             total, volume = results["polarizability"], atoms.get_volume()
-            results["epsilon_infinity"] = dielectric_tensor(total, volume)
+            hidden = float(out["factor"]) ** 2
+            results["epsilon_infinity"] = dielectric_tensor(total, volume, hidden)
         return Prediction(**results)
 
     def calculator(self, field=None):

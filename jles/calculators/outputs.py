@@ -13,6 +13,7 @@ from jles.models.potential import (
 )
 from jles.observables.born_charges import born_charges, coupling_of, wave_born_charges
 from jles.observables.piezoelectricity import piezoelectric_tensor
+from jles.observables.polarizability import polarizability_derivative
 from jles.observables.polarization import cluster_quadrupole
 from jles.observables.stress import energy_and_forces, energy_forces_stress
 from jles.structures.structure import Structure
@@ -37,9 +38,11 @@ def outputs(
         out["energy"] = energy_fn(structure)
     if {"charges", "dipoles", "quadrupoles", "quadrupole"} & want:
         out |= _moments(potential, params, structure, want)
-    if {"dipole", "polarization", "born_charges"} & want:
-        out["factor"] = potential.factor_fn(params, structure)
+    in_field = field is not None and structure.grid is not None
+    if in_field or {"dipole", "polarization", "born_charges", "piezoelectric"} & want:
         out["bare_charges"] = _summed(potential.moments_fn(params, structure).charges)
+    if in_field or {"dipole", "polarization", "born_charges", "polarizability"} & want:
+        out["factor"] = potential.factor_fn(params, structure)
     if {"dipole", "polarization"} & want:
         out["dipole"] = out["polarization"] = potential.dipole_fn(params, structure)
     if "born_charges" in want:
@@ -47,6 +50,12 @@ def outputs(
         out["born_charges"] = born(potential, params, structure)
     if "polarizability" in want:
         out["polarizability"] = polarizability_at(potential, params, structure)
+    if "polarizability_derivative" in want:
+
+        def of_places(places):
+            return polarizability_at(potential, params, replace(structure, positions=places))
+
+        out["polarizability_derivative"] = polarizability_derivative(of_places, structure.positions)
     if "piezoelectric" in want:
         coupling = strained_coupling_at(potential, params, structure)
         out["piezoelectric"] = piezoelectric_tensor(coupling, structure.positions, structure.cell)

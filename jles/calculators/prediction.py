@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from jles.errors import InputError
-from jles.models.config import ModelConfig
+from jles.models.config import ModelConfig, is_metallic
 
 QUANTITIES = (
     "energy",
@@ -19,6 +19,7 @@ QUANTITIES = (
     "polarization",
     "born_charges",
     "polarizability",
+    "polarizability_derivative",
     "piezoelectric",
     "energy_parts",
     "features",
@@ -27,6 +28,15 @@ WHOLE = frozenset(
     {"stress", "dipole", "quadrupole", "polarization", "polarizability", "piezoelectric"}
 )
 """Arrays of the structure; the others are of its atoms."""
+
+RESPONSES = (
+    "polarization",
+    "born_charges",
+    "polarizability",
+    "polarizability_derivative",
+    "piezoelectric",
+)
+"""What a field or a displacement does to a crystal."""
 
 STRONGEST_FIELD = 10.0
 """V/angstrom; more tears any atom apart and can only be a field in other units."""
@@ -54,11 +64,13 @@ class Prediction:
         quadrupole: traceless, e angstrom^2, (3, 3), about the mean position; clusters only.
         polarization: e angstrom, (3,): the dipole; of a crystal per cell, on the branch of the
             positions as they are given.
-        polarization_quantum: rows e times lattice vectors, e angstrom; crystals only.
+        polarization_quantum: rows e times periodic lattice vectors, e angstrom.
         born_charges: e, (atoms, 3, 3), first index polarization, second displacement.
         acoustic_sum: e, (3, 3): their sum before any projection.
         polarizability: of the whole structure at clamped atoms, e angstrom^2/V, (3, 3).
-        epsilon_infinity: 1 + polarizability / (eps0 V), (3, 3); crystals only.
+        polarizability_derivative: Raman tensors dA_ab/dr_ic, e angstrom/V, (atoms, 3, 3, 3).
+        epsilon_infinity: that of the electrons the model does not see (1, or what
+            `screening.epsilon_infinity` leaves) + polarizability / (eps0 V), (3, 3); crystals only.
         piezoelectric: proper tensor at clamped atoms, e/angstrom^2, (3, 3, 3), first index
             polarization; crystals only.
         energy_parts: eV by name: short_range, long_range, elements.
@@ -79,6 +91,7 @@ class Prediction:
     born_charges: np.ndarray | None = None
     acoustic_sum: np.ndarray | None = None
     polarizability: np.ndarray | None = None
+    polarizability_derivative: np.ndarray | None = None
     epsilon_infinity: np.ndarray | None = None
     piezoelectric: np.ndarray | None = None
     energy_parts: dict[str, float] | None = None
@@ -112,7 +125,8 @@ def _missing_head(name: str, config: ModelConfig) -> str | None:
     if name == "quadrupoles" and config.quadrupoles is None:
         return "latent quadrupoles (the head 'quadrupoles')"
     answers = {"polarizability", "charge_softness"} & set(config.heads)
-    if name == "polarizability" and config.charges.method != "equilibrated" and not answers:
+    asked = name in {"polarizability", "polarizability_derivative"}
+    if asked and config.charges.method != "equilibrated" and not answers:
         return "something that answers a field (the head 'polarizability')"
     return None
 
@@ -124,6 +138,10 @@ def check_structure(want, config: ModelConfig, pbc, in_field: bool) -> None:
         InputError: names the quantity and the reason.
     """
     periodic = bool(np.any(pbc))
+    if in_field and config.charges is None:
+        raise InputError("field: the model has no charges for it to act on (charges is null)")
+    if "stress" in want and in_field and periodic and not np.all(pbc):
+        raise InputError("want: stress of a slab in a field is not known; leave one of them out")
     if "stress" in want and not periodic:
         raise InputError("want: stress of a structure that is not periodic has no meaning")
     if "piezoelectric" in want and not np.all(pbc):
@@ -133,22 +151,20 @@ def check_structure(want, config: ModelConfig, pbc, in_field: bool) -> None:
             raise InputError(f"want: '{name}' is that of a cluster; ask for 'polarization'")
     if not periodic:
         return
-    if config.charges is not None and config.charges.method == "equilibrated":
-        for name in ("polarization", "born_charges", "polarizability", "piezoelectric"):
+    if is_metallic(config):
+        for name in RESPONSES:
             if name in want:
                 raise InputError(
-                    f"want: '{name}' of a crystal with charges.method 'equilibrated' has no "
-                    "meaning: charge flows through it as through a metal"
+                    f"want: '{name}' of a crystal has no bulk meaning here: with charges.method "
+                    "'equilibrated', or charge_softness in response.mode 'self-consistent', charge "
+                    "flows through it as through a metal"
                 )
     soft = config.charge_softness is not None
     fields = {"polarization", "born_charges", "piezoelectric"} & set(want)
     if soft and (fields or in_field):
         asked = f"want: '{min(fields)}'" if fields else "field"
-        if config.response.mode == "self-consistent":
-            raise InputError(
-                f"{asked}: soft charges of a crystal that see one another (response.mode "
-                "'self-consistent' with charge_softness) answer like a metal: no bulk meaning"
-            )
+        if is_metallic(config):
+            raise InputError(f"{asked}: soft charges that see one another answer like a metal")
         if not np.all(pbc):
             raise InputError(f"{asked}: slabs of models with charge_softness have none here")
         if "piezoelectric" in want or ("stress" in want and in_field):
@@ -156,9 +172,10 @@ def check_structure(want, config: ModelConfig, pbc, in_field: bool) -> None:
                 "want: how polarization changes with strain is not known of soft charges: "
                 "'piezoelectric', and 'stress' in a field, need a model without charge_softness"
             )
-    if "polarizability" in want and config.polarizability is None:
+    asked = {"polarizability", "polarizability_derivative"} & set(want)
+    if asked and config.polarizability is None:
         raise InputError(
-            "want: 'polarizability' of a crystal needs the head 'polarizability': soft charges "
+            f"want: '{min(asked)}' of a crystal needs the head 'polarizability': soft charges "
             "alone have none in the bulk"
         )
 
@@ -185,17 +202,29 @@ def field_array(value) -> np.ndarray | None:
     return array
 
 
-def notes_of(want, charges, total_charge: float, pbc) -> tuple[str, ...]:
-    """Statements without which a polarization or Born charge would be misread."""
+def notes_of(
+    want, charges, total_charge: float, pbc, config: ModelConfig, in_field: bool
+) -> tuple[str, ...]:
+    """Statements without which a polarization, Born charge or energy in a field is misread."""
     notes = []
-    if not {"polarization", "dipole", "born_charges"} & set(want):
+    if not in_field and not {"polarization", "dipole", "born_charges", "piezoelectric"} & set(want):
         return ()
+    if in_field and np.any(pbc):
+        notes.append(
+            "the energy of a crystal in a field is on the branch of the positions, and does not "
+            "know charge that flows over the border of the cell; forces and stress do"
+        )
+    if config.screening.epsilon_infinity is not None and np.any(pbc) and not np.all(pbc):
+        notes.append(
+            "screening.epsilon_infinity is that of a crystal: moments of this slab are latent ones"
+        )
     net = float(np.sum(charges))
     kind = "cell" if np.any(pbc) else "cluster"
     if abs(total_charge) > _NET_CHARGE:
         notes.append(
             f"the {kind} has a charge of {total_charge:g} e: its polarization depends on the "
             "origin; the mean charge was taken off every atom, which refers it to the mean position"
+            + ("" if kind == "cell" else ", so that Born charges sum to zero and not to the charge")
         )
     if abs(net - total_charge) > _NET_CHARGE:
         notes.append(

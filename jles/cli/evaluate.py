@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jles.errors import InputError
+from jles.units import EPSILON0
 
 
 class Quantity(NamedTuple):
@@ -107,7 +108,7 @@ def draw(out: Path, comparison: Comparison) -> int:
 def compare(model, frames, born_mode: str = "exact") -> Comparison:
     """Everything that data and model share."""
     from jles.cli.frames import predict_frame
-    from jles.cli.predict import has_polarization, wanted
+    from jles.cli.predict import has, has_polarization, wanted
     from jles.electrostatics.multipoles import traceless
 
     collected: dict[str, list] = {name: [] for name in QUANTITIES}
@@ -116,7 +117,7 @@ def compare(model, frames, born_mode: str = "exact") -> Comparison:
         usual = list(wanted(config, frame))
         if "born_charges" in frame.labels and has_polarization(config, frame):
             usual.append("born_charges")
-        if "polarizability" in frame.labels and config.polarizability is not None:
+        if "polarizability" in frame.labels and has(config, frame, "polarizability"):
             usual.append("polarizability")
         labels = dict(frame.labels)
         if "polarization" in usual and "dipole" in labels:
@@ -130,19 +131,23 @@ def compare(model, frames, born_mode: str = "exact") -> Comparison:
         # Always everything: each set of quantities would be compiled for itself.
         prediction = predict_frame(model, frame, usual, born_mode=born_mode)
         for name in names:
-            pair = np.stack([np.ravel(labels[name]), np.ravel(getattr(prediction, name))])
+            value = getattr(prediction, name)
+            if name == "polarizability" and prediction.epsilon_infinity is not None:
+                # A label is that of all electrons, seen by the model or not.
+                value = polarizability_of(prediction.epsilon_infinity, frame.cell)
+            pair = np.stack([np.ravel(labels[name]), np.ravel(value)])
             if name == "energy":
                 collected["energy_per_atom"].append(pair / len(frame.numbers))
             elif name == "polarization":
-                collected[name].append((pair, frame.cell))
+                collected[name].append((pair, frame.cell, frame.pbc))
             else:
                 collected[name].append(pair)
             if name == "born_charges":
                 elements.append(frame.numbers)
     sign, notes = _sign(collected, config.screening.positive is not None)
     collected["polarization"] = [
-        nearest_branch(pair * [[1.0], [sign]], cell) * [[1.0], [sign]]
-        for pair, cell in collected["polarization"]
+        nearest_branch(pair * [[1.0], [sign]], *lattice) * [[1.0], [sign]]
+        for pair, *lattice in collected["polarization"]
     ]
     pairs = {name: np.concatenate(parts, axis=1) for name, parts in collected.items() if parts}
     for name in TENSORS:
@@ -164,6 +169,11 @@ def compare(model, frames, born_mode: str = "exact") -> Comparison:
     return Comparison(ordered, np.concatenate(elements) if elements else np.zeros(0, int), notes)
 
 
+def polarizability_of(epsilon: np.ndarray, cell: np.ndarray) -> np.ndarray:
+    r""":math:`(\epsilon_\infty - 1)\epsilon_0 V` of a cell, e angstrom^2/V."""
+    return (epsilon - np.eye(3)) * EPSILON0 * abs(np.linalg.det(cell))
+
+
 def _sign(collected, is_fixed: bool) -> tuple[float, list[str]]:
     """The one sign of all latent moments that fits the data, unless the model fixes it."""
     overlap = 0.0
@@ -176,11 +186,12 @@ def _sign(collected, is_fixed: bool) -> tuple[float, list[str]]:
     return -1.0, ["all latent moments change sign for this comparison: their sign is arbitrary"]
 
 
-def nearest_branch(pair: np.ndarray, cell: np.ndarray) -> np.ndarray:
+def nearest_branch(pair: np.ndarray, cell: np.ndarray, pbc) -> np.ndarray:
     """(reference, predicted) dipoles, e angstrom, with whole quanta taken off the prediction."""
     reference, predicted = pair
-    quanta = np.round((predicted - reference) @ np.linalg.inv(cell))
-    return np.stack([reference, predicted - quanta @ cell])
+    periodic = cell[np.asarray(pbc, bool)]
+    quanta = np.round((predicted - reference) @ np.linalg.pinv(periodic))
+    return np.stack([reference, predicted - quanta @ periodic])
 
 
 def _components(name: str, pair: np.ndarray) -> dict[str, np.ndarray]:

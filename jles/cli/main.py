@@ -152,6 +152,12 @@ def _add_predict(commands) -> None:
         "--polarizability", action="store_true", help="polarizability, e angstrom^2/V"
     )
     parser.add_argument(
+        "--raman",
+        dest="polarizability_derivative",
+        action="store_true",
+        help="derivatives of the polarizability in the atoms' places, e angstrom/V",
+    )
+    parser.add_argument(
         "--piezoelectric",
         action="store_true",
         help="proper piezoelectric tensor of crystals at clamped atoms, e/angstrom^2",

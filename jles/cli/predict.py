@@ -12,10 +12,19 @@ COLUMNS = {
     "dipoles": "latent_dipoles",
     "quadrupoles": "latent_quadrupoles",
     "born_charges": "bec",
+    "polarizability_derivative": "raman",
 }
-"""Columns of the atoms; matrices as nine numbers, row after row."""
+"""Columns of the atoms; matrices as nine numbers, row after row, and so on."""
 
-VALUES = ("polarization", "polarizability", "epsilon_infinity", "piezoelectric")
+VALUES = (
+    "quadrupole",
+    "polarization",
+    "polarization_quantum",
+    "acoustic_sum",
+    "polarizability",
+    "epsilon_infinity",
+    "piezoelectric",
+)
 """Values of the frame."""
 
 
@@ -24,7 +33,9 @@ def run(arguments: Namespace) -> None:
 
     Latent moments are the columns `latent_charges` (e; one number per channel), `latent_dipoles`
     and `latent_quadrupoles`, Born charges (e) the column `bec`, nine numbers with the polarization
-    first. `polarization` (e angstrom), `polarizability` (e angstrom^2/V), `epsilon_infinity`,
+    first, Raman tensors (e angstrom/V) the column `raman`, 27 numbers with the displacement last.
+    `quadrupole` of clusters (e angstrom^2), `polarization` and its quantum (e angstrom), the sum of
+    the Born charges (e), `polarizability` (e angstrom^2/V), `epsilon_infinity`,
     `piezoelectric` (e/angstrom^2, 27 numbers, the polarization first) and `notes` are values of the
     frame. Labels of the input are not copied: every value in the output
     is the model's.
@@ -43,7 +54,7 @@ def run(arguments: Namespace) -> None:
     field = None
     if arguments.field:
         field = [FIELD_UNITS[arguments.field_unit] * value for value in arguments.field]
-    responses = ("born_charges", "polarizability", "piezoelectric")
+    responses = ("born_charges", "polarizability", "polarizability_derivative", "piezoelectric")
     asked = [name for name in responses if getattr(arguments, name)]
     options = {"born_mode": arguments.born_mode, "sum_rule": arguments.sum_rule, "field": field}
     told = set()
@@ -65,7 +76,7 @@ def wanted(config, frame, in_field: bool = False) -> tuple[str, ...]:
     """What there is to say of a frame at little cost."""
     periodic = bool(frame.pbc.any())
     names = ["energy", "forces"]
-    names += ["stress"] if periodic and _has(config, frame, "stress", in_field) else []
+    names += ["stress"] if periodic and has(config, frame, "stress", in_field) else []
     if config.charges is None:
         return tuple(names)
     names.append("charges")
@@ -82,13 +93,15 @@ def wanted(config, frame, in_field: bool = False) -> tuple[str, ...]:
 
 def has_polarization(config, frame) -> bool:
     """Whether a frame has one, and Born charges with it."""
-    return config.charges is not None and _has(config, frame, "polarization", in_field=False)
+    return has(config, frame, "polarization")
 
 
-def _has(config, frame, name: str, in_field: bool) -> bool:
-    from jles.calculators.prediction import check_structure
+def has(config, frame, name: str, in_field: bool = False) -> bool:
+    """Whether this model has it of this structure."""
+    from jles.calculators.prediction import check_structure, check_wanted
 
     try:
+        check_wanted((name,), config, "the model")
         check_structure((name,), config, frame.pbc, in_field)
     except InputError:
         return False
@@ -111,7 +124,7 @@ def labelled_atoms(model, frame, prediction):
     for name, column in COLUMNS.items():
         value = getattr(prediction, name)
         if value is not None:
-            flat = value.ndim == 3
+            flat = value.ndim >= 3
             atoms.arrays[column] = value.reshape(len(atoms), -1) if flat else value
     for name in VALUES:
         value = getattr(prediction, name)

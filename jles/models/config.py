@@ -60,6 +60,13 @@ def check_element_energies(energies: Mapping[str, float]) -> None:
         )
 
 
+def is_metallic(config) -> bool:
+    """Whether charge flows through the model's crystals until no field is left in them."""
+    if config.charges is not None and config.charges.method == "equilibrated":
+        return True
+    return config.charge_softness is not None and config.response.mode == "self-consistent"
+
+
 def check_heads(config) -> None:
     """Refuses heads that the charges or the backbone of the same record cannot carry.
 

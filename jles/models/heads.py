@@ -1,5 +1,7 @@
 """Read-outs beyond a perceptron: what turns with the atoms, and charge that flows between them."""
 
+from dataclasses import replace
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -30,8 +32,9 @@ class FlowReadout(nn.Module):
         weight: Float[Array, "atoms neighbors"] | None = None,
     ) -> Float[Array, "atoms 1"]:
         """Charges, e; `reach` is f of every slot, zero on padding; `weight` see `carry`."""
-        both = Readout(self.config, self.config.outputs, name="sides")(invariants)
-        take, give = jnp.split(both / self.config.scale, 2, axis=1)
+        plain = replace(self.config, scale=1.0)
+        both = Readout(plain, self.config.outputs, name="sides")(invariants)
+        take, give = jnp.split(both, 2, axis=1)
         won = jnp.einsum("im,inm->in", take, gather(give, index, weight))
         lost = jnp.einsum("im,inm->in", give, gather(take, index, weight))
         return self.config.scale * jnp.sum(reach * (won - lost), axis=1, keepdims=True)

@@ -109,7 +109,8 @@ class LatentHeads:
         if config.charges.total != "free":
             missing = structure.total_charge - jnp.sum(self._charges(params, still, structure))
             if config.charges.total == "softness":
-                charges += (missing / jnp.sum(softness_of(still)) * softness)[:, None]
+                total = jnp.sum(softness_of(still))
+                charges += (missing / jnp.where(total > 0.0, total, 1.0) * softness)[:, None]
             else:
                 count = jnp.maximum(jnp.sum(mask), 1) * charges.shape[1]
                 charges += at_atoms(jnp.full_like(charges, missing / count), mask)
@@ -145,5 +146,7 @@ def physical_factor(latent: Latent, structure: Structure, config: ScreeningConfi
             total = sum_polarizabilities(latent.response.polarizabilities)
         volume = jnp.abs(jnp.linalg.det(structure.cell))
         hidden = hidden_permittivity(config.epsilon_infinity, total, volume)
-        factor = factor * jnp.where(structure.periodic, jnp.sqrt(hidden), 1.0)
+        # The volume of a slab's cell is that of its vacuum: no permittivity follows from it.
+        bulk = structure.periodic & (structure.open_axis < 0)
+        factor = factor * jnp.where(bulk, jnp.sqrt(hidden), 1.0)
     return factor.astype(charges.dtype)

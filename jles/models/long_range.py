@@ -147,6 +147,8 @@ def carried_answer(
     local = potential(latent.moments, none if bloch is None else bloch)
     if latent.response.conserve_charge:
         softness = still.response.charge_softness
-        local -= softness @ potential(still.moments, none) / jnp.sum(softness)
+        total = jnp.sum(softness)
+        mean = softness @ potential(still.moments, none) / jnp.where(total > 0.0, total, 1.0)
+        local -= mean
     charges = -latent.response.charge_softness * local
     return jnp.where(structure.open_axis >= 0, jnp.nan, charges)

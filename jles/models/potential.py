@@ -127,6 +127,11 @@ def build_potential(config: ModelConfig) -> Potential:
 
     def carried_charges(params, structure, bloch):
         """Effective charges (atoms,) of a crystal, carried where there is a wave."""
+        if equilibrated:
+            raise InputError(
+                "charges.method 'equilibrated' in a crystal: charge flows through it as through a "
+                "metal, there is no polarization"
+            )
         if config.charge_softness is not None and config.response.mode == "self-consistent":
             raise InputError(
                 "charge_softness with response.mode 'self-consistent': soft charges of a crystal "

@@ -15,6 +15,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from jles.errors import InputError
 from jles.structures.structure import HostOrDevice
 from jles.typing import AtomMask, Cell, Positions
 
@@ -45,6 +46,8 @@ def born_charges(
             the answer is differentiated again, as in training, take "reverse".
         chunk: how many passes are made at once; bounds the memory. Reverse: three or one.
     """
+    if mode not in ("reverse", "forward"):
+        raise InputError(f"mode must be 'reverse' or 'forward', got {mode!r}")
     axes = jnp.eye(3, dtype=positions.dtype)
     if mode == "reverse":
         # Not lax.map with a batch size: jax 0.10.1 cannot differentiate that any further.

@@ -41,12 +41,13 @@ def polarizability_derivative(
 
 
 def dielectric_tensor(
-    total: Float[HostOrDevice, "3 3"], volume: Scalar
+    total: Float[HostOrDevice, "3 3"], volume: Scalar, hidden: Scalar = 1.0
 ) -> Float[HostOrDevice, "3 3"]:
-    r""":math:`\epsilon_\infty = 1 + A/(\epsilon_0 V)` of a crystal.
+    r""":math:`\epsilon_\infty = \epsilon_e + A/(\epsilon_0 V)` of a crystal.
 
     Args:
         total: polarizability of the cell, e angstrom^2/V.
         volume: angstrom^3.
+        hidden: :math:`\epsilon_e`, of electrons that the model does not see, see `screening`.
     """
-    return np.eye(3, dtype=total.dtype) + total / (EPSILON0 * volume)
+    return hidden * np.eye(3, dtype=total.dtype) + total / (EPSILON0 * volume)

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from jles.electrostatics.applied_field import from_centre
 from jles.electrostatics.multipoles import Multipoles, symmetric, traceless
+from jles.electrostatics.slab import slab_normal
 from jles.structures.structure import Structure
 from jles.typing import AtomMask, Charges, Positions
 
@@ -102,7 +103,8 @@ def crystal_coupling(
         + \sum_j (r_j - r_i)_a \frac{\partial q_j}{\partial r_{ib}},
 
     with j over all images and true vectors, of which charge that flows over the border of the
-    cell knows nothing in the value. Strain moves the branch with the cell and charge by
+    cell knows nothing in the value. Along the open direction of a slab there is no border, and the
+    derivative is that of the value. Strain moves the branch with the cell and charge by
 
     .. math:: e_{a,bc} = -\tfrac12(M_{ac,b} + M_{ab,c} - M_{bc,a}), \quad
         M_{ac,b} = \sum_{ij} (r_j - r_i)_a (r_j - r_i)_c \frac{\partial q_j}{\partial r_{ib}}
@@ -149,11 +151,16 @@ def crystal_coupling(
         if not _varies(moved) and not _varies(cell_dot):
             return value, change
 
-        def rate(wave, along):
-            """Rate of the sum of all charges where atoms move along `along`, carried by `wave`."""
+        def rate(wave, along, lift=None):
+            """Rate of the sum of all charges where atoms move along `along`, carried by `wave`.
+
+            Along the open direction of a slab a place says all: there `lift` weighs the charges.
+            """
+            weight = 1.0 if lift is None else 1.0 + from_centre(positions, structure.mask) @ lift
 
             def total(places):
-                return jnp.sum(charges_fn(params, replace(structure, positions=places), wave))
+                charges = charges_fn(params, replace(structure, positions=places), wave)
+                return jnp.sum(charges * weight)
 
             return jax.jvp(total, (positions,), (jnp.broadcast_to(along, positions.shape),))[1]
 
@@ -166,8 +173,12 @@ def crystal_coupling(
             change += on_branch(strain @ field, params, structure)
             change += jnp.sum(strain * _strain_slope(rate, field))
         # The field is a direction here, so that many of them share all but the last slope.
-        change += charges_fn(params, structure, None) @ (moved @ field)
-        change += jax.jvp(partial(rate, along=moved), (still,), (field,))[1]
+        charges, outward = charges_fn(params, structure, None), _outward(field, structure)
+        mean = jnp.sum(charges) / jnp.maximum(jnp.sum(structure.mask), 1)
+        change += charges @ (moved @ field) - mean * jnp.sum(structure.mask * (moved @ outward))
+        change += jax.jvp(
+            lambda wave, lift: rate(wave, moved, lift), (still, still), (field - outward, outward)
+        )[1]
         return value, change
 
     of_arrays.defjvp(rule, symbolic_zeros=True)
@@ -189,6 +200,12 @@ def _strain_slope(rate, field):
     along_field = jax.vmap(lambda b: jax.jacfwd(slope_in)(still, b))(axes)
     of_field = jax.jacfwd(jax.grad(rate))(still, field)
     return -0.5 * (along_field + along_field.T - of_field)
+
+
+def _outward(field, structure):
+    """The part of a field along the open direction of a slab; zero in a crystal."""
+    normal, _ = slab_normal(structure.cell, structure.open_axis)
+    return jnp.where(structure.open_axis >= 0, (field @ normal) * normal, 0.0)
 
 
 def _assembled(tree, rest, positions, cell) -> Structure:

@@ -26,8 +26,18 @@ def hidden_permittivity(
     return epsilon_infinity / (1.0 + jnp.trace(total) / (3.0 * EPSILON0 * volume))
 
 
+def hidden_polarizability(permittivity: Array, volume: Scalar) -> Float[Array, "3 3"]:
+    r""":math:`(\epsilon_e - 1)\epsilon_0 V`, e angstrom^2/V: of what the model does not see.
+
+    With it the polarizability of a model is that of the cell, (eps_inf - 1) eps0 V.
+    """
+    return (permittivity - 1.0) * EPSILON0 * volume * jnp.eye(3, dtype=permittivity.dtype)
+
+
 def gauge_sign(charges: Float[Array, " atoms"], chosen: Bool[Array, " atoms"], mask) -> Array:
     """The sign, 1 or -1, that makes the chosen atoms more positive than the others.
+
+    1 where there are no such atoms, or no others: nothing can be told from them.
 
     Args:
         charges: latent, e.
@@ -40,7 +50,8 @@ def gauge_sign(charges: Float[Array, " atoms"], chosen: Bool[Array, " atoms"], m
     def mean(which):
         return jnp.sum(jnp.where(which, charges, 0.0)) / jnp.maximum(jnp.sum(which), 1)
 
-    return jnp.where(mean(inside) - mean(others) < 0.0, -1.0, 1.0).astype(charges.dtype)
+    differs = jnp.any(inside) & jnp.any(others) & (mean(inside) < mean(others))
+    return jnp.where(differs, -1.0, 1.0).astype(charges.dtype)
 
 
 def sum_polarizabilities(polarizabilities: Array) -> Float[Array, "3 3"]:

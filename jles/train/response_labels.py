@@ -9,9 +9,10 @@ from jaxtyping import Array, Float
 from jles.data.frames import Frame
 from jles.data.loader import RESPONSES
 from jles.errors import InputError
-from jles.models.config import ModelConfig
+from jles.models.config import ModelConfig, is_metallic
 from jles.models.potential import Potential, coupling_at, polarizability_at
 from jles.observables.born_charges import born_charges
+from jles.observables.screening import hidden_polarizability
 from jles.structures.structure import Structure
 
 
@@ -21,7 +22,8 @@ def predict_responses(
     r"""Those of `RESPONSES` that are needed, of one structure, physical.
 
     Born charges :math:`\partial P_a/\partial r_{ib}` (atoms, 3, 3) in e, zero on padding; dipole
-    (3,) in e angstrom; polarizability :math:`-\partial^2 H/\partial E^2` (3, 3) in e angstrom^2/V.
+    (3,) in e angstrom; polarizability :math:`-\partial^2 H/\partial E^2` (3, 3) in e angstrom^2/V,
+    of a crystal with that of the electrons that the model does not see.
     """
     values = {}
     if "born_charges" in needed:
@@ -30,7 +32,11 @@ def predict_responses(
     if "dipole" in needed:
         values["dipole"] = potential.dipole_fn(params, structure)
     if "polarizability" in needed:
+        hidden = hidden_polarizability(
+            potential.factor_fn(params, structure) ** 2, jnp.abs(jnp.linalg.det(structure.cell))
+        )
         values["polarizability"] = polarizability_at(potential, params, structure)
+        values["polarizability"] += jnp.where(structure.periodic, hidden, 0.0)
     return values
 
 
@@ -69,13 +75,18 @@ def check_responses(needed: Collection[str], model: ModelConfig, frames: Sequenc
             )
     if "polarizability" in responses and model.polarizability is None:
         _check_answer(model, frames)
-    if responses and model.charge_softness is not None:
-        for frame in frames:
-            if frame.pbc.any() and not frame.pbc.all():
-                raise InputError(
-                    f"{frame.source}: a slab, of which a model with charge_softness knows no "
-                    f"polarization; take it out, or set loss.{responses[0]} to 0"
-                )
+    for frame in frames if responses else ():
+        if not frame.pbc.any():
+            continue
+        what = None
+        if is_metallic(model):
+            what = "periodic, and through this model's crystals charge flows as through a metal"
+        elif model.charge_softness is not None and not frame.pbc.all():
+            what = "a slab, of which a model with charge_softness knows no polarization"
+        if what:
+            raise InputError(
+                f"{frame.source}: {what}; take it out, or set loss.{responses[0]} to 0"
+            )
 
 
 def _check_answer(model: ModelConfig, frames: Sequence[Frame]) -> None:

@@ -1,0 +1,132 @@
+"""Infrared spectrum of liquid water from a model that saw energies and forces only; in a field.
+
+Run:     python experiments/water_infrared.py --out results/water_infrared
+Needs:   water_v1.pth and start_water_64.xyz (published models); two cores, about two hours.
+Writes:  runs (`jles md`), spectrum.csv of each, results.json and water_infrared.png in --out.
+Expect:  libration near 685, bend near 1640, stretch near 3410 1/cm (Bertie and Lan, Appl.
+         Spectrosc. 50, 1047 (1996), liquid water at 25 C), n alpha about 1.4, 1.9 and 15 x 10^3
+         1/cm; classical nuclei put the stretch higher. A field orders the molecules: the stretch
+         moves to the red, the libration to the blue (Cassone et al., J. Chem. Phys. 2019).
+"""
+
+import argparse
+from pathlib import Path
+
+import ase.io
+import numpy as np
+from common import write_results
+from dynamics import imported, stage
+
+from jles.analysis.infrared import infrared
+from jles.analysis.run import open_run
+from jles.data.sets import published_model
+from jles.models.config import ScreeningConfig
+from jles.pictures import ACCENT, INK, SECOND, new_figure, save_figure
+
+TIMESTEP = 0.25
+FIELDS = (0.0, 0.05, 0.1, 0.15)
+BANDS = {"libration": (350.0, 1000.0), "bend": (1450.0, 1850.0), "stretch": (2900.0, 4000.0)}
+EXPERIMENT = {"libration": 685.0, "bend": 1640.0, "stretch": 3410.0}
+EPSILON_INFINITY = 1.78
+
+
+def runs(model, out: Path, strength: float, picoseconds: float, settling: float) -> Path:
+    """A thermostat until the liquid has settled, then none while the current is recorded."""
+    field = {}
+    if strength:
+        field = {"field": {"kind": "constant", "amplitude": [0, 0, strength], "unit": "V/angstrom"}}
+    record = {"thermo": 20, "positions": 400}
+    # Every field starts where the liquid without one had settled.
+    start = ase.io.read(published_model("start_water_64.xyz"))
+    if strength:
+        start = ase.io.read(out / "settle_0" / "final.extxyz")
+    warm = {"kind": "langevin", "temperature": 300.0, "friction": 5.0}
+    settled = stage(
+        model,
+        start,
+        {
+            "steps": round(1e3 * settling / TIMESTEP),
+            "timestep": TIMESTEP,
+            "ensemble": warm,
+            "record": record,
+            **field,
+        },
+        out / f"settle_{strength:g}",
+    )
+    place = out / f"nve_{strength:g}"
+    stage(
+        model,
+        settled,
+        {
+            "steps": round(1e3 * picoseconds / TIMESTEP),
+            "timestep": TIMESTEP,
+            "ensemble": {"kind": "nve"},
+            "record": record | {"current": 4, "velocities": 8},
+            **field,
+        },
+        place,
+    )
+    return place
+
+
+def band_positions(wavenumber, height) -> dict[str, dict[str, float]]:
+    """Centre of gravity above half the maximum, the maximum, and the integral of each band."""
+    found = {}
+    for name, (low, high) in BANDS.items():
+        inside = (wavenumber >= low) & (wavenumber <= high)
+        nu, values = wavenumber[inside], height[inside]
+        top = values > 0.5 * values.max()
+        found[name] = {
+            "center": float(np.average(nu[top], weights=values[top])),
+            "maximum": float(values.max()),
+            "integral": float(np.trapezoid(values, nu)),
+        }
+    return found
+
+
+def picture(path: Path, spectra: dict) -> None:
+    figure, (axis,) = new_figure(7.0, 4.0)
+    colors = [INK, ACCENT, "#2e7d46", SECOND]
+    for (strength, (nu, mean, error)), color in zip(spectra.items(), colors, strict=False):
+        axis.plot(nu, mean * 1e-3, color=color, linewidth=1.0, label=f"{strength:g} V/Å")
+        axis.fill_between(
+            nu, (mean - error) * 1e-3, (mean + error) * 1e-3, color=color, alpha=0.2, linewidth=0
+        )
+    for name, place in EXPERIMENT.items():
+        axis.axvline(place, color="#888888", linewidth=0.8, linestyle="--")
+        axis.annotate(
+            f"{name}\n(exp.)", (place, 0.98), xycoords=("data", "axes fraction"), fontsize=7,
+            ha="left", va="top", xytext=(3, 0), textcoords="offset points", color="#666666",
+        )  # fmt: skip
+    axis.set(xlabel="wavenumber (cm⁻¹)", ylabel="n α (10³ cm⁻¹)", xlim=(0, 4200), ylim=(0, None))
+    axis.set_title("Liquid water, 64 molecules, 300 K, classical; model of energies and forces",
+                   fontsize=9)  # fmt: skip
+    axis.legend(frameon=False, fontsize=8, loc="upper center")
+    save_figure(figure, path)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("results/water_infrared"))
+    parser.add_argument("--fields", nargs="+", type=float, default=list(FIELDS))
+    parser.add_argument("--picoseconds", type=float, default=20.0)
+    parser.add_argument("--settling", type=float, default=5.0)
+    chosen = parser.parse_args()
+    model = imported("water_v1.pth", screening=ScreeningConfig(EPSILON_INFINITY, "H"))
+    results, spectra = {}, {}
+    for strength in chosen.fields:
+        place = runs(model, chosen.out, strength, chosen.picoseconds, chosen.settling)
+        found = infrared([open_run(place)], resolution=40.0)
+        print("\n".join(found.lines))
+        nu, mean, error = found.columns.values()
+        spectra[strength] = nu, mean, error
+        thermo = open_run(place).read("thermo", "temperature").values
+        results[f"{strength:g} V/angstrom"] = band_positions(nu, mean) | {
+            "temperature": float(thermo.mean())
+        }
+        write_results(chosen.out, results)
+        picture(chosen.out / "water_infrared.png", spectra)
+
+
+if __name__ == "__main__":
+    main()

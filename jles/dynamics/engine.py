@@ -84,7 +84,7 @@ class Engine:
     def _count_trace(self) -> None:
         self.traces += 1
 
-    def start(self, positions, momenta, cell, key, room: Room = Room()) -> Walk:
+    def start(self, positions, momenta, cell, key, room: Room | None = None) -> Walk:
         """The walk before the first step.
 
         Args:
@@ -95,7 +95,7 @@ class Engine:
             room: capacities to begin with.
         """
         anchor = Anchor(jnp.asarray(positions), jnp.asarray(cell))
-        frame, room = self._look(anchor, room)
+        frame, room = self._look(anchor, room or Room())
         # One function object a call: what jax keeps of it goes when it has been used.
         start = jax.jit(lambda *arguments: start_motion(self.plan, *arguments))
         with quiet():
@@ -125,8 +125,9 @@ class Engine:
 
     def _look(self, anchor: Anchor, room: Room) -> tuple[Frame, Room]:
         frame, after = self.plan.system.look(*map(np.asarray, anchor), room)
-        if room.neighbors and after != room:
-            self._say(_growth(room, after))
+        growth = _growth(room, after)
+        if room.neighbors and growth:
+            self._say(growth)
         return frame, after
 
     def _look_again(self, walk: Walk, reason: int) -> Walk:
@@ -161,12 +162,13 @@ class Engine:
 
 
 def _growth(before: Room, after: Room) -> str:
+    """A line about it; empty where nothing grew."""
     words = []
     if after.neighbors != before.neighbors:
         words.append(f"neighbours per atom from {before.neighbors} to {after.neighbors}")
-    if after.grid != before.grid:
+    if before.grid is not None and after.grid != before.grid:
         words.append(f"wave vectors from {tuple(before.grid)} to {tuple(after.grid)}")
-    return "room grows: " + ", ".join(words)
+    return "room grows: " + ", ".join(words) if words else ""
 
 
 def _fetch(buffers: dict) -> dict[str, Frames]:

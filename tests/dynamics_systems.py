@@ -64,7 +64,7 @@ class PairFrame:
 
 
 REACH, K_MAX = 4.2, 2.0
-ARGON = {"sigma": 2.3, "epsilon": 0.02}
+SIGMA, EPSILON = 2.3, 0.02
 
 
 def waves(charges, positions, cell, grid):
@@ -79,16 +79,16 @@ def waves(charges, positions, cell, grid):
     return weight @ factor / jnp.abs(jnp.linalg.det(cell))
 
 
-def liquid(atoms, skin=0.4, charges=None, moves_cell=False) -> System:
+def liquid(atoms, skin=0.4, charges=None) -> System:
     """Smoothly ended Lennard-Jones pairs, with a lattice sum of charges where there are any."""
 
     def pairs(positions, cell, frame):
         places = positions[frame.index] + frame.shift.astype(cell.dtype) @ cell
         squared = jnp.sum((places - positions[:, None]) ** 2, axis=-1)
         squared = jnp.where(frame.mask, squared, 2.0 * REACH**2)
-        x = ARGON["sigma"] ** 6 / squared**3
+        x = SIGMA**6 / squared**3
         ended = jnp.where(squared < REACH**2, (1.0 - squared / REACH**2) ** 3, 0.0)
-        return 0.5 * jnp.sum(4.0 * ARGON["epsilon"] * (x**2 - x) * ended)
+        return 0.5 * jnp.sum(4.0 * EPSILON * (x**2 - x) * ended)
 
     def energy(positions, cell, frame, applied):
         del applied
@@ -169,3 +169,22 @@ def run(engine, walk, steps):
 def values(outcome, kind, key=None):
     """All frames of one quantity."""
     return outcome.frames[kind].values[key or kind]
+
+
+def network(atoms, reach, stiffness=1.0) -> System:
+    """A crystal whose bonds, springs of their own lengths, are those of the start for ever."""
+    table = find_neighbors(atoms.positions, atoms.cell.array, atoms.pbc, reach)
+    index, shift = table.index, jnp.asarray(table.shift, float)
+
+    def lengths(positions, cell):
+        squared = jnp.sum((positions[index] + shift @ cell - positions[:, None]) ** 2, axis=-1)
+        return jnp.sqrt(jnp.where(table.mask, squared, 1.0))
+
+    rest = lengths(jnp.asarray(atoms.positions), jnp.asarray(atoms.cell.array))
+
+    def energy(positions, cell, frame, applied):
+        del frame, applied
+        return 0.25 * stiffness * jnp.sum((lengths(positions, cell) - rest) ** 2)
+
+    pbc = tuple(map(bool, atoms.pbc))
+    return System(atoms.get_masses(), energy, pbc=pbc, cell=atoms.cell.array)

@@ -5,6 +5,7 @@ whole one.
 """
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from jles.errors import InputError
 FORMAT, VERSION = "jles-trajectory", 1
 
 _CHUNK_BYTES = 2**16
+_METADATA_BYTES = 2**20
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -45,18 +47,13 @@ class Trajectory:
         Raises:
             InputError: the disk is full; what was there before is as it was.
         """
-        before = None
-        try:
-            with self._open("a") as file:
-                before = _counts(file)
-                for name, part in frames.items():
-                    group = file.require_group(name)
-                    group.attrs["interval"] = intervals[name]
-                    for key, values in {"step": part.steps, **part.values}.items():
-                        _grow(group, key, values)
-        except InputError:
-            self._undo(before)
-            raise
+        _reserve(self.path, sum(map(_bytes_of, frames.values())))
+        with self._open("a") as file:
+            for name, part in frames.items():
+                group = file.require_group(name)
+                group.attrs["interval"] = intervals[name]
+                for key, values in {"step": part.steps, **part.values}.items():
+                    _grow(group, key, values)
 
     def counts(self) -> dict[str, int]:
         """Frames of every kind."""
@@ -87,15 +84,6 @@ class Trajectory:
                 return [np.zeros(0) for _ in keys]
             return [file[kind][key][:] for key in keys]
 
-    def _undo(self, counts: dict[str, int] | None) -> None:
-        """Shrinks what a failed writing has grown, where that can still be done."""
-        if counts is None:
-            return
-        try:
-            self.truncate(counts)
-        except InputError:
-            return
-
     @contextmanager
     def _open(self, mode: str) -> Iterator:
         import h5py
@@ -106,6 +94,31 @@ class Trajectory:
                 yield file
         except (OSError, RuntimeError) as error:
             raise _in_words(self.path, error) from None
+
+
+def _bytes_of(part: Frames) -> int:
+    """Most that these frames can add to the file."""
+    arrays = part.steps, *part.values.values()
+    return sum(array.nbytes + 2 * _CHUNK_BYTES + array[:1].nbytes for array in arrays)
+
+
+def _reserve(path: Path, size: int) -> None:
+    """Makes sure of room beyond the end of the file, which HDF5 gives back when it closes it.
+
+    HDF5 that runs out of room in the middle of writing leaves a file that nobody can open.
+
+    Raises:
+        InputError: there is no room; the file is as it was.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return
+    with path.open("r+b") as file:
+        before = os.fstat(file.fileno()).st_size
+        try:
+            os.posix_fallocate(file.fileno(), before, size + _METADATA_BYTES)
+        except OSError as error:
+            os.ftruncate(file.fileno(), before)
+            raise _in_words(path, error) from None
 
 
 def _counts(file) -> dict[str, int]:

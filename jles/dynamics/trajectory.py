@@ -1,7 +1,7 @@
 """The trajectory file: one HDF5 group for every kind of record, grown block by block.
 
 The file is closed between blocks, so that a process that is killed while it computes leaves a
-whole one.
+whole one; one that is killed while it writes may lose the frames of that block.
 """
 
 import errno

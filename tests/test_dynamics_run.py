@@ -257,7 +257,7 @@ def test_a_run_that_was_killed_and_resumed_is_the_same_bit_for_bit(folder, tmp_p
 def test_energy_is_conserved_in_a_field(folder, tmp_path, pbc):
     model = jles.load(folder / "charged", dtype="float64")
     spread = []
-    for timestep, steps in ((0.5, 100), (0.25, 200)) if pbc else ((0.25, 200),):
+    for timestep, steps in ((0.1, 500), (0.05, 1000)) if pbc else ((0.25, 200),):
         config = {
             "steps": steps,
             "timestep": timestep,

@@ -16,8 +16,7 @@ from ase.io import read, write
 
 import jles
 from jles.cli.main import main
-from jles.config import from_dict
-from jles.dynamics import MdConfig, run_md
+from jles.dynamics import run_md
 from jles.dynamics.engine import Engine
 from jles.dynamics.matter import model_system
 from jles.dynamics.system import Room
@@ -300,58 +299,6 @@ def test_a_frame_of_a_charged_crystal_says_what_the_model_says_wherever_atoms_ar
     said = model.predict(copy, ("energy",)).energy + 3.0 * 4 + 7.0 * 4
     np.testing.assert_allclose(energies, said, rtol=1e-10)
     assert system.look(moved, atoms.cell.array, Room(1, room.grid))[1].neighbors >= room.neighbors
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"steps": 0}, "config.steps: must be at least 1"),
-        ({"timestep": None}, "config.timestep: is missing (fs)"),
-        ({"timestep": -0.5}, "config.timestep: must be positive (fs), got -0.5"),
-        ({"ensemble": {"kind": "nvt"}}, "config.ensemble.kind: got 'nvt'; choose one of 'nve'"),
-        ({"ensemble": {"kind": "langevin"}}, "config.ensemble.temperature: kind 'langevin' needs"),
-        (
-            {"ensemble": {"kind": "nve", "friction": 1.0}},
-            "config.ensemble.friction: has no meaning for ensemble kind 'nve'",
-        ),
-        (
-            {"ensemble": {"kind": "npt", "temperature": 300.0, "pressure": 1.0}},
-            "config.ensemble.pressure: kind 'npt' needs a pressure and its pressure_unit",
-        ),
-        (
-            {
-                "ensemble": {
-                    "kind": "npt",
-                    "temperature": 300.0,
-                    "pressure": 1.0,
-                    "pressure_unit": "GPa",
-                }
-            },
-            "'npt' in a field needs the stress in a field",
-        ),
-        (
-            {"field": {"kind": "constant", "amplitude": [0, 0, 1]}},
-            "config.field: missing key 'unit'",
-        ),
-        (
-            {"field": {"kind": "ramp", "amplitude": [0, 0, 1], "unit": "kV/cm"}},
-            "config.field.end: kind 'ramp' needs one (fs)",
-        ),
-        (
-            {"field": {"kind": "step", "amplitude": [0, 0, 1], "unit": "kV/cm", "width": 3.0}},
-            "config.field.width: has no meaning for field kind 'step'",
-        ),
-        ({"displacement": FIELD}, "config.displacement: cannot be fixed together"),
-        ({"neighbors": {"skin": 0.0}}, "config.neighbors.skin: must be positive"),
-        ({"record": {"positions": -1}}, "config.record.positions: must be a number of steps or 0"),
-        ({"record": {"dipole": 1}}, "config.record: unknown key 'dipole'"),
-    ],
-)
-def test_a_wrong_key_is_named(changes, words):
-    with pytest.raises(InputError) as caught:
-        from_dict(MdConfig, CONFIG | {"field": FIELD} | changes, "config")
-    assert words in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 def bad_start(name, atoms):

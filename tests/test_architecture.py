@@ -15,16 +15,8 @@ FOLDERS = ("jles", "tests", "experiments", "benchmarks")
 
 BASE = {"errors", "units", "typing", "config", "files", "follow", "pictures"}
 PHYSICS = BASE | {"electrostatics", "structures", "observables"}
-EVERYTHING = PHYSICS | {
-    "models",
-    "data",
-    "train",
-    "calculators",
-    "interop",
-    "demo",
-    "cli",
-    "analysis",
-}
+ABOVE = {"models", "data", "train", "calculators", "dynamics", "analysis", "interop", "demo", "cli"}
+EVERYTHING = PHYSICS | ABOVE
 # What each unit may import besides itself, at the top of a file or inside a function.
 MAY_IMPORT = {
     **{name: BASE for name in BASE},
@@ -35,6 +27,7 @@ MAY_IMPORT = {
     "data": BASE | {"electrostatics", "structures"},
     "train": PHYSICS | {"models", "data"},
     "calculators": PHYSICS | {"models"},
+    "dynamics": PHYSICS | {"models", "calculators"},
     "interop": PHYSICS | {"models"},
     "analysis": BASE,
     "demo": PHYSICS | {"models", "data", "train", "calculators"},

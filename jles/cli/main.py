@@ -59,6 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_evaluate(commands)
     _add_predict(commands)
+    _add_md(commands)
     _add_analyse(commands)
     _add_import_torch(commands)
     _add_info(commands)
@@ -91,6 +92,12 @@ def _add_demo(commands) -> None:
 def _add_train(commands) -> None:
     parser = _add_command(commands, "train", "train a model")
     parser.add_argument("config", metavar="CONFIG.yaml", help="what to train on and how")
+    _add_set(parser)
+    parser.add_argument("--out", metavar="DIR", help="where to write the model and its metrics")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+
+
+def _add_set(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set",
         metavar="a.b=value",
@@ -99,8 +106,6 @@ def _add_train(commands) -> None:
         default=[],
         help="override keys of the config",
     )
-    parser.add_argument("--out", metavar="DIR", help="where to write the model and its metrics")
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
 
 
 def _add_evaluate(commands) -> None:
@@ -174,6 +179,18 @@ def _add_predict(commands) -> None:
     )
     _add_screening(parser)
     _add_dtype(parser)
+
+
+def _add_md(commands) -> None:
+    parser = _add_command(commands, "md", "molecular dynamics, with an electric field if asked")
+    parser.add_argument("model", metavar="MODEL", help="a model directory")
+    parser.add_argument(
+        "start", metavar="START", help="a structure, any file ASE reads; FILE@INDEX picks a frame"
+    )
+    parser.add_argument("config", metavar="CONFIG.yaml", help="what to run and what to record")
+    _add_set(parser)
+    parser.add_argument("--out", metavar="DIR", default="md", help="where to write (md)")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
 
 
 def _add_analyse(commands) -> None:

@@ -1,0 +1,80 @@
+"""Everything a run needs to go on as if it had never stopped, in one file written at once."""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jles.dynamics.block import Anchor, Progress
+from jles.dynamics.engine import Walk
+from jles.dynamics.system import Room
+from jles.electrostatics.kgrid import KGrid
+from jles.errors import InputError
+from jles.files import atomic_path
+
+VERSION = 1
+
+
+class Checkpoint(NamedTuple):
+    """What was kept: a walk without its frame, and how much had been written.
+
+    Attributes:
+        progress: as NumPy arrays.
+        anchor: places for which the neighbours were found.
+        room: capacities.
+        looked_at: step at which they were.
+        written: host counts by name: frames of every kind, bytes of files.
+    """
+
+    progress: Progress
+    anchor: Anchor
+    room: Room
+    looked_at: int
+    written: dict
+
+
+def save_checkpoint(path: Path, walk: Walk, written: dict) -> None:
+    """Writes the file whole or not at all.
+
+    Raises:
+        InputError: the disk is full; the last checkpoint is as it was.
+    """
+    leaves = jax.device_get(jax.tree.leaves((walk.progress, walk.anchor)))
+    about = {
+        "version": VERSION,
+        "room": [walk.room.neighbors, walk.room.grid],
+        "looked_at": walk.looked_at,
+        "written": written,
+    }
+    arrays = {f"leaf{n}": np.asarray(leaf) for n, leaf in enumerate(leaves)}
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, about=np.array(json.dumps(about)), **arrays)
+
+
+def load_checkpoint(path: Path, like: Walk) -> Checkpoint:
+    """What `save_checkpoint` wrote, in the form of a walk of the same run.
+
+    Raises:
+        InputError: there is no such file, it is damaged, or of a run of another kind.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            about = json.loads(str(stored["about"]))
+            leaves = [stored[f"leaf{n}"] for n in range(len(stored.files) - 1)]
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no checkpoint to resume from; start anew") from None
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        raise InputError(f"{path}: is damaged; start anew in another --out") from None
+    form = like.progress, like.anchor
+    expected = [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(form)]
+    if about.get("version") != VERSION or expected != [(a.shape, a.dtype) for a in leaves]:
+        raise InputError(f"{path}: is of another system, ensemble, precision or version of jles")
+    tree = jax.tree.structure(form)
+    progress, anchor = jax.tree.unflatten(tree, map(jnp.asarray, leaves))
+    neighbors, grid = about["room"]
+    room = Room(neighbors, None if grid is None else KGrid(*grid))
+    return Checkpoint(progress, anchor, room, about["looked_at"], about["written"])

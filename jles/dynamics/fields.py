@@ -1,0 +1,101 @@
+r"""Vectors as closed functions of time: applied fields and displacements.
+
+With amplitude A, times in fs, :math:`s = t - \text{start}`:
+
+- constant: A
+- step: 0 before start, A from then on
+- ramp: 0 before start, A from end on, linear between
+- sine: 0 before start, then :math:`A\sin(2\pi s/\text{period} + \text{phase})`
+- pulse: :math:`A\exp[-(t-\text{center})^2/(2\,\text{width}^2)]`, with a period times
+  :math:`\cos(2\pi(t-\text{center})/\text{period} + \text{phase})`
+- cycle: 0 before start, then the triangle 0, A, 0, -A, 0 of that period
+"""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jles.dynamics.config import WaveConfig
+from jles.typing import Scalar
+from jles.units import FIELD_UNITS
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Wave:
+    """A vector that depends on time; everything but the kind may be traced.
+
+    Attributes:
+        amplitude: V/angstrom.
+        start: fs; of a pulse its center.
+        span: fs; of a ramp its duration, of a pulse its width, else the period.
+        rate: angular frequency of a pulse's carrier, 1/fs; 0 for none.
+        phase: radian.
+        kind: static.
+    """
+
+    amplitude: Float[Array, " 3"]
+    start: Scalar
+    span: Scalar
+    rate: Scalar
+    phase: Scalar
+    kind: str = dataclasses.field(metadata={"static": True})
+
+    def __call__(self, time: Scalar) -> Float[Array, " 3"]:
+        """The vector at a time in fs."""
+        return self.amplitude * _SHAPES[self.kind](time - self.start, self)
+
+
+def wave(config: WaveConfig, dtype) -> Wave:
+    """The function of time that a configuration means."""
+    is_pulse = config.kind == "pulse"
+    start = config.center if is_pulse else config.start or 0.0
+    span = {"ramp": (config.end or 0.0) - start, "pulse": config.width}
+    rate = 2.0 * math.pi / config.period if is_pulse and config.period else 0.0
+    numbers = start, span.get(config.kind, config.period) or 1.0, rate
+    phase = math.radians(config.phase or 0.0)
+    amplitude = [FIELD_UNITS[config.unit] * value for value in config.amplitude]
+    arrays = (jnp.asarray(value, dtype) for value in (amplitude, *numbers, phase))
+    return Wave(*arrays, config.kind)
+
+
+def _constant(s, wave):
+    return jnp.ones_like(s)
+
+
+def _step(s, wave):
+    return jnp.where(s >= 0.0, 1.0, 0.0)
+
+
+def _ramp(s, wave):
+    return jnp.clip(s / wave.span, 0.0, 1.0)
+
+
+def _sine(s, wave):
+    turns = s / wave.span
+    return _step(s, wave) * jnp.sin(2.0 * math.pi * (turns - jnp.floor(turns)) + wave.phase)
+
+
+def _pulse(s, wave):
+    return jnp.exp(-0.5 * (s / wave.span) ** 2) * jnp.cos(wave.rate * s + wave.phase)
+
+
+def _cycle(s, wave):
+    turns = s / wave.span
+    # The triangle that rises through zero: distance from the nearest trough, a quarter later.
+    quarter = turns + 0.25
+    return _step(s, wave) * (1.0 - 4.0 * jnp.abs(quarter - jnp.floor(quarter) - 0.5))
+
+
+_SHAPES = {
+    "constant": _constant,
+    "step": _step,
+    "ramp": _ramp,
+    "sine": _sine,
+    "pulse": _pulse,
+    "cycle": _cycle,
+}

@@ -1,0 +1,60 @@
+"""Frames as extended XYZ, for people and for other programs."""
+
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms, units
+from ase.io import write
+
+from jles.dynamics.block import Plan
+from jles.dynamics.engine import Frames, Walk
+from jles.errors import InputError
+from jles.files import atomic_path
+
+
+def append_frames(path: Path, atoms, frames: Frames, timestep: float | None) -> int:
+    """Adds frames with positions, momenta and cell; returns the length of the file in bytes.
+
+    Raises:
+        InputError: the disk is full.
+    """
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            for n, step in enumerate(frames.steps):
+                values = {key: rows[n] for key, rows in frames.values.items()}
+                velocities = values["velocities"] / units.fs
+                frame = _frame(atoms, values["positions"], velocities, values["cell"])
+                frame.info = {"step": int(step), "time_fs": float(step * (timestep or 0.0))}
+                write(file, frame, format="extxyz")
+        return path.stat().st_size
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror}); the last checkpoint is intact: free "
+            "some space and --resume"
+        ) from None
+
+
+def write_final(path: Path, atoms, walk: Walk, plan: Plan):
+    """The last state as a file of one frame, and as `ase.Atoms`."""
+    motion = walk.progress.motion
+    velocities = np.asarray(motion.momenta / plan.masses, np.float64)
+    frame = _frame(atoms, motion.positions, velocities, motion.cell)
+    if plan.timestep is None:
+        frame.set_momenta(None)
+    frame.info["step"] = walk.step
+    with atomic_path(path) as temporary:
+        write(temporary, frame, format="extxyz")
+    return frame
+
+
+def _frame(atoms, positions, velocities, cell):
+    """Elements, masses and boundaries of `atoms` with other places; no labels of theirs."""
+    frame = Atoms(
+        atoms.numbers,
+        np.asarray(positions, np.float64),
+        masses=atoms.get_masses(),
+        cell=np.asarray(cell, np.float64) if atoms.pbc.all() else atoms.cell,
+        pbc=atoms.pbc,
+    )
+    frame.set_velocities(np.asarray(velocities, np.float64))
+    return frame

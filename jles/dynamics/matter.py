@@ -1,0 +1,150 @@
+"""A model's structure as a `System`: the one place where the engine and a model meet."""
+
+import math
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from jles.calculators.model import Model
+from jles.calculators.prediction import check_structure, check_wanted
+from jles.dynamics.system import GROWTH, Room, System
+from jles.electrostatics.ewald import kgrid_is_too_small
+from jles.electrostatics.kgrid import KGrid, merge_kgrids, plan_kgrid
+from jles.models.potential import Params, coupling_at, polarizability_at
+from jles.observables.born_charges import born_charges, dipole_current
+from jles.structures.batch import build_structure, on_device, pad_structure, size_of
+from jles.structures.neighbors import find_neighbors
+from jles.structures.structure import Structure
+
+CELL_MARGIN = 0.1
+"""Relative growth of the edges of a cell that moves, for which there is room from the start."""
+
+NEEDS = {
+    "polarization": "polarization",
+    "current": "polarization",
+    "born_charges": "born_charges",
+    "polarizability": "polarizability",
+}
+"""What a record needs of a model, in the words of `Model.predict`."""
+
+
+class ModelFrame(NamedTuple):
+    """What a model needs beside positions, cell and field."""
+
+    params: Params
+    structure: Structure
+
+
+def model_system(
+    model: Model, atoms, *, skin: float, moves_cell: bool, in_field: bool, records=()
+) -> System:
+    """The functions of a model for these atoms.
+
+    Args:
+        model: with its parameters.
+        atoms: of ASE; their masses, elements, `pbc` and total charge hold for the whole run.
+        skin: of the list of neighbours, angstrom.
+        moves_cell: leave room for a cell that grows.
+        in_field: whether a field will act.
+        records: names among `NEEDS` that will be recorded.
+
+    Raises:
+        InputError: elements the model does not know, geometry that cannot be, or something to
+            record that this model or structure does not have.
+    """
+    first = model.structure(atoms)
+    wanted = {NEEDS[name] for name in records} | ({"polarization"} if in_field else set())
+    check_wanted(sorted(wanted), model.config, "the model")
+    check_structure(sorted(wanted), model.config, atoms.pbc, in_field)
+    config, potential = model.config, model.potential
+    total_charge = float(first.total_charge)
+    k_max = config.electrostatics.k_max if config.charges else None
+
+    def at(positions, cell, frame):
+        return replace(frame.structure, positions=positions, cell=cell)
+
+    def energy(positions, cell, frame, field):
+        structure = at(positions, cell, frame)
+        if field is None:
+            return potential.energy_fn(frame.params, structure)
+        return potential.enthalpy_fn(frame.params, structure, field)
+
+    def look(positions, cell, room):
+        bare = _bare_structure(model, atoms, positions, cell, skin, total_charge)
+        margin = CELL_MARGIN if moves_cell and not room.neighbors else 0.0
+        room = _enough(room, bare, margin, k_max)
+        size = size_of(bare)._replace(neighbors=room.neighbors, grid=room.grid)
+        return ModelFrame(model.params, on_device(pad_structure(bare, size))), room
+
+    def fits(cell, frame):
+        grid = frame.structure.grid
+        return True if grid is None else ~kgrid_is_too_small(grid, cell, k_max)
+
+    def dipole(positions, cell, frame):
+        return potential.dipole_fn(frame.params, at(positions, cell, frame))
+
+    def polarizability(positions, cell, frame):
+        return polarizability_at(potential, frame.params, at(positions, cell, frame))
+
+    def coupling(cell, frame):
+        return coupling_at(potential, frame.params, replace(frame.structure, cell=cell))
+
+    observables = {
+        "polarization": lambda r, v, cell, frame: dipole(r, cell, frame),
+        "current": lambda r, v, cell, frame: dipole_current(coupling(cell, frame), r, v),
+        "born_charges": lambda r, v, cell, frame: born_charges(coupling(cell, frame), r),
+        "polarizability": lambda r, v, cell, frame: polarizability(r, cell, frame),
+    }
+    return System(
+        masses=atoms.get_masses(),
+        energy=energy,
+        look=look,
+        fits=fits,
+        reach=config.backbone.cutoff,
+        skin=skin,
+        pbc=tuple(bool(p) for p in atoms.pbc),
+        cell=np.asarray(first.cell, np.float64) if not atoms.pbc.all() else atoms.cell.array,
+        charge=total_charge,
+        dipole=dipole,
+        polarizability=polarizability if config.polarizability is not None else None,
+        observables=observables,
+    )
+
+
+def _bare_structure(model, atoms, positions, cell, skin: float, total_charge: float) -> Structure:
+    """A structure without room whose neighbours belong to `positions` as they are, unwrapped."""
+    config = model.config
+    cutoff = config.backbone.cutoff + skin
+    table = find_neighbors(positions, cell, atoms.pbc, cutoff)
+    bare = build_structure(
+        atoms.numbers,
+        positions,
+        cell,
+        atoms.pbc,
+        cutoff=cutoff,
+        k_max=config.electrostatics.k_max if config.charges else None,
+        sigma=config.electrostatics.sigma,
+        total_charge=total_charge,
+        neighbors=table,
+        dtype=model.dtype,
+    )
+    shift = np.zeros_like(bare.neighbor_shift, np.int32)
+    shift[:, : table.shift.shape[1]] = table.shift
+    dtype = bare.positions.dtype
+    return replace(bare, positions=np.asarray(positions, dtype), neighbor_shift=shift)
+
+
+def _enough(room: Room, bare: Structure, margin: float, k_max: float | None) -> Room:
+    """The room, or a larger one where the structure needs it."""
+    need = size_of(bare)
+    neighbors, grid = room.neighbors, room.grid
+    if need.neighbors > neighbors:
+        neighbors = max(math.ceil(GROWTH * neighbors), math.ceil(GROWTH * need.neighbors))
+    if need.grid is not None:
+        own = need.grid if margin == 0.0 else plan_kgrid(bare.cell, k_max, margin)
+        have = own if grid is None else grid
+        if any(n > m for n, m in zip(own, have, strict=True)):
+            have = KGrid(*(math.ceil(GROWTH * m) for m in have))
+        grid = merge_kgrids([own, have])
+    return Room(neighbors, grid)

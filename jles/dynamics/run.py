@@ -1,0 +1,254 @@
+"""A whole run: from a model, a structure and a configuration to a directory."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import yaml
+
+from jles import __version__
+from jles.calculators.model import Model
+from jles.config import from_dict, read_yaml, to_dict
+from jles.dynamics.block import Plan
+from jles.dynamics.checkpoint import load_checkpoint, save_checkpoint
+from jles.dynamics.config import MdConfig
+from jles.dynamics.engine import Engine, Outcome, Walk
+from jles.dynamics.fields import wave
+from jles.dynamics.forces import Drive
+from jles.dynamics.frames import append_frames, write_final
+from jles.dynamics.integrators import build_integrator
+from jles.dynamics.matter import NEEDS, model_system
+from jles.dynamics.records import build_recorders
+from jles.dynamics.report import Drift, Log, MdProgress
+from jles.dynamics.start import check_start, initial_momenta
+from jles.dynamics.trajectory import Trajectory
+from jles.dynamics.units import BOLTZMANN
+from jles.errors import InputError
+from jles.files import write_atomically
+
+RESTARTABLE = ("steps", "checkpoint", "block")
+"""Keys that may be other ones when a run is resumed: no step depends on them."""
+
+
+def run_md(model: Model, atoms, config: MdConfig | dict, out, resume: bool = False):
+    """Runs molecular dynamics and writes `config.yaml`, `trajectory.h5`, `log.csv` and more.
+
+    Args:
+        model: of the precision that `config.dtype` says.
+        atoms: of ASE: the start, with velocities if there are any.
+        config: see docs/dynamics.md.
+        out: the directory.
+        resume: go on from the last checkpoint in it.
+
+    Returns:
+        `ase.Atoms`: the last state, positions not wrapped.
+
+    Raises:
+        InputError: something in model, atoms, config or `out` is wrong; or the run blew up.
+    """
+    if isinstance(config, dict):
+        config = from_dict(MdConfig, config, "config")
+    if config.dtype != model.dtype:
+        raise InputError(f"dtype: is {config.dtype}, but the model was loaded as {model.dtype}")
+    check_start(atoms, config)
+    with jax.enable_x64(model.dtype == "float64"):
+        return Run(model, atoms, config, Path(out), resume).finish()
+
+
+class Run:
+    """One run and its directory."""
+
+    def __init__(self, model: Model, atoms, config: MdConfig, out: Path, resume: bool):
+        self.atoms, self.config, self.out = atoms, config, out
+        self.trajectory = Trajectory(out / "trajectory.h5")
+        self.log = Log(out / "log.csv")
+        self.drift = Drift(len(atoms))
+        momenta = initial_momenta(atoms, config)
+        plan, drive = plan_run(model, atoms, config)
+        self.plan, self.engine = plan, Engine(plan, drive, self._say)
+        self._progress: MdProgress | None = None
+        self._check_directory(resume)
+        self.walk = self._start(plan, momenta, model.dtype)
+        self.frame_bytes = 0
+        if resume:
+            self._resume()
+        else:
+            self._create()
+
+    def finish(self):
+        """Makes the steps that are left; returns the last state as `ase.Atoms`."""
+        config = self.config
+        with MdProgress(config.steps, self.walk.step, config.timestep) as self._progress:
+            done = False
+            while not done:
+                outcome = self.engine.run(self.walk, self._next_stop())
+                self._write(outcome)
+                done = outcome.done or outcome.walk.step >= config.steps
+                if done or outcome.walk.step % config.checkpoint == 0:
+                    self._save()
+            if outcome.done:
+                self._say(f"step {self.walk.step}: no force above the tolerance")
+            elif config.ensemble.kind == "minimise":
+                self._say(f"step {self.walk.step}: forces are still above the tolerance")
+        return write_final(self.out / "final.extxyz", self.atoms, self.walk, self.plan)
+
+    def _start(self, plan: Plan, momenta, dtype) -> Walk:
+        return self.engine.start(
+            self.atoms.positions.astype(dtype),
+            momenta.astype(dtype),
+            plan.system.cell.astype(dtype),
+            jax.random.PRNGKey(self.config.seed),
+        )
+
+    def _check_directory(self, resume: bool) -> None:
+        has_run = self.trajectory.path.exists()
+        if has_run and not resume:
+            raise InputError(
+                f"{self.out}: already holds a run; give --resume to go on, or another --out"
+            )
+        if resume and not has_run:
+            raise InputError(f"{self.out}: holds no run to resume; leave out --resume")
+        if resume:
+            _check_same(self.out / "config.yaml", self.config)
+
+    def _create(self) -> None:
+        self.out.mkdir(parents=True, exist_ok=True)
+        write_atomically(
+            self.out / "config.yaml", yaml.safe_dump(to_dict(self.config), sort_keys=False)
+        )
+        (self.out / "trajectory.extxyz").unlink(missing_ok=True)
+        self.log.start()
+        attributes = {
+            "timestep": self.config.timestep or 0.0,
+            "dtype": self.config.dtype,
+            "program": f"jles {__version__}",
+            "ensemble": self.config.ensemble.kind,
+        }
+        arrays = {
+            "numbers": self.atoms.numbers,
+            "masses": self.atoms.get_masses(),
+            "pbc": self.atoms.pbc,
+        }
+        self.trajectory.create(attributes, arrays)
+        self._save()
+
+    def _resume(self) -> None:
+        kept = load_checkpoint(self._checkpoint, self.walk)
+        self.walk = self.engine.resume(kept.progress, kept.anchor, kept.room, kept.looked_at)
+        self.trajectory.truncate(kept.written["frames"])
+        self.log.start(up_to=self.walk.step)
+        self.frame_bytes = kept.written["extxyz"]
+        path = self.out / "trajectory.extxyz"
+        if path.exists():
+            with path.open("r+b") as file:
+                file.truncate(self.frame_bytes)
+        steps, values = self.trajectory.column("thermo", "step", "conserved")
+        self.drift.add(self._ps(steps), values)
+
+    @property
+    def _checkpoint(self) -> Path:
+        return self.out / "checkpoint" / "state.npz"
+
+    def _save(self) -> None:
+        written = {"frames": self.trajectory.counts(), "extxyz": self.frame_bytes}
+        save_checkpoint(self._checkpoint, self.walk, written)
+
+    def _next_stop(self) -> int:
+        """The next multiple of a block or of the checkpoints' interval."""
+        step, config = self.walk.step, self.config
+        stops = [(step // every + 1) * every for every in (config.block, config.checkpoint)]
+        return min(*stops, config.steps)
+
+    def _write(self, outcome: Outcome) -> None:
+        self.walk = outcome.walk
+        frames = dict(outcome.frames)
+        pictures = frames.pop("extxyz", None)
+        intervals = vars(self.config.record)
+        self.trajectory.append(frames, intervals)
+        if pictures is not None:
+            self.frame_bytes = append_frames(
+                self.out / "trajectory.extxyz", self.atoms, pictures, self.config.timestep
+            )
+        if "thermo" in frames and len(frames["thermo"].steps):
+            self._report(frames["thermo"])
+        if outcome.failure is not None:
+            raise InputError(outcome.failure + self._last_good())
+
+    def _report(self, thermo) -> None:
+        times = self._ps(thermo.steps)
+        self.drift.add(times, thermo.values["conserved"])
+        last = {key: float(v[-1]) for key, v in thermo.values.items() if np.ndim(v) == 1}
+        row = {"step": int(thermo.steps[-1]), "time": float(times[-1]), **last}
+        row |= {"drift": self.drift.slope, "speed": self._progress.speed(self.walk.step)}
+        self.log.append(row)
+        self._progress.show(row)
+
+    def _last_good(self) -> str:
+        (steps,) = self.trajectory.column("positions", "step")
+        if len(steps) == 0:
+            return f"; no positions were recorded in {self.trajectory.path}"
+        return f"; the last good frame is that of step {int(steps[-1])} in {self.trajectory.path}"
+
+    def _ps(self, steps):
+        return np.asarray(steps) * (self.config.timestep or 0.0) * 1e-3
+
+    def _say(self, line: str) -> None:
+        if self._progress is not None:
+            self._progress.say(line)
+
+
+def plan_run(model: Model, atoms, config: MdConfig) -> tuple[Plan, Drive]:
+    """What is compiled, and what drives it.
+
+    Raises:
+        InputError: something that this model or structure does not have.
+    """
+    push = config.field or config.displacement
+    records = tuple(name for name in NEEDS if getattr(config.record, name) > 0)
+    system = model_system(
+        model,
+        atoms,
+        skin=config.neighbors.skin,
+        moves_cell=config.ensemble.kind == "npt",
+        in_field=push is not None,
+        records=records,
+    )
+    masses = jnp.asarray(atoms.get_masses()[:, None], model.dtype)
+    integrator = build_integrator(config.ensemble, masses, config.timestep, system)
+    recorders = build_recorders(config.record, system, integrator, masses)
+    plan = Plan(system, integrator, recorders, masses, config.timestep, config.block)
+    if push is not None:
+        plan = plan._replace(sum_rule=push.sum_rule, follow_work=push.work)
+    return plan, drive_of(config, model.dtype)
+
+
+def drive_of(config: MdConfig, dtype) -> Drive:
+    """Temperature and field as arrays."""
+    first = config.ensemble.temperature or 0.0
+    last = config.ensemble.temperature_end or first
+    kT = BOLTZMANN * jnp.asarray([first, last], dtype)
+    drive = Drive(kT, jnp.int32(config.steps))
+    if config.field is not None:
+        return drive._replace(field=wave(config.field, dtype))
+    if config.displacement is not None:
+        branch = jnp.asarray(config.displacement.branch, dtype)
+        return drive._replace(displacement=wave(config.displacement, dtype), branch=branch)
+    return drive
+
+
+def _check_same(path: Path, config: MdConfig) -> None:
+    """Refuses to go on with other settings than the run began with."""
+    before = from_dict(MdConfig, read_yaml(path), str(path))
+    keep = {key: getattr(config, key) for key in RESTARTABLE}
+    if config.ensemble.temperature_end is not None:
+        keep.pop("steps")
+    if replace(before, **keep) == config:
+        return
+    old, new = to_dict(before), to_dict(config)
+    changed = [key for key in old if old[key] != new[key] and key not in keep]
+    raise InputError(
+        f"{path}: the run began with another '{changed[0]}'; resume it with the same "
+        f"(only {', '.join(keep)} may change)"
+    )

@@ -16,8 +16,9 @@ import numpy as np
 from ase.calculators.socketio import IPIProtocol, actualunixsocketname
 from ase.units import Bohr
 
-from jles.calculators.model import Model, naming
+from jles.calculators.model import Model
 from jles.calculators.prediction import Prediction
+from jles.calculators.predictor import naming
 from jles.errors import InputError
 
 DEFAULT_PORT = 65535

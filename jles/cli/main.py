@@ -142,6 +142,13 @@ def _add_predict(commands) -> None:
     parser.add_argument("model", metavar="MODEL", help="a model directory")
     parser.add_argument("input", metavar="IN", help="structures, any file ASE reads")
     parser.add_argument("-o", "--out", metavar="OUT.extxyz", required=True, help="file to write")
+    parser.add_argument(
+        "--committee",
+        metavar="MODEL",
+        nargs="+",
+        default=[],
+        help="more models of the same architecture: means and spreads over all of them are written",
+    )
     parser.add_argument("--born-charges", action="store_true", help="Born effective charges, e")
     _add_born_mode(parser)
     parser.add_argument(

@@ -7,6 +7,8 @@ import numpy as np
 from jles.files import atomic_path
 
 INK, ACCENT, SECOND, GRID = "#222222", "#1f5fa8", "#c2571a", "#dddddd"
+PALETTE = (ACCENT, SECOND, "#2e7d46", "#7a4fa3", "#b0902c", "#3a8f9e", INK)
+"""Colours of kinds that stand beside one another."""
 
 
 def new_figure(width: float = 5.0, height: float = 4.0, columns: int = 1):
@@ -55,7 +57,6 @@ def born_charge_picture(path, elements, reference, predicted) -> None:
 
     diagonal = np.eye(3, dtype=bool)
     figure, axes = new_figure(4.2, 4.2, columns=2)
-    colors = [ACCENT, SECOND, "#2e7d46", "#7a4fa3", "#b0902c", "#3a8f9e", INK]
     for axis, which, name in zip(
         axes, (diagonal, ~diagonal), ("diagonal", "off-diagonal"), strict=True
     ):
@@ -66,7 +67,7 @@ def born_charge_picture(path, elements, reference, predicted) -> None:
             axis.plot(
                 *points,
                 ".",
-                color=colors[number % len(colors)],
+                color=PALETTE[number % len(PALETTE)],
                 markersize=3,
                 alpha=0.5,
                 mew=0,

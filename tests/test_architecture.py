@@ -15,7 +15,16 @@ FOLDERS = ("jles", "tests", "experiments", "benchmarks")
 
 BASE = {"errors", "units", "typing", "config", "files", "follow", "pictures"}
 PHYSICS = BASE | {"electrostatics", "structures", "observables"}
-EVERYTHING = PHYSICS | {"models", "data", "train", "calculators", "interop", "demo", "cli"}
+EVERYTHING = PHYSICS | {
+    "models",
+    "data",
+    "train",
+    "calculators",
+    "interop",
+    "demo",
+    "cli",
+    "analysis",
+}
 # What each unit may import besides itself, at the top of a file or inside a function.
 MAY_IMPORT = {
     **{name: BASE for name in BASE},
@@ -27,6 +36,7 @@ MAY_IMPORT = {
     "train": PHYSICS | {"models", "data"},
     "calculators": PHYSICS | {"models"},
     "interop": PHYSICS | {"models"},
+    "analysis": BASE,
     "demo": PHYSICS | {"models", "data", "train", "calculators"},
     "cli": EVERYTHING,
 }

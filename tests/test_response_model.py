@@ -29,14 +29,14 @@ from jles.models.config import (
     ScreeningConfig,
     SoftnessConfig,
 )
-from jles.models.potential import build_potential
+from jles.models.potential import build_potential, coupling_at
 from jles.observables.born_charges import born_charges
 from jles.observables.polarizability import polarizability
 from jles.structures.batch import merge_sizes, on_device, pad_structure, size_of
 from jles.units import EPSILON0
 
-# Compiling all these derivatives takes minutes.
-pytestmark = pytest.mark.long
+# Compiling every derivative of a crystal whose charges answer the lattice sum takes long.
+LONG = pytest.mark.long
 
 FIELD = np.array([0.03, -0.02, 0.05])
 HEADS = {
@@ -51,20 +51,19 @@ def flowing_config(**changes):
     """Moments of every kind that flow through a message-passing layer."""
     backbone = small_backbone(layers=1, messages=("ar", "bchi"), n_radial_basis=1, body_order=2)
     heads = {name: HEADS[name] for name in ("dipoles", "quadrupoles")}
-    sums = ElectrostaticsConfig(k_max=2.0)
-    return small_config(backbone=backbone, charges=CHARGES, electrostatics=sums, **heads | changes)
+    return small_config(backbone=backbone, charges=CHARGES, electrostatics=SUMS, **heads | changes)
 
 
 def answering_config(**changes):
     """Charges that answer the potential, and dipoles the field."""
     backbone = small_backbone(n_radial_basis=1, body_order=2)
-    sums = ElectrostaticsConfig(k_max=2.0)
     heads = {name: HEADS[name] for name in ("charge_softness", "polarizability")}
-    values = {"backbone": backbone, "charges": CHARGES, "electrostatics": sums} | heads | changes
+    values = {"backbone": backbone, "charges": CHARGES, "electrostatics": SUMS} | heads | changes
     return small_config(**values)
 
 
 CHARGES = ChargeConfig(hidden=(4,), total="shift")
+SUMS = ElectrostaticsConfig(k_max=2.0)
 
 
 def derivatives(potential, params):
@@ -152,8 +151,11 @@ def cluster():
 
 @pytest.fixture(
     scope="module",
-    params=[("flowing", True), ("answering", True), ("answering", False)],
-    ids=["flowing crystal", "answering crystal", "answering cluster"],
+    params=[
+        pytest.param(("flowing", True), id="flowing crystal"),
+        pytest.param(("answering", True), id="answering crystal", marks=LONG),
+        pytest.param(("answering", False), id="answering cluster"),
+    ],
 )
 def either(request):
     return results(*request.param)
@@ -168,7 +170,43 @@ def test_all_ways_to_born_charges_agree(either):
     of_atoms(born)
 
 
+RUNGS = [
+    (*moments, *answers)
+    for moments in ((), ("dipoles",), ("dipoles", "quadrupoles"))
+    for answers in (
+        (),
+        ("charge_softness",),
+        ("polarizability",),
+        ("charge_softness", "polarizability"),
+    )
+]
+
+
+@LONG
 @pytest.mark.parametrize("pbc", [True, False])
+@pytest.mark.parametrize("rung", RUNGS, ids="+".join)
+def test_every_rung_of_the_hierarchy_agrees_with_itself(rung, pbc):
+    """Z* from P is Z* from F, forward is reverse, dH/dE is -P."""
+    heads = {name: HEADS[name] for name in rung}
+    backbone = small_backbone(n_radial_basis=1, body_order=2)
+    config = small_config(backbone=backbone, charges=CHARGES, electrostatics=SUMS, **heads)
+    potential, params = small_model(config, seed=3)
+    structure = structure_of(rattled(4, count=3, cell=CELL, pbc=pbc), potential)
+    coupling = coupling_at(potential, params, structure)
+
+    @jax.jit
+    def forward(structure):
+        return born_charges(coupling, structure.positions, "forward", chunk=1)
+
+    out = jax.device_get(derivatives(potential, params)(structure))
+    expected = np.einsum("a,iab->ib", FIELD, out["born"])
+    np.testing.assert_allclose(out["force_change"], expected, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(forward(structure), out["born"], rtol=0, atol=1e-10)
+    if "polarizability" in out:
+        np.testing.assert_allclose(out["slopes"][0], out["dipole"], rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("pbc", [pytest.param(True, marks=LONG), False])
 def test_polarization_is_the_slope_of_the_enthalpy(pbc):
     _, out = results("answering", pbc)
     alpha, (slope, in_field) = out["polarizability"], out["slopes"]
@@ -189,14 +227,14 @@ def test_born_charges_of_a_cluster_are_finite_differences_and_sum_to_its_charge(
     np.testing.assert_allclose(out["born"][1, :, 2], difference, rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", ["flowing", pytest.param("answering", marks=LONG)])
 def test_born_charges_do_not_depend_on_the_supercell(name):
     small = of_atoms(results(name, True)[1]["born"])
     twice = results(name, True, 2)[1]["born"]
     np.testing.assert_allclose(twice.reshape(2, 3, 3, 3), [small, small], rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", ["flowing", pytest.param("answering", marks=LONG)])
 def test_every_tensor_turns_with_the_crystal(name):
     _, _, evaluate = prepared(name)
     found = results(name, True)

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from jles import __version__
+from jles.cli.analyse_options import add_analyses
 from jles.errors import InputError
 
 _USER_MISTAKE = 2
@@ -59,6 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_evaluate(commands)
     _add_predict(commands)
     _add_serve(commands)
+    _add_analyse(commands)
     _add_import_torch(commands)
     _add_info(commands)
     return parser
@@ -198,6 +200,12 @@ def _add_serve(commands) -> None:
         "--born-charges", action="store_true", help="send dipole and Born effective charges as well"
     )
     _add_dtype(parser)
+
+
+def _add_analyse(commands) -> None:
+    parser = _add_command(commands, "analyse", "spectra, transport and structure from runs")
+    kinds = parser.add_subparsers(title="analyses", metavar="WHAT", required=True, dest="what")
+    add_analyses(kinds)
 
 
 def _add_import_torch(commands) -> None:

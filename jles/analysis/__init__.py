@@ -1,0 +1,1 @@
+"""What is measured from a run: spectra, transport, fluctuations, loops, structure."""

@@ -1,0 +1,130 @@
+"""The flow of charge in a run: from Born charges as recorded, or from formal charges."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from jles.analysis.conditions import same_interval
+from jles.analysis.moment import LEAST_FRAMES
+from jles.analysis.run import Run
+from jles.analysis.transport import cumulative
+from jles.errors import InputError
+
+_NEUTRAL = 1e-6
+
+
+class Sampled(NamedTuple):
+    """The same quantity of several runs, each (frames, 3), and the time between frames, fs."""
+
+    parts: list[Float[np.ndarray, "frames 3"]]
+    interval: float
+
+
+class ChargeFlow(NamedTuple):
+    """Current and displaced charge of the cell."""
+
+    name: str
+    current: Sampled | None
+    """J, e angstrom/fs; None where only positions were recorded."""
+    dipole: Sampled
+    """The integral of J, e angstrom, or the recorded polarization."""
+
+
+def recorded_flow(runs: Sequence[Run], scale: float = 1.0) -> ChargeFlow | None:
+    """The flow from the recorded current, or else the polarization; None if there is neither.
+
+    The current is the better of the two, see `moment`.
+    """
+    has_current, has_dipole = (
+        all(run.has(kind) for run in runs) for kind in ("current", "polarization")
+    )
+    if has_current:
+        current = _sampled(runs, "current", scale)
+        return ChargeFlow("Born charges", current, _integrated(current))
+    if has_dipole:
+        return ChargeFlow("Born charges", None, _sampled(runs, "polarization", scale))
+    return None
+
+
+def formal_flow(runs: Sequence[Run], charges: dict[str, float]) -> ChargeFlow:
+    """The flow of rigid charges, from velocities and positions, or from either.
+
+    Raises:
+        InputError: an element without a charge or absent from the run; charges that do not add up
+            to zero, so that the current would depend on the motion of the observer; neither
+            velocities nor positions recorded.
+    """
+    weights = [_atom_charges(run, charges) for run in runs]
+    has = {kind: all(run.has(kind) for run in runs) for kind in ("velocities", "positions")}
+    if not any(has.values()):
+        raise InputError(
+            f"{runs[0].path}: --formal needs positions or velocities; record them by "
+            "`record: {positions: 10}` in the md config"
+        )
+    flows = {
+        kind: _weighted(runs, kind, weights) if has[kind] else None
+        for kind in ("velocities", "positions")
+    }
+    dipole = flows["positions"] or _integrated(flows["velocities"])
+    return ChargeFlow("formal charges", flows["velocities"], dipole)
+
+
+def parse_formal(assignments: Sequence[str]) -> dict[str, float]:
+    """Charges by element from `ELEMENT=CHARGE`.
+
+    Raises:
+        InputError: no such element, no number, or an element that is given twice.
+    """
+    from ase.data import chemical_symbols
+
+    charges: dict[str, float] = {}
+    for assignment in assignments:
+        element, equals, text = assignment.partition("=")
+        if not equals or element not in chemical_symbols[1:]:
+            raise InputError(f"--formal {assignment}: expected ELEMENT=CHARGE, as in O=-2")
+        if element in charges:
+            raise InputError(f"--formal {assignment}: {element} is given twice; keep one")
+        try:
+            charges[element] = float(text)
+        except ValueError:
+            raise InputError(f"--formal {assignment}: '{text}' is not a number (e)") from None
+    return charges
+
+
+def _atom_charges(run: Run, charges: dict[str, float]) -> Float[np.ndarray, " atoms"]:
+    from ase.data import chemical_symbols
+
+    present = [chemical_symbols[z] for z in run.numbers]
+    if set(present) != set(charges):
+        raise InputError(
+            f"--formal gives charges of {', '.join(sorted(charges))}; {run.path} holds "
+            f"{', '.join(sorted(set(present)))}: give one to every element there"
+        )
+    values = np.array([charges[symbol] for symbol in present])
+    if abs(values.sum()) > _NEUTRAL:
+        raise InputError(
+            f"--formal: the charges in {run.path} add up to {values.sum():.6g} e; they must be "
+            "neutral together"
+        )
+    return values
+
+
+def _sampled(runs, kind, scale) -> Sampled:
+    records = [run.read(kind, least=LEAST_FRAMES) for run in runs]
+    return Sampled([scale * record.values for record in records], same_interval(records, runs))
+
+
+def _weighted(runs, kind, weights) -> Sampled:
+    records = [run.read(kind, least=LEAST_FRAMES) for run in runs]
+    parts = [
+        np.einsum("i,fia->fa", charge, record.values)
+        for charge, record in zip(weights, records, strict=True)
+    ]
+    return Sampled(parts, same_interval(records, runs))
+
+
+def _integrated(current: Sampled) -> Sampled:
+    parts = [cumulative(part, current.interval) for part in current.parts]
+    return Sampled(parts, current.interval)

@@ -1,0 +1,81 @@
+"""What a run was made at: temperature and volume, averaged; the same for several runs."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from jles.analysis.run import Record, Run
+from jles.analysis.units import ATOMIC_MASS, BOLTZMANN
+from jles.errors import InputError
+
+
+class Conditions(NamedTuple):
+    """Averages over runs that belong together."""
+
+    temperature: float
+    """K"""
+    volume: float
+    """angstrom^3"""
+
+
+def conditions(runs: Sequence[Run], temperature: float | None = None) -> Conditions:
+    """Mean temperature (unless it is given) and mean volume of the runs."""
+    if temperature is None:
+        temperature = float(np.mean([mean_temperature(run) for run in runs]))
+    elif not temperature > 0.0:
+        raise InputError(f"--temperature must be positive (K), got {temperature}")
+    return Conditions(temperature, float(np.mean([mean_volume(run) for run in runs])))
+
+
+def mean_temperature(run: Run) -> float:
+    """Of the recorded temperature, or of the velocities (three degrees of freedom less), K."""
+    if run.has("thermo"):
+        return float(np.mean(run.read("thermo", "temperature").values))
+    if run.has("velocities"):
+        velocities = run.read("velocities").values
+        twice_kinetic = ATOMIC_MASS * np.einsum("i,fia->f", run.masses, velocities**2)
+        freedoms = max(3 * len(run.masses) - 3, 1)
+        return float(np.mean(twice_kinetic)) / (freedoms * BOLTZMANN)
+    raise InputError(
+        f"{run.path}: the temperature was not recorded (`record: {{thermo: 10}}` in the md "
+        "config); give it with --temperature"
+    )
+
+
+def cells(run: Run) -> Record:
+    """The recorded cells, (frames, 3, 3) angstrom, from whichever group has them."""
+    for kind in ("thermo", "polarization", "positions", "polarizability"):
+        if run.has(kind):
+            return run.read(kind, "cell")
+    raise InputError(
+        f"{run.path}: no cell was recorded; `record: {{thermo: 10}}` in the md config does it"
+    )
+
+
+def mean_volume(run: Run) -> float:
+    """Mean volume, angstrom^3, of a run that is periodic in three directions."""
+    if not run.pbc.all():
+        flags = " ".join("FT"[int(periodic)] for periodic in run.pbc)
+        raise InputError(f"{run.path}: pbc is {flags}; a volume needs three periodic directions")
+    return float(np.mean(np.abs(np.linalg.det(cells(run).values))))
+
+
+def same_interval(records: Sequence[Record], runs: Sequence[Run]) -> float:
+    """The time between frames of runs that are analysed together, fs."""
+    intervals = [record.interval for record in records]
+    if not np.allclose(intervals, intervals[0], rtol=1e-9):
+        listed = ", ".join(
+            f"{run.path}: {interval:g} fs" for run, interval in zip(runs, intervals, strict=True)
+        )
+        raise InputError(f"runs recorded at different intervals ({listed}); analyse them apart")
+    return intervals[0]
+
+
+def describe(runs: Sequence[Run], records: Sequence[Record], temperature: float | None) -> str:
+    """One line for titles: temperature, total length, frames, runs."""
+    length = 1e-3 * sum(record.length for record in records)
+    frames = sum(len(record.steps) for record in records)
+    parts = [] if temperature is None else [f"{temperature:.1f} K"]
+    parts += [f"{length:.4g} ps", f"{frames} frames"]
+    return ", ".join(parts + ([f"{len(runs)} runs"] if len(runs) > 1 else []))

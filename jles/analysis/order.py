@@ -1,0 +1,164 @@
+"""Polarization and tetragonality against temperature, from heating and cooling runs."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from jles.analysis.blocks import block_average
+from jles.analysis.conditions import cells, describe
+from jles.analysis.moment import agreement, at_steps, polarization_density
+from jles.analysis.outcome import Outcome
+from jles.analysis.run import Record, Run
+from jles.analysis.units import POLARIZATION
+from jles.errors import InputError
+
+
+class Stretch(NamedTuple):
+    """Averages over one of the equal stretches of time that a run is cut into."""
+
+    temperature: float
+    """K"""
+    polarization: Float[np.ndarray, " 4"]
+    """Mean length, then components, microC/cm^2."""
+    polarization_error: Float[np.ndarray, " 4"]
+    tetragonality: float
+    """Longest edge of the mean cell over the geometric mean of the others."""
+    tetragonality_error: float
+
+
+def tetragonality(cells: Float[np.ndarray, "frames 3 3"]) -> Float[np.ndarray, " frames"]:
+    """Edge that is longest on average over the geometric mean of the two others, frame by frame.
+
+    The edge is chosen once, so that fluctuations of a cubic cell do not look like a distortion
+    beyond what the mean cell has.
+    """
+    edges = np.linalg.norm(cells, axis=2)
+    longest = int(np.argmax(np.mean(edges, axis=0)))
+    others = np.delete(edges, longest, axis=1)
+    return edges[:, longest] / np.sqrt(np.prod(others, axis=1))
+
+
+def stretches(
+    temperature: Float[np.ndarray, " frames"],
+    polarization: Float[np.ndarray, "frames 3"],
+    cells: Float[np.ndarray, "frames 3 3"],
+    count: int,
+) -> list[Stretch]:
+    """Averages with block errors over `count` stretches of a run, in the order of time."""
+    found = []
+    edges = np.linspace(0, len(temperature), count + 1).round().astype(int)
+    for first, last in zip(edges[:-1], edges[1:], strict=True):
+        part = polarization[first:last]
+        lengths = np.linalg.norm(part, axis=1)
+        average = block_average(np.concatenate([lengths[:, None], part], axis=1))
+        ratio = block_average(tetragonality(cells[first:last]))
+        found.append(
+            Stretch(
+                float(np.mean(temperature[first:last])),
+                average.mean,
+                average.error,
+                float(ratio.mean),
+                float(ratio.error),
+            )
+        )
+    return found
+
+
+def order_parameter(
+    runs: Sequence[Run],
+    count: int = 20,
+    scale: float = 1.0,
+    zero: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    source: str = "current",
+) -> Outcome:
+    """Order parameters of each run, stretch by stretch.
+
+    Args:
+        runs: heating or cooling, or one a temperature; polarization and thermo recorded.
+        count: stretches a run.
+        scale: what the recorded polarization is multiplied with.
+        zero: recorded polarization of the symmetric structure, e angstrom; it is taken off.
+        source: of the polarization, as for `moment.polarization_path`.
+    """
+    if count < 1:
+        raise InputError(f"--stretches must be at least 1, got {count}")
+    rows, records = [], []
+    for number, run in enumerate(runs):
+        record, found = _run_stretches(run, count, scale, np.array(zero), source)
+        records.append(record)
+        rows += [(str(number), stretch) for stretch in found]
+    title = describe(runs, records, None)
+    lines = [f"order parameters, {title}"] + [
+        f"run {n}: {s.temperature:.1f} K, |P| {s.polarization[0]:.4g} ± "
+        f"{s.polarization_error[0]:.2g} microC/cm^2, c/a {s.tetragonality:.5g} ± "
+        f"{s.tetragonality_error:.1g}"
+        for n, s in rows
+    ]
+    lines += [line for run in runs for line in agreement(run)]
+    return Outcome("order", _columns(rows), lines, draw_order(runs, rows, title))
+
+
+def draw_order(runs: Sequence[Run], rows, title: str):
+    """Polarization and tetragonality against temperature, a colour a run."""
+    from jles.pictures import PALETTE, new_figure
+
+    figure, axes = new_figure(4.6, 3.6, columns=2)
+    for number, run in enumerate(runs):
+        part = [stretch for name, stretch in rows if name == str(number)]
+        temperatures = [s.temperature for s in part]
+        style = {"color": PALETTE[number % len(PALETTE)], "markersize": 4, "linewidth": 0.8}
+        polarization = [s.polarization[0] for s in part], [s.polarization_error[0] for s in part]
+        ratio = [s.tetragonality for s in part], [s.tetragonality_error for s in part]
+        for axis, (values, errors) in zip(axes, (polarization, ratio), strict=True):
+            axis.errorbar(temperatures, values, errors, fmt="o-", label=run.path.name, **style)
+        if temperatures[0] != temperatures[-1]:
+            _arrow(axes[0], temperatures, polarization[0], style["color"])
+    for axis, label in zip(axes, ("⟨|P|⟩ (µC/cm²)", "c/a"), strict=True):
+        axis.set(xlabel="temperature (K)", ylabel=label)
+    axes[0].set_ylim(bottom=0.0)
+    axes[0].legend(frameon=False)
+    figure.suptitle(f"Order parameters: {title}", fontsize=9)
+    return figure
+
+
+def _arrow(axis, x, y, color) -> None:
+    """Which way time goes, in the middle of the line."""
+    at = len(x) // 2
+    if at + 1 < len(x):
+        options = {"arrowstyle": "-|>", "color": color, "mutation_scale": 14}
+        axis.annotate("", (x[at + 1], y[at + 1]), (x[at], y[at]), arrowprops=options)
+
+
+def _run_stretches(
+    run: Run, count: int, scale: float, zero, source: str
+) -> tuple[Record, list[Stretch]]:
+    # Where the current is integrated, the recorded polarization is where it starts.
+    run.read("polarization", least=1)
+    (record, _), density = polarization_density(run, source)
+    if len(density) < 4 * count:
+        raise InputError(
+            f"{run.path}: {len(density)} frames of polarization are too few for {count} stretches; "
+            f"take --stretches {max(len(density) // 4, 1)}"
+        )
+    boxes = at_steps(cells(run), record.steps)
+    offset = zero / np.abs(np.linalg.det(boxes))[:, None]
+    temperature = at_steps(run.read("thermo", "temperature"), record.steps, "temperature")
+    polarization = scale * POLARIZATION * (density - offset)
+    return record, stretches(temperature, polarization, boxes, count)
+
+
+def _columns(rows) -> dict[str, np.ndarray]:
+    found = [stretch for _, stretch in rows]
+    columns = {
+        "run": np.array([name for name, _ in rows]),
+        "temperature (K)": np.array([s.temperature for s in found]),
+    }
+    for index, name in enumerate(("|P|", "Px", "Py", "Pz")):
+        columns[f"{name} (microC/cm^2)"] = np.array([s.polarization[index] for s in found])
+        errors = np.array([s.polarization_error[index] for s in found])
+        columns[f"{name} standard error (microC/cm^2)"] = errors
+    columns["c/a"] = np.array([s.tetragonality for s in found])
+    columns["c/a standard error"] = np.array([s.tetragonality_error for s in found])
+    return columns

@@ -1,0 +1,135 @@
+"""The trajectory of a run, read lazily: one record kind at a time, frames equally spaced."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from jles.errors import InputError
+
+FILE = "trajectory.h5"
+FORMAT, VERSION = "jles-trajectory", 1
+
+
+class Record(NamedTuple):
+    """Frames of one quantity."""
+
+    values: Float[np.ndarray, "frames *shape"]
+    steps: Int[np.ndarray, " frames"]
+    """Time steps of the run, 0 its start."""
+    interval: float
+    """Time between two frames, fs."""
+
+    @property
+    def length(self) -> float:
+        """Time from the first frame to the last, fs."""
+        return (len(self.steps) - 1) * self.interval
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run on disk; numbers are read when they are asked for."""
+
+    path: Path
+    """The directory that `jles md` wrote."""
+    timestep: float
+    """fs"""
+    numbers: Int[np.ndarray, " atoms"]
+    masses: Float[np.ndarray, " atoms"]
+    """u"""
+    pbc: Bool[np.ndarray, " 3"]
+    skip: float = 0.0
+    """Time at the start that is left out, fs."""
+
+    def has(self, kind: str) -> bool:
+        """Whether frames of this kind were recorded."""
+        with _opened(self.path) as file:
+            return kind in file and len(file[kind]["step"]) > 0
+
+    def read(self, kind: str, name: str | None = None, least: int = 2, atoms=None) -> Record:
+        """Frames of one data set of a group (of the same name, unless `name` says otherwise).
+
+        Args:
+            kind: the group, as the `record` section of the md config names it.
+            name: the data set in it.
+            least: fewer frames than this are an error.
+            atoms: a slice of the second axis; everything if absent.
+
+        Raises:
+            InputError: nothing of this kind was recorded, or too little, or not at equal steps.
+        """
+        with _opened(self.path) as file:
+            group = self._group(file, kind)
+            data = group[name or kind]
+            # A run that was killed while it wrote may have more steps than values.
+            steps = np.asarray(group["step"])[: min(len(part) for part in group.values())]
+            first = int(np.searchsorted(steps, self.skip / self.timestep - 1e-9))
+            self._check_steps(kind, steps[first:], least)
+            values = data[first : len(steps)] if atoms is None else data[first : len(steps), atoms]
+        interval = float(steps[first + 1] - steps[first]) * self.timestep
+        return Record(np.asarray(values, np.float64), steps[first:], interval)
+
+    def _group(self, file, kind: str):
+        if kind not in file or not len(file[kind]["step"]):
+            raise InputError(
+                f"{self.path / FILE}: holds no {kind}; record it by "
+                f"`record: {{{kind}: 1}}` (steps between frames) in the md config"
+            )
+        return file[kind]
+
+    def _check_steps(self, kind: str, steps, least: int) -> None:
+        where = f"{self.path / FILE}: {kind}"
+        if len(steps) < max(least, 2):
+            after = f" after the first {self.skip:g} fs" if self.skip else ""
+            raise InputError(
+                f"{where}: {len(steps)} frame(s){after}, at least {max(least, 2)} are needed; "
+                "run longer or record more often"
+            )
+        if np.any(np.diff(steps) != steps[1] - steps[0]):
+            raise InputError(f"{where}: frames are not equally spaced in time")
+
+
+def open_run(path, skip: float = 0.0) -> Run:
+    """The run in a directory, without its first `skip` fs.
+
+    Raises:
+        InputError: no directory, no trajectory in it, or not one of ours.
+    """
+    path = Path(path)
+    with _opened(path) as file:
+        found = file.attrs.get("format"), int(file.attrs.get("version", 0))
+        if found != (FORMAT, VERSION):
+            raise InputError(
+                f"{path / FILE}: format {found[0]!r}, version {found[1]}; "
+                f"this program reads {FORMAT!r}, version {VERSION}"
+            )
+        timestep = float(file.attrs["timestep"])
+        if not timestep > 0.0:
+            raise InputError(f"{path / FILE}: a minimisation has no time; nothing to analyse")
+        return Run(
+            path,
+            timestep,
+            np.asarray(file["numbers"]),
+            np.asarray(file["masses"], np.float64),
+            np.asarray(file["pbc"], bool),
+            float(skip),
+        )
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[h5py.File]:
+    file = path / FILE
+    if not file.is_file():
+        raise InputError(f"{file}: no such file; give the directory that `jles md` wrote")
+    try:
+        # A run that goes on may be looked at: reading takes no lock.
+        opened = h5py.File(file, "r", locking=False)
+    except OSError as error:
+        raise InputError(f"{file}: not a readable HDF5 file ({error})") from None
+    with opened:
+        yield opened

@@ -1,0 +1,107 @@
+"""`jles analyse`: a spectrum, a transport coefficient or a structure from runs of `jles md`."""
+
+from argparse import Namespace
+from pathlib import Path
+
+from jles.errors import InputError
+
+
+def run(arguments: Namespace) -> None:
+    """Prints the result; writes a table and a picture."""
+    from jles.analysis.outcome import write_outcome
+    from jles.analysis.run import open_run
+
+    if not arguments.skip >= 0.0:
+        raise InputError(f"--skip must not be negative (ps), got {arguments.skip}")
+    runs = [open_run(path, 1e3 * arguments.skip) for path in arguments.runs]
+    outcome = ANALYSES[arguments.what](runs, arguments)
+    out = Path(arguments.out or Path(arguments.runs[0]) / "analysis")
+    paths = write_outcome(outcome, out)
+    print("\n".join([*outcome.lines, *map(str, paths)]))
+
+
+def _infrared(runs, arguments):
+    from jles.analysis.infrared import infrared
+
+    return infrared(
+        runs,
+        arguments.resolution,
+        arguments.highest,
+        arguments.correction,
+        arguments.scale,
+        arguments.temperature,
+    )
+
+
+def _vdos(runs, arguments):
+    from jles.analysis.vdos import vibrational_density
+
+    return vibrational_density(runs, arguments.resolution, arguments.highest, arguments.temperature)
+
+
+def _raman(runs, arguments):
+    from jles.analysis.raman import raman
+
+    return raman(
+        runs,
+        arguments.resolution,
+        arguments.highest,
+        arguments.stokes,
+        arguments.laser,
+        arguments.scale,
+        arguments.temperature,
+    )
+
+
+def _conductivity(runs, arguments):
+    from jles.analysis.charge_flow import parse_formal
+    from jles.analysis.conductivity_report import conductivity
+
+    formal = parse_formal(arguments.formal)
+    return conductivity(runs, formal, arguments.window, arguments.scale, arguments.temperature)
+
+
+def _dielectric(runs, arguments):
+    from jles.analysis.dielectric import dielectric
+
+    return dielectric(
+        runs,
+        arguments.epsilon_infinity,
+        arguments.scale,
+        arguments.temperature,
+        arguments.moment,
+    )
+
+
+def _hysteresis(runs, arguments):
+    from jles.analysis.hysteresis_report import hysteresis
+
+    return hysteresis(runs, arguments.scale, arguments.temperature, arguments.moment)
+
+
+def _order(runs, arguments):
+    from jles.analysis.order import order_parameter
+
+    return order_parameter(
+        runs, arguments.stretches, arguments.scale, tuple(arguments.zero), arguments.moment
+    )
+
+
+def _rdf(runs, arguments):
+    from jles.analysis.rdf import radial_distributions
+
+    return radial_distributions(
+        runs, arguments.r_max, arguments.width, arguments.every, arguments.temperature
+    )
+
+
+ANALYSES = {
+    "ir": _infrared,
+    "raman": _raman,
+    "vdos": _vdos,
+    "conductivity": _conductivity,
+    "dielectric": _dielectric,
+    "hysteresis": _hysteresis,
+    "order": _order,
+    "rdf": _rdf,
+}

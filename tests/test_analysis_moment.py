@@ -1,0 +1,92 @@
+"""The polarization along a run: what the current says goes before the recorded moment."""
+
+import numpy as np
+import pytest
+from processes import write_run
+
+from jles.analysis.charge_flow import recorded_flow
+from jles.analysis.moment import agreement, at_steps, polarization_density, polarization_path
+from jles.analysis.order import order_parameter
+from jles.analysis.run import Record, open_run
+from jles.errors import InputError
+
+START = np.array([3.0, -1.0, 2.0])
+
+
+@pytest.fixture
+def motion(rng):
+    """Dipole and current of free oscillations, every fs."""
+    times = np.arange(6000.0)[:, None]
+    frequencies, phases = rng.uniform(0.02, 0.3, (20, 3)), rng.uniform(0.0, 7.0, (20, 3))
+    dipole = sum(np.cos(w * times + p) for w, p in zip(frequencies, phases, strict=True))
+    current = sum(-w * np.sin(w * times + p) for w, p in zip(frequencies, phases, strict=True))
+    return dipole, current
+
+
+ERROR = 20 * 2.0 * (0.3**2 / 12.0)
+"""The trapezoidal rule takes (w dt)^2/12 off each of twenty oscillations, here and at the start."""
+
+
+@pytest.fixture
+def path(motion, tmp_path):
+    """The recorded moment, every tenth step, has another size and jumps half-way."""
+    dipole, current = motion
+    moment = 0.8 * (dipole - dipole[0]) + START
+    moment[3000:] += 10.0
+    records = {
+        "current": {"current": current},
+        "polarization": {"polarization": moment[::10], "interval": 10},
+    }
+    return write_run(tmp_path / "run", records)
+
+
+def test_the_current_goes_on_from_the_recorded_start(path, motion):
+    dipole, _ = motion
+    found = polarization_path(open_run(path))
+    assert found.source == "current"
+    expected = dipole - dipole[0] + START
+    np.testing.assert_allclose(found.record.values, expected, atol=ERROR)
+    recorded = polarization_path(open_run(path), "polarization")
+    assert recorded.source == "polarization"
+    assert len(recorded.record.values) == 600
+    _, density = polarization_density(open_run(path))
+    np.testing.assert_allclose(1000.0 * density, found.record.values)
+
+
+def test_the_start_may_be_left_out(path, motion):
+    dipole, _ = motion
+    found = polarization_path(open_run(path, skip=105.0)).record
+    assert found.steps[0] == 105
+    np.testing.assert_allclose(
+        np.diff(found.values, axis=0), np.diff(dipole[105:], axis=0), atol=ERROR
+    )
+
+
+def test_a_moment_that_is_not_the_integral_is_told(path, motion, tmp_path):
+    (line,) = agreement(open_run(path))
+    apart = float(line.split("by ")[1].split()[0])
+    assert apart > 0.5 * 5.0 * np.sqrt(3.0)
+    dipole, current = motion
+    same = write_run(
+        tmp_path / "same",
+        {"current": {"current": current}, "polarization": {"polarization": dipole}},
+    )
+    (line,) = agreement(open_run(same))
+    assert float(line.split("by ")[1].split()[0]) < ERROR
+
+
+def test_flow_and_order_take_the_current(path, motion):
+    dipole, _ = motion
+    flow = recorded_flow([open_run(path)])
+    np.testing.assert_allclose(flow.dipole.parts[0], dipole - dipole[0], atol=ERROR)
+    table = order_parameter([open_run(path)], 1).columns
+    expected = np.mean(dipole - dipole[0] + START, axis=0) * 1.602176634
+    found = [table[f"P{axis} (microC/cm^2)"].item() for axis in "xyz"]
+    np.testing.assert_allclose(found, expected, atol=1.7 * ERROR)
+
+
+def test_records_are_not_continued_beyond_their_interval():
+    record = Record(np.arange(5.0), 10 * np.arange(5), 10.0)
+    np.testing.assert_allclose(at_steps(record, np.array([3, 40, 49])), [0.3, 4.0, 4.0])
+    with pytest.raises(InputError, match="cell: recorded in steps 0 to 40 only"):
+        at_steps(record, np.array([3, 50]))

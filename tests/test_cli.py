@@ -25,7 +25,17 @@ from jles.models.potential import build_potential
 from jles.models.store import save_model
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = ("demo", "train", "evaluate", "predict", "md", "analyse", "import-torch", "info")
+COMMANDS = (
+    "demo",
+    "train",
+    "evaluate",
+    "predict",
+    "md",
+    "serve",
+    "analyse",
+    "import-torch",
+    "info",
+)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,9 @@ import numpy as np
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from jles.calculators.model import Model
+from jles.calculators.prediction import Prediction
+from jles.calculators.predictor import Predictor
+from jles.calculators.spread import mean_and_spread
 
 RESPONSES = {
     "polarization": "polarization",
@@ -37,7 +39,7 @@ class LatentChargeCalculator(Calculator):
         *RESPONSES,
     ]
 
-    def __init__(self, model: Model, field=None):
+    def __init__(self, model: Predictor, field=None):
         super().__init__()
         self.model, self.field = model, field
 
@@ -63,14 +65,31 @@ class LatentChargeCalculator(Calculator):
             raise PropertyNotImplementedError("dipole of a periodic structure")
         want |= {ours for name, ours in RESPONSES.items() if name in properties}
         out = self.model.predict(self.atoms, want=sorted(want), field=self.field)
-        self.results |= {"energy": out.energy, "free_energy": out.energy, "forces": out.forces}
-        if out.stress is not None:
-            self.results["stress"] = full_3x3_to_voigt_6_stress(out.stress)
-        if out.charges is not None:
-            total = out.charges if out.charges.ndim == 1 else out.charges.sum(axis=1)
-            self.results["charges"] = np.asarray(total)
-        if out.dipole is not None:
-            self.results["dipole"] = out.dipole
-        for name, ours in RESPONSES.items():
-            if getattr(out, ours) is not None:
-                self.results[name] = getattr(out, ours)
+        self.results |= self._results(out)
+
+    def _results(self, out) -> dict:
+        return ase_results(out)
+
+
+class CommitteeCalculator(LatentChargeCalculator):
+    """The same of a `Committee`: means; `results` holds the spread of each as `NAME_spread` too."""
+
+    def _results(self, out) -> dict:
+        mean, spread = mean_and_spread([ase_results(member) for member in out.members])
+        return mean | {f"{name}_spread": value for name, value in spread.items()}
+
+
+def ase_results(out: Prediction) -> dict:
+    """What there is of a prediction under the names that ASE looks for."""
+    results = {"energy": out.energy, "free_energy": out.energy, "forces": out.forces}
+    if out.stress is not None:
+        results["stress"] = full_3x3_to_voigt_6_stress(out.stress)
+    if out.charges is not None:
+        total = out.charges if out.charges.ndim == 1 else out.charges.sum(axis=1)
+        results["charges"] = np.asarray(total)
+    if out.dipole is not None:
+        results["dipole"] = out.dipole
+    for name, ours in RESPONSES.items():
+        if getattr(out, ours) is not None:
+            results[name] = getattr(out, ours)
+    return results

@@ -8,14 +8,15 @@ from jles.data.frames import Frame, LabelKeys
 from jles.errors import InputError
 
 
-def load(arguments: Namespace):
-    """The model of a command line that may say how to read its moments physically."""
+def load(arguments: Namespace, path=None):
+    """The model of a command line, or the one in `path`, with its moments read as the line says."""
     import jles
     from jles.calculators.model import load_model
     from jles.models.config import ScreeningConfig
 
+    path = arguments.model if path is None else path
     epsilon, positive = arguments.epsilon_infinity, arguments.positive
-    model = jles.load(arguments.model, dtype=arguments.dtype)
+    model = jles.load(path, dtype=arguments.dtype)
     if epsilon is None and positive is None:
         return model
     own = model.config.screening
@@ -24,7 +25,7 @@ def load(arguments: Namespace):
             own.epsilon_infinity if epsilon is None else epsilon,
             own.positive if positive is None else positive,
         )
-        return load_model(arguments.model, arguments.dtype, screening)
+        return load_model(path, arguments.dtype, screening)
     except InputError as error:
         raise InputError(f"--epsilon-infinity or --positive: {error}") from None
 

@@ -60,6 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_evaluate(commands)
     _add_predict(commands)
     _add_md(commands)
+    _add_serve(commands)
     _add_analyse(commands)
     _add_import_torch(commands)
     _add_info(commands)
@@ -148,6 +149,13 @@ def _add_predict(commands) -> None:
     parser.add_argument("model", metavar="MODEL", help="a model directory")
     parser.add_argument("input", metavar="IN", help="structures, any file ASE reads")
     parser.add_argument("-o", "--out", metavar="OUT.extxyz", required=True, help="file to write")
+    parser.add_argument(
+        "--committee",
+        metavar="MODEL",
+        nargs="+",
+        default=[],
+        help="more models of the same architecture: means and spreads over all of them are written",
+    )
     parser.add_argument("--born-charges", action="store_true", help="Born effective charges, e")
     _add_born_mode(parser)
     parser.add_argument(
@@ -191,6 +199,30 @@ def _add_md(commands) -> None:
     _add_set(parser)
     parser.add_argument("--out", metavar="DIR", default="md", help="where to write (md)")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+
+
+def _add_serve(commands) -> None:
+    parser = _add_command(commands, "serve", "forces of a model for a program that moves atoms")
+    parser.add_argument(
+        "--ipi", action="store_true", required=True, help="speak to a running i-PI server"
+    )
+    parser.add_argument("model", metavar="MODEL", help="a model directory")
+    parser.add_argument(
+        "start", metavar="START", help="the server's atoms in its order, any file ASE reads"
+    )
+    parser.add_argument("--host", help="machine that the server runs on (localhost)")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--port", type=int, help="port that it listens at (65535, as i-PI)")
+    where.add_argument(
+        "--unix", metavar="NAME", help="its Unix socket: /tmp/ipi_NAME, or a path with a slash"
+    )
+    parser.add_argument(
+        "--dipole", action="store_true", help="send the dipole of every configuration as well"
+    )
+    parser.add_argument(
+        "--born-charges", action="store_true", help="send dipole and Born effective charges as well"
+    )
+    _add_dtype(parser)
 
 
 def _add_analyse(commands) -> None:

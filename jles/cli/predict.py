@@ -27,6 +27,10 @@ VALUES = (
 )
 """Values of the frame."""
 
+SPREAD_COLUMNS = {"forces": "forces"} | COLUMNS
+SPREAD_VALUES = ("energy", "stress", "dipole", *VALUES)
+"""The same of the spread of a committee, which has no place of its own in ASE."""
+
 
 def run(arguments: Namespace) -> None:
     """Writes the file whole or not at all, with results where ASE looks for them.
@@ -38,16 +42,17 @@ def run(arguments: Namespace) -> None:
     the Born charges (e), `polarizability` (e angstrom^2/V), `epsilon_infinity`,
     `piezoelectric` (e/angstrom^2, 27 numbers, the polarization first) and `notes` are values of the
     frame. Labels of the input are not copied: every value in the output
-    is the model's.
+    is the model's. Of a committee these are means, and the standard deviations over its members are
+    beside them, `_spread` after the name: `forces_spread`, `bec_spread`, `energy_spread` and so on.
     """
     from ase.io import write
 
-    from jles.cli.frames import label_keys, load, plan, predict_frame
+    from jles.cli.frames import label_keys, plan, predict_frame
     from jles.data.frames import check_elements, read_frames
     from jles.files import atomic_path
     from jles.follow import follow
 
-    model = load(arguments)
+    model = asked_model(arguments)
     frames = read_frames(arguments.input, label_keys(model))
     check_elements(frames, model.config.numbers, f"of the model {arguments.model}")
     plan(model, frames)
@@ -64,12 +69,28 @@ def run(arguments: Namespace) -> None:
     ):
         for frame in follow(frames, "frame"):
             want = [*wanted(model.config, frame, field is not None), *asked]
-            prediction = predict_frame(model, frame, want, **options)
-            told.update(prediction.notes)
-            write(file, labelled_atoms(model, frame, prediction), format="extxyz")
+            said = predict_frame(model, frame, want, **options)
+            mean, spread = (said.mean, said.spread) if arguments.committee else (said, None)
+            told.update(mean.notes)
+            atoms = labelled_atoms(model, frame, mean)
+            if spread is not None:
+                _label(atoms, spread, SPREAD_COLUMNS, SPREAD_VALUES, "_spread")
+            write(file, atoms, format="extxyz")
     print(f"{arguments.out}: {len(frames)} frame(s)")
     for note in sorted(told)[:3]:
         print(f"note: {note}")
+
+
+def asked_model(arguments: Namespace):
+    """The model of the command line, or the committee of it and others."""
+    from jles.cli.frames import load
+
+    model = load(arguments)
+    if not arguments.committee:
+        return model
+    from jles.calculators.committee import Committee
+
+    return Committee([model, *(load(arguments, path) for path in arguments.committee)])
 
 
 def wanted(config, frame, in_field: bool = False) -> tuple[str, ...]:
@@ -121,16 +142,21 @@ def labelled_atoms(model, frame, prediction):
         results["stress"] = [xx, yy, zz, yz, xz, xy]
     if prediction.dipole is not None:
         results["dipole"] = prediction.dipole
-    for name, column in COLUMNS.items():
-        value = getattr(prediction, name)
-        if value is not None:
-            flat = value.ndim >= 3
-            atoms.arrays[column] = value.reshape(len(atoms), -1) if flat else value
-    for name in VALUES:
-        value = getattr(prediction, name)
-        if value is not None:
-            atoms.info[name] = np.ravel(value)
+    _label(atoms, prediction, COLUMNS, VALUES)
     if prediction.notes:
         atoms.info["notes"] = "; ".join(prediction.notes)
     atoms.calc = SinglePointCalculator(atoms, **results)
     return atoms
+
+
+def _label(atoms, prediction, columns: dict, values, suffix: str = "") -> None:
+    """Puts what there is of a prediction into columns of the atoms and values of the frame."""
+    for name, column in columns.items():
+        value = getattr(prediction, name)
+        if value is not None:
+            flat = value.ndim >= 3
+            atoms.arrays[column + suffix] = value.reshape(len(atoms), -1) if flat else value
+    for name in values:
+        value = getattr(prediction, name)
+        if value is not None:
+            atoms.info[name + suffix] = value if np.ndim(value) == 0 else np.ravel(value)

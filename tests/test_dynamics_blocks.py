@@ -89,6 +89,7 @@ def test_new_neighbours_within_the_room_are_no_new_trace(atoms):
     assert engine.traces == 1
 
 
+@pytest.mark.long
 def test_a_cell_that_outgrows_its_wave_vectors_stops_before_it_misses_one(atoms):
     """Constant tension pulls the cell apart; the sum must never see a cell it has no room for."""
     ensemble = EnsembleConfig(

@@ -2,8 +2,9 @@
 
 The dipole moment of the charges in a cell knows nothing of charge that flows over its border, nor
 of which image of a neighbour a charge went to once atoms have diffused; the current dP/dt from
-Born charges does (docs/conventions.md, section 6). So the recorded polarization gives the start and
-the current the rest; the recorded polarization alone is taken where there is no current.
+Born charges does (docs/theory.md, Polarization of a crystal). So the recorded polarization gives
+the start and the current the rest; the recorded polarization alone is taken where there is no
+current.
 """
 
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-r"""Moments in a uniform applied field: the electric enthalpy (docs/theory.md, section 4)."""
+r"""Moments in a uniform applied field: the electric enthalpy (docs/theory.md, Applied field)."""
 
 from collections.abc import Callable
 from typing import NamedTuple

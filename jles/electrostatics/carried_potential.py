@@ -3,7 +3,7 @@ r"""The potential at the atoms of a crystal, with derivatives that know how far 
 What `jles.structures.carry` does from neighbour to neighbour, for the lattice sum: a source at
 :math:`r_l` that changes has its effect at :math:`r_j` multiplied by :math:`e^{t\cdot(r_j - r_l)}`,
 images told apart. To first order in t that weight is a slope of the Green function,
-:math:`r_a K(r) \leftrightarrow 2 i k_a\,g'(k^2)`; docs/theory.md, section 5.
+:math:`r_a K(r) \leftrightarrow 2 i k_a\,g'(k^2)`; docs/theory.md, Polarization of a crystal.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Moments of the atoms, and what each of them has with itself (docs/theory.md, section 2)."""
+"""Moments of the atoms, and what each of them has with itself (docs/theory.md, Multipoles)."""
 
 import math
 from typing import NamedTuple

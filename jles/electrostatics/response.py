@@ -1,4 +1,4 @@
-r"""Induced moments: one quadratic form, one linear answer, one solve (docs/theory.md, section 3).
+r"""Induced moments: one quadratic form, one linear answer, one solve (docs/theory.md, Response).
 
 The interaction E(m) is a quadratic form of the moments m, so its gradient K m is the potential,
 minus the field and half the field gradient at the atoms, whichever sum computed it. Everything

@@ -118,7 +118,7 @@ def wave_born_charges(
         cell: rows are lattice vectors, angstrom.
         mask: False on padding atoms.
 
-    Source: docs/conventions.md, section 6; Zhong et al., arXiv 2504.05169.
+    Source: docs/theory.md, Polarization of a crystal; Zhong et al., arXiv 2504.05169.
     """
     weight = mask.astype(positions.dtype)
     inverse = jnp.linalg.inv(cell)

@@ -1,4 +1,4 @@
-r"""How strain at clamped atoms polarizes a crystal (docs/theory.md, section 5)."""
+r"""How strain at clamped atoms polarizes a crystal (docs/theory.md, Polarization of a crystal)."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-r"""Polarization of charges, and its exact derivative in a crystal (docs/theory.md, section 5)."""
+r"""Polarization of charges, and its exact derivative in a crystal (docs/theory.md)."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -121,7 +121,7 @@ def crystal_coupling(
     Returns:
         `(field, params, structure) -> e angstrom times the unit of field`.
 
-    Source: docs/conventions.md, section 6; of the strain Martin, Phys. Rev. B 5, 1607 (1972).
+    Source: docs/theory.md; of the strain Martin, Phys. Rev. B 5, 1607 (1972).
     """
 
     def on_branch(field, params, structure):

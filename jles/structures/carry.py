@@ -1,4 +1,4 @@
-r"""Derivatives that know how far they have come (docs/theory.md, section 5).
+r"""Derivatives that know how far they have come (docs/theory.md, Polarization of a crystal).
 
 A charge that answers the displacement of an atom a vector d away moves charge along that vector.
 In a crystal the sum over atoms of charge times place cannot tell: an atom and its images are one

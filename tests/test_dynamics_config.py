@@ -38,9 +38,11 @@ CONFIG = {
                     "temperature": 300.0,
                     "pressure": 1.0,
                     "pressure_unit": "GPa",
-                }
+                },
+                "field": None,
+                "displacement": CONFIG["field"],
             },
-            "'npt' in a field needs the stress in a field",
+            "'npt' at a fixed displacement needs its stress",
         ),
         (
             {"field": {"kind": "constant", "amplitude": [0, 0, 1]}},

@@ -255,8 +255,26 @@ def test_a_run_that_was_killed_and_resumed_is_the_same_bit_for_bit(folder, tmp_p
     assert_same_run(tmp_path / "out", tmp_path / "whole")
 
 
-@pytest.mark.parametrize("pbc", [False, pytest.param(True, marks=pytest.mark.long)])
-def test_energy_is_conserved_in_a_field(folder, tmp_path, pbc):
+IN_A_FIELD = [
+    pytest.param(False, {"kind": "nve"}, id="cluster"),
+    pytest.param(True, {"kind": "nve"}, id="crystal", marks=pytest.mark.long),
+    pytest.param(
+        True,
+        {
+            "kind": "npt",
+            "temperature": 600.0,
+            "pressure": 2.0,
+            "pressure_unit": "GPa",
+            "barostat_time": 100.0,
+        },
+        id="changing cell",
+        marks=pytest.mark.long,
+    ),
+]
+
+
+@pytest.mark.parametrize(("pbc", "ensemble"), IN_A_FIELD)
+def test_energy_is_conserved_in_a_field(folder, tmp_path, pbc, ensemble):
     model = jles.load(folder / "charged", dtype="float64")
     spread = []
     for timestep, steps in ((0.1, 500), (0.05, 1000)) if pbc else ((0.25, 200),):
@@ -264,6 +282,7 @@ def test_energy_is_conserved_in_a_field(folder, tmp_path, pbc):
             "steps": steps,
             "timestep": timestep,
             "dtype": "float64",
+            "ensemble": ensemble,
             "velocities": {"temperature": 600.0},
             "field": {"kind": "constant", "amplitude": [0.1, 0.0, 0.4], "unit": "V/angstrom"},
             "record": {"thermo": 1, "positions": 0},

@@ -152,7 +152,7 @@ def cluster():
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param(("flowing", True), id="flowing crystal"),
+        pytest.param(("flowing", True), id="flowing crystal", marks=LONG),
         pytest.param(("answering", True), id="answering crystal", marks=LONG),
         pytest.param(("answering", False), id="answering cluster"),
     ],
@@ -227,14 +227,16 @@ def test_born_charges_of_a_cluster_are_finite_differences_and_sum_to_its_charge(
     np.testing.assert_allclose(out["born"][1, :, 2], difference, rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.parametrize("name", ["flowing", pytest.param("answering", marks=LONG)])
+@LONG
+@pytest.mark.parametrize("name", CONFIGS)
 def test_born_charges_do_not_depend_on_the_supercell(name):
     small = of_atoms(results(name, True)[1]["born"])
     twice = results(name, True, 2)[1]["born"]
     np.testing.assert_allclose(twice.reshape(2, 3, 3, 3), [small, small], rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["flowing", pytest.param("answering", marks=LONG)])
+@LONG
+@pytest.mark.parametrize("name", CONFIGS)
 def test_every_tensor_turns_with_the_crystal(name):
     _, _, evaluate = prepared(name)
     found = results(name, True)

@@ -206,7 +206,9 @@ def test_a_run_killed_before_its_first_checkpoint_may_begin_again(run, tmp_path)
         )
 
 
-@pytest.mark.parametrize("damage", ["cut", "removed", "host"])
+@pytest.mark.parametrize(
+    "damage", ["cut", *(pytest.param(name, marks=pytest.mark.long) for name in ("removed", "host"))]
+)
 def test_a_damaged_checkpoint_is_one_line(run, tmp_path, damage, capfd):
     out = copy_run(run, tmp_path)
     step = out / "checkpoints" / "last" / "3"

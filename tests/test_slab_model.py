@@ -41,6 +41,7 @@ def test_forces_are_finite_differences(model):
     np.testing.assert_allclose(-(energies[0] - energies[1]) / (2 * step), forces[1, 2], atol=1e-6)
 
 
+@pytest.mark.long
 def test_a_batch_of_a_slab_a_crystal_and_a_cluster_is_each_alone(model):
     frames = [slab(20.0), rattled(1), rattled(2, pbc=False)]
     structures = [model.structure(atoms) for atoms in frames]

@@ -90,13 +90,13 @@ def start_motion(plan: Plan, positions, momenta, cell, frame: Frame, drive: Driv
     system, integrator = plan.system, plan.integrator
     time = jnp.zeros((), positions.dtype)
     field = acting_field(system, drive, positions, cell, frame, time)
-    forces = forces_at(system, positions, cell, frame, field, plan.sum_rule)
-    motion = Motion(positions, momenta, forces, cell, (), jnp.zeros_like(forces), time)
-    motion = motion._replace(field_forces=_field_forces(plan, motion, frame, drive))
-    if not integrator.moves_cell:
-        return integrator.start(motion, key, drive.kT[0])
-    _, virial = forces_and_virial(system, positions, cell, frame)
-    return integrator.start(motion, key, drive.kT[0], virial)
+    forces, virial = _acts(plan, positions, cell, frame, field)
+    none = jnp.zeros_like(forces), jnp.zeros_like(virial)
+    motion = Motion(positions, momenta, forces, cell, (), *none, time)
+    kT = drive.kT[0]
+    motion = integrator.start(motion, key, kT, *((virial,) if integrator.moves_cell else ()))
+    pulled, pulled_virial = _field_part(plan, motion, frame, drive)
+    return motion._replace(field_forces=pulled, field_virial=pulled_virial)
 
 
 def make_block(plan: Plan, on_trace: Callable[[], None] = lambda: None):
@@ -155,16 +155,14 @@ def advance(plan: Plan, progress: Progress, frame: Frame, drive: Drive) -> Motio
     time = (progress.step + 1).astype(motion.positions.dtype) * plan.clock
 
     def force_fn(positions, cell=motion.cell, **_):
-        if plan.integrator.moves_cell:
-            return forces_and_virial(system, positions, cell, frame)
         field = acting_field(system, drive, positions, cell, frame, time)
-        return forces_at(system, positions, cell, frame, field, plan.sum_rule)
+        forces, virial = _acts(plan, positions, cell, frame, field)
+        return (forces, virial) if plan.integrator.moves_cell else forces
 
     moved = plan.integrator.step(motion, force_fn, kT)
-    pulled = _field_forces(plan, moved, frame, drive)
-    way = moved.positions - motion.positions
-    work = motion.work + 0.5 * jnp.sum((pulled + motion.field_forces) * way)
-    return moved._replace(field_forces=pulled, work=work)
+    pulled, pulled_virial = _field_part(plan, moved, frame, drive)
+    moved = moved._replace(field_forces=pulled, field_virial=pulled_virial)
+    return moved._replace(work=motion.work + _work(plan, motion, moved))
 
 
 def judge(plan: Plan, before: Motion, after: Motion, frame: Frame, anchor: Anchor) -> Halt:
@@ -206,12 +204,42 @@ def is_old(plan: Plan, motion: Motion, anchor: Anchor) -> Array:
     return ~(2.0 * moved + strain * (reach + skin) <= skin)
 
 
-def _field_forces(plan: Plan, motion: Motion, frame: Frame, drive: Drive) -> Array:
-    """The part of the forces that is there only because of a field."""
+def _acts(plan: Plan, positions, cell, frame: Frame, field) -> tuple[Array, Array]:
+    """Forces, and the virial where the cell moves; zero where it does not."""
+    if plan.integrator.moves_cell:
+        return forces_and_virial(plan.system, positions, cell, frame, field, plan.sum_rule)
+    forces = forces_at(plan.system, positions, cell, frame, field, plan.sum_rule)
+    return forces, jnp.zeros((3, 3), forces.dtype)
+
+
+def _field_part(plan: Plan, motion: Motion, frame: Frame, drive: Drive) -> tuple[Array, Array]:
+    """The part of forces and virial that is there only because of a field."""
     if not (drive.acts and plan.follow_work):
-        return jnp.zeros_like(motion.forces)
-    without = forces_at(plan.system, motion.positions, motion.cell, frame, None, False)
-    return motion.forces - without
+        return jnp.zeros_like(motion.forces), jnp.zeros((3, 3), motion.forces.dtype)
+    forces, virial = _acts(plan, motion.positions, motion.cell, frame, None)
+    whole = motion.bath.virial if plan.integrator.moves_cell else virial
+    return motion.forces - forces, whole - virial
+
+
+def _work(plan: Plan, before: Motion, after: Motion) -> Array:
+    r"""Of the field in one step, eV, by the trapezoidal rule.
+
+    .. math:: dW = F\cdot ds\,h + W : h^{-1} dh
+
+    with fractions s, the cell h and the virial W, which moves the atoms with the cell.
+    """
+    if not plan.integrator.moves_cell:
+        way = after.positions - before.positions
+        return 0.5 * jnp.sum((after.field_forces + before.field_forces) * way)
+    first, last = (jnp.linalg.solve(m.cell.T, m.positions.T).T for m in (before, after))
+    grown = after.cell - before.cell
+
+    def rate(motion):
+        strain = jnp.linalg.solve(motion.cell, grown)
+        way = (last - first) @ motion.cell
+        return jnp.sum(motion.field_forces * way) + jnp.sum(motion.field_virial * strain)
+
+    return 0.5 * (rate(before) + rate(after))
 
 
 def _no_halt(progress: Progress) -> Halt:

@@ -199,11 +199,10 @@ class MdConfig:
             raise InputError(f"steps: must be below 2^31, got {self.steps}")
         if self.field is not None and self.displacement is not None:
             raise InputError("displacement: cannot be fixed together with a field; keep one")
-        moved = self.field or self.displacement
-        if moved is not None and self.ensemble.kind == "npt":
+        if self.displacement is not None and self.ensemble.kind == "npt":
             raise InputError(
-                "ensemble.kind 'npt' in a field needs the stress in a field, which this version "
-                "does not have; take 'nve', 'langevin' or 'nose-hoover'"
+                "ensemble.kind 'npt' at a fixed displacement needs its stress, which this version "
+                "does not have; give a field, or take 'nve', 'langevin' or 'nose-hoover'"
             )
 
 

@@ -20,6 +20,7 @@ from jaxtyping import Array, Float
 
 from jles.dynamics.fields import Wave
 from jles.dynamics.system import Frame, System
+from jles.observables.stress import strained
 from jles.typing import Cell, Positions, Scalar
 from jles.units import EPSILON0
 
@@ -90,31 +91,49 @@ def forces_at(
     if field is not None:
         field = jax.lax.stop_gradient(field)
     forces = -jax.grad(system.energy)(positions, cell, frame, field)
-    if field is not None and sum_rule and system.free:
-        forces -= (jnp.sum(forces, axis=0) - system.charge * field) / len(forces)
-    return forces
+    return _balanced(forces, system, field) if sum_rule else forces
 
 
-def forces_and_virial(system: System, positions: Positions, cell: Cell, frame: Frame):
-    r"""-dU/dr (eV/angstrom) and :math:`-\partial U/\partial\epsilon` (eV, symmetric), one pass."""
-    strained = _strained(system, positions, cell, frame)
-    gradients = jax.grad(strained, (0, 1))(positions, jnp.zeros((3, 3), positions.dtype))
-    return tuple(-gradient for gradient in gradients)
+def forces_and_virial(
+    system: System,
+    positions: Positions,
+    cell: Cell,
+    frame: Frame,
+    field: Float[Array, " 3"] | None = None,
+    sum_rule: bool = False,
+):
+    r"""-dH/dr (eV/angstrom) and :math:`-\partial H/\partial\epsilon` (eV, symmetric), one pass.
+
+    In a field the voltages :math:`E\cdot a_k` are those that are held while the cell is strained,
+    so that the stress knows no branch, see `jles.observables.stress`.
+    """
+    energy = _strained(system, positions, cell, frame, field)
+    gradients = jax.grad(energy, (0, 1))(positions, jnp.zeros((3, 3), positions.dtype))
+    forces, virial = (-gradient for gradient in gradients)
+    return (_balanced(forces, system, field) if sum_rule else forces), virial
+
+
+def _balanced(forces, system: System, field):
+    """Forces less a net one that is not that of the field on the total charge."""
+    if field is None or not system.free:
+        return forces
+    return forces - (jnp.sum(forces, axis=0) - system.charge * field) / len(forces)
 
 
 def energy_and_virial(system: System, positions: Positions, cell: Cell, frame: Frame):
     """U and what `forces_and_virial` says of the strain, eV."""
-    strained = _strained(system, positions, cell, frame)
+    of_strain = _strained(system, positions, cell, frame, None)
     none = jnp.zeros((3, 3), positions.dtype)
-    energy, gradient = jax.value_and_grad(strained, 1)(positions, none)
+    energy, gradient = jax.value_and_grad(of_strain, 1)(positions, none)
     return energy, -gradient
 
 
-def _strained(system: System, positions: Positions, cell: Cell, frame: Frame):
-    """U as a function of places and symmetric strain, r -> r(1 + strain)."""
+def _strained(system: System, positions: Positions, cell: Cell, frame: Frame, field):
+    """H as a function of places and symmetric strain, r -> r(1 + strain), at fixed voltages."""
 
     def energy(places, strain):
-        deform = jnp.eye(3, dtype=places.dtype) + 0.5 * (strain + strain.T)
-        return system.energy(places @ deform, cell @ deform, frame, None)
+        deform = strained(strain)
+        seen = None if field is None else jnp.linalg.solve(deform, field)
+        return system.energy(places @ deform, cell @ deform, frame, seen)
 
     return energy

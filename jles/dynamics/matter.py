@@ -56,6 +56,7 @@ def model_system(
     first = model.structure(atoms)
     wanted = {NEEDS[name] for name in records} | ({"polarization"} if in_field else set())
     check_wanted(sorted(wanted), model.config, "the model")
+    wanted |= {"stress"} if moves_cell else set()
     check_structure(sorted(wanted), model.config, atoms.pbc, in_field)
     config, potential = model.config, model.potential
     total_charge = float(first.total_charge)

@@ -18,6 +18,7 @@ class Motion(NamedTuple):
         cell: rows are lattice vectors.
         bath: what belongs to the integrator alone: thermostats, random numbers, the cell's speed.
         field_forces: the part of `forces` that a field causes; zero where that is not followed.
+        field_virial: the same part of -dH/d strain, eV; zero too where the cell does not move.
         work: eV, done by the field since the start.
     """
 
@@ -27,6 +28,7 @@ class Motion(NamedTuple):
     cell: Cell
     bath: Any
     field_forces: Float[Array, "atoms 3"]
+    field_virial: Float[Array, "3 3"]
     work: Scalar
 
 

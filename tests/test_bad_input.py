@@ -271,6 +271,7 @@ def test_a_truncated_torch_file_is_named(folder, capsys):
     assert (folder / "imported" / "config.yaml").is_file()
 
 
+@pytest.mark.long
 def test_a_damaged_checkpoint_is_named(folder, capsys, monkeypatch):
     """The largest file of it is cut in half; put back, the run goes on."""
     from jles.train import loop

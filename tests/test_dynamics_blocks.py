@@ -36,6 +36,7 @@ def whole_run(engine, walk, stops):
     return walk, np.concatenate([values(part, "positions") for part in parts])
 
 
+@pytest.mark.long
 def test_the_trajectory_does_not_depend_on_where_blocks_end(atoms):
     engine = engine_of(liquid(atoms, skin=0.2), HOT, 2.0, RECORDS, block=300)
     walk, at_once = whole_run(engine, start(engine, atoms), [300])

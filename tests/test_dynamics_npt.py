@@ -106,6 +106,7 @@ def test_the_cell_changes_shape(small_crystal):
     np.testing.assert_allclose(bath.momentum, bath.momentum.T, atol=1e-12)
 
 
+@pytest.mark.long
 def test_the_volume_of_an_ideal_gas_has_its_distribution():
     r"""With the centre of mass at rest :math:`f(V) \propto V^{N-1} e^{-PV/kT}`."""
     count, pressure, steps = 12, 2e-4, 100_000

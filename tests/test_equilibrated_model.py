@@ -25,9 +25,8 @@ def model():
 EVERYTHING = ("energy", "forces", "charges")  # one set: one compilation
 
 
-@pytest.mark.parametrize(
-    ("pbc", "total"), [pytest.param(True, -1.0, marks=pytest.mark.long), (False, 0.0)]
-)
+@pytest.mark.parametrize(("pbc", "total"), [(True, -1.0), (False, 0.0)])
+@pytest.mark.long
 def test_charges_sum_to_the_total_and_padding_has_none(model, pbc, total):
     atoms = rattled(0, pbc=pbc)
     atoms.info["total_charge"] = total

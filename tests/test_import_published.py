@@ -113,8 +113,18 @@ def relative_error(value, reference) -> float:
     return float(np.max(np.abs(value - reference)) / np.max(np.abs(reference)))
 
 
-FILES = [(tuple(group), name) for group in GROUPS for name in group]
-IDS = [name.split("/")[-1].removeprefix("golden_") for _, name in FILES]
+# Half a minute of compiling for one model; the others say as much of the import.
+SLOWEST = ("pbtio3", "dipep", "electrolyte")
+FILES = [
+    pytest.param(
+        tuple(group),
+        name,
+        marks=[pytest.mark.long] if any(word in name for word in SLOWEST) else [],
+    )
+    for group in GROUPS
+    for name in group
+]
+IDS = [name.split("/")[-1].removeprefix("golden_") for group in GROUPS for name in group]
 
 
 @pytest.mark.parametrize(("group", "name"), FILES, ids=IDS)

@@ -262,6 +262,7 @@ def test_every_tensor_turns_with_the_crystal(name):
         assert np.abs(quadrupoles).max() > 1e-4
 
 
+@pytest.mark.long
 def test_screening_and_sign_multiply_what_couples_to_a_field(model):
     """Only crystals are screened; the sign is that of the named element."""
     config, params = model[0].config, model[1]
@@ -278,6 +279,7 @@ def test_screening_and_sign_multiply_what_couples_to_a_field(model):
         np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
+@pytest.mark.long
 def test_the_factor_multiplies_polarization_born_charges_and_field():
     config = small_config(charges=CHARGES)
     params = small_model(config)[1]

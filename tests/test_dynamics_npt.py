@@ -132,6 +132,7 @@ def test_the_volume_of_an_ideal_gas_has_its_distribution():
     np.testing.assert_allclose(cells, cells[:, :1, :1] * np.eye(3), atol=1e-9 * cells.max())
 
 
+@pytest.mark.long
 def test_errors_fall_with_the_square_of_the_timestep_and_no_step_turns_the_cell():
     atoms = crystal()
     momenta, spread = draw_momenta(atoms.get_masses(), TEMPERATURE, 0), []

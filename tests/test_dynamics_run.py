@@ -274,6 +274,7 @@ IN_A_FIELD = [
 
 
 @pytest.mark.parametrize(("pbc", "ensemble"), IN_A_FIELD)
+@pytest.mark.long
 def test_energy_is_conserved_in_a_field(folder, tmp_path, pbc, ensemble):
     model = jles.load(folder / "charged", dtype="float64")
     spread = []

@@ -38,6 +38,7 @@ def test_charges_sum_to_the_total_and_padding_has_none(model, pbc, total):
     assert padded.size == 0 or not np.any(padded)
 
 
+@pytest.mark.long
 def test_forces_are_finite_differences(model):
     atoms, step = rattled(1), 1e-4
     forces = model.predict(atoms, want=EVERYTHING).forces

@@ -338,6 +338,7 @@ def test_derivatives_are_those_of_finite_differences_in_either_mode(name):
 
 
 @EVERY_SUM
+@pytest.mark.long
 def test_jit_vmap_and_single_precision_give_the_same(name):
     systems = [random_system(seed) for seed in (8, 9)]
     (value, gradient), (other, _) = (slopes(name, *system) for system in systems)

@@ -244,6 +244,7 @@ def curvatures(start, ways):
     return jax.jvp(simple_gradient, start, tuple(ways))[1], jax.grad(slope, ALL)(*start)
 
 
+@pytest.mark.long
 def test_first_derivatives_are_those_of_finite_differences():
     start, ways = arguments(), random_ways()
     for n, first in enumerate(settled_gradient(*start)):

@@ -96,6 +96,7 @@ def test_hidden_electrons_count_in_the_dielectric_constant(answering):
     assert np.trace(out.polarizability) > 0.0
 
 
+@pytest.mark.long
 def test_a_slab_has_no_permittivity_and_no_waves(answering):
     slab = rattled(3, pbc=(True, True, False))
     latent = model_of(ANSWERING).predict(slab, ("polarization",))
@@ -146,6 +147,7 @@ def test_the_calculator_knows_the_charge_by_the_name_the_data_gave_it():
         assert atoms.get_charges().sum() == pytest.approx(charge, abs=1e-10)
 
 
+@pytest.mark.long
 def test_prediction_files_hold_quadrupole_quantum_and_sum(tmp_path):
     save_model(tmp_path / "model", PLAIN, small_model(PLAIN)[1])
     frames = [rattled(0), rattled(1, pbc=False)]

@@ -298,6 +298,7 @@ def test_validation_that_is_not_finite_names_its_batch():
     assert "batch of v.xyz, frame 1;" in message
 
 
+@pytest.mark.long
 def test_a_run_that_stops_leaves_its_best_model(run, tmp_path, monkeypatch):
     """The rate explodes in the last epoch; those before it were like the other run's."""
     without_pictures(monkeypatch)

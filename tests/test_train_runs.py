@@ -209,6 +209,7 @@ def test_checkpoints_may_come_before_the_first_validation(tmp_path):
 
 
 @pytest.mark.usefixtures("no_pictures")
+@pytest.mark.long
 def test_a_loss_that_is_not_finite_stops_the_run_which_can_go_on(tmp_path, monkeypatch, capsys):
     """In epoch 2 the rate explodes; the frames are named, the last checkpoint is whole."""
     train = write_frames(tmp_path / "t.xyz", [labelled(rattled(n, count=4)) for n in range(3)])

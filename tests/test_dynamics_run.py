@@ -257,7 +257,7 @@ def test_a_run_that_was_killed_and_resumed_is_the_same_bit_for_bit(folder, tmp_p
 
 IN_A_FIELD = [
     pytest.param(False, {"kind": "nve"}, id="cluster"),
-    pytest.param(True, {"kind": "nve"}, id="crystal", marks=pytest.mark.long),
+    pytest.param(True, {"kind": "nve"}, id="crystal"),
     pytest.param(
         True,
         {
@@ -268,7 +268,6 @@ IN_A_FIELD = [
             "barostat_time": 100.0,
         },
         id="changing cell",
-        marks=pytest.mark.long,
     ),
 ]
 

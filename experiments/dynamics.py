@@ -1,22 +1,21 @@
 """What experiments with molecular dynamics share: a published model, and a run made once."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import ase.io
-from jles.dynamics.config import MdConfig
-from jles.dynamics.run import run_md
 
 from jles.calculators.model import Model
 from jles.config import from_dict
 from jles.data.sets import published_model
+from jles.dynamics.config import MdConfig
+from jles.dynamics.run import run_md
 from jles.interop.cace_import import import_torch
 from jles.models.config import ScreeningConfig
 
 
 def imported(name: str, dtype: str = "float32", screening: ScreeningConfig | None = None) -> Model:
     """A published model; `screening` makes its latent moments physical ones."""
-    from dataclasses import replace
-
     config, params = import_torch(published_model(name))
     if screening is not None:
         config = replace(config, screening=screening)

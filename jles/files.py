@@ -8,7 +8,11 @@ from pathlib import Path
 
 from jles.errors import InputError
 
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""Numbers of the errors that mean a full disk."""
+
+TRAJECTORY, TRAJECTORY_FORMAT, TRAJECTORY_VERSION = "trajectory.h5", "jles-trajectory", 1
+"""The file that `jles md` writes and `jles analyse` reads: its name, and what it says it is."""
 
 
 @contextlib.contextmanager
@@ -33,7 +37,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         _flush_and_rename(temporary, path)
     except OSError as error:
         # An error of another kind may be about another file: let it say so itself.
-        if error.errno not in _NO_ROOM:
+        if error.errno not in NO_ROOM:
             raise
         raise _unwritable(path, error) from None
     finally:
@@ -62,7 +66,7 @@ def _flush_and_rename(temporary: Path, path: Path) -> None:
 
 
 def _unwritable(path: Path, error: OSError) -> InputError:
-    remedy = "free some space" if error.errno in _NO_ROOM else "choose another place"
+    remedy = "free some space" if error.errno in NO_ROOM else "choose another place"
     return InputError(
         f"{path}: cannot be written ({error.strerror}); {remedy}; nothing was changed there"
     )

@@ -70,14 +70,13 @@ def test_charge_that_flows_along_bonds_polarizes_as_the_bonds_do(crystal):
     def coupling(positions, cell, field):
         return flow(field, {}, replace(crystal, positions=positions, cell=cell))
 
-    def dipole(strain):
-        deform = strained(strain)
-        moved = replace(crystal, positions=crystal.positions @ deform, cell=crystal.cell @ deform)
-        won, vectors = bonds(moved)
+    def dipole(positions, cell):
+        won, vectors = bonds(replace(crystal, positions=positions, cell=cell))
         return -0.5 * jnp.einsum("in,ina->a", won, vectors)
 
-    zero = jnp.zeros((3, 3))
-    expected = proper(np.asarray(jax.jacfwd(dipole)(zero)), np.asarray(dipole(zero)))
+    whole = strained(dipole, crystal.cell)
+    at = crystal.positions, jnp.zeros((3, 3))
+    expected = proper(np.asarray(jax.jacfwd(whole, 1)(*at)), np.asarray(whole(*at)))
     found = jax.jit(lambda s: piezoelectric_tensor(coupling, s.positions, s.cell))(crystal)
     volume = np.abs(np.linalg.det(crystal.cell))
     np.testing.assert_allclose(found * volume, expected, rtol=0, atol=1e-12)
@@ -121,15 +120,13 @@ def test_a_molecule_in_a_box_polarizes_as_its_dipole_does(molecule, tensor):
     potential, params, box = molecule
     structure = model_structure(box, potential)
 
-    def dipole(strain):
-        deform = strained(strain)
-        moved = replace(
-            structure, positions=structure.positions @ deform, cell=structure.cell @ deform
-        )
-        moments = potential.moments_fn(params, moved)
-        return moments.charges @ moved.positions + jnp.sum(moments.dipoles, axis=0)
+    def dipole(positions, cell):
+        moments = potential.moments_fn(params, replace(structure, positions=positions, cell=cell))
+        return moments.charges @ positions + jnp.sum(moments.dipoles, axis=0)
 
-    slope, whole = jax.jit(lambda at: (jax.jacfwd(dipole)(at), dipole(at)))(jnp.zeros((3, 3)))
+    of_strain = strained(dipole, structure.cell)
+    at = structure.positions, jnp.zeros((3, 3))
+    slope, whole = jax.jit(lambda *at: (jax.jacfwd(of_strain, 1)(*at), of_strain(*at)))(*at)
     expected = proper(np.asarray(slope), np.asarray(whole))
     np.testing.assert_allclose(tensor, expected, rtol=0, atol=1e-11)
     assert np.abs(expected).max() > 0.01

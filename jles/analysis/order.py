@@ -70,7 +70,7 @@ def order_parameter(
     runs: Sequence[Run],
     count: int = 20,
     scale: float = 1.0,
-    zero: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    zero: Sequence = (0.0, 0.0, 0.0),
     source: str = "current",
 ) -> Outcome:
     """Order parameters of each run, stretch by stretch.
@@ -79,14 +79,16 @@ def order_parameter(
         runs: heating or cooling, or one a temperature; polarization and thermo recorded.
         count: stretches a run.
         scale: what the recorded polarization is multiplied with.
-        zero: recorded polarization of the symmetric structure, e angstrom; it is taken off.
+        zero: recorded polarization of the symmetric structure, e angstrom, (3,) or (runs, 3); it
+            is taken off.
         source: of the polarization, as for `moment.polarization_path`.
     """
     if count < 1:
         raise InputError(f"--stretches must be at least 1, got {count}")
     rows, records = [], []
-    for number, run in enumerate(runs):
-        record, found = _run_stretches(run, count, scale, np.array(zero), source)
+    zeros = np.broadcast_to(np.asarray(zero, float), (len(runs), 3))
+    for number, (run, zero) in enumerate(zip(runs, zeros, strict=True)):
+        record, found = _run_stretches(run, count, scale, zero, source)
         records.append(record)
         rows += [(str(number), stretch) for stretch in found]
     title = describe(runs, records, None)

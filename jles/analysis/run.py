@@ -11,9 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jles.errors import InputError
-
-FILE = "trajectory.h5"
-FORMAT, VERSION = "jles-trajectory", 1
+from jles.files import TRAJECTORY, TRAJECTORY_FORMAT, TRAJECTORY_VERSION
 
 
 class Record(NamedTuple):
@@ -77,13 +75,13 @@ class Run:
     def _group(self, file, kind: str):
         if kind not in file or not len(file[kind]["step"]):
             raise InputError(
-                f"{self.path / FILE}: holds no {kind}; record it by "
+                f"{self.path / TRAJECTORY}: holds no {kind}; record it by "
                 f"`record: {{{kind}: 1}}` (steps between frames) in the md config"
             )
         return file[kind]
 
     def _check_steps(self, kind: str, steps, least: int) -> None:
-        where = f"{self.path / FILE}: {kind}"
+        where = f"{self.path / TRAJECTORY}: {kind}"
         if len(steps) < max(least, 2):
             after = f" after the first {self.skip:g} fs" if self.skip else ""
             raise InputError(
@@ -103,14 +101,14 @@ def open_run(path, skip: float = 0.0) -> Run:
     path = Path(path)
     with _opened(path) as file:
         found = file.attrs.get("format"), int(file.attrs.get("version", 0))
-        if found != (FORMAT, VERSION):
+        if found != (TRAJECTORY_FORMAT, TRAJECTORY_VERSION):
             raise InputError(
-                f"{path / FILE}: format {found[0]!r}, version {found[1]}; "
-                f"this program reads {FORMAT!r}, version {VERSION}"
+                f"{path / TRAJECTORY}: format {found[0]!r}, version {found[1]}; "
+                f"this program reads {TRAJECTORY_FORMAT!r}, version {TRAJECTORY_VERSION}"
             )
         timestep = float(file.attrs["timestep"])
         if not timestep > 0.0:
-            raise InputError(f"{path / FILE}: a minimisation has no time; nothing to analyse")
+            raise InputError(f"{path / TRAJECTORY}: a minimisation has no time; nothing to analyse")
         return Run(
             path,
             timestep,
@@ -123,7 +121,7 @@ def open_run(path, skip: float = 0.0) -> Run:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[h5py.File]:
-    file = path / FILE
+    file = path / TRAJECTORY
     if not file.is_file():
         raise InputError(f"{file}: no such file; give the directory that `jles md` wrote")
     try:

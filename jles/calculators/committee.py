@@ -21,7 +21,6 @@ from jaxtyping import Array, Float
 
 from jles.calculators.model import Model
 from jles.calculators.outputs import outputs
-from jles.calculators.prediction import field_array
 from jles.calculators.predictor import Predictor
 from jles.calculators.spread import CommitteePrediction, summarize
 from jles.config import to_dict
@@ -76,18 +75,10 @@ class Committee(Predictor):
     def _read(self, out, collected) -> CommitteePrediction:
         return summarize([collected(_member(out, place)) for place in range(self._count)])
 
-    def calculator(self, field=None):
-        """An ASE calculator of the means, see `CommitteeCalculator`.
-
-        Args:
-            field: applied, (3,), V/angstrom.
-
-        Raises:
-            InputError: a field of another shape, or too strong to be in V/angstrom.
-        """
+    def _calculator_type(self) -> type:
         from jles.calculators.ase import CommitteeCalculator
 
-        return CommitteeCalculator(self, field_array(field))
+        return CommitteeCalculator
 
 
 def _member(out, place):

@@ -11,7 +11,7 @@ from jles.calculators.outputs import outputs
 from jles.calculators.prediction import (
     QUANTITIES as QUANTITIES,
 )
-from jles.calculators.prediction import Prediction, field_array
+from jles.calculators.prediction import Prediction
 from jles.calculators.predictor import Predictor
 from jles.errors import InputError
 from jles.models.config import ModelConfig, ScreeningConfig
@@ -65,18 +65,10 @@ class Model(Predictor):
     def _read(self, out, collected) -> Prediction:
         return collected(out)
 
-    def calculator(self, field=None):
-        """An ASE calculator, see `LatentChargeCalculator`.
-
-        Args:
-            field: applied, (3,), V/angstrom.
-
-        Raises:
-            InputError: a field of another shape, or too strong to be in V/angstrom.
-        """
+    def _calculator_type(self) -> type:
         from jles.calculators.ase import LatentChargeCalculator
 
-        return LatentChargeCalculator(self, field_array(field))
+        return LatentChargeCalculator
 
 
 def load_model(path, dtype: str = "float32", screening: ScreeningConfig | None = None) -> Model:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import jax.numpy as jnp
 
 from jles.electrostatics.applied_field import sum_of_dipoles
+from jles.electrostatics.multipoles import summed_channels
 from jles.models.potential import (
     Potential,
     coupling_at,
@@ -40,7 +41,7 @@ def outputs(
         out |= _moments(potential, params, structure, want)
     in_field = field is not None and structure.grid is not None
     if in_field or {"dipole", "polarization", "born_charges", "piezoelectric"} & want:
-        out["bare_charges"] = _summed(potential.moments_fn(params, structure).charges)
+        out["bare_charges"] = summed_channels(potential.moments_fn(params, structure).charges)
     if in_field or {"dipole", "polarization", "born_charges", "polarizability"} & want:
         out["factor"] = potential.factor_fn(params, structure)
     if {"dipole", "polarization"} & want:
@@ -64,10 +65,6 @@ def outputs(
     if "features" in want:
         out["features"] = potential.features_fn(params, structure).invariants
     return out
-
-
-def _summed(charges):
-    return charges.reshape(len(charges), -1).sum(axis=1)
 
 
 def _moments(potential, params, structure, want) -> dict:
@@ -100,7 +97,7 @@ def _published_born(potential, params, structure):
         return potential.moments_fn(params, replace(structure, positions=positions))
 
     waves = wave_born_charges(
-        lambda positions: _summed(moments(positions).charges),
+        lambda positions: summed_channels(moments(positions).charges),
         structure.positions,
         structure.cell,
         structure.mask,

@@ -159,12 +159,12 @@ def check_structure(want, config: ModelConfig, pbc, in_field: bool) -> None:
                     "'equilibrated', or charge_softness in response.mode 'self-consistent', charge "
                     "flows through it as through a metal"
                 )
+        if in_field and config.charge_softness is not None:
+            raise InputError("field: soft charges that see one another answer like a metal")
     soft = config.charge_softness is not None
     fields = {"polarization", "born_charges", "piezoelectric"} & set(want)
     if soft and (fields or in_field):
         asked = f"want: '{min(fields)}'" if fields else "field"
-        if is_metallic(config):
-            raise InputError(f"{asked}: soft charges that see one another answer like a metal")
         if not np.all(pbc):
             raise InputError(f"{asked}: slabs of models with charge_softness have none here")
         if "piezoelectric" in want or ("stress" in want and in_field):

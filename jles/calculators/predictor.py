@@ -62,6 +62,21 @@ class Predictor(ABC):
         """What the labels of the training data were called; empty for the defaults."""
         return self.training.get("label_keys", {})
 
+    @abstractmethod
+    def _calculator_type(self) -> type:
+        """The ASE calculator that asks it."""
+
+    def calculator(self, field=None):
+        """An ASE calculator, see `jles.calculators.ase`.
+
+        Args:
+            field: applied, (3,), V/angstrom.
+
+        Raises:
+            InputError: a field of another shape, or too strong to be in V/angstrom.
+        """
+        return self._calculator_type()(self, field_array(field))
+
     def _precision(self):
         return jax.enable_x64(self.dtype == "float64")
 

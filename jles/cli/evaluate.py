@@ -108,17 +108,16 @@ def draw(out: Path, comparison: Comparison) -> int:
 def compare(model, frames, born_mode: str = "exact") -> Comparison:
     """Everything that data and model share."""
     from jles.cli.frames import predict_frame
-    from jles.cli.predict import has, has_polarization, wanted
+    from jles.cli.predict import has, wanted
     from jles.electrostatics.multipoles import traceless
 
     collected: dict[str, list] = {name: [] for name in QUANTITIES}
     elements, config = [], model.config
     for frame in frames:
         usual = list(wanted(config, frame))
-        if "born_charges" in frame.labels and has_polarization(config, frame):
-            usual.append("born_charges")
-        if "polarizability" in frame.labels and has(config, frame, "polarizability"):
-            usual.append("polarizability")
+        for name in ("born_charges", "polarizability"):
+            if name in frame.labels and has(config, frame, name):
+                usual.append(name)
         labels = dict(frame.labels)
         if "polarization" in usual and "dipole" in labels:
             labels["polarization"] = labels.pop("dipole")

@@ -97,7 +97,7 @@ def wanted(config, frame, in_field: bool = False) -> tuple[str, ...]:
     """What there is to say of a frame at little cost."""
     periodic = bool(frame.pbc.any())
     names = ["energy", "forces"]
-    names += ["stress"] if periodic and has(config, frame, "stress", in_field) else []
+    names += ["stress"] if has(config, frame, "stress", in_field) else []
     if config.charges is None:
         return tuple(names)
     names.append("charges")
@@ -107,14 +107,9 @@ def wanted(config, frame, in_field: bool = False) -> tuple[str, ...]:
         names.append("quadrupoles")
     if not periodic:
         names += ["dipole", "quadrupole"]
-    elif has_polarization(config, frame):
+    elif has(config, frame, "polarization"):
         names.append("polarization")
     return tuple(names)
-
-
-def has_polarization(config, frame) -> bool:
-    """Whether a frame has one, and Born charges with it."""
-    return has(config, frame, "polarization")
 
 
 def has(config, frame, name: str, in_field: bool = False) -> bool:

@@ -107,7 +107,7 @@ def forces_and_virial(
     In a field the voltages :math:`E\cdot a_k` are those that are held while the cell is strained,
     so that the stress knows no branch, see `jles.observables.stress`.
     """
-    energy = _strained(system, positions, cell, frame, field)
+    energy = _of_strain(system, cell, frame, field)
     gradients = jax.grad(energy, (0, 1))(positions, jnp.zeros((3, 3), positions.dtype))
     forces, virial = (-gradient for gradient in gradients)
     return (_balanced(forces, system, field) if sum_rule else forces), virial
@@ -122,18 +122,16 @@ def _balanced(forces, system: System, field):
 
 def energy_and_virial(system: System, positions: Positions, cell: Cell, frame: Frame):
     """U and what `forces_and_virial` says of the strain, eV."""
-    of_strain = _strained(system, positions, cell, frame, None)
+    of_strain = _of_strain(system, cell, frame, None)
     none = jnp.zeros((3, 3), positions.dtype)
     energy, gradient = jax.value_and_grad(of_strain, 1)(positions, none)
     return energy, -gradient
 
 
-def _strained(system: System, positions: Positions, cell: Cell, frame: Frame, field):
+def _of_strain(system: System, cell: Cell, frame: Frame, field):
     """H as a function of places and symmetric strain, r -> r(1 + strain), at fixed voltages."""
 
-    def energy(places, strain):
-        deform = strained(strain)
-        seen = None if field is None else jnp.linalg.solve(deform, field)
-        return system.energy(places @ deform, cell @ deform, frame, seen)
+    def energy_at(places, cell, field=None):
+        return system.energy(places, cell, frame, field)
 
-    return energy
+    return strained(energy_at, cell, field)

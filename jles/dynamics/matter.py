@@ -14,7 +14,6 @@ from jles.electrostatics.kgrid import KGrid, merge_kgrids, plan_kgrid
 from jles.models.potential import Params, coupling_at, polarizability_at
 from jles.observables.born_charges import born_charges, dipole_current
 from jles.structures.batch import build_structure, on_device, pad_structure, size_of
-from jles.structures.neighbors import find_neighbors
 from jles.structures.structure import Structure
 
 CELL_MARGIN = 0.1
@@ -122,24 +121,18 @@ def model_system(
 def _bare_structure(model, atoms, positions, cell, skin: float, total_charge: float) -> Structure:
     """A structure without room whose neighbours belong to `positions` as they are, unwrapped."""
     config = model.config
-    cutoff = config.backbone.cutoff + skin
-    table = find_neighbors(positions, cell, atoms.pbc, cutoff)
-    bare = build_structure(
+    return build_structure(
         atoms.numbers,
         positions,
         cell,
         atoms.pbc,
-        cutoff=cutoff,
+        cutoff=config.backbone.cutoff + skin,
         k_max=config.electrostatics.k_max if config.charges else None,
         sigma=config.electrostatics.sigma,
         total_charge=total_charge,
-        neighbors=table,
+        wrapped=False,
         dtype=model.dtype,
     )
-    shift = np.zeros_like(bare.neighbor_shift, np.int32)
-    shift[:, : table.shift.shape[1]] = table.shift
-    dtype = bare.positions.dtype
-    return replace(bare, positions=np.asarray(positions, dtype), neighbor_shift=shift)
 
 
 def _enough(room: Room, bare: Structure, margin: float, k_max: float | None) -> Room:

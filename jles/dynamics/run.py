@@ -26,7 +26,7 @@ from jles.dynamics.start import check_start, initial_momenta
 from jles.dynamics.trajectory import Trajectory
 from jles.dynamics.units import BOLTZMANN
 from jles.errors import InputError
-from jles.files import write_atomically
+from jles.files import TRAJECTORY, write_atomically
 
 RESTARTABLE = ("steps", "checkpoint", "block")
 """Keys that may be other ones when a run is resumed: no step depends on them."""
@@ -62,7 +62,7 @@ class Run:
 
     def __init__(self, model: Model, atoms, config: MdConfig, out: Path, resume: bool):
         self.atoms, self.config, self.out = atoms, config, out
-        self.trajectory = Trajectory(out / "trajectory.h5")
+        self.trajectory = Trajectory(out / TRAJECTORY)
         self.log = Log(out / "log.csv")
         self.drift = Drift(len(atoms))
         momenta = initial_momenta(atoms, config)

@@ -4,7 +4,6 @@ The file is closed between blocks, so that a process that is killed while it com
 whole one; one that is killed while it writes may lose the frames of that block.
 """
 
-import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,12 +14,10 @@ import numpy as np
 from jles.dynamics.engine import Frames
 from jles.dynamics.records import UNITS
 from jles.errors import InputError
-
-FORMAT, VERSION = "jles-trajectory", 1
+from jles.files import NO_ROOM, TRAJECTORY_FORMAT, TRAJECTORY_VERSION
 
 _CHUNK_BYTES = 2**16
 _METADATA_BYTES = 2**20
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class Trajectory:
@@ -36,7 +33,9 @@ class Trajectory:
     def create(self, attributes: dict, arrays: dict[str, np.ndarray]) -> None:
         """A new file with what does not change: attributes of the root, and arrays in it."""
         with self._open("w") as file:
-            file.attrs.update(attributes | {"format": FORMAT, "version": VERSION})
+            file.attrs.update(
+                attributes | {"format": TRAJECTORY_FORMAT, "version": TRAJECTORY_VERSION}
+            )
             for name, array in arrays.items():
                 file[name] = array
             file["masses"].attrs["unit"] = "u"
@@ -144,7 +143,7 @@ def _in_words(path: Path, error: Exception) -> InputError:
     """HDF5 hides the system's error number in its text, and not always."""
     text = " ".join(str(error).split())
     number = getattr(error, "errno", None)
-    full = number in _NO_ROOM or any(f"errno = {n}," in text for n in _NO_ROOM)
+    full = number in NO_ROOM or any(f"errno = {n}," in text for n in NO_ROOM)
     if full:
         return InputError(
             f"{path}: no room left on the disk; the frames written before are in the file: free "

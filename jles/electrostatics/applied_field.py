@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from jles.electrostatics.multipoles import Dipoles, Multipoles
+from jles.electrostatics.multipoles import Dipoles, Multipoles, summed_channels
 from jles.electrostatics.response import (
     MAX_STEPS,
     Drive,
@@ -39,8 +39,7 @@ def polarization(
 
     In a crystal a branch: that of the positions as they are given. `mask` is False on padding.
     """
-    charges = moments.charges.reshape(len(positions), -1).sum(axis=1)
-    total = charges @ from_centre(positions, mask)
+    total = summed_channels(moments.charges) @ from_centre(positions, mask)
     return total + sum_of_dipoles(moments.dipoles, positions.dtype)
 
 

@@ -62,6 +62,11 @@ def symmetric(matrices):
     return 0.5 * (matrices + matrices.swapaxes(-1, -2))
 
 
+def summed_channels(charges: Charges) -> Float[Array, " atoms"]:
+    """Charges (atoms,), or the sum over the channels of (atoms, channels)."""
+    return charges.reshape(len(charges), -1).sum(axis=1)
+
+
 def traceless(matrices):
     """The same matrices less their trace, spread over the diagonal; of JAX or NumPy."""
     trace = matrices.trace(axis1=-2, axis2=-1)[..., None, None]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from ase.data import atomic_numbers
 from jaxtyping import Array, Float
 
-from jles.electrostatics.multipoles import Multipoles
+from jles.electrostatics.multipoles import Multipoles, summed_channels
 from jles.electrostatics.response import Response, positive
 from jles.models.cace import Features
 from jles.models.config import HEADS, ModelConfig, ScreeningConfig
@@ -135,7 +135,7 @@ def at_atoms(values, mask):
 
 def physical_factor(latent: Latent, structure: Structure, config: ScreeningConfig):
     """What latent moments are multiplied by to be physical ones, see `ScreeningConfig`."""
-    charges = latent.moments.charges.reshape(len(structure.mask), -1).sum(axis=1)
+    charges = summed_channels(latent.moments.charges)
     factor = jnp.ones((), charges.dtype)
     if config.positive is not None:
         chosen = structure.numbers == atomic_numbers[config.positive]

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jles.electrostatics.applied_field import Enthalpy, enthalpy, sum_of_dipoles
-from jles.electrostatics.multipoles import Multipoles
+from jles.electrostatics.multipoles import Multipoles, summed_channels
 from jles.errors import InputError
 from jles.models.cace import Cace, Features
 from jles.models.config import HEADS, ModelConfig, ScreeningConfig
@@ -144,7 +144,7 @@ def build_potential(config: ModelConfig) -> Potential:
         if config.charge_softness is not None:
             fixed = heads.latent(params, still, structure)
             charges += carried_answer(latent, fixed, structure, config.electrostatics, bloch)
-        return charges.reshape(len(charges), -1).sum(axis=1)
+        return summed_channels(charges)
 
     flow = crystal_coupling(carried_charges, to_second_order=config.charge_softness is None)
 
@@ -252,11 +252,8 @@ def build_potential(config: ModelConfig) -> Potential:
 
 def coupling_at(potential: Potential, params: Params, structure: Structure):
     """E . P as a function of positions and field: what `born_charges` and its kin take."""
-
-    def coupling(positions, field):
-        return potential.coupling_fn(params, replace(structure, positions=positions), field)
-
-    return coupling
+    coupling = strained_coupling_at(potential, params, structure)
+    return lambda positions, field: coupling(positions, structure.cell, field)
 
 
 def strained_coupling_at(potential: Potential, params: Params, structure: Structure):

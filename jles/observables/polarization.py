@@ -10,8 +10,8 @@ import numpy as np
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
-from jles.electrostatics.applied_field import from_centre
-from jles.electrostatics.multipoles import Multipoles, symmetric, traceless
+from jles.electrostatics.applied_field import from_centre, polarization
+from jles.electrostatics.multipoles import Multipoles, summed_channels, symmetric, traceless
 from jles.electrostatics.slab import slab_normal
 from jles.structures.structure import Structure
 from jles.typing import AtomMask, Charges, Positions
@@ -30,10 +30,7 @@ def cluster_dipole(charges: Charges, positions: Positions, mask: AtomMask) -> Fl
 
     Source: docs/conventions.md, section 6.
     """
-    summed = charges if charges.ndim == 1 else jnp.sum(charges, axis=1)
-    weight = mask.astype(summed.dtype)
-    mean = jnp.sum(summed * weight) / jnp.maximum(jnp.sum(weight), 1.0)
-    return ((summed - mean) * weight) @ positions
+    return polarization(Multipoles(charges), positions, mask)
 
 
 def cluster_quadrupole(
@@ -50,7 +47,7 @@ def cluster_quadrupole(
     """
     weight = mask.astype(positions.dtype)
     count = jnp.maximum(jnp.sum(weight), 1.0)
-    charges = moments.charges.reshape(len(weight), -1).sum(axis=1)
+    charges = summed_channels(moments.charges)
     charges = (charges - jnp.sum(charges) / count) * weight
     places = from_centre(positions, mask)
     total = jnp.einsum("i,ia,ib->ab", charges, places, places)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jles.structures.structure import Structure
+from jles.typing import Cell, Positions
 
 
 class Derivatives(NamedTuple):
@@ -51,11 +52,10 @@ def energy_forces_stress(
     Source of the field's part: Stengel, Spaldin, Vanderbilt, Nat. Phys. 5, 304 (2009).
     """
 
-    def energy(positions, strain):
-        deform = strained(strain)
-        moved = replace(structure, positions=positions @ deform, cell=structure.cell @ deform)
-        return energy_fn(moved, *(() if field is None else (jnp.linalg.solve(deform, field),)))
+    def energy_at(positions, cell, *field):
+        return energy_fn(replace(structure, positions=positions, cell=cell), *field)
 
+    energy = strained(energy_at, structure.cell, field)
     strain = jnp.zeros((3, 3), structure.positions.dtype)
     value, (gradient, virial) = jax.value_and_grad(energy, (0, 1))(structure.positions, strain)
     volume = jnp.abs(jnp.linalg.det(structure.cell))
@@ -63,6 +63,23 @@ def energy_forces_stress(
     return Derivatives(value, -gradient, stress)
 
 
-def strained(strain: Float[Array, "3 3"]) -> Float[Array, "3 3"]:
-    """What positions and cell are multiplied by, of the symmetric part of a strain."""
-    return jnp.eye(3, dtype=strain.dtype) + 0.5 * (strain + strain.T)
+def strained(
+    energy_fn: Callable[..., Array], cell: Cell, field: Float[Array, " 3"] | None = None
+) -> Callable[[Positions, Float[Array, "3 3"]], Array]:
+    r"""An energy of positions and strain, :math:`r \to r(1+\epsilon)`, voltages fixed.
+
+    Args:
+        energy_fn: `(positions, cell) -> eV`, or `(positions, cell, field) -> eV` in a field.
+        cell: rows are lattice vectors, angstrom; strained with the positions.
+        field: V/angstrom; what it becomes keeps :math:`E\cdot a_k`.
+
+    Returns:
+        `(positions, strain) -> eV`; only the symmetric part of the strain counts.
+    """
+
+    def energy(positions, strain):
+        deform = jnp.eye(3, dtype=strain.dtype) + 0.5 * (strain + strain.T)
+        seen = () if field is None else (jnp.linalg.solve(deform, field),)
+        return energy_fn(positions @ deform, cell @ deform, *seen)
+
+    return energy

@@ -33,12 +33,13 @@ def build_structure(
     total_charge: float = 0.0,
     size: Size | None = None,
     neighbors: NeighborTable | None = None,
+    wrapped: bool = True,
     dtype=np.float32,
 ) -> Structure:
     """A structure of NumPy arrays, ready for `stack` or for a compiled function.
 
     In float64, before the cast to `dtype`, atoms are wrapped into the cell and clusters moved to
-    the origin, so that atoms far away keep their digits.
+    the origin, so that atoms far away keep their digits; unless `wrapped` is False.
 
     Args:
         numbers: atomic numbers, (atoms,).
@@ -51,6 +52,7 @@ def build_structure(
         total_charge: e.
         size: pad to this; by default no padding.
         neighbors: of these `positions`, where they are known already.
+        wrapped: False leaves every atom where it is, as dynamics needs.
         dtype: of the real arrays.
 
     Raises:
@@ -67,17 +69,20 @@ def build_structure(
     sums = _plan_sums(cell, positions, pbc, k_max, sigma)
     if neighbors is None:
         neighbors = find_neighbors(positions, cell, pbc, cutoff)
-    wrapped, images = wrap(positions, cell, pbc)
-    if not pbc.any():
+    shift = neighbors.shift
+    if wrapped:
+        positions, images = wrap(positions, cell, pbc)
+        shift = rewrap_shifts(neighbors, images)
+    if wrapped and not pbc.any():
         # No energy depends on where a cluster is, but float32 has more digits near the origin.
-        wrapped = wrapped - wrapped.mean(axis=0)
+        positions = positions - positions.mean(axis=0)
     structure = Structure(
-        positions=wrapped.astype(dtype),
+        positions=positions.astype(dtype),
         cell=_volume_cell(cell, pbc).astype(dtype),
         numbers=numbers.astype(np.int32),
         mask=np.ones(len(numbers), bool),
         neighbor_index=neighbors.index,
-        neighbor_shift=_compact(rewrap_shifts(neighbors, images)),
+        neighbor_shift=_compact(shift) if wrapped else shift.astype(np.int32),
         neighbor_mask=neighbors.mask,
         total_charge=np.asarray(total_charge, dtype),
         periodic=np.asarray(pbc.any()),

@@ -63,7 +63,7 @@ def from_symmetric(model, crystal: Atoms, run: Run, frame: int) -> np.ndarray:
     """Polarization of a frame less that of the cubic places in the same cell, e angstrom."""
     ideal = [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]
     cells = round((len(crystal) / 5) ** (1 / 3))
-    cubic = Atoms("PbTiO3", scaled_positions=ideal, cell=np.eye(3), pbc=True) * (cells,) * 3
+    cubic = Atoms("PbTiO3", scaled_positions=ideal, cell=np.eye(3), pbc=True) * ((cells,) * 3)
     record, box = run.read("positions"), run.read("thermo", "cell")
     cell = box.values[np.searchsorted(box.steps, record.steps[frame])]
 
@@ -137,7 +137,7 @@ def main():
     chosen = parser.parse_args()
     out, ps = chosen.out, steps(1.0)
     model = imported("pbtio3_phase_4.pth", screening=ScreeningConfig(EPSILON_INFINITY, "Ti"))
-    crystal = tetragonal() * (chosen.cells,) * 3
+    crystal = tetragonal() * ((chosen.cells,) * 3)
     record = {"thermo": 10, "current": 5, "polarization": ps, "positions": ps}
     base = {"timestep": TIMESTEP, "record": record}
 

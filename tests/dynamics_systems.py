@@ -60,6 +60,7 @@ class PairFrame:
     index: jax.Array
     shift: jax.Array
     mask: jax.Array
+    near: int = field(default=0, metadata={"static": True})
     grid: KGrid | None = field(default=None, metadata={"static": True})
 
 
@@ -82,10 +83,13 @@ def waves(charges, positions, cell, grid):
 def liquid(atoms, skin=0.4, charges=None) -> System:
     """Smoothly ended Lennard-Jones pairs, with a lattice sum of charges where there are any."""
 
-    def pairs(positions, cell, frame):
+    def distances2(positions, cell, frame):
         places = positions[frame.index] + frame.shift.astype(cell.dtype) @ cell
         squared = jnp.sum((places - positions[:, None]) ** 2, axis=-1)
-        squared = jnp.where(frame.mask, squared, 2.0 * REACH**2)
+        return jnp.where(frame.mask, squared, 2.0 * REACH**2)
+
+    def pairs(positions, cell, frame):
+        squared = distances2(positions, cell, frame)
         x = SIGMA**6 / squared**3
         ended = jnp.where(squared < REACH**2, (1.0 - squared / REACH**2) ** 3, 0.0)
         return 0.5 * jnp.sum(4.0 * EPSILON * (x**2 - x) * ended)
@@ -112,9 +116,13 @@ def liquid(atoms, skin=0.4, charges=None) -> System:
             jnp.asarray(np.pad(table.index, pad)),
             jnp.asarray(np.pad(table.shift, (*pad, (0, 0)))),
             jnp.asarray(np.pad(table.mask, pad)),
+            room.near or slots,
             grid,
         )
-        return frame, Room(slots, grid)
+        return frame, Room(slots, frame.near, grid)
+
+    def crowded(positions, cell, frame):
+        return jnp.any(jnp.sum(distances2(positions, cell, frame) < REACH**2, 1) > frame.near)
 
     def fits(cell, frame):
         return True if frame.grid is None else ~kgrid_is_too_small(frame.grid, cell, K_MAX)
@@ -124,6 +132,7 @@ def liquid(atoms, skin=0.4, charges=None) -> System:
         energy,
         look=look,
         fits=fits,
+        crowded=crowded,
         reach=REACH,
         skin=skin,
         pbc=tuple(map(bool, atoms.pbc)),

@@ -79,6 +79,20 @@ def test_room_that_grows_gives_what_large_room_gives(atoms):
     np.testing.assert_allclose(*trajectories, atol=1e-8)
 
 
+def test_slots_within_reach_grow_before_one_is_missing(atoms):
+    """No step is taken in which an atom has more neighbours than there are slots for them."""
+    lines, trajectories = [], []
+    for near in (20, 60):
+        engine = engine_of(liquid(atoms), NVE, 1.0, RECORDS, 200, say=lines.append)
+        walk = start(engine, atoms, 3000.0, room=Room(80, near))
+        walk, trajectory = whole_run(engine, walk, [200])
+        trajectories.append(trajectory)
+        # 20 * 1.15 and so on: 20, 23, 27, 32, ...
+        assert engine.traces == 1 + len(lines) * (near == 20)
+    assert lines[0] == "step 0: room grows: neighbours within the cutoff from 20 to 23"
+    np.testing.assert_allclose(*trajectories, atol=1e-8)
+
+
 def test_new_neighbours_within_the_room_are_no_new_trace(atoms):
     engine = engine_of(liquid(atoms, skin=0.1), NVE, 2.0, RECORDS, block=200)
     walk = start(engine, atoms, room=Room(60))
@@ -106,7 +120,7 @@ def test_a_cell_that_outgrows_its_wave_vectors_stops_before_it_misses_one(atoms)
     for grid in (None, KGrid(9, 9, 9)):
         system = liquid(atoms, skin=0.5, charges=charges)
         engine = engine_of(system, ensemble, 1.0, RECORDS, block=40, say=lines.append)
-        walk = start(engine, atoms, 300.0, room=Room(80, grid))
+        walk = start(engine, atoms, 300.0, room=Room(80, grid=grid))
         first_grid = walk.room.grid
         out = run(engine, walk, 40)
         cells.append(values(out, "positions", "cell"))

@@ -310,7 +310,7 @@ def test_a_frame_of_a_charged_crystal_says_what_the_model_says_wherever_atoms_ar
     assert bool(system.fits(1.09 * cell, frame))
     assert not bool(system.fits(1.6 * cell, frame))
     moved = anchor + rng.uniform(-0.1, 0.1, anchor.shape)
-    roomy = Room(2 * room.neighbors, KGrid(6, 6, 6))
+    roomy = Room(2 * room.neighbors, 2 * room.near, KGrid(6, 6, 6))
     energy_fn = jax.jit(system.energy)
     energies = [
         float(energy_fn(jnp.asarray(moved), cell, around, None))
@@ -320,7 +320,8 @@ def test_a_frame_of_a_charged_crystal_says_what_the_model_says_wherever_atoms_ar
     copy.positions = moved
     said = model.predict(copy, ("energy",)).energy + 3.0 * 4 + 7.0 * 4
     np.testing.assert_allclose(energies, said, rtol=1e-10)
-    assert system.look(moved, atoms.cell.array, Room(1, room.grid))[1].neighbors >= room.neighbors
+    look = system.look(moved, atoms.cell.array, Room(1, 1, room.grid))
+    assert look[1].neighbors >= room.neighbors
 
 
 def bad_start(name, atoms):

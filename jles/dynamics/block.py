@@ -26,8 +26,9 @@ from jles.dynamics.system import Frame, System
 from jles.dynamics.units import BOLTZMANN
 from jles.typing import Cell, Positions
 
-GOOD, OLD_FRAME, NO_ROOM, BLOWN_UP = range(4)
-"""Why a loop stopped: it did all, neighbours may be missing, wave vectors are, or nonsense."""
+GOOD, OLD_FRAME, NO_ROOM, CROWDED, BLOWN_UP = range(5)
+"""Why a loop stopped: it did all; neighbours may be missing; wave vectors are, or slots for
+neighbours; or nonsense."""
 
 HOTTEST = 1e5
 """K; no model knows matter at more than this."""
@@ -176,6 +177,8 @@ def judge(plan: Plan, before: Motion, after: Motion, frame: Frame, anchor: Ancho
     hot = False if _has_no_temperature(plan) else heat > HOTTEST
     blown_up = ~sound[atom] | (way[atom] > system.reach / 2) | hot
     reason = jnp.where(is_old(plan, after, anchor), OLD_FRAME, GOOD)
+    crowded = system.crowded(after.positions, after.cell, frame)
+    reason = jnp.where((reason == GOOD) & crowded, CROWDED, reason)
     if plan.integrator.moves_cell:
         reason = jnp.where(system.fits(after.cell, frame), reason, NO_ROOM)
     return Halt(

@@ -16,7 +16,7 @@ from jles.electrostatics.kgrid import KGrid
 from jles.errors import InputError
 from jles.files import atomic_path
 
-VERSION = 1
+VERSION = 2
 
 
 class Checkpoint(NamedTuple):
@@ -46,7 +46,7 @@ def save_checkpoint(path: Path, walk: Walk, written: dict) -> None:
     leaves = jax.device_get(jax.tree.leaves((walk.progress, walk.anchor)))
     about = {
         "version": VERSION,
-        "room": [walk.room.neighbors, walk.room.grid],
+        "room": walk.room._asdict(),
         "looked_at": walk.looked_at,
         "written": written,
     }
@@ -75,6 +75,6 @@ def load_checkpoint(path: Path, like: Walk) -> Checkpoint:
         raise InputError(f"{path}: is of another system, ensemble, precision or version of jles")
     tree = jax.tree.structure(form)
     progress, anchor = jax.tree.unflatten(tree, map(jnp.asarray, leaves))
-    neighbors, grid = about["room"]
-    room = Room(neighbors, None if grid is None else KGrid(*grid))
+    room = Room(**about["room"])
+    room = room._replace(grid=None if room.grid is None else KGrid(*room.grid))
     return Checkpoint(progress, anchor, room, about["looked_at"], about["written"])

@@ -10,6 +10,7 @@ import numpy as np
 
 from jles.dynamics.block import (
     BLOWN_UP,
+    CROWDED,
     NO_ROOM,
     OLD_FRAME,
     Anchor,
@@ -21,7 +22,7 @@ from jles.dynamics.block import (
 )
 from jles.dynamics.forces import Drive
 from jles.dynamics.integrators import quiet
-from jles.dynamics.system import GROWTH, Frame, Room
+from jles.dynamics.system import CROWDING, GROWTH, Frame, Room
 from jles.electrostatics.kgrid import KGrid
 
 
@@ -119,7 +120,7 @@ class Engine:
             walk = walk._replace(progress=progress)
             reason = int(halt.reason)
             failure = self._failure(walk, halt)
-            if failure or reason not in (OLD_FRAME, NO_ROOM):
+            if failure or reason not in (OLD_FRAME, NO_ROOM, CROWDED):
                 return Outcome(walk, _joined(parts), bool(done) and walk.step < last, failure)
             walk = self._look_again(walk, reason)
 
@@ -135,6 +136,9 @@ class Engine:
         room = walk.room
         if reason == NO_ROOM:
             room = room._replace(grid=KGrid(*(math.ceil(GROWTH * n) for n in room.grid)))
+        if reason == CROWDED:
+            room = room._replace(near=math.ceil(CROWDING * room.near))
+        if room != walk.room:
             self._say(f"step {walk.step}: {_growth(walk.room, room)}")
         anchor = Anchor(walk.progress.motion.positions, walk.progress.motion.cell)
         frame, room = self._look(anchor, room)
@@ -166,6 +170,8 @@ def _growth(before: Room, after: Room) -> str:
     words = []
     if after.neighbors != before.neighbors:
         words.append(f"neighbours per atom from {before.neighbors} to {after.neighbors}")
+    if before.near and after.near != before.near:
+        words.append(f"neighbours within the cutoff from {before.near} to {after.near}")
     if before.grid is not None and after.grid != before.grid:
         words.append(f"wave vectors from {tuple(before.grid)} to {tuple(after.grid)}")
     return "room grows: " + ", ".join(words) if words else ""

@@ -1,19 +1,20 @@
 """A model's structure as a `System`: the one place where the engine and a model meet."""
 
 import math
-from dataclasses import replace
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
 
+import jax
 import numpy as np
 
 from jles.calculators.model import Model
 from jles.calculators.prediction import check_structure, check_wanted
-from jles.dynamics.system import GROWTH, Room, System
+from jles.dynamics.system import CROWDING, GROWTH, Room, System
 from jles.electrostatics.ewald import kgrid_is_too_small
 from jles.electrostatics.kgrid import KGrid, merge_kgrids, plan_kgrid
 from jles.models.potential import Params, coupling_at, polarizability_at
 from jles.observables.born_charges import born_charges, dipole_current
 from jles.structures.batch import build_structure, on_device, pad_structure, size_of
+from jles.structures.prune import most_neighbors, prune
 from jles.structures.structure import Structure
 
 CELL_MARGIN = 0.1
@@ -27,12 +28,23 @@ NEEDS = {
 }
 """What a record needs of a model, in the words of `Model.predict`."""
 
+_most_neighbors = jax.jit(most_neighbors, static_argnums=1)
 
-class ModelFrame(NamedTuple):
-    """What a model needs beside positions, cell and field."""
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class ModelFrame:
+    """What a model needs beside positions, cell and field.
+
+    Attributes:
+        params: of the model.
+        structure: with all neighbours within the cutoff and its skin.
+        near: static; slots for those within the cutoff.
+    """
 
     params: Params
     structure: Structure
+    near: int = field(metadata={"static": True})
 
 
 def model_system(
@@ -61,8 +73,16 @@ def model_system(
     total_charge = float(first.total_charge)
     k_max = config.electrostatics.k_max if config.charges else None
 
-    def at(positions, cell, frame):
+    cutoff = config.backbone.cutoff
+
+    def known(positions, cell, frame):
         return replace(frame.structure, positions=positions, cell=cell)
+
+    def at(positions, cell, frame):
+        return prune(known(positions, cell, frame), cutoff, frame.near)
+
+    def crowded(positions, cell, frame):
+        return most_neighbors(known(positions, cell, frame), cutoff) > frame.near
 
     def energy(positions, cell, frame, field):
         structure = at(positions, cell, frame)
@@ -75,7 +95,11 @@ def model_system(
         margin = CELL_MARGIN if moves_cell and not room.neighbors else 0.0
         room = _enough(room, bare, margin, k_max)
         size = size_of(bare)._replace(neighbors=room.neighbors, grid=room.grid)
-        return ModelFrame(model.params, on_device(pad_structure(bare, size))), room
+        structure = on_device(pad_structure(bare, size))
+        crowd = max(int(_most_neighbors(structure, cutoff)), 1)
+        if crowd > room.near:
+            room = room._replace(near=math.ceil(CROWDING * crowd))
+        return ModelFrame(model.params, structure, room.near), room
 
     def fits(cell, frame):
         grid = frame.structure.grid
@@ -87,19 +111,19 @@ def model_system(
     def polarizability(positions, cell, frame):
         return polarizability_at(potential, frame.params, at(positions, cell, frame))
 
-    def coupling(cell, frame):
-        return coupling_at(potential, frame.params, replace(frame.structure, cell=cell))
+    def coupling(positions, cell, frame):
+        return coupling_at(potential, frame.params, at(positions, cell, frame))
 
     def current(positions, velocities, cell, frame):
         """Of Born charges that obey the acoustic sum rule: a drift of all atoms carries none."""
         drift = velocities.mean(axis=0)
-        moving = dipole_current(coupling(cell, frame), positions, velocities - drift)
+        moving = dipole_current(coupling(positions, cell, frame), positions, velocities - drift)
         return moving + total_charge * drift
 
     observables = {
         "polarization": lambda r, v, cell, frame: dipole(r, cell, frame),
         "current": current,
-        "born_charges": lambda r, v, cell, frame: born_charges(coupling(cell, frame), r),
+        "born_charges": lambda r, v, cell, frame: born_charges(coupling(r, cell, frame), r),
         "polarizability": lambda r, v, cell, frame: polarizability(r, cell, frame),
     }
     return System(
@@ -107,7 +131,8 @@ def model_system(
         energy=energy,
         look=look,
         fits=fits,
-        reach=config.backbone.cutoff,
+        crowded=crowded,
+        reach=cutoff,
         skin=skin,
         pbc=tuple(bool(p) for p in atoms.pbc),
         cell=np.asarray(first.cell, np.float64) if not atoms.pbc.all() else atoms.cell.array,
@@ -136,7 +161,7 @@ def _bare_structure(model, atoms, positions, cell, skin: float, total_charge: fl
 
 
 def _enough(room: Room, bare: Structure, margin: float, k_max: float | None) -> Room:
-    """The room, or a larger one where the structure needs it."""
+    """The room for all neighbours and wave vectors, larger where the structure needs it."""
     need = size_of(bare)
     neighbors, grid = room.neighbors, room.grid
     if need.neighbors > neighbors:
@@ -147,4 +172,4 @@ def _enough(room: Room, bare: Structure, margin: float, k_max: float | None) -> 
         if any(n > m for n, m in zip(own, have, strict=True)):
             have = KGrid(*(math.ceil(GROWTH * m) for m in have))
         grid = merge_kgrids([own, have])
-    return Room(neighbors, grid)
+    return room._replace(neighbors=neighbors, grid=grid)

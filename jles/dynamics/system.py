@@ -16,6 +16,9 @@ from jles.electrostatics.kgrid import KGrid
 GROWTH = 1.25
 """What a capacity that does not suffice is multiplied by."""
 
+CROWDING = 1.15
+"""The same of slots within reach: what they hold hardly changes, and each of them has a cost."""
+
 Frame = Any
 """What the energy needs beside positions, cell and field: neighbours, parameters; a pytree."""
 
@@ -24,11 +27,13 @@ class Room(NamedTuple):
     """Static capacities: what a frame is padded to.
 
     Attributes:
-        neighbors: slots per atom.
+        neighbors: slots per atom for all that a frame knows, its skin included.
+        near: slots per atom for those within reach alone; zero where a system does not ask.
         grid: of the reciprocal sum.
     """
 
     neighbors: int = 0
+    near: int = 0
     grid: KGrid | None = None
 
 
@@ -42,6 +47,11 @@ def _always(cell, frame):
     return jnp.ones((), bool)
 
 
+def _never(positions, cell, frame):
+    del positions, cell, frame
+    return jnp.zeros((), bool)
+
+
 class System(NamedTuple):
     """Matter as functions; lengths in angstrom, energies in eV, masses in u.
 
@@ -51,6 +61,8 @@ class System(NamedTuple):
             V/angstrom, and the energy then the enthalpy.
         look: host, `(positions, cell, room) -> (frame, room)`, the room grown where it must be.
         fits: traced, `(cell, frame) -> bool`: whether the frame has room for this cell.
+        crowded: traced, `(positions, cell, frame) -> bool`: whether an atom has more neighbours
+            within reach than there is room for.
         reach: of the neighbours in a frame beyond no movement at all, angstrom; infinite where
             everything sees everything, and then no frame ever grows old.
         skin: how much farther a frame knows, angstrom.
@@ -67,6 +79,7 @@ class System(NamedTuple):
     energy: Callable[..., Array]
     look: Callable[..., tuple[Frame, Room]] = _nothing_around
     fits: Callable[..., Array] = _always
+    crowded: Callable[..., Array] = _never
     reach: float = np.inf
     skin: float = np.inf
     free: bool = True

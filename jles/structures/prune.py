@@ -1,0 +1,42 @@
+"""Fewer neighbours on device: those within the cutoff, of a list that reaches farther."""
+
+from dataclasses import replace
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Int
+
+from jles.structures.structure import Structure, neighbor_vectors
+
+
+def within(structure: Structure, cutoff: float) -> Bool[Array, "atoms neighbors"]:
+    """Which slots hold a neighbour nearer than `cutoff`, angstrom."""
+    squared = jnp.sum(lax.stop_gradient(neighbor_vectors(structure)) ** 2, axis=-1)
+    return structure.neighbor_mask & (squared < cutoff**2)
+
+
+def most_neighbors(structure: Structure, cutoff: float) -> Int[Array, ""]:
+    """The largest number of neighbours within `cutoff` that an atom has."""
+    return jnp.max(jnp.sum(within(structure, cutoff), axis=1))
+
+
+def prune(structure: Structure, cutoff: float, slots: int) -> Structure:
+    """The same structure with the neighbours within `cutoff` alone, in order, in `slots` slots.
+
+    A model's cost goes with slots, and those of a list with a skin are twice as many as it needs.
+    Neighbours for which there is no slot are lost: see `most_neighbors`.
+    """
+    near = within(structure, cutoff)
+    own = jnp.arange(len(near), dtype=structure.neighbor_index.dtype)[:, None]
+    slot = jnp.where(near, jnp.cumsum(near, axis=1) - 1, slots)
+    taken_from = jnp.broadcast_to(jnp.arange(near.shape[1]), near.shape)
+    source = jnp.zeros((len(near), slots), int).at[own, slot].set(taken_from, mode="drop")
+    filled = jnp.arange(slots) < jnp.sum(near, axis=1, keepdims=True)
+    index = jnp.take_along_axis(structure.neighbor_index, source, axis=1)
+    shift = jnp.take_along_axis(structure.neighbor_shift, source[..., None], axis=1)
+    return replace(
+        structure,
+        neighbor_index=jnp.where(filled, index, own),
+        neighbor_shift=jnp.where(filled[..., None], shift, 0),
+        neighbor_mask=filled,
+    )

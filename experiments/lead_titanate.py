@@ -138,7 +138,7 @@ def main():
     out, ps = chosen.out, steps(1.0)
     model = imported("pbtio3_phase_4.pth", screening=ScreeningConfig(EPSILON_INFINITY, "Ti"))
     crystal = tetragonal() * ((chosen.cells,) * 3)
-    record = {"thermo": 10, "current": 5, "polarization": ps, "positions": ps}
+    record = {"thermo": 10, "current": 10, "polarization": ps, "positions": ps}
     base = {"timestep": TIMESTEP, "record": record}
 
     def run(start, name, picoseconds, ensemble, **more):

@@ -102,7 +102,7 @@ def slope_in_bloch(case, remove_self):
     return jax.jit(lambda: jax.jvp(change, (jnp.zeros(3),), (jnp.asarray(wave),))[1])()
 
 
-@pytest.mark.parametrize("remove_self", [True, False])
+@pytest.mark.parametrize("remove_self", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_carried_changes_are_those_of_images_told_apart(case, remove_self):
     expected = images_oracle(case)
     found = slope_in_bloch(case, remove_self)

@@ -203,7 +203,9 @@ def curvature(start, ways, groups, mode):
     return jax.grad(slope, ALL)(*start)
 
 
-@pytest.mark.parametrize("mode", ["over forward", "over reverse"])
+@pytest.mark.parametrize(
+    "mode", [pytest.param("over forward", marks=pytest.mark.long), "over reverse"]
+)
 def test_second_derivatives_are_finite_differences(mode):
     start, groups = problem(6), jnp.array(GROUPS["electrode and molecule"])
     rng = np.random.default_rng(4)

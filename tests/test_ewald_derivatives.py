@@ -70,9 +70,8 @@ def test_jit_is_eager():
     np.testing.assert_allclose(jitted, eager, rtol=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("cutoff", "chunk"), [pytest.param("sharp", None, marks=pytest.mark.long), ("smooth", 3)]
-)
+@pytest.mark.parametrize(("cutoff", "chunk"), [("sharp", None), ("smooth", 3)])
+@pytest.mark.long
 def test_derivatives_of_first_and_second_order_are_those_of_finite_differences(cutoff, chunk):
     charges, positions, cell = random_crystal(11, handedness=-1)
     arguments = tuple(jnp.asarray(x) for x in (charges, positions, cell))

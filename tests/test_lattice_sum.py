@@ -137,7 +137,7 @@ def test_channels_are_independent(pbc):
         np.testing.assert_allclose(getattr(together, name), expected, rtol=1e-9, atol=1e-11)
 
 
-@PERIODIC
+@pytest.mark.parametrize("pbc", [pytest.param(True, marks=pytest.mark.long), False])
 def test_derivatives_in_positions_cell_and_charges_are_those_of_finite_differences(pbc):
     multipoles, positions, cell = crystal()
     arguments = tuple(jnp.asarray(x) for x in (multipoles.charges, positions, cell))

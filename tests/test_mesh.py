@@ -114,7 +114,12 @@ def force_error(moments, positions, cell, plan, cutoff="sharp"):
 @pytest.mark.parametrize("rank", [0, 1, 2])
 @pytest.mark.parametrize(
     ("accuracy", "cutoff"),
-    [(1e-2, "sharp"), (1e-4, "smooth"), (1e-6, "sharp"), (1e-8, "smooth")],
+    [
+        pytest.param(1e-2, "sharp", marks=pytest.mark.long),
+        (1e-4, "smooth"),
+        (1e-6, "sharp"),
+        pytest.param(1e-8, "smooth", marks=pytest.mark.long),
+    ],
 )
 def test_forces_are_as_accurate_as_asked_in_cells_of_either_handedness(accuracy, cutoff, rank):
     plan = plan_for(accuracy, rank)
@@ -202,6 +207,7 @@ def test_a_shift_by_mesh_steps_is_exact_and_by_fractions_accurate(seed):
         assert float(jnp.linalg.norm(moved[1] - forces)) <= 2.0 * tolerance * scale
 
 
+@pytest.mark.long
 def test_second_derivatives_are_those_of_finite_differences():
     plan, moments = MeshPlan(24, 24, 24, 8), moments_of(7)
     rng = np.random.default_rng(7)
@@ -270,7 +276,9 @@ def test_the_cheaper_sum_is_direct_for_few_atoms_and_the_mesh_for_many():
     assert many == plan_sum(large, np.zeros((20000, 3)), True, **{**options, "method": "pme"})
 
 
-@pytest.mark.parametrize("order", [6, 8, 9])
+@pytest.mark.parametrize(
+    "order", [6, pytest.param(8, marks=pytest.mark.long), pytest.param(9, marks=pytest.mark.long)]
+)
 def test_single_precision_stays_and_is_as_good_as_its_digits(order):
     cell = base_cell()
     system = (moments_of(13), spread_out(13, cell), jnp.asarray(cell))

@@ -122,6 +122,7 @@ def test_float64_needs_no_switch_and_leaves_none_behind(model):
     assert jax.config.jax_enable_x64
 
 
+@pytest.mark.long
 def test_several_channels_are_several_columns():
     model = model_of(replace(CONFIG, charges=ChargeConfig(hidden=(), channels=3)))
     atoms = rattled(0)

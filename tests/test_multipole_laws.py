@@ -34,6 +34,7 @@ SIGMA = 1.0
 ATOMS, PLACES = 6, 12
 SUMS = ("ewald", "mesh", "slab", "cluster")
 EVERY_SUM = pytest.mark.parametrize("name", SUMS)
+MOST_SUMS = [pytest.param(n, marks=[pytest.mark.long] * (n == "slab")) for n in SUMS]
 EVERY_LATTICE = pytest.mark.parametrize("name", SUMS[:3])
 # Room for cells twice as long. The slab is converged; the crystal has a sharp sphere at 2.5.
 PLANS = {
@@ -217,7 +218,7 @@ def images_of(name, seed, moments, positions, cell):
     return images
 
 
-@EVERY_SUM
+@pytest.mark.parametrize("name", MOST_SUMS)
 @given(seed=seeds, handedness=handed)
 def test_rigid_motions_and_other_words_change_nothing(name, seed, handedness):
     system = random_system(seed, handedness)
@@ -312,7 +313,7 @@ def along(name, system, direction):
     return jax.jvp(lambda *x: slopes.__wrapped__(name, *x), system, direction)
 
 
-@EVERY_SUM
+@pytest.mark.parametrize("name", MOST_SUMS)
 def test_derivatives_are_those_of_finite_differences_in_either_mode(name):
     system = random_system(6)
     rng = np.random.default_rng(6)
@@ -355,13 +356,11 @@ def test_jit_vmap_and_single_precision_give_the_same(name):
         assert_same(found, expected, 1e-5, max(scale, np.abs(expected).max()))
 
 
-# Response
-
-
 RESPONSES = pytest.mark.parametrize(
     ("name", "mode"),
     [(name, "one-shot") for name in ("ewald", "slab", "cluster")]
-    + [(name, "self-consistent") for name in ("ewald", "cluster")],
+    + [pytest.param("ewald", "self-consistent", marks=pytest.mark.long)]
+    + [("cluster", "self-consistent")],
 )
 
 

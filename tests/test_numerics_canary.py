@@ -37,7 +37,9 @@ def evaluate_all(arguments):
     return {name: FUNCTIONS[name][0](x) for name, x in arguments.items()}
 
 
-@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "jit"])
+@pytest.mark.parametrize(
+    "compiled", [pytest.param(False, marks=pytest.mark.long), True], ids=["eager", "jit"]
+)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_special_functions_agree_with_scipy(dtype, compiled, rng):
     evaluate = jax.jit(evaluate_all) if compiled else evaluate_all

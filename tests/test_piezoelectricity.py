@@ -174,6 +174,7 @@ def test_flowing_charges_obey_the_sum_rules_in_a_crystal():
     assert np.abs(born).max() > 1e-3
 
 
+@pytest.mark.long
 def test_a_missing_charge_is_shared_in_proportion_to_softness():
     charges = {"hidden": (4,), "method": "direct"}
     heads = {"charge_softness": SoftnessConfig((4,))}

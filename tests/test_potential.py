@@ -82,7 +82,7 @@ def test_a_mixed_batch_gives_what_singles_give(model, energy_forces, single):
     np.testing.assert_array_equal(forces[-1], 0.0)
 
 
-@pytest.mark.parametrize("name", ["crystal", "cluster"])
+@pytest.mark.parametrize("name", ["crystal", pytest.param("cluster", marks=pytest.mark.long)])
 def test_neither_compiling_nor_padding_changes_the_energy(model, single, name):
     """Eagerly and without padding, a crystal plans no cluster sum and a cluster no lattice sum."""
     potential, params = model

@@ -106,7 +106,7 @@ def test_a_single_atom_has_no_energy_and_the_self_term_is_what_is_removed():
     np.testing.assert_allclose(kept - removed, self_energy(charges, 0.7), rtol=1e-12)
 
 
-@pytest.mark.parametrize("chunk", [None, 1, 2, 4, 9, 50])
+@pytest.mark.parametrize("chunk", [None, 2, 50])
 @pytest.mark.parametrize("remove_self", [True, False])
 def test_chunks_padding_and_channels_change_nothing(chunk, remove_self):
     charges, positions = random_cluster(2)

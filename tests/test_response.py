@@ -26,8 +26,7 @@ from tests.coulomb_oracles import central_difference
 
 seeds = st.integers(min_value=0, max_value=10**6)
 ATOMS = 4
-MODES = ("one-shot", "self-consistent")
-K_MAX = 3.0
+MODES, K_MAX = ("one-shot", "self-consistent"), 3.0
 CELL = np.array([[5.5, 0.4, 0.0], [-0.3, 6.0, 0.5], [0.2, 0.0, 5.0]])
 KINDS = {"crystal": True, "cluster": False, "slab": (True, True, False), "mesh": True}
 
@@ -127,7 +126,7 @@ def charges_alone(kind, charges, positions, softness):
     return induce(interaction, drive, response), columns
 
 
-@pytest.mark.parametrize("kind", ["slab", "mesh"])
+@pytest.mark.parametrize("kind", ["slab", pytest.param("mesh", marks=pytest.mark.long)])
 def test_slabs_and_meshes_are_interactions_like_any_other(kind):
     moments, positions, response = random_ions()
     kappa = response.charge_softness
@@ -281,6 +280,7 @@ def test_one_shot_overestimates_more_the_more_polarizable_ions_are(seed):
     assert ratios == sorted(ratios)
 
 
+@pytest.mark.long
 def test_nothing_breaks_where_softness_polarizability_or_charges_are_zero():
     positions, cell, ones, _, charges = arguments()
     some = jnp.array([1.0, 0.0, 1.0, 0.0])
@@ -317,6 +317,7 @@ def test_a_number_is_that_number_times_the_unit_matrix():
         jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-11), scalar, tensor)
 
 
+@pytest.mark.long
 def test_forward_and_reverse_derivatives_of_the_induced_dipole_agree():
     positions, _, *rest = arguments()
 

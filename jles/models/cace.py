@@ -5,6 +5,7 @@ is and the cost far below that of edge-wise tensors: the receiver's embedding is
 sum over neighbours, and radial channels are mixed after that sum.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -15,6 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from jles.models.angular import degrees, equivariants, evaluate_monomials, invariants
 from jles.models.config import CaceConfig
+from jles.models.neighbor_sums import neighbor_sums
 from jles.models.radial import envelope, initial_frequencies, radial_functions
 from jles.models.readouts import Perceptron
 from jles.structures.carry import gather
@@ -40,6 +42,31 @@ class Features(NamedTuple):
     invariants: Float[Array, "atoms features"]
     vectors: Float[Array, "atoms vectors 3"] | None
     tensors: Float[Array, "atoms tensors 3 3"] | None
+
+
+class Edges(NamedTuple):
+    """From every atom to its neighbours; see `Cace` for index and weight.
+
+    Attributes:
+        index: of the neighbours.
+        weight: of what is gathered from them.
+        distance: angstrom.
+        cut: envelope, zero at padding.
+        weights: embedding of the sender times radial functions, (..., sender channels, rbf).
+        angular: monomials of the direction, (..., monomials).
+    """
+
+    index: Int[Array, "atoms neighbors"]
+    weight: Float[Array, "atoms neighbors"] | None
+    distance: Float[Array, "atoms neighbors"]
+    cut: Float[Array, "atoms neighbors"]
+    weights: Float[Array, "atoms neighbors senders rbf"]
+    angular: Float[Array, "atoms neighbors monomials"]
+
+
+def _decaying(rate, distance, cut):
+    """Kernel of a radial message: exp(-r rate) under the envelope, (..., channels)."""
+    return jnp.exp(-distance[..., None] * rate) * cut[..., None]
 
 
 class Cace(nn.Module):
@@ -81,17 +108,13 @@ class Cace(nn.Module):
         ]
 
         weights = sender[index][..., :, None] * radial[..., None, :]
+        edges = Edges(index, weight, distance, cut, weights, angular)
         density = self._density(weights, angular)
         basis = self._mix(density, mixing, receiver)
         bases, layers = [basis], [self._invariants(basis)]
 
-        def neighbours(values):
-            return gather(values, index, weight)
-
         for t in range(config.layers):
-            basis = self._message(
-                t, basis, layers[-1], neighbours, distance, cut, weights, angular, mixing, receiver
-            )
+            basis = self._message(t, basis, layers[-1], edges, mixing, receiver)
             bases.append(basis)
             layers.append(self._invariants(basis))
         invariants = jnp.stack(layers, axis=-1).reshape(species.shape[0], -1)
@@ -144,12 +167,10 @@ class Cace(nn.Module):
         values = invariants(basis, self.config.l_max, self.config.body_order)
         return jnp.stack(values, axis=2)  # (atoms, K, invariants, channels)
 
-    def _message(
-        self, t, basis, features, neighbours, distance, cut, weights, angular, mixing, receiver
-    ):
+    def _message(self, t, basis, features, edges, mixing, receiver):
         config = self.config
         shape = (config.n_radial_basis, self._channels)
-        dtype = distance.dtype
+        dtype = edges.distance.dtype
         per_l = range(config.l_max + 1)
         degree = degrees(config.l_max)
         total = [jnp.zeros_like(entry) for entry in basis]
@@ -162,12 +183,10 @@ class Cace(nn.Module):
                 self.param(f"ar_decay_{t}_{l}", nn.initializers.normal(0.1), shape, dtype)
                 for l in per_l
             ]
-            messages = self._radial_message(basis, neighbours, distance, cut, decay)
+            messages = self._radial_message(basis, edges, decay)
             total = [m * prefactor[l] for m, l in zip(messages, degree, strict=True)]
         if "bchi" in config.messages:
-            messages = self._invariant_message(
-                t, features, neighbours, weights, angular, mixing, receiver
-            )
+            messages = self._invariant_message(t, features, edges, mixing, receiver)
             total = [a + b for a, b in zip(total, messages, strict=True)]
         total = [config.mp_norm * entry for entry in total]
         if "memory" in config.messages:
@@ -178,39 +197,35 @@ class Cace(nn.Module):
             total = [a + b * memory[l] for a, b, l in zip(total, basis, degree, strict=True)]
         return total
 
-    def _radial_message(self, basis, neighbours, distance, cut, decay):
+    def _radial_message(self, basis, edges, decay):
         """Neighbours' bases, weighted by exp(-r / decay length) and the envelope."""
         degree = degrees(self.config.l_max)
         # A rate may be negative: beyond the cutoff (padding) the exponential would overflow.
-        distance = jnp.minimum(distance, self.config.cutoff)
-
-        # Of one degree together, and the channels in one axis: a third less time on a CPU.
-        @jax.checkpoint  # the gathered neighbour bases are the largest arrays of the model
-        def summed(entries, rate, distance, cut):
-            kernel = jnp.exp(-distance[..., None] * rate.ravel()) * cut[..., None]
-            return jnp.sum(kernel[:, :, None] * neighbours(entries), axis=1)
-
+        distance = jnp.minimum(edges.distance, self.config.cutoff)
         messages = []
         for l, rate in enumerate(decay):
             entries = [e for e, d in zip(basis, degree, strict=True) if d == l]
             flat = jnp.stack([entry.reshape(len(entry), -1) for entry in entries], axis=1)
-            found = summed(flat, rate, distance, cut).swapaxes(0, 1)
-            messages += [part.reshape(entries[0].shape) for part in found]
+            kernel = partial(_decaying, rate.ravel())
+            found = neighbor_sums(flat, kernel, edges.index, edges.weight, distance, edges.cut)
+            messages += [part.reshape(entries[0].shape) for part in found.swapaxes(0, 1)]
         return messages
 
-    def _invariant_message(self, t, features, neighbours, weights, angular, mixing, receiver):
+    def _invariant_message(self, t, features, edges, mixing, receiver):
         """Edges of the zeroth layer again, weighted by a learnt scalar of the sender."""
         config = self.config
         n_l = config.l_max + 1 if config.bchi_per_l else 1
         n_c = self._channels if config.bchi_per_channel else 1
         network = Perceptron((*config.bchi_hidden, n_l * n_c), name=f"bchi_{t}")
-        scalars = neighbours(network(features.reshape(features.shape[0], -1)))
+        scalars = gather(network(features.reshape(len(features), -1)), edges.index, edges.weight)
         scalars = scalars.reshape(*scalars.shape[:2], n_l, n_c)
         if n_c == 1:
             per_degree = scalars[..., 0]
             of_monomial = per_degree[..., np.array(degrees(config.l_max)) if n_l > 1 else [0]]
-            return self._mix(self._density(weights, angular * of_monomial), mixing, receiver)
-        return self._mix_per_channel(scalars, weights, angular, mixing, receiver)
+            return self._mix(
+                self._density(edges.weights, edges.angular * of_monomial), mixing, receiver
+            )
+        return self._mix_per_channel(scalars, edges.weights, edges.angular, mixing, receiver)
 
     def _mix_per_channel(self, scalars, weights, angular, mixing, receiver):
         """The sum over neighbours where every (l, channel) has its own scalar."""

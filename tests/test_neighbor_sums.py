@@ -1,0 +1,76 @@
+"""Sums over neighbours, taken a block of atoms at a time, are the sums taken at once."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jles.models import neighbor_sums as module
+from jles.models.neighbor_sums import neighbor_sums
+from jles.structures.carry import carry
+
+ATOMS, NEIGHBORS, ROWS, COLUMNS = 7, 5, 3, 4
+
+
+@pytest.fixture
+def system(rng):
+    values = rng.normal(size=(ATOMS, ROWS, COLUMNS))
+    index = rng.integers(0, ATOMS, (ATOMS, NEIGHBORS))
+    weight = rng.uniform(0.5, 1.5, (ATOMS, NEIGHBORS))
+    present = rng.integers(0, 2, (ATOMS, NEIGHBORS))
+    distance = rng.uniform(1.0, 3.0, (ATOMS, NEIGHBORS))
+    return tuple(map(jnp.asarray, (values, index, weight, distance, present * 1.0)))
+
+
+def kernel(distance, cut):
+    rate = jnp.array([-0.5, 0.0, 0.3, 1.1])
+    return jnp.exp(-distance[..., None] * rate) * cut[..., None]
+
+
+def at_once(values, index, weight, distance, cut):
+    found = values[index]
+    if weight is not None:
+        found = carry(found, weight)
+    return jnp.einsum("inc,inrc->irc", kernel(distance, cut), found)
+
+
+@pytest.mark.parametrize("carried", [True, False])
+@pytest.mark.parametrize("rows", [1, 3, 7, 100])
+def test_values_and_derivatives_of_second_order_do_not_know_of_blocks(
+    system, rng, monkeypatch, rows, carried
+):
+    values, index, weight, distance, cut = system
+    weight = weight if carried else None
+    monkeypatch.setattr(module, "_block_bytes", lambda: rows * NEIGHBORS * ROWS * COLUMNS * 8)
+    cotangent = rng.normal(size=values.shape)
+    way = rng.normal(size=values.shape), rng.normal(size=distance.shape)
+
+    def blocks(values, distance):
+        return neighbor_sums(values, kernel, index, weight, distance, cut)
+
+    def whole(values, distance):
+        return at_once(values, index, weight, distance, cut)
+
+    def answers(sums):
+        def slopes(*at):
+            return jax.grad(lambda *at: jnp.vdot(jnp.sin(sums(*at)), cotangent), (0, 1))(*at)
+
+        def everything(*at):
+            return sums(*at), jax.jvp(sums, at, way)[1], jax.jvp(slopes, at, way)
+
+        return jax.jit(everything)(values, distance)
+
+    for found, expected in zip(*map(jax.tree.leaves, map(answers, (blocks, whole))), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+        assert np.abs(expected).max() > 0.1
+
+
+def test_a_batch_is_a_loop(system, monkeypatch):
+    values, index, _, distance, cut = system
+    monkeypatch.setattr(module, "_block_bytes", lambda: 2 * NEIGHBORS * ROWS * COLUMNS * 8)
+    batch = jnp.stack([values, 2.0 * values[::-1]])
+
+    def sums(values):
+        return neighbor_sums(values, kernel, index, None, distance, cut)
+
+    np.testing.assert_allclose(jax.vmap(sums)(batch), [sums(v) for v in batch], rtol=1e-12)

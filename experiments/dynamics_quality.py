@@ -10,6 +10,7 @@ Expect:  NVE drift well below 0.1 meV per atom and ps in float32 at 0.25 fs, les
 """
 
 import argparse
+import csv
 import shutil
 import time
 from dataclasses import replace
@@ -25,6 +26,8 @@ from dynamics import imported, stage
 from jles.analysis.run import open_run
 from jles.calculators.model import Model
 from jles.data.sets import data_set
+from jles.dynamics.matter import model_system
+from jles.dynamics.system import Room
 from jles.models.config import ScreeningConfig
 
 FIELD = {"kind": "constant", "amplitude": [0.0, 0.0, 0.1], "unit": "V/angstrom"}
@@ -68,34 +71,58 @@ def unit() -> float:
     """Seconds of one 2048^3 product."""
     product = jax.jit(lambda a: a @ a)
     matrix = jnp.ones((2048, 2048), jnp.float32)
-    product(matrix).block_until_ready()
-    times = []
-    for _ in range(10):
-        start = time.perf_counter()
-        product(matrix).block_until_ready()
-        times.append(time.perf_counter() - start)
-    return min(times)
+    return best_of(lambda: product(matrix), 10)
 
 
 def speed(model: Model, atoms, steps: int, record: dict, out: Path) -> dict[str, float]:
-    """Time of a step once everything is compiled: a run less one that is a fifth as long."""
-    seconds = []
-    for count in (steps // 5, steps):
-        shutil.rmtree(out, ignore_errors=True)
-        config = {
-            "steps": count, "timestep": 0.25, "velocities": WARM, "record": record,
-            "block": max(1, steps // 5),
-        }  # fmt: skip
-        start = time.perf_counter()
-        stage(model, atoms, config, out)
-        seconds.append(time.perf_counter() - start)
-    step = (seconds[1] - seconds[0]) / (steps - steps // 5)
+    """Time of a step once everything is compiled, as the log of the run has it."""
+    shutil.rmtree(out, ignore_errors=True)
+    config = {
+        "steps": steps, "timestep": 0.25, "velocities": WARM, "record": record, "block": steps // 5,
+    }  # fmt: skip
+    stage(model, atoms, config, out)
+    with (out / "log.csv").open() as file:
+        *_, last = csv.DictReader(file)
+    ns_per_day = float(last["speed (ns/day)"])
+    step = 0.25e-6 * 86400.0 / ns_per_day
     return {
         "ms a step": 1e3 * step,
-        "ns/day": 0.25e-6 * 86400.0 / step,
+        "ns/day": ns_per_day,
         "atom steps/s": len(atoms) / step,
         "units a step": step / unit(),
     }
+
+
+def parts(model: Model, atoms) -> dict[str, float]:
+    """Ms of what a step is made of: forces, those of short range alone, a search of neighbours."""
+    system = model_system(model, atoms, skin=0.5, moves_cell=False, in_field=False)
+    short = replace(model.config, charges=None)
+    params = {key: value for key, value in model.params.items() if key != "charges"}
+    bare = model_system(
+        Model(short, params, model.dtype), atoms, skin=0.5, moves_cell=False, in_field=False
+    )
+    positions = jnp.asarray(atoms.positions, jnp.float32)
+    cell = jnp.asarray(atoms.cell.array, jnp.float32)
+    found = {}
+    for name, each in (("forces", system), ("short range", bare)):
+        frame, room = each.look(atoms.positions, atoms.cell.array, Room())
+        forces = jax.jit(lambda r, frame, each=each: jax.grad(each.energy)(r, cell, frame, None))
+        found[name] = 1e3 * best_of(lambda f=forces, at=frame: f(positions, at))
+    found["search"] = 1e3 * best_of(
+        lambda: bare.look(atoms.positions, atoms.cell.array, room)[0].structure.positions
+    )
+    return found
+
+
+def best_of(function, times: int = 5) -> float:
+    """Seconds of the fastest call."""
+    jax.block_until_ready(function())
+    seconds = []
+    for _ in range(times):
+        start = time.perf_counter()
+        jax.block_until_ready(function())
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
 
 
 def main():
@@ -119,13 +146,14 @@ def main():
         print(name, results[name], flush=True)
     model = imported("water_v1.pth", screening=screening)
     for repeat in chosen.repeats:
-        atoms = liquid * (repeat,) * 3
-        steps = {1: 2000, 2: 200}.get(repeat, 20)
-        plain = {"thermo": steps, "positions": 0}
+        atoms = liquid * ((repeat,) * 3)
+        steps = {1: 2000, 2: 250}.get(repeat, 25)
+        plain = {"thermo": steps // 5, "positions": 0}
         for name, record in (("", plain), (", current every step", plain | {"current": 1})):
             key = f"{len(atoms)} atoms{name}"
             results[key] = speed(model, atoms, steps, record, chosen.out / "speed")
             print(key, results[key], flush=True)
+        results[f"{len(atoms)} atoms, ms of parts"] = parts(model, atoms)
     write_results(chosen.out, results)
 
 

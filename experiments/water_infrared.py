@@ -34,7 +34,8 @@ def runs(model, out: Path, strength: float, picoseconds: float, settling: float)
     """A thermostat until the liquid has settled, then none while the current is recorded."""
     field = {}
     if strength:
-        field = {"field": {"kind": "constant", "amplitude": [0, 0, strength], "unit": "V/angstrom"}}
+        along = {"kind": "constant", "amplitude": [0, 0, strength], "unit": "V/angstrom"}
+        field = {"field": along | {"work": False}}
     record = {"thermo": 20, "positions": 400}
     # Every field starts where the liquid without one had settled.
     start = ase.io.read(published_model("start_water_64.xyz"))

@@ -1,7 +1,7 @@
 """Closed forms to move: what the engine is tested on where no model is needed."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import jax
 import jax.numpy as jnp
@@ -90,6 +90,9 @@ def liquid(atoms, skin=0.4, charges=None) -> System:
 
     def pairs(positions, cell, frame):
         squared = distances2(positions, cell, frame)
+        # As a pruned list has it: those for which there is no slot are lost.
+        order = jnp.cumsum(squared < REACH**2, axis=1)
+        squared = jnp.where(order > frame.near, 2.0 * REACH**2, squared)
         x = SIGMA**6 / squared**3
         ended = jnp.where(squared < REACH**2, (1.0 - squared / REACH**2) ** 3, 0.0)
         return 0.5 * jnp.sum(4.0 * EPSILON * (x**2 - x) * ended)
@@ -119,10 +122,13 @@ def liquid(atoms, skin=0.4, charges=None) -> System:
             room.near or slots,
             grid,
         )
+        least = frame.near + int(lacking(positions, cell, frame))
+        frame = replace(frame, near=max(frame.near, least))
         return frame, Room(slots, frame.near, grid)
 
-    def crowded(positions, cell, frame):
-        return jnp.any(jnp.sum(distances2(positions, cell, frame) < REACH**2, 1) > frame.near)
+    def lacking(positions, cell, frame):
+        near = jnp.sum(distances2(positions, cell, frame) < REACH**2, axis=1)
+        return jnp.max(near) - frame.near
 
     def fits(cell, frame):
         return True if frame.grid is None else ~kgrid_is_too_small(frame.grid, cell, K_MAX)
@@ -132,7 +138,7 @@ def liquid(atoms, skin=0.4, charges=None) -> System:
         energy,
         look=look,
         fits=fits,
-        crowded=crowded,
+        lacking=lacking,
         reach=REACH,
         skin=skin,
         pbc=tuple(map(bool, atoms.pbc)),

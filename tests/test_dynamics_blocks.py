@@ -82,14 +82,14 @@ def test_room_that_grows_gives_what_large_room_gives(atoms):
 def test_slots_within_reach_grow_before_one_is_missing(atoms):
     """No step is taken in which an atom has more neighbours than there are slots for them."""
     lines, trajectories = [], []
-    for near in (20, 60):
+    for near in (1, 60):
         engine = engine_of(liquid(atoms), NVE, 1.0, RECORDS, 200, say=lines.append)
         walk = start(engine, atoms, 3000.0, room=Room(80, near))
         walk, trajectory = whole_run(engine, walk, [200])
         trajectories.append(trajectory)
-        # 20 * 1.15 and so on: 20, 23, 27, 32, ...
-        assert engine.traces == 1 + len(lines) * (near == 20)
-    assert lines[0] == "step 0: room grows: neighbours within the cutoff from 20 to 23"
+        assert engine.traces == (len(lines) if near == 1 else 1)
+    assert "room grows: neighbours within the cutoff from" in lines[0]
+    assert len(lines) < 4
     np.testing.assert_allclose(*trajectories, atol=1e-8)
 
 

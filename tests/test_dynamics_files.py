@@ -115,7 +115,7 @@ def test_a_checkpoint_of_another_kind_or_none_is_refused(tmp_path):
     with pytest.raises(InputError, match="no checkpoint to resume from"):
         load_checkpoint(path, a_walk())
     save_checkpoint(path, a_walk(), {})
-    with pytest.raises(InputError, match="another system, ensemble, precision"):
+    with pytest.raises(InputError, match="another system, ensemble or precision"):
         load_checkpoint(path, a_walk(np.float32))
     with little_disk(100), pytest.raises(InputError, match="free some space"):
         save_checkpoint(path, a_walk(), {})

@@ -1,5 +1,7 @@
 """Sums over neighbours, taken a block of atoms at a time, are the sums taken at once."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -63,6 +65,40 @@ def test_values_and_derivatives_of_second_order_do_not_know_of_blocks(
     for found, expected in zip(*map(jax.tree.leaves, map(answers, (blocks, whole))), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
         assert np.abs(expected).max() > 0.1
+
+
+def test_derivatives_of_what_is_carried_are_right(system, rng, monkeypatch):
+    """The slope in the wave of a slope in the values, and how that changes with the values."""
+    values, index, distance, _, cut = system
+    monkeypatch.setattr(module, "_block_bytes", lambda: 2 * NEIGHBORS * ROWS * COLUMNS * 8)
+    way, other = rng.normal(size=(2, *values.shape))
+
+    def carried(sums):
+        def coupling(values, wave):
+            weight = jnp.exp(-wave * distance)
+            return jnp.sum(jnp.sin(sums(values, weight)))
+
+        def slope(values, wave):
+            return jax.jvp(lambda v: coupling(v, wave), (values,), (way,))[1]
+
+        def wave_slope(values):
+            return jax.jvp(lambda wave: slope(values, wave), (0.0,), (1.0,))[1]
+
+        return wave_slope(values), jax.jvp(wave_slope, (values,), (other,))[1]
+
+    found = carried(lambda v, weight: neighbor_sums(v, kernel, index, weight, distance, cut))
+    expected = carried(lambda v, weight: at_once(v, index, weight, distance, cut))
+    np.testing.assert_allclose(found, expected, rtol=1e-11)
+    # By hand: sin' of the sums, times the sums of the slopes weighted by -d.
+    values_of = partial(jnp.einsum, "inc,inrc->irc", kernel(distance, cut))
+    by_hand = jnp.cos(values_of(values[index])) * values_of(
+        -distance[..., None, None] * jnp.asarray(way)[index]
+    )
+    np.testing.assert_allclose(found[0], jnp.sum(by_hand), rtol=1e-11)
+    # The value of the sums knows nothing of the wave, so its change is that of the cosine alone.
+    change = -jnp.sin(values_of(values[index])) * values_of(jnp.asarray(other)[index])
+    change *= values_of(-distance[..., None, None] * jnp.asarray(way)[index])
+    np.testing.assert_allclose(found[1], jnp.sum(change), rtol=1e-11)
 
 
 def test_a_batch_is_a_loop(system, monkeypatch):

@@ -2,11 +2,15 @@
 
 from dataclasses import replace
 
+import h5py
 import jax
 import numpy as np
 import pytest
 from small_systems import rattled, small_config, small_model
 
+from jles.calculators.model import Model
+from jles.dynamics import engine, matter
+from jles.dynamics.run import run_md
 from jles.structures.batch import build_structure, on_device
 from jles.structures.prune import most_neighbors, prune
 
@@ -69,3 +73,26 @@ def test_energy_and_forces_do_not_notice():
     found, expected = (evaluate(wide.positions, pruned) for pruned in (True, False))
     np.testing.assert_allclose(found[0], expected[0], rtol=1e-12)
     np.testing.assert_allclose(found[1], expected[1], rtol=0, atol=1e-11)
+
+
+def test_a_run_whose_slots_grow_is_the_run_with_room_and_resumes(tmp_path, monkeypatch, capfd):
+    config = small_config()
+    potential, params = small_model(config)
+    model = Model(config, params, "float64")
+    settings = {"steps": 40, "timestep": 0.5, "dtype": "float64", "record": {"positions": 10}}
+    settings["velocities"] = {"temperature": 1000.0}
+
+    def run(name, growth, steps=40, resume=False):
+        for module in (engine, matter):
+            monkeypatch.setattr(module, "NEAR_GROWTH", growth)
+        run_md(model, rattled(1), settings | {"steps": steps}, tmp_path / name, resume=resume)
+        said = capfd.readouterr().err.count("neighbours within the cutoff from")
+        with h5py.File(tmp_path / name / "trajectory.h5") as file:
+            return file["positions/positions"][:], said
+
+    roomy, quiet = run("roomy", 6.0)
+    grown, said = run("grown", 1.0)
+    assert said > 0 == quiet
+    np.testing.assert_allclose(grown, roomy, rtol=0, atol=1e-9)
+    run("stopped", 1.0, steps=20)
+    np.testing.assert_array_equal(run("stopped", 1.0, resume=True)[0], grown)

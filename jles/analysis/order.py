@@ -87,8 +87,8 @@ def order_parameter(
         raise InputError(f"--stretches must be at least 1, got {count}")
     rows, records = [], []
     zeros = np.broadcast_to(np.asarray(zero, float), (len(runs), 3))
-    for number, (run, zero) in enumerate(zip(runs, zeros, strict=True)):
-        record, found = _run_stretches(run, count, scale, zero, source)
+    for number, run in enumerate(runs):
+        record, found = _run_stretches(run, count, scale, zeros[number], source)
         records.append(record)
         rows += [(str(number), stretch) for stretch in found]
     title = describe(runs, records, None)

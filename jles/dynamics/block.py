@@ -42,11 +42,15 @@ class Anchor(NamedTuple):
 
 
 class Halt(NamedTuple):
-    """Why a step was not taken, and which atom went how far in it, angstrom (NaN: nowhere)."""
+    """Why a step was not taken, and which atom went how far in it, angstrom (NaN: nowhere).
+
+    `lacking`: slots within reach, see `System`.
+    """
 
     reason: Array
     atom: Array
     moved: Array
+    lacking: Array
 
 
 class Progress(NamedTuple):
@@ -177,14 +181,15 @@ def judge(plan: Plan, before: Motion, after: Motion, frame: Frame, anchor: Ancho
     hot = False if _has_no_temperature(plan) else heat > HOTTEST
     blown_up = ~sound[atom] | (way[atom] > system.reach / 2) | hot
     reason = jnp.where(is_old(plan, after, anchor), OLD_FRAME, GOOD)
-    crowded = system.crowded(after.positions, after.cell, frame)
-    reason = jnp.where((reason == GOOD) & crowded, CROWDED, reason)
+    lacking = system.lacking(after.positions, after.cell, frame)
+    reason = jnp.where((reason == GOOD) & (lacking > 0), CROWDED, reason)
     if plan.integrator.moves_cell:
         reason = jnp.where(system.fits(after.cell, frame), reason, NO_ROOM)
     return Halt(
         jnp.where(blown_up, BLOWN_UP, reason).astype(jnp.int32),
         atom.astype(jnp.int32),
         jnp.where(sound[atom], way[atom], jnp.nan),
+        lacking.astype(jnp.int32),
     )
 
 
@@ -247,7 +252,7 @@ def _work(plan: Plan, before: Motion, after: Motion) -> Array:
 
 def _no_halt(progress: Progress) -> Halt:
     dtype = progress.motion.positions.dtype
-    return Halt(jnp.int32(GOOD), jnp.int32(0), jnp.zeros((), dtype))
+    return Halt(jnp.int32(GOOD), jnp.int32(0), jnp.zeros((), dtype), jnp.int32(0))
 
 
 def _has_no_temperature(plan: Plan) -> bool:

@@ -69,10 +69,12 @@ def load_checkpoint(path: Path, like: Walk) -> Checkpoint:
         raise InputError(f"{path}: there is no checkpoint to resume from; start anew") from None
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         raise InputError(f"{path}: is damaged; start anew in another --out") from None
+    if about.get("version") != VERSION:
+        raise InputError(f"{path}: is of another version of jles; finish it there, or start anew")
     form = like.progress, like.anchor
     expected = [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(form)]
-    if about.get("version") != VERSION or expected != [(a.shape, a.dtype) for a in leaves]:
-        raise InputError(f"{path}: is of another system, ensemble, precision or version of jles")
+    if expected != [(a.shape, a.dtype) for a in leaves]:
+        raise InputError(f"{path}: is of another system, ensemble or precision")
     tree = jax.tree.structure(form)
     progress, anchor = jax.tree.unflatten(tree, map(jnp.asarray, leaves))
     room = Room(**about["room"])

@@ -22,7 +22,7 @@ from jles.dynamics.block import (
 )
 from jles.dynamics.forces import Drive
 from jles.dynamics.integrators import quiet
-from jles.dynamics.system import CROWDING, GROWTH, Frame, Room
+from jles.dynamics.system import GROWTH, NEAR_GROWTH, Frame, Room
 from jles.electrostatics.kgrid import KGrid
 
 
@@ -122,7 +122,7 @@ class Engine:
             failure = self._failure(walk, halt)
             if failure or reason not in (OLD_FRAME, NO_ROOM, CROWDED):
                 return Outcome(walk, _joined(parts), bool(done) and walk.step < last, failure)
-            walk = self._look_again(walk, reason)
+            walk = self._look_again(walk, halt)
 
     def _look(self, anchor: Anchor, room: Room) -> tuple[Frame, Room]:
         frame, after = self.plan.system.look(*map(np.asarray, anchor), room)
@@ -131,13 +131,13 @@ class Engine:
             self._say(growth)
         return frame, after
 
-    def _look_again(self, walk: Walk, reason: int) -> Walk:
+    def _look_again(self, walk: Walk, halt: Halt) -> Walk:
         """A new frame for exactly the state that was reached."""
-        room = walk.room
+        room, reason = walk.room, int(halt.reason)
         if reason == NO_ROOM:
             room = room._replace(grid=KGrid(*(math.ceil(GROWTH * n) for n in room.grid)))
         if reason == CROWDED:
-            room = room._replace(near=math.ceil(CROWDING * room.near))
+            room = room._replace(near=math.ceil(NEAR_GROWTH * (room.near + int(halt.lacking))))
         if room != walk.room:
             self._say(f"step {walk.step}: {_growth(walk.room, room)}")
         anchor = Anchor(walk.progress.motion.positions, walk.progress.motion.cell)

@@ -8,7 +8,7 @@ import numpy as np
 
 from jles.calculators.model import Model
 from jles.calculators.prediction import check_structure, check_wanted
-from jles.dynamics.system import CROWDING, GROWTH, Room, System
+from jles.dynamics.system import GROWTH, NEAR_GROWTH, Room, System
 from jles.electrostatics.ewald import kgrid_is_too_small
 from jles.electrostatics.kgrid import KGrid, merge_kgrids, plan_kgrid
 from jles.models.potential import Params, coupling_at, polarizability_at
@@ -74,6 +74,8 @@ def model_system(
     k_max = config.electrostatics.k_max if config.charges else None
 
     cutoff = config.backbone.cutoff
+    # Counted is a little more than is taken: another rounding of a distance must not matter.
+    counted = cutoff * (1.0 + 1e-5)
 
     def known(positions, cell, frame):
         return replace(frame.structure, positions=positions, cell=cell)
@@ -81,8 +83,8 @@ def model_system(
     def at(positions, cell, frame):
         return prune(known(positions, cell, frame), cutoff, frame.near)
 
-    def crowded(positions, cell, frame):
-        return most_neighbors(known(positions, cell, frame), cutoff) > frame.near
+    def lacking(positions, cell, frame):
+        return most_neighbors(known(positions, cell, frame), counted) - frame.near
 
     def energy(positions, cell, frame, field):
         structure = at(positions, cell, frame)
@@ -93,12 +95,14 @@ def model_system(
     def look(positions, cell, room):
         bare = _bare_structure(model, atoms, positions, cell, skin, total_charge)
         margin = CELL_MARGIN if moves_cell and not room.neighbors else 0.0
-        room = _enough(room, bare, margin, k_max)
+        before, room = room, _enough(room, bare, margin, k_max)
         size = size_of(bare)._replace(neighbors=room.neighbors, grid=room.grid)
         structure = on_device(pad_structure(bare, size))
-        crowd = max(int(_most_neighbors(structure, cutoff)), 1)
-        if crowd > room.near:
-            room = room._replace(near=math.ceil(CROWDING * crowd))
+        crowd = int(_most_neighbors(structure, counted))
+        near = min(math.ceil(NEAR_GROWTH * crowd), room.neighbors)
+        # Where all is compiled again anyway these grow, too.
+        if crowd > room.near or room != before:
+            room = room._replace(near=max(near, room.near, 1))
         return ModelFrame(model.params, structure, room.near), room
 
     def fits(cell, frame):
@@ -131,7 +135,7 @@ def model_system(
         energy=energy,
         look=look,
         fits=fits,
-        crowded=crowded,
+        lacking=lacking,
         reach=cutoff,
         skin=skin,
         pbc=tuple(bool(p) for p in atoms.pbc),

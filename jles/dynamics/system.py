@@ -16,7 +16,7 @@ from jles.electrostatics.kgrid import KGrid
 GROWTH = 1.25
 """What a capacity that does not suffice is multiplied by."""
 
-CROWDING = 1.15
+NEAR_GROWTH = 1.15
 """The same of slots within reach: what they hold hardly changes, and each of them has a cost."""
 
 Frame = Any
@@ -47,9 +47,9 @@ def _always(cell, frame):
     return jnp.ones((), bool)
 
 
-def _never(positions, cell, frame):
+def _nothing(positions, cell, frame):
     del positions, cell, frame
-    return jnp.zeros((), bool)
+    return jnp.int32(0)
 
 
 class System(NamedTuple):
@@ -61,8 +61,8 @@ class System(NamedTuple):
             V/angstrom, and the energy then the enthalpy.
         look: host, `(positions, cell, room) -> (frame, room)`, the room grown where it must be.
         fits: traced, `(cell, frame) -> bool`: whether the frame has room for this cell.
-        crowded: traced, `(positions, cell, frame) -> bool`: whether an atom has more neighbours
-            within reach than there is room for.
+        lacking: traced, `(positions, cell, frame) -> int`: slots that an atom has too few for its
+            neighbours within reach; zero or less where there is room for all.
         reach: of the neighbours in a frame beyond no movement at all, angstrom; infinite where
             everything sees everything, and then no frame ever grows old.
         skin: how much farther a frame knows, angstrom.
@@ -79,7 +79,7 @@ class System(NamedTuple):
     energy: Callable[..., Array]
     look: Callable[..., tuple[Frame, Room]] = _nothing_around
     fits: Callable[..., Array] = _always
-    crowded: Callable[..., Array] = _never
+    lacking: Callable[..., Array] = _nothing
     reach: float = np.inf
     skin: float = np.inf
     free: bool = True

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jles.electrostatics.chunks import in_chunks
-from jles.structures.carry import carry_in_loop
+from jles.structures.carry import gather
 
 
 def neighbor_sums(
@@ -28,7 +28,7 @@ def neighbor_sums(
         values: v of every atom.
         kernel: of a block of `edges` to k, (block, neighbors, columns); made again for derivatives.
         index: j, of the neighbours.
-        weight: see `jles.structures.carry`.
+        weight: see `jles.structures.carry`; with one all atoms are taken at once.
         edges: what the kernel is a function of; it must be zero at padding, where these are zero.
     """
     atoms, neighbors = index.shape
@@ -37,13 +37,14 @@ def neighbor_sums(
 
     @jax.checkpoint
     def block(index, weight, edges):
-        found = values[index] if weight is None else carry_in_loop(values[index], weight)
+        found = gather(values, index, weight)
         return jnp.sum(kernel(*edges)[:, :, None] * found, axis=1)
 
-    if steps == 1:
+    # No custom rule may be in a loop, see `carry`.
+    if steps == 1 or weight is not None:
         return block(index, weight, edges)
-    chunks = jax.tree.map(lambda array: in_chunks(array, steps), (index, weight, edges))
-    sums = jax.lax.map(lambda chunk: block(*chunk), chunks)
+    chunks = jax.tree.map(lambda array: in_chunks(array, steps), (index, edges))
+    sums = jax.lax.map(lambda chunk: block(chunk[0], None, chunk[1]), chunks)
     return sums.reshape(-1, *values.shape[1:])[:atoms]
 
 

@@ -13,7 +13,11 @@ from jaxtyping import Array, Float
 
 @jax.custom_jvp
 def carry(values: Array, weight: Array) -> Array:
-    """`values`, whose derivative alone is multiplied by `weight` (of the leading axes)."""
+    """`values`, whose derivative alone is multiplied by `weight` (of the leading axes).
+
+    Not for the body of a loop: there jax 0.10 forgets custom rules in derivatives of second order
+    that are taken outside (of a function half(x) = x whose rule says 0.5, too).
+    """
     return values
 
 
@@ -23,17 +27,6 @@ def _carry_jvp(primals, tangents):
     # Without the stop the values, too, would be followed along the weight, to find only zeros.
     still = jax.lax.stop_gradient(weight)
     return carry(values, still), _like(weight, values) * tangents[0]
-
-
-def carry_in_loop(values: Array, weight: Array) -> Array:
-    """`carry` for the body of a loop; zeros are followed along the weight.
-
-    There jax 0.10 forgets a custom rule in derivatives of second order that are taken outside:
-    the slope of cos(half(x)) in a `lax.map`, half being the identity whose rule says 0.5, is off
-    by two. So this one has no rule.
-    """
-    still = jax.lax.stop_gradient(values)
-    return still + _like(weight, values) * (values - still)
 
 
 def _like(weight, values):

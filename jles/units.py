@@ -22,3 +22,6 @@ Their charges are 0.24 % too large; used only to compare with published numbers.
 
 FIELD_UNITS = {"V/angstrom": 1.0, "kV/cm": 1e-5}
 """Units that a field may be given in, V/angstrom."""
+
+STRONGEST_FIELD = 10.0
+"""V/angstrom; more tears any atom apart and can only be a field in other units."""

@@ -62,6 +62,7 @@ def write_run(
     cell = 10.0 * np.eye(3) if cell is None else np.asarray(cell, float)
     frames = max((len(next(iter(sets.values()))) for sets in records.values()), default=2)
     thermo = {"temperature": np.full(frames, temperature), "cell": np.tile(cell, (frames, 1, 1))}
+    thermo["field"] = np.zeros((frames, 3))
     with h5py.File(path / "trajectory.h5", "w") as file:
         file.attrs.update(
             format="jles-trajectory", version=1, timestep=timestep, dtype="float64", program="0"

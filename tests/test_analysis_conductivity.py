@@ -150,6 +150,20 @@ def test_positions_alone_give_einstein_alone(ions, tmp_path):
     assert value == pytest.approx(expected, abs=4.0 * error)
 
 
+def test_few_positions_leave_out_self_diffusion_alone(ions, tmp_path, rng):
+    run = write_run(
+        tmp_path / "run",
+        {
+            "current": {"current": rng.normal(size=(400, 3))},
+            "positions": {"positions": np.zeros((20, 3, 3)), "interval": 20},
+        },
+        numbers=(1, 1, 8),
+    )
+    lines = conductivity([open_run(run)]).lines
+    assert "self-diffusion: needs 64 frames of positions, there are 20" in lines
+    assert any("Green-Kubo" in line for line in lines)
+
+
 def test_runs_together_are_more_certain(rng):
     parts = [np.sum(rng.standard_normal((4096, 3)) ** 2, axis=1) for _ in range(4)]
     one, all_of_them = estimate(parts[:1]), estimate(parts)

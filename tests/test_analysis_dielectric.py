@@ -64,6 +64,10 @@ def test_runs_on_other_branches_and_latent_moments(rng, tmp_path):
 
 def test_mistakes_are_one_line(tmp_path, capsys):
     empty = write_run(tmp_path / "empty", {})
+    field = np.tile([0.0, 0.0, 0.1], (100, 1))
+    pulled = write_run(tmp_path / "pulled", {"thermo": {"field": field}})
+    assert main(["analyse", "dielectric", str(pulled)]) == 2
+    assert "was run in a field" in capsys.readouterr().err
     assert main(["analyse", "dielectric", str(empty)]) == 2
     assert "record: {polarization: 1}" in capsys.readouterr().err
     assert main(["analyse", "dielectric", str(empty), "--epsilon-infinity", "0.5"]) == 2

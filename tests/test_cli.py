@@ -213,6 +213,13 @@ def test_predict_in_a_field_with_born_charges(model_path, structures, prediction
     np.testing.assert_allclose(change, np.einsum("a,iab->ib", field, born), atol=1e-6)
 
 
+def test_predict_does_not_write_over_its_input(model_path, structures, capsys):
+    before = structures.read_bytes()
+    assert main(["predict", str(model_path), str(structures), "-o", str(structures)]) == 2
+    assert_one_line_error(capsys, "is the input, whose labels would be lost")
+    assert structures.read_bytes() == before
+
+
 def test_predict_on_a_full_disk_leaves_the_old_file(model_path, structures, tmp_path):
     out = tmp_path / "out.extxyz"
     out.write_text("old", encoding="utf-8")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from jles.calculators.prediction import QUANTITIES
 from jles.models.config import (
     CaceConfig,
     ChargeConfig,
@@ -41,6 +42,12 @@ def test_the_example_of_the_electrostatics_page_runs():
     names = {}
     exec(compile(example, "electrostatics.md", "exec"), names)
     assert bool(names["out"].report.converged)
+
+
+def test_everything_that_can_be_wanted_is_on_the_page_of_predictions():
+    page = (Path(__file__).parents[1] / "docs" / "predictions.md").read_text(encoding="utf-8")
+    rows = "".join(re.findall(r"^\| (`.*?) \|", page, flags=re.MULTILINE))
+    assert set(re.findall(r"`(\w+)`", rows)) >= set(QUANTITIES)
 
 
 @pytest.mark.parametrize("record", RECORDS)

@@ -56,6 +56,10 @@ CONFIG = {
             {"field": {"kind": "step", "amplitude": [0, 0, 1], "unit": "kV/cm", "width": 3.0}},
             "config.field.width: has no meaning for field kind 'step'",
         ),
+        (
+            {"field": {"kind": "constant", "amplitude": [0, 0, 100], "unit": "V/angstrom"}},
+            "config.field.amplitude: 100 V/angstrom is stronger than 10; is the unit kV/cm?",
+        ),
         ({"displacement": FIELD}, "config.displacement: cannot be fixed together"),
         ({"neighbors": {"skin": 0.0}}, "config.neighbors.skin: must be positive"),
         ({"record": {"positions": -1}}, "config.record.positions: must be a number of steps or 0"),

@@ -83,7 +83,10 @@ def _diffusion_words(runs, formal, state: Conditions, first: Conductivity) -> li
 
     if not all(run.has("positions") for run in runs):
         return []
-    records = [run.read("positions", least=LEAST_FRAMES) for run in runs]
+    records = [run.read("positions") for run in runs]
+    fewest = min(len(record.steps) for record in records)
+    if fewest < LEAST_FRAMES:
+        return [f"self-diffusion: needs {LEAST_FRAMES} frames of positions, there are {fewest}"]
     interval = same_interval(records, runs)
     paths = [centred_positions(run, record) for run, record in zip(runs, records, strict=True)]
     lag = max(round(first.window / interval), min(map(len, paths)) // 20, 1)

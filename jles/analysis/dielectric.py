@@ -87,6 +87,12 @@ def dielectric(
     """
     if not epsilon_infinity >= 1.0:
         raise InputError(f"--epsilon-infinity must be at least 1, got {epsilon_infinity}")
+    for run in runs:
+        if run.has("thermo") and np.any(run.read("thermo", "field").values):
+            raise InputError(
+                f"{run.path}: was run in a field; the fluctuation that gives epsilon is that "
+                "without one"
+            )
     moments = [polarization_path(run, source) for run in runs]
     records = [moment.record for moment in moments]
     interval = same_interval(records, runs)

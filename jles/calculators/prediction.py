@@ -6,6 +6,7 @@ import numpy as np
 
 from jles.errors import InputError
 from jles.models.config import ModelConfig, is_metallic
+from jles.units import STRONGEST_FIELD
 
 QUANTITIES = (
     "energy",
@@ -37,9 +38,6 @@ RESPONSES = (
     "piezoelectric",
 )
 """What a field or a displacement does to a crystal."""
-
-STRONGEST_FIELD = 10.0
-"""V/angstrom; more tears any atom apart and can only be a field in other units."""
 
 _NET_CHARGE = 1e-3
 

@@ -1,6 +1,7 @@
 """`jles predict`: writes what a model says of structures as extended XYZ."""
 
 from argparse import Namespace
+from pathlib import Path
 
 import numpy as np
 
@@ -40,9 +41,9 @@ def run(arguments: Namespace) -> None:
     first, Raman tensors (e angstrom/V) the column `raman`, 27 numbers with the displacement last.
     `quadrupole` of clusters (e angstrom^2), `polarization` and its quantum (e angstrom), the sum of
     the Born charges (e), `polarizability` (e angstrom^2/V), `epsilon_infinity`,
-    `piezoelectric` (e/angstrom^2, 27 numbers, the polarization first) and `notes` are values of the
-    frame. Labels of the input are not copied: every value in the output
-    is the model's. Of a committee these are means, and the standard deviations over its members are
+    `piezoelectric` (e/angstrom^2, 27 numbers, the polarization first), the `field` (V/angstrom)
+    and `notes` are values of the frame. Labels of the input are not copied: every value in the
+    output is the model's. Of a committee these are means, and the standard deviations over its members are
     beside them, `_spread` after the name: `forces_spread`, `bec_spread`, `energy_spread` and so on.
     """
     from ase.io import write
@@ -52,6 +53,10 @@ def run(arguments: Namespace) -> None:
     from jles.files import atomic_path
     from jles.follow import follow
 
+    if Path(arguments.out).resolve() == Path(arguments.input).resolve():
+        raise InputError(
+            f"{arguments.out}: is the input, whose labels would be lost; choose another"
+        )
     model = asked_model(arguments)
     frames = read_frames(arguments.input, label_keys(model))
     check_elements(frames, model.config.numbers, f"of the model {arguments.model}")
@@ -73,6 +78,8 @@ def run(arguments: Namespace) -> None:
             mean, spread = (said.mean, said.spread) if arguments.committee else (said, None)
             told.update(mean.notes)
             atoms = labelled_atoms(model, frame, mean)
+            if field is not None:
+                atoms.info["field"] = np.array(field)
             if spread is not None:
                 _label(atoms, spread, SPREAD_COLUMNS, SPREAD_VALUES, "_spread")
             write(file, atoms, format="extxyz")

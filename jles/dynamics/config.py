@@ -2,9 +2,10 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from jles.errors import InputError
+from jles.units import FIELD_UNITS, STRONGEST_FIELD
 
 Vector = tuple[float, float, float]
 
@@ -130,6 +131,16 @@ class FieldConfig(WaveConfig):
 
     sum_rule: bool = True
     work: bool = True
+    strongest: ClassVar[float] = STRONGEST_FIELD
+
+    def __post_init__(self):
+        super().__post_init__()
+        largest = FIELD_UNITS[self.unit] * max(map(abs, self.amplitude))
+        if largest > self.strongest:
+            raise InputError(
+                f"amplitude: {largest:g} V/angstrom is stronger than {self.strongest:g}; is the "
+                "unit kV/cm? 1 kV/cm is 1e-5 V/angstrom"
+            )
 
 
 @dataclass(frozen=True)
@@ -137,6 +148,8 @@ class DisplacementConfig(FieldConfig):
     """A fixed electric displacement, given as D/eps0."""
 
     branch: Vector = (0.0, 0.0, 0.0)
+    # A polarization over eps0 is some V/angstrom.
+    strongest: ClassVar[float] = 10.0 * STRONGEST_FIELD
 
 
 @dataclass(frozen=True)

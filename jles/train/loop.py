@@ -270,7 +270,8 @@ def _check_directory(config: TrainConfig, out: Path, log: MetricsLog, resume: bo
     changed = _first_difference(json.loads(json.dumps(stored)), given)
     if changed:
         raise InputError(
-            f"{stored_file}: --resume with another config ({changed}); start a new run"
+            f"{stored_file}: --resume with another config ({changed}); start a new run, if need "
+            "be from this model (model.start_from)"
         )
 
 

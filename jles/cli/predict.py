@@ -43,8 +43,8 @@ def run(arguments: Namespace) -> None:
     the Born charges (e), `polarizability` (e angstrom^2/V), `epsilon_infinity`,
     `piezoelectric` (e/angstrom^2, 27 numbers, the polarization first), the `field` (V/angstrom)
     and `notes` are values of the frame. Labels of the input are not copied: every value in the
-    output is the model's. Of a committee these are means, and the standard deviations over its members are
-    beside them, `_spread` after the name: `forces_spread`, `bec_spread`, `energy_spread` and so on.
+    output is the model's. Of a committee these are means, and the standard deviations over its
+    members are beside them, `_spread` after the name: `forces_spread`, `bec_spread` and so on.
     """
     from ase.io import write
 

@@ -37,7 +37,7 @@ PRESSURE = 2.8
 
 
 def tetragonal() -> Atoms:
-    """The cell of Nelmes and Kuhs (1985) at 295 K, polarized along +z."""
+    """The cell of Nelmes and Kuhs (1985) at 295 K, polarized along -z."""
     places = [[0, 0, 0], [0.5, 0.5, 0.5377], [0.5, 0.5, 0.1118], [0.5, 0, 0.6174], [0, 0.5, 0.6174]]
     return Atoms("PbTiO3", scaled_positions=places, cell=[3.902, 3.902, 4.156], pbc=True)
 

@@ -70,7 +70,7 @@ def main():
                 "temperature": TEMPERATURE,
                 "thermostat_time": 100.0,
             },
-            "record": {"thermo": 20, "current": 6, "positions": 30, "velocities": 30},
+            "record": {"thermo": 20, "current": 6, "positions": 30, "velocities": 6},
         },
         chosen.out / "run",
     )

@@ -1,8 +1,9 @@
 """Raman spectrum of liquid water from a model of ours that saw energies and forces only.
 
-Run:     python experiments/water_raman.py --model results/electrical_response/water/q+u+alpha \
+Run:     python experiments/water_raman.py --model results/electrical_response/water/q+u+Q+kappa+alpha \
              --out results/water_raman
-Needs:   the model of electrical_response.py --systems water --rungs q+u+alpha, and
+Needs:   the model of electrical_response.py --systems water --rungs q+u+Q+kappa+alpha, whose
+         polarizabilities are tensors (numbers have no anisotropic spectrum), and
          start_water_64.xyz (published models); one core, about an hour.
 Writes:  the runs (`jles md`), raman.csv and .png, results.json in --out.
 Expect:  an isotropic stretch band between 3200 and 3450 1/cm that is by far the strongest, the
@@ -54,9 +55,8 @@ def _band(nu, values, low: float, high: float) -> dict[str, float]:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--model", type=Path, default=Path("results/electrical_response/water/q+u+alpha")
-    )
+    trained = Path("results/electrical_response/water/q+u+Q+kappa+alpha")
+    parser.add_argument("--model", type=Path, default=trained)
     parser.add_argument("--out", type=Path, default=Path("results/water_raman"))
     parser.add_argument("--picoseconds", type=float, default=20.0)
     parser.add_argument("--settling", type=float, default=2.0)

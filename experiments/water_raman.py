@@ -1,7 +1,6 @@
 """Raman spectrum of liquid water from a model of ours that saw energies and forces only.
 
-Run:     python experiments/water_raman.py --model results/electrical_response/water/q+u+Q+kappa+alpha \
-             --out results/water_raman
+Run:     python experiments/water_raman.py --out results/water_raman
 Needs:   the model of electrical_response.py --systems water --rungs q+u+Q+kappa+alpha, whose
          polarizabilities are tensors (numbers have no anisotropic spectrum), and
          start_water_64.xyz (published models); one core, about an hour.

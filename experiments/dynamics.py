@@ -29,3 +29,14 @@ def stage(model: Model, start, config: dict, out: Path):
         cut_short = (out / "checkpoint").is_dir()
         run_md(model, start, from_dict(MdConfig, config, str(out)), out, resume=cut_short)
     return ase.io.read(final)
+
+
+def lasting(picoseconds: float, timestep: float) -> dict:
+    """The keys of a run that say how long it is; the time step in fs."""
+    return {"steps": round(1e3 * picoseconds / timestep), "timestep": timestep}
+
+
+def settled(model, start, length: dict, temperature: float, out: Path, friction=20.0, **more):
+    """The last state of a run with a Langevin thermostat, `length` being from `lasting`."""
+    ensemble = {"kind": "langevin", "temperature": temperature, "friction": friction}
+    return stage(model, start, {**length, "ensemble": ensemble, **more}, out)

@@ -2,7 +2,7 @@
 
 Run:     python experiments/dynamics_quality.py --out results/dynamics_quality
 Needs:   water_v1.pth (published models), water-rpbe-d3; two quiet cores, about half an hour.
-Writes:  short runs, results.json and table.md in --out.
+Writes:  short runs and results.json in --out.
 Expect:  NVE drift well below 0.1 meV per atom and ps in float32 at 0.25 fs, less in float64; in a
          constant field no more than without; NPT with the sharp sphere of wave vectors jumps when
          one crosses it, with the smooth cutoff not. Published torch code driven by ASE: 2.5 units
@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from common import write_results
-from dynamics import imported, stage
+from dynamics import imported, lasting, stage
 
 from jles.analysis.run import open_run
 from jles.calculators.model import Model
@@ -57,8 +57,7 @@ def cases(atoms, picoseconds: float):
     """Name, dtype, cutoff of the sum and configuration of every run."""
     for dtype in ("float32", "float64"):
         for timestep in (0.5, 0.25):
-            steps = round(1e3 * picoseconds / timestep)
-            base = {"steps": steps, "timestep": timestep, "dtype": dtype, "velocities": WARM}
+            base = {**lasting(picoseconds, timestep), "dtype": dtype, "velocities": WARM}
             yield f"nve {dtype} {timestep} fs", dtype, None, base
             if timestep == 0.25 and dtype == "float64":
                 yield f"nve {dtype} {timestep} fs in 0.1 V/A", dtype, None, base | {"field": FIELD}

@@ -19,10 +19,11 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 from common import write_results
-from dynamics import imported, stage
+from dynamics import imported, lasting, stage
 
+from jles.analysis.conditions import cells
 from jles.analysis.hysteresis_report import hysteresis
-from jles.analysis.moment import polarization_path
+from jles.analysis.moment import at_steps, polarization_path
 from jles.analysis.order import order_parameter
 from jles.analysis.outcome import Outcome, write_outcome
 from jles.analysis.run import Run, open_run
@@ -55,31 +56,26 @@ def pressed(temperature: float, end: float | None = None) -> dict:
     }
 
 
-def steps(picoseconds: float) -> int:
-    return round(1e3 * picoseconds / TIMESTEP)
-
-
 def from_symmetric(model, crystal: Atoms, run: Run, frame: int) -> np.ndarray:
     """Polarization of a frame less that of the cubic places in the same cell, e angstrom."""
     ideal = [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]
-    cells = round((len(crystal) / 5) ** (1 / 3))
-    cubic = Atoms("PbTiO3", scaled_positions=ideal, cell=np.eye(3), pbc=True) * ((cells,) * 3)
-    record, box = run.read("positions"), run.read("thermo", "cell")
-    cell = box.values[np.searchsorted(box.steps, record.steps[frame])]
+    count = round((len(crystal) / 5) ** (1 / 3))
+    cubic = Atoms("PbTiO3", scaled_positions=ideal, cell=np.eye(3), pbc=True) * ((count,) * 3)
+    record = run.read("positions")
+    cell = at_steps(cells(run), record.steps)[frame]
 
     def born(positions):
         atoms = Atoms(crystal.symbols, positions, cell=cell, pbc=True)
-        charges = model.predict(atoms, want=("born_charges",)).born_charges
-        return charges - charges.mean(axis=0)
+        return model.predict(atoms, want=("born_charges",), sum_rule=True).born_charges
 
-    return polarization_change(born, cubic.positions / cells @ cell, record.values[frame])
+    return polarization_change(born, cubic.positions / count @ cell, record.values[frame])
 
 
 def closes(run: Run, first, last) -> dict[str, list[float]]:
     """Change of polarization over a run: its integrated current, and the ends by themselves."""
-    path = polarization_path(run).record
-    at = np.searchsorted(path.steps, run.read("positions").steps[-1])
-    integrated = path.values[min(at, len(path.values) - 1)] - path.values[0]
+    ends = run.read("positions").steps[[0, -1]]
+    start, end = at_steps(polarization_path(run).record, ends)
+    integrated = end - start
     return {"integrated": integrated.tolist(), "direct": (last - first).tolist()}
 
 
@@ -87,8 +83,8 @@ def born_charges(runs: list[Run], stretches: int) -> Outcome:
     """Mean diagonal Born charges of each sort of atom against temperature, from runs."""
     rows = []
     for number, run in enumerate(runs):
-        record, thermo = run.read("born_charges"), run.read("thermo", "temperature")
-        near = np.interp(record.steps, thermo.steps, thermo.values)
+        record = run.read("born_charges")
+        near = at_steps(run.read("thermo", "temperature"), record.steps)
         for part in np.array_split(np.arange(len(record.steps)), stretches):
             rows.append((number, near[part].mean(), *_by_sort(run.numbers, record.values[part])))
     table = np.array(rows)
@@ -129,13 +125,12 @@ def _draw(columns, names):
 
 def runs(model, crystal: Atoms, chosen) -> None:
     """Heated and cooled, and switched: what is asked for of it, as far as it is not there yet."""
-    ps = steps(1.0)
+    ps = lasting(1.0, TIMESTEP)["steps"]
     record = {"thermo": 10, "current": 10, "polarization": ps, "positions": ps}
 
     def run(start, name, picoseconds, ensemble, **more):
-        config = {"timestep": TIMESTEP, "record": record, "ensemble": ensemble}
-        config |= {"steps": steps(picoseconds)} | more
-        return stage(model, start, config, chosen.out / name)
+        config = {**lasting(picoseconds, TIMESTEP), "record": record, "ensemble": ensemble}
+        return stage(model, start, config | more, chosen.out / name)
 
     cold = run(crystal, "settle_cold", 2.0, pressed(COLD))
     if "ramps" in chosen.parts:

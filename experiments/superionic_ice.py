@@ -14,7 +14,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 from common import write_results
-from dynamics import imported, stage
+from dynamics import imported, lasting, settled, stage
 
 from jles.analysis.conductivity_report import conductivity
 from jles.analysis.outcome import write_outcome
@@ -49,22 +49,13 @@ def main():
     chosen = parser.parse_args()
     model = imported("superionic_fit.pth", screening=ScreeningConfig(EPSILON_INFINITY, "H"))
     start = ase.io.read(published_model("start_superionic_2gcc.xyz"))
-    settled = stage(
-        model,
-        start,
-        {
-            "steps": round(1e3 * chosen.settling / TIMESTEP),
-            "timestep": TIMESTEP,
-            "ensemble": {"kind": "langevin", "temperature": TEMPERATURE, "friction": 20.0},
-        },
-        chosen.out / "settle",
-    )
+    length = lasting(chosen.settling, TIMESTEP)
+    hot = settled(model, start, length, TEMPERATURE, chosen.out / "settle")
     stage(
         model,
-        settled,
+        hot,
         {
-            "steps": round(1e3 * chosen.picoseconds / TIMESTEP),
-            "timestep": TIMESTEP,
+            **lasting(chosen.picoseconds, TIMESTEP),
             "ensemble": {
                 "kind": "nose-hoover",
                 "temperature": TEMPERATURE,

@@ -15,7 +15,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 from common import write_results
-from dynamics import imported, stage
+from dynamics import imported, lasting, settled, stage
 
 from jles.analysis.infrared import infrared
 from jles.analysis.run import open_run
@@ -41,26 +41,14 @@ def runs(model, out: Path, strength: float, picoseconds: float, settling: float)
     start = ase.io.read(published_model("start_water_64.xyz"))
     if strength:
         start = ase.io.read(out / "settle_0" / "final.extxyz")
-    warm = {"kind": "langevin", "temperature": 300.0, "friction": 5.0}
-    settled = stage(
-        model,
-        start,
-        {
-            "steps": round(1e3 * settling / TIMESTEP),
-            "timestep": TIMESTEP,
-            "ensemble": warm,
-            "record": record,
-            **field,
-        },
-        out / f"settle_{strength:g}",
-    )
+    length, settle = lasting(settling, TIMESTEP), out / f"settle_{strength:g}"
+    warm = settled(model, start, length, 300.0, settle, friction=5.0, record=record, **field)
     place = out / f"nve_{strength:g}"
     stage(
         model,
-        settled,
+        warm,
         {
-            "steps": round(1e3 * picoseconds / TIMESTEP),
-            "timestep": TIMESTEP,
+            **lasting(picoseconds, TIMESTEP),
             "ensemble": {"kind": "nve"},
             "record": record | {"current": 4, "velocities": 8},
             **field,

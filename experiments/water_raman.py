@@ -16,7 +16,8 @@ from pathlib import Path
 import ase.io
 import numpy as np
 from common import write_results
-from dynamics import stage
+from dynamics import lasting, settled, stage
+from water_infrared import BANDS
 
 from jles.analysis.outcome import write_outcome
 from jles.analysis.raman import raman
@@ -27,7 +28,6 @@ from jles.models.config import ScreeningConfig
 
 TIMESTEP = 0.5
 EPSILON_INFINITY = 1.78
-BANDS = {"libration": (350.0, 1000.0), "bend": (1450.0, 1850.0), "stretch": (2900.0, 4000.0)}
 
 
 def bands(columns: dict) -> dict[str, dict[str, float]]:
@@ -61,22 +61,14 @@ def main():
     parser.add_argument("--settling", type=float, default=2.0)
     chosen = parser.parse_args()
     model = load_model(chosen.model, screening=ScreeningConfig(EPSILON_INFINITY, "H"))
-    settled = stage(
-        model,
-        ase.io.read(published_model("start_water_64.xyz")),
-        {
-            "steps": round(1e3 * chosen.settling / TIMESTEP),
-            "timestep": TIMESTEP,
-            "ensemble": {"kind": "langevin", "temperature": 300.0, "friction": 20.0},
-        },
-        chosen.out / "settle",
-    )
+    start = ase.io.read(published_model("start_water_64.xyz"))
+    length = lasting(chosen.settling, TIMESTEP)
+    warm = settled(model, start, length, 300.0, chosen.out / "settle")
     stage(
         model,
-        settled,
+        warm,
         {
-            "steps": round(1e3 * chosen.picoseconds / TIMESTEP),
-            "timestep": TIMESTEP,
+            **lasting(chosen.picoseconds, TIMESTEP),
             "record": {"thermo": 20, "polarizability": 4, "current": 4, "positions": 200},
         },
         chosen.out / "nve",

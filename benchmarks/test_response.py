@@ -94,6 +94,6 @@ def test_dipole_current(water, in_units, size):
     @jax.jit
     def evaluate(params, structure):
         coupling = coupling_at(model.potential, params, structure)
-        return dipole_current(coupling, structure.positions, velocities)
+        return dipole_current(coupling, structure.positions, velocities, "reverse")
 
     in_units(evaluate, model.params, structures[size], rounds=10, atoms=size)

@@ -132,13 +132,14 @@ def test_dipoles_have_no_phase(golden):
     np.testing.assert_allclose(found, case["expected"]["dipole_part"], rtol=0, atol=1e-12)
 
 
-def test_force_and_current_are_products_with_born_charges(golden, rng):
+@pytest.mark.parametrize("mode", ["forward", "reverse"])
+def test_force_and_current_are_products_with_born_charges(golden, rng, mode):
     case, structure, _, coupling = golden
     born = np.array(case["expected"]["cluster_charge_part"])
     field, velocities = jnp.asarray(rng.normal(size=3)), jnp.asarray(rng.normal(size=(6, 3)))
     force = jax.jit(lambda x: field_force(coupling, x, field))(structure.positions)
     np.testing.assert_allclose(force, jnp.einsum("a,iab->ib", field, born), atol=1e-12)
-    current = jax.jit(lambda x: dipole_current(coupling, x, velocities))(structure.positions)
+    current = jax.jit(lambda x: dipole_current(coupling, x, velocities, mode))(structure.positions)
     np.testing.assert_allclose(current, jnp.einsum("iab,ib->a", born, velocities), atol=1e-12)
 
 

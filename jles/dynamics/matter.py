@@ -73,6 +73,7 @@ def model_system(
     total_charge = float(first.total_charge)
     k_max = config.electrostatics.k_max if config.charges else None
 
+    current_mode = "reverse" if atoms.pbc.all() else "forward"
     cutoff = config.backbone.cutoff
     # Counted is a little more than is taken: another rounding of a distance must not matter.
     counted = cutoff * (1.0 + 1e-5)
@@ -121,7 +122,8 @@ def model_system(
     def current(positions, velocities, cell, frame):
         """Of Born charges that obey the acoustic sum rule: a drift of all atoms carries none."""
         drift = velocities.mean(axis=0)
-        moving = dipole_current(coupling(positions, cell, frame), positions, velocities - drift)
+        along = coupling(positions, cell, frame)
+        moving = dipole_current(along, positions, velocities - drift, current_mode)
         return moving + total_charge * drift
 
     observables = {

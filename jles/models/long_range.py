@@ -38,10 +38,10 @@ def long_range_interaction(
         )
     sigma, remove_self = config.sigma, config.remove_self
     if structure.grid is not None:
-        # One compilation serves crystals and slabs: the correction costs next to nothing.
-        is_slab = structure.open_axis >= 0
-        upright = slab_cell(structure.cell, structure.open_axis, structure.slab_height)
-        cell = jnp.where(is_slab, upright, structure.cell)
+        is_slab, cell = structure.open_axis >= 0, structure.cell
+        if structure.slab:
+            upright = slab_cell(cell, structure.open_axis, structure.slab_height)
+            cell = jnp.where(is_slab, upright, cell)
         ewald = prepare_ewald(
             structure.positions,
             cell,
@@ -53,8 +53,10 @@ def long_range_interaction(
 
     def lattice(moments: Multipoles) -> Array:
         energy = reciprocal_energy(ewald, moments)
-        correction = slab_correction(moments, structure.positions, cell, structure.open_axis, sigma)
-        energy += jnp.where(is_slab, correction, 0.0)
+        if structure.slab:
+            places, axis = structure.positions, structure.open_axis
+            correction = slab_correction(moments, places, cell, axis, sigma)
+            energy += jnp.where(is_slab, correction, 0.0)
         return energy - self_energy(moments, sigma) if remove_self else energy
 
     def cluster(moments: Multipoles) -> Array:

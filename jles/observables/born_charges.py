@@ -81,15 +81,23 @@ def field_force(
 
 
 def dipole_current(
-    coupling: Coupling, positions: Positions, velocities: Float[Array, "atoms 3"]
+    coupling: Coupling,
+    positions: Positions,
+    velocities: Float[Array, "atoms 3"],
+    mode: Literal["reverse", "forward"] = "forward",
 ) -> Float[Array, " 3"]:
-    r"""Rate of the polarization: :math:`\dot P = \sum_i Z^*_i v_i`, one forward pass.
+    r"""Rate of the polarization: :math:`\dot P = \sum_i Z^*_i v_i`.
 
     Args:
         coupling: E . P.
         positions: angstrom.
         velocities: angstrom per unit of time; the answer is e angstrom per unit of time.
+        mode: one forward pass; or all Born charges and their product, which in crystals is half
+            the work, for their three reverse passes share all but the last slope.
     """
+    if mode == "reverse":
+        charges = born_charges(coupling, positions)
+        return jnp.einsum("iab,ib->a", charges, velocities, precision=lax.Precision.HIGHEST)
 
     def rate(axis):
         return jax.jvp(lambda places: coupling(places, axis), (positions,), (velocities,))[1]

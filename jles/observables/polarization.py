@@ -170,9 +170,13 @@ def crystal_coupling(
             change += on_branch(strain @ field, params, structure)
             change += jnp.sum(strain * _strain_slope(rate, field))
         # The field is a direction here, so that many of them share all but the last slope.
-        charges, outward = charges_fn(params, structure, None), _outward(field, structure)
+        charges = charges_fn(params, structure, None)
+        change += charges @ (moved @ field)
+        if not structure.slab:
+            return value, change + jax.jvp(lambda wave: rate(wave, moved), (still,), (field,))[1]
+        outward = _outward(field, structure)
         mean = jnp.sum(charges) / jnp.maximum(jnp.sum(structure.mask), 1)
-        change += charges @ (moved @ field) - mean * jnp.sum(structure.mask * (moved @ outward))
+        change -= mean * jnp.sum(structure.mask * (moved @ outward))
         change += jax.jvp(
             lambda wave, lift: rate(wave, moved, lift), (still, still), (field - outward, outward)
         )[1]

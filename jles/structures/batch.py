@@ -90,6 +90,7 @@ def build_structure(
         slab_height=np.asarray(sums.slab_height or 1.0, dtype),
         grid=sums.grid,
         cluster=k_max is not None and not pbc.any(),
+        slab=sums.slab_axis is not None,
     )
     own = size_of(structure)
     # At least one slot: a lonely atom must not make an axis of length zero.
@@ -99,7 +100,7 @@ def build_structure(
 def size_of(structure: Structure) -> Size:
     """The size of a structure, or that of every structure in a batch."""
     atoms, neighbors = structure.neighbor_index.shape[-2:]
-    return Size(atoms, neighbors, structure.grid, structure.cluster)
+    return Size(atoms, neighbors, structure.grid, structure.cluster, structure.slab)
 
 
 def pad_structure(structure: Structure, size: Size) -> Structure:
@@ -134,6 +135,7 @@ def pad_structure(structure: Structure, size: Size) -> Structure:
         slab_height=np.asarray(structure.slab_height),
         grid=size.grid,
         cluster=size.cluster,
+        slab=size.slab,
     )
 
 
@@ -163,6 +165,7 @@ def empty_structure(size: Size, dtype=np.float32) -> Structure:
         slab_height=np.ones((), dtype),
         grid=size.grid,
         cluster=size.cluster,
+        slab=size.slab,
     )
 
 

@@ -24,12 +24,14 @@ class Size(NamedTuple):
         neighbors: length of the axis of neighbours.
         grid: plan of the reciprocal sum; None where nothing is periodic or long-range.
         cluster: whether the sum over pairs of a cluster is needed.
+        slab: whether the terms of a slab are.
     """
 
     atoms: int
     neighbors: int
     grid: KGrid | None
     cluster: bool
+    slab: bool = False
 
 
 def merge_sizes(sizes) -> Size:
@@ -41,6 +43,7 @@ def merge_sizes(sizes) -> Size:
         neighbors=max(size.neighbors for size in sizes),
         grid=merge_kgrids(grids) if grids else None,
         cluster=any(size.cluster for size in sizes),
+        slab=any(size.slab for size in sizes),
     )
 
 
@@ -58,6 +61,7 @@ def round_up_size(size: Size, factor: float = 1.2, multiple: int = 8) -> Size:
         neighbors=_next_rung(size.neighbors, factor, multiple),
         grid=grid,
         cluster=size.cluster,
+        slab=size.slab,
     )
 
 

@@ -38,6 +38,7 @@ class Structure:
         slab_height: of a slab, that of the cell it is summed in, angstrom; 1 for everything else.
         grid: static plan of the reciprocal sum; None where nothing in the batch is periodic.
         cluster: static; whether any structure of the batch is a cluster.
+        slab: static; whether any is a slab, whose terms are computed only then.
     """
 
     positions: Float[HostOrDevice, "*structures atoms 3"]
@@ -53,6 +54,7 @@ class Structure:
     slab_height: Float[HostOrDevice, "*structures"]
     grid: KGrid | None = field(default=None, metadata={"static": True})
     cluster: bool = field(default=False, metadata={"static": True})
+    slab: bool = field(default=False, metadata={"static": True})
 
 
 def neighbor_vectors(

@@ -67,9 +67,10 @@ SYSTEMS = {
 }
 
 
-def settings(system: str, rung: str) -> dict:
-    """The training file of one model."""
+def settings(system: str, rung: str, longer: int = 1) -> dict:
+    """The training file of one model, `longer` times as long as usual."""
     files, cutoff, epochs, held_out, _ = SYSTEMS[system]
+    epochs *= longer
     return {
         "data": {"train": [str(data_set(f)) for f in files], "valid_fraction": held_out},
         "model": {
@@ -326,20 +327,22 @@ def main():
     parser.add_argument("--out", type=Path, default=Path("results/electrical_response"))
     parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), choices=SYSTEMS)
     parser.add_argument("--rungs", nargs="+", default=list(RUNGS), choices=RUNGS)
+    parser.add_argument("--longer", type=int, default=1, help="times as many epochs")
     parser.add_argument("--only-trained", action="store_true", help="train nothing more")
     chosen = parser.parse_args()
     results = {}
     for rung in chosen.rungs:
         for system in chosen.systems:
-            place = chosen.out / system / rung
+            name = rung if chosen.longer == 1 else f"{rung} ({chosen.longer} x)"
+            place = chosen.out / system / name
             if chosen.only_trained and not (place / "config.yaml").is_file():
                 continue
-            trained(settings(system, rung), place)
+            trained(settings(system, rung, chosen.longer), place)
             done = place / "score.json"
             if not done.is_file():
                 record = score(place, system) | {"seconds": training_seconds(place)}
                 done.write_text(json.dumps(record))
-            results.setdefault(system, {})[rung] = json.loads(done.read_text())
+            results.setdefault(system, {})[name] = json.loads(done.read_text())
     write_results(chosen.out, results)
     (chosen.out / "table.md").write_text(table(results), encoding="utf-8")
     ladder_picture(chosen.out / "ladder.png", results)

@@ -261,6 +261,21 @@ def born_errors(numbers, reference, predicted) -> dict:
     return record
 
 
+def scores(out: Path) -> dict:
+    """Of every model in a folder: by system, then by rung."""
+    found = {}
+    for system in SYSTEMS:
+        done = {path.parent.name: path for path in (out / system).glob("*/score.json")}
+        names = sorted(done, key=lambda name: (_rung(name), name))
+        found[system] = {name: json.loads(done[name].read_text()) for name in names}
+    return {system: rungs for system, rungs in found.items() if rungs}
+
+
+def _rung(name: str) -> int:
+    """Which rung a model is of, whatever the length of its training."""
+    return max(n for n, rung in enumerate(RUNGS) if name == rung or name.startswith(f"{rung} ("))
+
+
 def table(results: dict) -> str:
     """Rung by system as Markdown."""
     lines = [
@@ -330,7 +345,6 @@ def main():
     parser.add_argument("--longer", type=int, default=1, help="times as many epochs")
     parser.add_argument("--only-trained", action="store_true", help="train nothing more")
     chosen = parser.parse_args()
-    results = {}
     for rung in chosen.rungs:
         for system in chosen.systems:
             name = rung if chosen.longer == 1 else f"{rung} ({chosen.longer} x)"
@@ -342,7 +356,7 @@ def main():
             if not done.is_file():
                 record = score(place, system) | {"seconds": training_seconds(place)}
                 done.write_text(json.dumps(record))
-            results.setdefault(system, {})[name] = json.loads(done.read_text())
+    results = scores(chosen.out)
     write_results(chosen.out, results)
     (chosen.out / "table.md").write_text(table(results), encoding="utf-8")
     ladder_picture(chosen.out / "ladder.png", results)

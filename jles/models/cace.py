@@ -5,7 +5,6 @@ is and the cost far below that of edge-wise tensors: the receiver's embedding is
 sum over neighbours, and radial channels are mixed after that sum.
 """
 
-from functools import partial
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -206,8 +205,9 @@ class Cace(nn.Module):
         for l, rate in enumerate(decay):
             entries = [e for e, d in zip(basis, degree, strict=True) if d == l]
             flat = jnp.stack([entry.reshape(len(entry), -1) for entry in entries], axis=1)
-            kernel = partial(_decaying, rate.ravel())
-            found = neighbor_sums(flat, kernel, edges.index, edges.weight, distance, edges.cut)
+            found = neighbor_sums(
+                flat, _decaying, edges.index, edges.weight, rate.ravel(), distance, edges.cut
+            )
             messages += [part.reshape(entries[0].shape) for part in found.swapaxes(0, 1)]
         return messages
 

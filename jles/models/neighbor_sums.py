@@ -6,46 +6,92 @@ the time.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jles.electrostatics.chunks import in_chunks
-from jles.structures.carry import gather
+
+Kernel = Callable[..., Array]
+"""Of parameters and of edges, a block of atoms of them, to k, (block, neighbors, columns)."""
 
 
 def neighbor_sums(
     values: Float[Array, "atoms rows columns"],
-    kernel: Callable[..., Array],
+    kernel: Kernel,
     index: Int[Array, "atoms neighbors"],
     weight: Float[Array, "atoms neighbors"] | None,
+    parameters,
     *edges: Float[Array, "atoms neighbors"],
 ) -> Float[Array, "atoms rows columns"]:
     r""":math:`m_{irc} = \sum_n k_{inc}\, v_{j(i,n)rc}`.
 
     Args:
         values: v of every atom.
-        kernel: of a block of `edges` to k, (block, neighbors, columns); made again for derivatives.
+        kernel: `(parameters, *edges) -> k`, made again for derivatives; it closes over no array.
         index: j, of the neighbours.
-        weight: see `jles.structures.carry`; with one all atoms are taken at once.
-        edges: what the kernel is a function of; it must be zero at padding, where these are zero.
+        weight: of derivatives that are carried from the neighbours, see `jles.structures.carry`.
+        parameters: arrays that are the same for all edges.
+        edges: what else k is a function of; it must be zero at padding, where these are zero.
     """
+    if weight is None:
+        return _sums(kernel, values, index, parameters, edges)
+    return _carried_sums(kernel, values, index, weight, parameters, edges)
+
+
+def _sums(kernel: Kernel, values, index, parameters, edges):
     atoms, neighbors = index.shape
     gathered = neighbors * values.shape[1] * values.shape[2] * values.dtype.itemsize
     steps = -(-atoms // max(1, _block_bytes() // gathered))
 
     @jax.checkpoint
-    def block(index, weight, edges):
-        found = gather(values, index, weight)
-        return jnp.sum(kernel(*edges)[:, :, None] * found, axis=1)
+    def block(index, edges):
+        return jnp.sum(kernel(parameters, *edges)[:, :, None] * values[index], axis=1)
 
-    # No custom rule may be in a loop, see `carry`.
-    if steps == 1 or weight is not None:
-        return block(index, weight, edges)
+    if steps == 1:
+        return block(index, edges)
     chunks = jax.tree.map(lambda array: in_chunks(array, steps), (index, edges))
-    sums = jax.lax.map(lambda chunk: block(chunk[0], None, chunk[1]), chunks)
+    sums = jax.lax.map(lambda chunk: block(*chunk), chunks)
     return sums.reshape(-1, *values.shape[1:])[:atoms]
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _carried_sums(kernel: Kernel, values, index, weight, parameters, edges):
+    """The same, with derivatives in the values that are multiplied by the weight.
+
+    The rule is that of `carry`, for a whole sum: jax 0.10 would forget it inside of a loop.
+    Reverse mode forgets it in `changing`, where derivatives of second order are plain: right where
+    the weight is one and does not vary, and no derivative of a polarization asks for another.
+    """
+    return _sums(kernel, values, index, parameters, edges)
+
+
+@_carried_sums.defjvp
+def _carried_sums_jvp(kernel, primals, tangents):
+    values, index, weight, *of_kernel = primals
+    moved, _, _, *kernel_moved = tangents
+    # As in `carry` the value does not follow the weight.
+    still = jax.lax.stop_gradient(weight)
+
+    def weighted(parameters, weight, *edges):
+        return kernel(parameters, *edges) * weight[..., None]
+
+    def slope(pair, *edges):
+        """Of the kernel, and it in turn is a kernel."""
+        half = len(edges) // 2
+        at, along = (pair[0], *edges[:half]), (pair[1], *edges[half:])
+        return jax.jvp(kernel, at, along)[1]
+
+    parameters, edges = of_kernel
+    parameters_moved, edges_moved = kernel_moved
+    moved = jnp.asarray(moved)
+    flowing = _sums(weighted, moved, index, parameters, (weight, *edges))
+    changing = _carried_sums(
+        slope, values, index, still, (parameters, parameters_moved), (*edges, *edges_moved)
+    )
+    return _carried_sums(kernel, values, index, still, *of_kernel), flowing + changing
 
 
 def _block_bytes() -> int:

@@ -6,7 +6,9 @@ Writes:  short runs and results.json in --out.
 Expect:  NVE drift well below 0.1 meV per atom and ps in float32 at 0.25 fs, less in float64; in a
          constant field no more than without; NPT with the sharp sphere of wave vectors jumps when
          one crosses it, with the smooth cutoff not. Published torch code driven by ASE: 2.5 units
-         an energy + forces call at 192 atoms; a tenth of it is the aim on 2 cores.
+         an energy + forces call at 192 atoms; a tenth of it is the aim on 2 cores. Langevin and
+         Nose-Hoover: the same mean energy within its error, and a temperature that fluctuates by
+         T sqrt(2 / degrees of freedom).
 """
 
 import argparse
@@ -23,6 +25,7 @@ import numpy as np
 from common import write_results
 from dynamics import imported, lasting, stage
 
+from jles.analysis.blocks import block_average
 from jles.analysis.run import open_run
 from jles.calculators.model import Model
 from jles.data.sets import data_set
@@ -30,6 +33,7 @@ from jles.dynamics.matter import model_system
 from jles.dynamics.system import Room
 from jles.models.config import ScreeningConfig
 
+PARTS = ("drift", "thermostats", "speed")
 FIELD = {"kind": "constant", "amplitude": [0.0, 0.0, 0.1], "unit": "V/angstrom"}
 WARM = {"temperature": 300.0}
 PRESS = {
@@ -64,6 +68,41 @@ def cases(atoms, picoseconds: float):
                 for cutoff in ("sharp", "smooth"):
                     press = base | {"ensemble": PRESS}
                     yield f"npt {dtype} {timestep} fs {cutoff}", dtype, cutoff, press
+
+
+def averages(place: Path, dropped: float = 0.25) -> dict[str, float]:
+    """Potential energy (meV per atom) and temperature (K) with block errors, and its spread."""
+    run = open_run(place)
+    first = round(dropped * len(run.read("thermo", "temperature").values))
+    temperature = run.read("thermo", "temperature").values[first:]
+    potential = run.read("thermo", "potential_energy").values[first:]
+    energy = block_average(1e3 * potential / len(run.numbers))
+    mean = block_average(temperature)
+    canonical = np.sqrt(2.0 / (3 * len(run.numbers) - 3)) * mean.mean
+    return {
+        "potential": float(energy.mean),
+        "potential error": float(energy.error),
+        "temperature": float(mean.mean),
+        "temperature error": float(mean.error),
+        "spread over canonical": float(np.std(temperature) / canonical),
+    }
+
+
+def thermostats(model: Model, start, picoseconds: float, out: Path) -> dict:
+    """Averages of one liquid with either thermostat."""
+    found = {}
+    baths = {"langevin": {"friction": 5.0}, "nose-hoover": {"thermostat_time": 50.0}}
+    for kind, more in baths.items():
+        config = {
+            **lasting(picoseconds, 0.5),
+            "ensemble": {"kind": kind, "temperature": 300.0, **more},
+            "velocities": WARM,
+            "record": {"thermo": 10, "positions": 0},
+        }
+        stage(model, start, config, out / kind)
+        found[kind] = averages(out / kind)
+        print(kind, found[kind], flush=True)
+    return found
 
 
 def unit() -> float:
@@ -128,12 +167,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("results/dynamics_quality"))
     parser.add_argument("--picoseconds", type=float, default=0.5)
+    parser.add_argument("--thermostats", type=float, default=10.0, help="ps of each")
+    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS)
     parser.add_argument("--repeats", nargs="+", type=int, default=[1, 2, 4])
     chosen = parser.parse_args()
     screening = ScreeningConfig(1.78, "H")
     liquid = ase.io.read(data_set("water-rpbe-d3/ef.xyz"), 0)
     results = {}
-    for name, dtype, cutoff, config in cases(liquid, chosen.picoseconds):
+    drifts = cases(liquid, chosen.picoseconds) if "drift" in chosen.parts else ()
+    for name, dtype, cutoff, config in drifts:
         model = imported("water_v1.pth", dtype, screening)
         if cutoff is not None:
             sums = replace(model.config.electrostatics, cutoff=cutoff)
@@ -144,7 +186,9 @@ def main():
         results[name] = drift_of(place)
         print(name, results[name], flush=True)
     model = imported("water_v1.pth", screening=screening)
-    for repeat in chosen.repeats:
+    if "thermostats" in chosen.parts:
+        results["thermostats"] = thermostats(model, liquid, chosen.thermostats, chosen.out)
+    for repeat in chosen.repeats if "speed" in chosen.parts else ():
         atoms = liquid * ((repeat,) * 3)
         steps = {1: 2000, 2: 250}.get(repeat, 25)
         plain = {"thermo": steps // 5, "positions": 0}

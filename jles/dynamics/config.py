@@ -173,6 +173,7 @@ class RecordConfig:
     velocities: int = 0
     polarizability: int = 0
     born_charges: int = 0
+    energy_parts: int = 0
     extxyz: int = 0
 
     def __post_init__(self):

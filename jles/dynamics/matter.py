@@ -25,6 +25,7 @@ NEEDS = {
     "current": "polarization",
     "born_charges": "born_charges",
     "polarizability": "polarizability",
+    "energy_parts": "energy_parts",
 }
 """What a record needs of a model, in the words of `Model.predict`."""
 
@@ -126,11 +127,16 @@ def model_system(
         moving = dipole_current(along, positions, velocities - drift, current_mode)
         return moving + total_charge * drift
 
+    def parts(positions, velocities, cell, frame):
+        """Short and long range without a field; their sum is the potential energy."""
+        return potential.parts_fn(frame.params, at(positions, cell, frame))._asdict()
+
     observables = {
         "polarization": lambda r, v, cell, frame: dipole(r, cell, frame),
         "current": current,
         "born_charges": lambda r, v, cell, frame: born_charges(coupling(r, cell, frame), r),
         "polarizability": lambda r, v, cell, frame: polarizability(r, cell, frame),
+        "energy_parts": parts,
     }
     return System(
         masses=atoms.get_masses(),

@@ -30,6 +30,8 @@ UNITS = {
     "velocities": "angstrom/fs",
     "polarizability": "e angstrom^2/V",
     "born_charges": "e",
+    "short_range": "eV",
+    "long_range": "eV",
 }
 """Of every dataset of a trajectory."""
 
@@ -151,7 +153,7 @@ def _observable(name: str, system: System, masses):
         motion = scene.motion
         velocities = speeds(motion, masses)
         value = system.observables[name](motion.positions, velocities, motion.cell, scene.frame)
-        return {name: value}
+        return value if isinstance(value, dict) else {name: value}
 
     return values
 

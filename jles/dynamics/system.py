@@ -72,7 +72,8 @@ class System(NamedTuple):
         charge: e, what a uniform field pulls on as a whole.
         dipole: `(positions, cell, frame) -> (3,)`, e angstrom.
         polarizability: `(positions, cell, frame) -> (3, 3)`, e angstrom^2/V; None for zero.
-        observables: by name, `(positions, velocities, cell, frame) -> array`; velocities per fs.
+        observables: by name, `(positions, velocities, cell, frame)` to an array or, by name,
+            several; velocities per fs.
     """
 
     masses: np.ndarray
@@ -88,4 +89,4 @@ class System(NamedTuple):
     charge: float = 0.0
     dipole: Callable[..., Array] | None = None
     polarizability: Callable[..., Array] | None = None
-    observables: Mapping[str, Callable[..., Array]] = {}
+    observables: Mapping[str, Callable[..., Array | dict[str, Array]]] = {}

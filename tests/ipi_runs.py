@@ -23,7 +23,7 @@ INPUT = """
   <total_steps> {steps} </total_steps>
   <ffsocket name='jles' mode='unix'> <address> s </address> </ffsocket>
   <system>
-    <initialize nbeads='1'>
+    <initialize nbeads='{beads}'>
       <positions mode='manual'> {positions} </positions>
       <labels mode='manual'> {symbols} </labels>
       <masses mode='manual'> {masses} </masses>
@@ -31,7 +31,7 @@ INPUT = """
       <velocities mode='manual'> {velocities} </velocities>
     </initialize>
     <forces> <force forcefield='jles'/> </forces>
-    <ensemble/>
+    <ensemble> <temperature units='kelvin'> 300 </temperature> </ensemble>
     {motion}
   </system>
 </simulation>
@@ -48,7 +48,7 @@ def numbers(values):
     return "[ " + ", ".join(f"{value:.17g}" for value in np.ravel(values)) + " ]"
 
 
-def write_input(path, atoms, velocities, field):
+def write_input(path, atoms, velocities, field, beads=1):
     """The run as i-PI's own file, everything in atomic units."""
     motion = NVE if field is None else DRIVEN
     amplitude = numbers(np.zeros(3) if field is None else field * units.Bohr / units.Ha)
@@ -57,11 +57,12 @@ def write_input(path, atoms, velocities, field):
         dipole="" if field is None else "dipole, ",
         places=", ".join(places),
         steps=STEPS,
+        beads=beads,
         symbols="[ " + ", ".join(atoms.symbols) + " ]",
         masses=numbers(atoms.get_masses() * units._amu / units._me),
         cell=numbers(atoms.cell.array.T / units.Bohr),
-        positions=numbers(atoms.positions / units.Bohr),
-        velocities=numbers(velocities * units.AUT / units.Bohr),
+        positions=numbers([atoms.positions / units.Bohr] * beads),
+        velocities=numbers([velocities * units.AUT / units.Bohr] * beads),
         motion=motion.format(timestep=TIMESTEP, field=amplitude),
     )
     path.write_text(text, encoding="utf-8")

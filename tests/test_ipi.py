@@ -214,11 +214,15 @@ def velocities():
     return np.random.default_rng(3).normal(0.0, 0.1, (6, 3))
 
 
-def test_the_real_ipi_goes_where_ase_goes(model, evaluate, velocities, tmp_path, monkeypatch):
+@pytest.mark.parametrize("beads", [1, 3])
+def test_the_real_ipi_goes_where_ase_goes(
+    model, evaluate, velocities, tmp_path, monkeypatch, beads
+):
+    """A ring polymer whose beads start at one place with one velocity moves as one atom does."""
     pytest.importorskip("ipi")
     monkeypatch.chdir(tmp_path)
     atoms = rattled(0, cell=CELL)
-    write_input(tmp_path / "input.xml", atoms, velocities, None)
+    write_input(tmp_path / "input.xml", atoms, velocities, None, beads)
     address = Address(unix="./s")
     with ipi_server(tmp_path), patient(address) as connection:
         answer(connection, evaluate, address)

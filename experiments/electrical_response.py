@@ -265,15 +265,17 @@ def scores(out: Path) -> dict:
     """Of every model in a folder: by system, then by rung."""
     found = {}
     for system in SYSTEMS:
-        done = {path.parent.name: path for path in (out / system).glob("*/score.json")}
+        paths = (out / system).glob("*/score.json")
+        done = {path.parent.name: path for path in paths if _rung(path.parent.name) >= 0}
         names = sorted(done, key=lambda name: (_rung(name), name))
         found[system] = {name: json.loads(done[name].read_text()) for name in names}
     return {system: rungs for system, rungs in found.items() if rungs}
 
 
 def _rung(name: str) -> int:
-    """Which rung a model is of, whatever the length of its training."""
-    return max(n for n, rung in enumerate(RUNGS) if name == rung or name.startswith(f"{rung} ("))
+    """Which rung a model is of, whatever the length of its training; -1 for none."""
+    ours = (n for n, rung in enumerate(RUNGS) if name == rung or name.startswith(f"{rung} ("))
+    return max(ours, default=-1)
 
 
 def table(results: dict) -> str:

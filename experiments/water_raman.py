@@ -40,7 +40,7 @@ def bands(columns: dict) -> dict[str, dict[str, float]]:
         parts = {band: _band(nu[1], values, *limits) for band, limits in BANDS.items()}
         whole = parts["stretch"]["integral"]
         found[name] = {
-            band: {"highest": part["highest"], "share": part["integral"] / whole if whole else 0.0}
+            band: {"highest": part["highest"], "share": part["integral"] / whole if whole else None}
             for band, part in parts.items()
         }
     return found

@@ -86,7 +86,8 @@ def structure_of(atoms, potential, **options):
 
 def roomy_structure(atoms, potential, **options):
     """The same, padded to one size for all crystals and clusters of a test: one compilation."""
-    size = Size(atoms=8, neighbors=40, grid=KGrid(3, 5, 3), cluster=True, slab=True)
+    slab = np.sum(atoms.pbc) == 2
+    size = Size(atoms=8, neighbors=40, grid=KGrid(3, 5, 3), cluster=True, slab=bool(slab))
     return on_device(pad_structure(structure_of(atoms, potential, **options), size))
 
 

@@ -151,7 +151,7 @@ def test_a_batch_is_a_loop(system, monkeypatch):
 def test_slopes_of_born_charges_of_a_model_are_those_of_finite_differences(rng, monkeypatch):
     """In reverse and forward mode, with radial messages in blocks."""
     monkeypatch.setattr(module, "_block_bytes", lambda: 3000)
-    backbone = small_backbone(layers=1, messages=("ar",), n_radial_basis=1, l_max=1, body_order=1)
+    backbone = small_backbone(layers=2, messages=("ar",), n_radial_basis=1, l_max=1, body_order=1)
     potential, params = small_model(small_config(backbone=backbone))
     structure = structure_of(rattled(3), potential)
     weights, way = rng.normal(size=(6, 3, 3)), jnp.asarray(rng.normal(size=(6, 3)))

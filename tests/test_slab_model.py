@@ -1,11 +1,15 @@
 """A model's slab does not feel its vacuum, and batches of slabs and crystals mix."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jles.calculators.model import Model
+from jles.models.potential import coupling_at
+from jles.observables.born_charges import field_force
 from jles.observables.stress import energy_and_forces
 from jles.structures.batch import on_device, stack
 from tests.small_systems import rattled, small_backbone, small_config, small_model
@@ -47,9 +51,19 @@ def test_a_batch_of_a_slab_a_crystal_and_a_cluster_is_each_alone(model):
     structures = [model.structure(atoms) for atoms in frames]
     batch = on_device(stack(jax.tree.map(np.asarray, structures)))
 
-    def both(structure):
-        return energy_and_forces(lambda s: model.potential.energy_fn(model.params, s), structure)
+    field = jnp.array([0.1, -0.2, 0.3])
 
-    energies, _ = jax.jit(jax.vmap(both))(batch)
-    alone = jnp.array([both(structure)[0] for structure in structures])
-    np.testing.assert_allclose(energies, alone, rtol=1e-10)
+    @jax.jit
+    def answers(structure):
+        coupling = coupling_at(model.potential, model.params, structure)
+        energy = partial(model.potential.energy_fn, model.params)
+        pulled = field_force(coupling, structure.positions, field)
+        return *energy_and_forces(energy, structure), pulled
+
+    together = jax.vmap(answers)(batch)
+    for number, structure in enumerate(structures):
+        count = len(structure.mask)
+        for found, alone in zip(together, answers(structure), strict=True):
+            each = found[number] if alone.ndim == 0 else found[number][:count]
+            np.testing.assert_allclose(each, alone, rtol=1e-9, atol=1e-11)
+            assert np.abs(alone).max() > 1e-3

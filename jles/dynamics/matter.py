@@ -74,7 +74,10 @@ def model_system(
     total_charge = float(first.total_charge)
     k_max = config.electrostatics.k_max if config.charges else None
 
-    current_mode = "reverse" if atoms.pbc.all() else "forward"
+    # Only the flow of charges in a crystal shares its reverse passes.
+    other = config.dipoles, config.charge_softness, config.polarizability
+    shares = atoms.pbc.all() and all(head is None for head in other)
+    current_mode = "reverse" if shares else "forward"
     cutoff = config.backbone.cutoff
     # Counted is a little more than is taken: another rounding of a distance must not matter.
     counted = cutoff * (1.0 + 1e-5)

@@ -38,8 +38,9 @@ def long_range_interaction(
         )
     sigma, remove_self = config.sigma, config.remove_self
     if structure.grid is not None:
-        is_slab, cell = structure.open_axis >= 0, structure.cell
+        cell = structure.cell
         if structure.slab:
+            is_slab = structure.open_axis >= 0
             upright = slab_cell(cell, structure.open_axis, structure.slab_height)
             cell = jnp.where(is_slab, upright, cell)
         ewald = prepare_ewald(

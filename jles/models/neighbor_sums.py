@@ -10,12 +10,13 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float, Int
 
 from jles.electrostatics.chunks import in_chunks
 
 Kernel = Callable[..., Array]
-"""Of parameters and of edges, a block of atoms of them, to k, (block, neighbors, columns)."""
+"""`(parameters, *edges) -> k`: edges (block, neighbors) each, k (block, neighbors, columns)."""
 
 
 def neighbor_sums(
@@ -33,6 +34,7 @@ def neighbor_sums(
         kernel: `(parameters, *edges) -> k`, made again for derivatives; it closes over no array.
         index: j, of the neighbours.
         weight: of derivatives that are carried from the neighbours, see `jles.structures.carry`.
+            Derivatives of second order are right where it is one, and that is where they are taken.
         parameters: arrays that are the same for all edges.
         edges: what else k is a function of; it must be zero at padding, where these are zero.
     """
@@ -62,18 +64,18 @@ def _carried_sums(kernel: Kernel, values, index, weight, parameters, edges):
     """The same, with derivatives in the values that are multiplied by the weight.
 
     The rule is that of `carry`, for a whole sum: jax 0.10 would forget it inside of a loop.
-    Reverse mode forgets it in `changing`, where derivatives of second order are plain: right where
-    the weight is one and does not vary, and no derivative of a polarization asks for another.
+    Reverse mode forgets the rule of what changes with the kernel, below, whose own derivatives in
+    the values are then plain: right where the weight is one, as at the wave zero of a polarization.
     """
     return _sums(kernel, values, index, parameters, edges)
 
 
-@_carried_sums.defjvp
 def _carried_sums_jvp(kernel, primals, tangents):
     values, index, weight, *of_kernel = primals
     moved, _, _, *kernel_moved = tangents
     # As in `carry` the value does not follow the weight.
     still = jax.lax.stop_gradient(weight)
+    change = jnp.zeros_like(values)
 
     def weighted(parameters, weight, *edges):
         return kernel(parameters, *edges) * weight[..., None]
@@ -85,13 +87,25 @@ def _carried_sums_jvp(kernel, primals, tangents):
         return jax.jvp(kernel, at, along)[1]
 
     parameters, edges = of_kernel
-    parameters_moved, edges_moved = kernel_moved
-    moved = jnp.asarray(moved)
-    flowing = _sums(weighted, moved, index, parameters, (weight, *edges))
-    changing = _carried_sums(
-        slope, values, index, still, (parameters, parameters_moved), (*edges, *edges_moved)
-    )
-    return _carried_sums(kernel, values, index, still, *of_kernel), flowing + changing
+    if not _is_zero(moved):
+        change += _sums(weighted, jnp.asarray(moved), index, parameters, (weight, *edges))
+    if not all(map(_is_zero, jax.tree.leaves(kernel_moved, is_leaf=_is_zero))):
+        along = jax.tree.map(_instantiate, of_kernel, kernel_moved, is_leaf=_is_zero)
+        change += _carried_sums(
+            slope, values, index, still, (parameters, along[0]), (*edges, *along[1])
+        )
+    return _carried_sums(kernel, values, index, still, *of_kernel), change
+
+
+_carried_sums.defjvp(_carried_sums_jvp, symbolic_zeros=True)
+
+
+def _is_zero(tangent) -> bool:
+    return isinstance(tangent, SymbolicZero)
+
+
+def _instantiate(primal, tangent):
+    return jnp.zeros_like(primal) if _is_zero(tangent) else jnp.asarray(tangent)
 
 
 def _block_bytes() -> int:

@@ -92,8 +92,8 @@ def dipole_current(
         coupling: E . P.
         positions: angstrom.
         velocities: angstrom per unit of time; the answer is e angstrom per unit of time.
-        mode: one forward pass; or all Born charges and their product, which in crystals is half
-            the work, for their three reverse passes share all but the last slope.
+        mode: one forward pass; or all Born charges and their product, which for charges of a
+            crystal is half the work: their three reverse passes share all but the last slope.
     """
     if mode == "reverse":
         charges = born_charges(coupling, positions)

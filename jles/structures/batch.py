@@ -113,6 +113,8 @@ def pad_structure(structure: Structure, size: Size) -> Structure:
         ValueError: `size` is too small in some respect.
     """
     own = size_of(structure)
+    if np.any(structure.open_axis >= 0) and not own.slab:
+        raise ValueError("open_axis tells of a slab, but the structure's `slab` is False")
     if merge_sizes([own, size]) != size:
         raise ValueError(f"a structure of {own} does not fit into {size}")
     axes = {

@@ -2,8 +2,8 @@
 
 Run:     python experiments/water_raman.py --out results/water_raman
 Needs:   the model of electrical_response.py --systems water --rungs q+u+Q+kappa+alpha, whose
-         polarizabilities are tensors (numbers have no anisotropic spectrum), and
-         start_water_64.xyz (published models); one core, about an hour.
+         polarizabilities are tensors (numbers have no anisotropic spectrum), and water-rpbe-d3,
+         whose first frame is the start; one core, about half an hour.
 Writes:  the runs (`jles md`), raman.csv and .png, results.json in --out.
 Expect:  an isotropic stretch band between 3200 and 3450 1/cm that is by far the strongest, the
          bend near 1640 1/cm weak and the librations (400 to 800 1/cm) in the anisotropic part only
@@ -23,7 +23,7 @@ from jles.analysis.outcome import write_outcome
 from jles.analysis.raman import raman
 from jles.analysis.run import open_run
 from jles.calculators.model import load_model
-from jles.data.sets import published_model
+from jles.data.sets import data_set
 from jles.models.config import ScreeningConfig
 
 TIMESTEP = 0.5
@@ -61,7 +61,7 @@ def main():
     parser.add_argument("--settling", type=float, default=2.0)
     chosen = parser.parse_args()
     model = load_model(chosen.model, screening=ScreeningConfig(EPSILON_INFINITY, "H"))
-    start = ase.io.read(published_model("start_water_64.xyz"))
+    start = ase.io.read(data_set("water-rpbe-d3/ef.xyz"), 0)
     length = lasting(chosen.settling, TIMESTEP)
     warm = settled(model, start, length, 300.0, chosen.out / "settle")
     stage(

@@ -73,9 +73,11 @@ def cases(atoms, picoseconds: float):
 def averages(place: Path, dropped: float = 0.25) -> dict[str, float]:
     """Potential energy (meV per atom) and temperature (K) with block errors, and its spread."""
     run = open_run(place)
-    first = round(dropped * len(run.read("thermo", "temperature").values))
-    temperature = run.read("thermo", "temperature").values[first:]
-    potential = run.read("thermo", "potential_energy").values[first:]
+    temperature, potential = (
+        run.read("thermo", name).values for name in ("temperature", "potential_energy")
+    )
+    first = round(dropped * len(temperature))
+    temperature, potential = temperature[first:], potential[first:]
     energy = block_average(1e3 * potential / len(run.numbers))
     mean = block_average(temperature)
     canonical = np.sqrt(2.0 / (3 * len(run.numbers) - 3)) * mean.mean

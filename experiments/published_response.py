@@ -11,17 +11,14 @@ Expect:  water_v1, energies and forces only (arXiv 2504.05169): its figures show
          ones are not.
 """
 
-from dataclasses import replace
-
 import ase.io
 import numpy as np
 from common import arguments, write_results
+from dynamics import imported
 from electrical_response import born_errors
 from lead_titanate import EPSILON_INFINITY, tetragonal
 
-from jles.calculators.model import Model
-from jles.data.sets import data_set, published_model
-from jles.interop.cace_import import import_torch
+from jles.data.sets import data_set
 from jles.models.config import ScreeningConfig
 from jles.pictures import born_charge_picture
 
@@ -37,9 +34,7 @@ def supercells() -> dict[str, dict[str, float]]:
 
     `differs`: of any element of any atom in the supercell from those of the one cell, exact.
     """
-    config, params = import_torch(published_model("pbtio3_phase_4.pth"), {})
-    screening = ScreeningConfig(EPSILON_INFINITY, positive="Ti")
-    model = Model(replace(config, screening=screening), params, "float64")
+    model = imported("pbtio3_phase_4.pth", "float64", ScreeningConfig(EPSILON_INFINITY, "Ti"))
     crystal = tetragonal()
     crystal.rattle(0.05, seed=1)
     found, small = {}, None
@@ -63,9 +58,7 @@ def main():
     out = arguments(__doc__, "results/published_response").out
     results = {}
     for name, (file, epsilon) in CASES.items():
-        config, params = import_torch(published_model(f"{name}.pth"), {})
-        screening = ScreeningConfig(epsilon_infinity=epsilon, positive="H")
-        model = Model(replace(config, screening=screening), params)
+        model = imported(f"{name}.pth", screening=ScreeningConfig(epsilon, "H"))
         frames = ase.io.read(data_set(file), ":")
         numbers = np.concatenate([atoms.numbers for atoms in frames])
         reference = np.concatenate([atoms.arrays["bec"].reshape(-1, 3, 3) for atoms in frames])

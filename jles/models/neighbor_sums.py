@@ -10,10 +10,10 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float, Int
 
 from jles.electrostatics.chunks import in_chunks
+from jles.structures.tangents import instantiate, is_zero
 
 Kernel = Callable[..., Array]
 """`(parameters, *edges) -> k`: edges (block, neighbors) each, k (block, neighbors, columns)."""
@@ -87,10 +87,10 @@ def _carried_sums_jvp(kernel, primals, tangents):
         return jax.jvp(kernel, at, along)[1]
 
     parameters, edges = of_kernel
-    if not _is_zero(moved):
+    if not is_zero(moved):
         change += _sums(weighted, jnp.asarray(moved), index, parameters, (weight, *edges))
-    if not all(map(_is_zero, jax.tree.leaves(kernel_moved, is_leaf=_is_zero))):
-        along = jax.tree.map(_instantiate, of_kernel, kernel_moved, is_leaf=_is_zero)
+    if not all(map(is_zero, jax.tree.leaves(kernel_moved, is_leaf=is_zero))):
+        along = jax.tree.map(instantiate, of_kernel, kernel_moved, is_leaf=is_zero)
         change += _carried_sums(
             slope, values, index, still, (parameters, along[0]), (*edges, *along[1])
         )
@@ -98,14 +98,6 @@ def _carried_sums_jvp(kernel, primals, tangents):
 
 
 _carried_sums.defjvp(_carried_sums_jvp, symbolic_zeros=True)
-
-
-def _is_zero(tangent) -> bool:
-    return isinstance(tangent, SymbolicZero)
-
-
-def _instantiate(primal, tangent):
-    return jnp.zeros_like(primal) if _is_zero(tangent) else jnp.asarray(tangent)
 
 
 def _block_bytes() -> int:

@@ -7,13 +7,13 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
 from jles.electrostatics.applied_field import from_centre, polarization
 from jles.electrostatics.multipoles import Multipoles, summed_channels, symmetric, traceless
 from jles.electrostatics.slab import slab_normal
 from jles.structures.structure import Structure
+from jles.structures.tangents import instantiate, is_zero
 from jles.typing import AtomMask, Charges, Positions
 
 
@@ -140,8 +140,8 @@ def crystal_coupling(
             axes = jnp.eye(3, dtype=positions.dtype)
             along = [of_arrays(tree, axis, *primals[1:]) for axis in axes]
             change += jnp.stack(along) @ field_dot
-        if any(map(_varies, jax.tree.leaves(params_dot, is_leaf=_is_zero))):
-            params_dot = jax.tree.map(_instantiate, params, params_dot, is_leaf=_is_zero)
+        if any(map(_varies, jax.tree.leaves(params_dot, is_leaf=is_zero))):
+            params_dot = jax.tree.map(instantiate, params, params_dot, is_leaf=is_zero)
 
             of_params = partial(on_branch, field, structure=structure)
             change += jax.jvp(of_params, (params,), (params_dot,))[1]
@@ -161,7 +161,7 @@ def crystal_coupling(
 
             return jax.jvp(total, (positions,), (jnp.broadcast_to(along, positions.shape),))[1]
 
-        still, moved = jnp.zeros_like(field), _instantiate(positions, moved)
+        still, moved = jnp.zeros_like(field), instantiate(positions, moved)
         if _varies(cell_dot):
             if not to_second_order:
                 raise NotImplementedError("E . P of these charges has no derivative in the cell")
@@ -213,13 +213,5 @@ def _assembled(tree, rest, positions, cell) -> Structure:
     return replace(jax.tree.unflatten(tree, rest), positions=positions, cell=cell)
 
 
-def _is_zero(tangent) -> bool:
-    return isinstance(tangent, SymbolicZero)
-
-
 def _varies(tangent) -> bool:
-    return not _is_zero(tangent)
-
-
-def _instantiate(primal, tangent):
-    return jnp.zeros_like(primal) if _is_zero(tangent) else tangent
+    return not is_zero(tangent)

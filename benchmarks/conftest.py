@@ -46,7 +46,9 @@ def in_units(benchmark, unit):
         )
         units = seconds / unit
         name = benchmark.name
-        print(f"\n{name}: {units:.4f} units, {1e3 * seconds:.3f} ms, first call {first_call:.1f} s")
+        print(
+            f"\n{name}: {units:.4f} units, {1e3 * seconds:.3f} ms, first call {first_call:.1f} s"
+        )
         return seconds
 
     return measure

@@ -38,11 +38,15 @@ def half_sphere(cell):
     index = np.stack(axes, -1).reshape(-1, 3)
     index = index[len(index) // 2 + 1 :]
     kvecs = index @ (2.0 * math.pi * np.linalg.inv(np.asarray(cell, float)).T)
-    return jnp.asarray(kvecs[np.linalg.norm(kvecs, axis=1) <= K_MAX * (1.0 + 1e-6)], jnp.float32)
+    return jnp.asarray(
+        kvecs[np.linalg.norm(kvecs, axis=1) <= K_MAX * (1.0 + 1e-6)], jnp.float32
+    )
 
 
 def jles_energy(cell):
-    return partial(ewald_energy, cell=cell, sigma=SIGMA, k_max=K_MAX, grid=plan_kgrid(cell, K_MAX))
+    return partial(
+        ewald_energy, cell=cell, sigma=SIGMA, k_max=K_MAX, grid=plan_kgrid(cell, K_MAX)
+    )
 
 
 def plain_energy(cell):
@@ -78,7 +82,10 @@ def jaxpme_energy(cell):
 WAYS = {"jles": jles_energy, "plain": plain_energy, "jax-pme": jaxpme_energy}
 LARGEST = {"jles": 12_288, "plain": 5_184, "jax-pme": 1_536}
 CASES = [
-    (way, atoms) for atoms in (192, 1_536, 5_184, 12_288) for way in WAYS if atoms <= LARGEST[way]
+    (way, atoms)
+    for atoms in (192, 1_536, 5_184, 12_288)
+    for way in WAYS
+    if atoms <= LARGEST[way]
 ]
 
 
@@ -90,7 +97,9 @@ def peak_memory(way, atoms) -> float | None:
     """Peak resident memory, MiB, that sum and compilation add to a fresh process (Linux)."""
     if not Path("/proc/self/status").exists():
         return None
-    program = f"from benchmarks.test_lattice_sum import report_peak; report_peak({way!r}, {atoms})"
+    program = (
+        f"from benchmarks.test_lattice_sum import report_peak; report_peak({way!r}, {atoms})"
+    )
     done = run([sys.executable, "-c", program], capture_output=True, check=True)
     return round(float(done.stdout), 1)
 

@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jles.calculators.model import Model
 from jles.data.frames import read_frames
 from jles.data.loader import Loader
 from jles.data.sets import data_set, published_model
@@ -22,6 +21,7 @@ from jles.interop.cace_import import import_torch
 from jles.models.long_range import long_range_interaction
 from jles.models.potential import build_potential, without_long_range
 from jles.observables.stress import energy_and_forces
+from jles.predict.model import Model
 from jles.structures.batch import build_structure, on_device
 from jles.train.config import OptimizerConfig
 from jles.train.losses import Weights

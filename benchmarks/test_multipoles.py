@@ -24,8 +24,8 @@ from jles.electrostatics import (
     plan_mesh,
     pme_energy,
 )
-from jles.electrostatics.ewald import prepare_ewald, reciprocal_energy
 from jles.electrostatics.multipoles import self_energy
+from jles.electrostatics.sums.ewald import prepare_ewald, reciprocal_energy
 from jles.units import COULOMB_CONSTANT
 
 RUNGS = {"q": 0, "q+u": 1, "q+u+Q": 2}
@@ -41,7 +41,9 @@ def moments_of(rung, charges):
 
 
 def direct(cell, _):
-    return partial(ewald_energy, cell=cell, sigma=SIGMA, k_max=K_MAX, grid=plan_kgrid(cell, K_MAX))
+    return partial(
+        ewald_energy, cell=cell, sigma=SIGMA, k_max=K_MAX, grid=plan_kgrid(cell, K_MAX)
+    )
 
 
 def mesh(cell, rung):
@@ -54,7 +56,9 @@ def jaxpme(cell, _, method="p3m", step=0.7):
     kspace = pytest.importorskip("jaxpme.kspace")
     potentials = pytest.importorskip("jaxpme.potentials")
     solver = getattr(solvers, method)(potentials.potential(exponent=1), interpolation_nodes=4)
-    reciprocal = jnp.asarray(2.0 * math.pi * np.linalg.inv(np.asarray(cell, float)).T, jnp.float32)
+    reciprocal = jnp.asarray(
+        2.0 * math.pi * np.linalg.inv(np.asarray(cell, float)).T, jnp.float32
+    )
     volume = float(np.linalg.det(cell))
     shape = jnp.asarray(kspace.get_kgrid_mesh(np.asarray(cell), step))
     kvectors = kspace.generate_kvectors(reciprocal, shape.shape, for_ewald=False)
@@ -71,7 +75,9 @@ def jaxpme(cell, _, method="p3m", step=0.7):
 WAYS = {"direct": direct, "mesh": mesh, "jax-pme": jaxpme}
 CASES = [("direct", rung, atoms) for rung in RUNGS for atoms in (192, 1_536, 5_184, 12_288)]
 CASES += [("mesh", "q", atoms) for atoms in (1_536, 12_288, 98_304, 1_000_000)]
-CASES += [("mesh", rung, atoms) for rung in ("q+u", "q+u+Q") for atoms in (1_536, 12_288, 98_304)]
+CASES += [
+    ("mesh", rung, atoms) for rung in ("q+u", "q+u+Q") for atoms in (1_536, 12_288, 98_304)
+]
 CASES += [("jax-pme", "q", atoms) for atoms in (1_536, 12_288, 98_304)]
 
 
@@ -88,7 +94,9 @@ def test_energy_and_gradient(in_units, way, rung, atoms):
         rounds=10 if atoms < 5_000 else 3,
         atoms=atoms,
         bytes_per_atom=round(memory.temp_size_in_bytes / atoms),
-        force_error=force_error(way, rung, charges, positions, cell) if atoms <= 12_288 else None,
+        force_error=force_error(way, rung, charges, positions, cell)
+        if atoms <= 12_288
+        else None,
     )
 
 
@@ -96,7 +104,8 @@ def force_error(way, rung, charges, positions, cell):
     """Relative error of the forces against the direct sum with the same cutoff (RMS)."""
     moments = moments_of(rung, charges)
     found, exact = (
-        jax.jit(jax.grad(WAYS[name](cell, rung), 1))(moments, positions) for name in (way, "direct")
+        jax.jit(jax.grad(WAYS[name](cell, rung), 1))(moments, positions)
+        for name in (way, "direct")
     )
     return float(f"{jnp.sqrt(jnp.sum((found - exact) ** 2) / jnp.sum(exact**2)):.1e}")
 

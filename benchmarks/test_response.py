@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from test_model import forces_fn, structure_of
 
-from jles.calculators.model import Model
-from jles.calculators.outputs import outputs
 from jles.data.sets import data_set, published_model
 from jles.errors import InputError
 from jles.interop.cace_import import import_torch
 from jles.models.potential import coupling_at
 from jles.observables.born_charges import dipole_current, field_force
+from jles.predict.model import Model
+from jles.predict.outputs import outputs
 from jles.structures.batch import on_device
 
 REPEATS = {192: (1, 1, 1), 1536: (2, 2, 2)}
@@ -31,7 +31,8 @@ def water():
     except InputError as error:
         pytest.skip(str(error))
     structures = {
-        size: on_device(structure_of(config, atoms * repeats)) for size, repeats in REPEATS.items()
+        size: on_device(structure_of(config, atoms * repeats))
+        for size, repeats in REPEATS.items()
     }
     return Model(config, params), structures
 
@@ -49,7 +50,9 @@ def test_born_charges(water, in_units, size, mode):
     evaluate = jax.jit(partial(outputs, model.potential), static_argnums=(3, 4))
 
     def born(params, structure):
-        return evaluate(params, structure, None, frozenset({"born_charges"}), mode)["born_charges"]
+        return evaluate(params, structure, None, frozenset({"born_charges"}), mode)[
+            "born_charges"
+        ]
 
     in_units(born, model.params, structures[size], rounds=5, atoms=size)
 

@@ -146,7 +146,8 @@ def one_pair(pair, out):
         curves[name] = (energies, forces)
         record[name] = {
             "training_energy_rmse_mev": 1e3 * float(np.std(fit - training)),
-            "training_net_force_rmse": 1e3 * float(np.sqrt(np.mean((fit_forces - reference) ** 2))),
+            "training_net_force_rmse": 1e3
+            * float(np.sqrt(np.mean((fit_forces - reference) ** 2))),
             "energy_change_12_to_20_mev": 1e3 * float(energies[-1] - energies[FAR == 12.0][0]),
         }
         if charges is not None:
@@ -173,7 +174,9 @@ def judge(record, curves, scan, frames, charges, anchor):
         for label, end in (("12_to_15", 15.0), ("12_to_20", 20.0)):
             far = (FAR >= 12.0) & (end >= FAR)
             difference = (energies - energies[anchor]) - (law - law[anchor])
-            record[name][f"energy_mae_mev_{label}"] = 1e3 * float(np.abs(difference[far]).mean())
+            record[name][f"energy_mae_mev_{label}"] = 1e3 * float(
+                np.abs(difference[far]).mean()
+            )
             error = float(np.abs(forces - law_forces)[far].mean())
             record[name][f"net_force_mae_mev_per_angstrom_{label}"] = 1e3 * error
     far = FAR >= 12.0

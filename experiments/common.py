@@ -10,10 +10,10 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from jles.calculators.model import Model, load_model
 from jles.cli.evaluate import statistics
 from jles.config import from_dict
 from jles.files import write_atomically
+from jles.predict.model import Model, load_model
 from jles.train.config import TrainConfig
 from jles.train.loop import train
 
@@ -68,5 +68,7 @@ def write_results(out: Path, results: dict) -> None:
         "date": time.strftime("%Y-%m-%d"),
     }
     out.mkdir(parents=True, exist_ok=True)
-    write_atomically(out / "results.json", json.dumps({**results, "made": made}, indent=2) + "\n")
+    write_atomically(
+        out / "results.json", json.dumps({**results, "made": made}, indent=2) + "\n"
+    )
     print(json.dumps(results, indent=2))

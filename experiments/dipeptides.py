@@ -58,7 +58,9 @@ def main():
         "force_rmse_mev_per_angstrom": 1e3
         * float(np.sqrt(np.mean((forces - force_reference) ** 2))),
         "dipole_r2": 1.0 - float(residual / np.sum((truth - truth.mean(axis=0)) ** 2)),
-        "dipole_squared_correlation": float(np.corrcoef(dipole.ravel(), truth.ravel())[0, 1] ** 2),
+        "dipole_squared_correlation": float(
+            np.corrcoef(dipole.ravel(), truth.ravel())[0, 1] ** 2
+        ),
         "dipole_rmse_e_angstrom": float(np.sqrt(residual / truth.size)),
         "dipole_best_factor": slope,
         "training_seconds": training_seconds(out / "model"),

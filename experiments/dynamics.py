@@ -5,16 +5,18 @@ from pathlib import Path
 
 import ase.io
 
-from jles.calculators.model import Model
 from jles.config import from_dict
 from jles.data.sets import published_model
 from jles.dynamics.config import MdConfig
 from jles.dynamics.run import run_md
 from jles.interop.cace_import import import_torch
 from jles.models.config import ScreeningConfig
+from jles.predict.model import Model
 
 
-def imported(name: str, dtype: str = "float32", screening: ScreeningConfig | None = None) -> Model:
+def imported(
+    name: str, dtype: str = "float32", screening: ScreeningConfig | None = None
+) -> Model:
     """A published model; `screening` makes its latent moments physical ones."""
     config, params = import_torch(published_model(name))
     if screening is not None:

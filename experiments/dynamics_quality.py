@@ -27,11 +27,11 @@ from dynamics import imported, lasting, stage
 
 from jles.analysis.blocks import block_average
 from jles.analysis.run import open_run
-from jles.calculators.model import Model
 from jles.data.sets import data_set
 from jles.dynamics.matter import model_system
 from jles.dynamics.system import Room
 from jles.models.config import ScreeningConfig
+from jles.predict.model import Model
 
 PARTS = ("drift", "thermostats", "speed")
 FIELD = {"kind": "constant", "amplitude": [0.0, 0.0, 0.1], "unit": "V/angstrom"}
@@ -64,7 +64,12 @@ def cases(atoms, picoseconds: float):
             base = {**lasting(picoseconds, timestep), "dtype": dtype, "velocities": WARM}
             yield f"nve {dtype} {timestep} fs", dtype, None, base
             if timestep == 0.25 and dtype == "float64":
-                yield f"nve {dtype} {timestep} fs in 0.1 V/A", dtype, None, base | {"field": FIELD}
+                yield (
+                    f"nve {dtype} {timestep} fs in 0.1 V/A",
+                    dtype,
+                    None,
+                    base | {"field": FIELD},
+                )
                 for cutoff in ("sharp", "smooth"):
                     press = base | {"ensemble": PRESS}
                     yield f"npt {dtype} {timestep} fs {cutoff}", dtype, cutoff, press
@@ -146,7 +151,9 @@ def parts(model: Model, atoms) -> dict[str, float]:
     found = {}
     for name, each in (("forces", system), ("short range", bare)):
         frame, room = each.look(atoms.positions, atoms.cell.array, Room())
-        forces = jax.jit(lambda r, frame, each=each: jax.grad(each.energy)(r, cell, frame, None))
+        forces = jax.jit(
+            lambda r, frame, each=each: jax.grad(each.energy)(r, cell, frame, None)
+        )
         found[name] = 1e3 * best_of(lambda f=forces, at=frame: f(positions, at))
     found["search"] = 1e3 * best_of(
         lambda: bare.look(atoms.positions, atoms.cell.array, room)[0].structure.positions

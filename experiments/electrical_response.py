@@ -19,7 +19,6 @@ from ase import Atoms
 from ase.geometry import find_mic
 from common import error_of, trained, training_seconds, write_results
 
-from jles.calculators.model import Model, load_model
 from jles.cli.evaluate import nearest_branch, polarizability_of
 from jles.data.frames import read_frames
 from jles.data.sets import data_set
@@ -28,6 +27,7 @@ from jles.electrostatics.multipoles import traceless
 from jles.models.config import ScreeningConfig
 from jles.observables.polarization import polarization_change
 from jles.pictures import ACCENT, SECOND, born_charge_picture, new_figure, save_figure
+from jles.predict.model import Model, load_model
 from jles.units import EPSILON0
 
 RUNGS = {
@@ -149,7 +149,9 @@ def score(place: Path, system: str) -> dict:
     record = {"force_rmse": 1e3 * error_of(forces)["rmse"], "frames": len(frames)}
     sign = 1.0
     if not crystal:
-        dipoles = [(f.labels["dipole"], o.polarization) for f, o in zip(frames, outs, strict=True)]
+        dipoles = [
+            (f.labels["dipole"], o.polarization) for f, o in zip(frames, outs, strict=True)
+        ]
         sign = np.sign(sum(float(a @ b) for a, b in dipoles))
         record["dipole"] = error_of([(a, sign * b) for a, b in dipoles])
         moments = [
@@ -194,7 +196,8 @@ def score(place: Path, system: str) -> dict:
         ]
         volume = [abs(np.linalg.det(f.cell)) for f in frames]
         record["latent_epsilon"] = 1.0 + float(
-            np.mean([np.trace(a) / 3.0 / v for a, v in zip(latent, volume, strict=True)]) / EPSILON0
+            np.mean([np.trace(a) / 3.0 / v for a, v in zip(latent, volume, strict=True)])
+            / EPSILON0
         )
     if system in ("MgO", "NaCl"):
         record["born_charges"] = rock_salt(model, system)
@@ -235,7 +238,9 @@ def rock_salt(model: Model, system: str) -> dict:
     atoms = Atoms(symbols, scaled_positions=[[0, 0, 0], [0.5, 0.5, 0.5]], cell=cell, pbc=True)
     exact = model.predict(atoms, ("born_charges",)).born_charges
     published = model.predict(atoms, ("born_charges",), born_mode="published").born_charges
-    big = model.predict(atoms * (3, 3, 3), ("born_charges",), born_mode="published").born_charges
+    big = model.predict(
+        atoms * (3, 3, 3), ("born_charges",), born_mode="published"
+    ).born_charges
     reference = np.array(born["born_effective_charge"])
     return {
         "rmse": float(np.sqrt(np.mean((exact - reference) ** 2))),
@@ -300,7 +305,8 @@ def table(results: dict) -> str:
                 other.append(f"Z* {born['cation']:.3f} (DFT {born['cation_dft']:.3f})")
             numbers = [f"{row['force_rmse']:.1f}"]
             numbers += [
-                f"{born[key]:.3f}" if key in born else "" for key in ("rmse", "r2", "best_factor")
+                f"{born[key]:.3f}" if key in born else ""
+                for key in ("rmse", "r2", "best_factor")
             ]
             lines.append(f"| {system} | {rung} | {' | '.join(numbers)} | {'; '.join(other)} |")
     return "\n".join(lines) + "\n"

@@ -88,7 +88,10 @@ def expansion(cutoff, steps=200):
     """Energy (eV) along an expansion of a 12-atom cell, and the integral of its stress."""
     rng = np.random.default_rng(2)
     charges = np.tile([1.0, -1.0], 6)
-    fractions, cell = rng.uniform(size=(12, 3)), np.array([[6, 0, 0], [1, 6.3, 0], [0.5, -1, 5.8]])
+    fractions, cell = (
+        rng.uniform(size=(12, 3)),
+        np.array([[6, 0, 0], [1, 6.3, 0], [0.5, -1, 5.8]]),
+    )
     grid = plan_kgrid(1.3 * cell, np.pi)
 
     def energy(scale):

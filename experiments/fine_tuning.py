@@ -15,11 +15,11 @@ import numpy as np
 from common import error_of, trained, write_results
 from electrical_response import atoms_of, born_errors, settings
 
-from jles.calculators.model import load_model
 from jles.data.frames import read_frames
 from jles.data.sets import data_set
 from jles.models.config import ScreeningConfig
 from jles.pictures import born_charge_picture
+from jles.predict.model import load_model
 
 SCREENING = {"epsilon_infinity": 1.78, "positive": "H"}
 FILE = "water-rpbe-d3/ef_bec.xyz"

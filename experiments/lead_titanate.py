@@ -39,7 +39,13 @@ PRESSURE = 2.8
 
 def tetragonal() -> Atoms:
     """The cell of Nelmes and Kuhs (1985) at 295 K, polarized along -z."""
-    places = [[0, 0, 0], [0.5, 0.5, 0.5377], [0.5, 0.5, 0.1118], [0.5, 0, 0.6174], [0, 0.5, 0.6174]]
+    places = [
+        [0, 0, 0],
+        [0.5, 0.5, 0.5377],
+        [0.5, 0.5, 0.1118],
+        [0.5, 0, 0.6174],
+        [0, 0.5, 0.6174],
+    ]
     return Atoms("PbTiO3", scaled_positions=places, cell=[3.902, 3.902, 4.156], pbc=True)
 
 
@@ -86,7 +92,9 @@ def born_charges(runs: list[Run], stretches: int) -> Outcome:
         record = run.read("born_charges")
         near = at_steps(run.read("thermo", "temperature"), record.steps)
         for part in np.array_split(np.arange(len(record.steps)), stretches):
-            rows.append((number, near[part].mean(), *_by_sort(run.numbers, record.values[part])))
+            rows.append(
+                (number, near[part].mean(), *_by_sort(run.numbers, record.values[part]))
+            )
     table = np.array(rows)
     names = ["run", "temperature (K)", *SORTS]
     columns = dict(zip(names, table.T, strict=True))
@@ -158,7 +166,9 @@ def main():
     parser.add_argument("--cells", type=int, default=4)
     parser.add_argument("--ramp", type=float, default=20.0, help="ps from cold to hot")
     parser.add_argument("--period", type=float, default=16.0, help="ps of a cycle of the field")
-    parser.add_argument("--amplitude", type=float, default=0.08, help="of the field, V/angstrom")
+    parser.add_argument(
+        "--amplitude", type=float, default=0.08, help="of the field, V/angstrom"
+    )
     parser.add_argument("--parts", nargs="+", default=["ramps", "cycle"], help="runs to make")
     chosen = parser.parse_args()
     out = chosen.out
@@ -175,7 +185,10 @@ def main():
             for run, (first, _) in zip(ramps, ends, strict=True)
         ]
         closure = [closes(run, *pair) for run, pair in zip(ramps, ends, strict=True)]
-        found += [order_parameter(ramps, count=16, zero=zeros), born_charges(ramps, stretches=10)]
+        found += [
+            order_parameter(ramps, count=16, zero=zeros),
+            born_charges(ramps, stretches=10),
+        ]
     if (out / "cycle" / "final.extxyz").is_file():
         found.append(hysteresis([open_run(out / "cycle")], temperature=ROOM))
     for outcome in found:

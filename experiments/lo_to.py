@@ -32,13 +32,13 @@ from electrical_response import settings
 from phonopy import Phonopy
 from phonopy.structure.atoms import PhonopyAtoms
 
-from jles.calculators.model import load_model
 from jles.data.sets import data_set
-from jles.interop.phonopy_born import nac_params, write_born
 from jles.models.potential import coupling_at
 from jles.observables.born_charges import acoustic_sum, born_charges, obey_sum_rule
 from jles.observables.screening import gauge_sign
 from jles.pictures import ACCENT, INK, SECOND, new_figure, save_figure
+from jles.predict.model import load_model
+from jles.predict.phonopy_born import nac_params, write_born
 
 DISPLACEMENT = 0.01  # angstrom
 GAMMA, X, X_BEYOND_K, K, L = (
@@ -80,7 +80,9 @@ def phonon_of(constant: float, supercell) -> Phonopy:
     """Rock salt, magnesium first; the primitive cell has one atom of each."""
     atoms = bulk("MgO", "rocksalt", a=constant, cubic=True)
     atoms = atoms[np.argsort(atoms.numbers == 8, kind="stable")]
-    unit = PhonopyAtoms(atoms.get_chemical_symbols(), cell=atoms.cell[:], positions=atoms.positions)
+    unit = PhonopyAtoms(
+        atoms.get_chemical_symbols(), cell=atoms.cell[:], positions=atoms.positions
+    )
     return Phonopy(unit, supercell_matrix=supercell, primitive_matrix="F")
 
 
@@ -219,7 +221,9 @@ def draw(path, curves: dict, dft: list) -> None:
         dots[0].set_label("long cell, not corrected")
         ticks = [dft[0][0][0]] + [distance[-1] for distance, _ in dft]
         zone_centre = 2 * [ticks[LABELS.index("Γ", 1)]]
-        measured = axis.plot(zone_centre, list(EXPERIMENT.values()), "D", color=INK, markersize=4)
+        measured = axis.plot(
+            zone_centre, list(EXPERIMENT.values()), "D", color=INK, markersize=4
+        )
         measured[0].set_label("experiment")
         axis.set_xticks(ticks, LABELS)
         axis.set(xlim=(ticks[0], ticks[-1]), ylim=(0.0, 23.0), ylabel="frequency (THz)")

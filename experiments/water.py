@@ -15,13 +15,13 @@ import ase.io
 import numpy as np
 from common import arguments, trained, training_seconds, write_results
 
-from jles.calculators.model import load_model
 from jles.data.frames import read_frames
 from jles.data.sets import data_set, published_model
 from jles.data.splits import split_frames
 from jles.interop.cace_import import import_torch
 from jles.models.store import save_model
 from jles.pictures import ACCENT, INK, SECOND, new_figure, save_figure
+from jles.predict.model import load_model
 
 FILES = ("ef", "ef_bec")
 OFFSETS = {"H": -5.853064337340629, "O": -2.926532168670322}  # published training scripts
@@ -53,7 +53,9 @@ def validation_frames():
     for name, file in zip(FILES, files(), strict=True):
         sources = [frame.source for frame in frames if frame.source.startswith(f"{file},")]
         atoms = ase.io.read(file, ":")
-        chosen[name] = [a for a, source in zip(atoms, sources, strict=True) if source in held_out]
+        chosen[name] = [
+            a for a, source in zip(atoms, sources, strict=True) if source in held_out
+        ]
     return chosen
 
 
@@ -61,7 +63,8 @@ def errors(model, frames):
     """Force RMSE and MAE (meV/angstrom), energy error after a shift (meV/atom)."""
     results = model.predict(frames, want=("energy", "forces"))
     energy = [
-        (r.energy - a.get_potential_energy()) / len(a) for r, a in zip(results, frames, strict=True)
+        (r.energy - a.get_potential_energy()) / len(a)
+        for r, a in zip(results, frames, strict=True)
     ]
     forces = np.array([r.forces - a.get_forces() for r, a in zip(results, frames, strict=True)])
     return {
@@ -94,7 +97,9 @@ def draw(path, table, charges):
     values = [table[name]["force_rmse"] for name in labels]
     bars = left.bar(range(len(labels)), values, color=[INK, ACCENT, SECOND], width=0.6)
     left.bar_label(bars, fmt="%.1f", fontsize=8)
-    left.set_xticks(range(len(labels)), [name.replace(" ", "\n") for name in labels], fontsize=8)
+    left.set_xticks(
+        range(len(labels)), [name.replace(" ", "\n") for name in labels], fontsize=8
+    )
     left.set_ylabel("force RMSE (meV/Å)")
     left.set_title("held-out frames (imported: all of ef.xyz)", fontsize=9)
     for name, color in (("O", SECOND), ("H", ACCENT)):

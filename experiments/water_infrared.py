@@ -79,7 +79,12 @@ def picture(path: Path, spectra: dict) -> None:
     for (strength, (nu, mean, error)), color in zip(spectra.items(), colors, strict=False):
         axis.plot(nu, mean * 1e-3, color=color, linewidth=1.0, label=f"{strength:g} V/Å")
         axis.fill_between(
-            nu, (mean - error) * 1e-3, (mean + error) * 1e-3, color=color, alpha=0.2, linewidth=0
+            nu,
+            (mean - error) * 1e-3,
+            (mean + error) * 1e-3,
+            color=color,
+            alpha=0.2,
+            linewidth=0,
         )
     for name, place in EXPERIMENT.items():
         axis.axvline(place, color="#888888", linewidth=0.8, linestyle="--")
@@ -87,7 +92,9 @@ def picture(path: Path, spectra: dict) -> None:
             f"{name}\n(exp.)", (place, 0.98), xycoords=("data", "axes fraction"), fontsize=7,
             ha="left", va="top", xytext=(3, 0), textcoords="offset points", color="#666666",
         )  # fmt: skip
-    axis.set(xlabel="wavenumber (cm⁻¹)", ylabel="n α (10³ cm⁻¹)", xlim=(0, 4200), ylim=(0, None))
+    axis.set(
+        xlabel="wavenumber (cm⁻¹)", ylabel="n α (10³ cm⁻¹)", xlim=(0, 4200), ylim=(0, None)
+    )
     axis.set_title("Liquid water, 64 molecules, 300 K, classical; model of energies and forces",
                    fontsize=9)  # fmt: skip
     axis.legend(frameon=False, fontsize=8, loc="upper center")

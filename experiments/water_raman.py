@@ -22,9 +22,9 @@ from water_infrared import BANDS
 from jles.analysis.outcome import write_outcome
 from jles.analysis.raman import raman
 from jles.analysis.run import open_run
-from jles.calculators.model import load_model
 from jles.data.sets import data_set
 from jles.models.config import ScreeningConfig
+from jles.predict.model import load_model
 
 TIMESTEP = 0.5
 EPSILON_INFINITY = 1.78
@@ -40,7 +40,10 @@ def bands(columns: dict) -> dict[str, dict[str, float]]:
         parts = {band: _band(nu[1], values, *limits) for band, limits in BANDS.items()}
         whole = parts["stretch"]["integral"]
         found[name] = {
-            band: {"highest": part["highest"], "share": part["integral"] / whole if whole else None}
+            band: {
+                "highest": part["highest"],
+                "share": part["integral"] / whole if whole else None,
+            }
             for band, part in parts.items()
         }
     return found
@@ -49,7 +52,10 @@ def bands(columns: dict) -> dict[str, dict[str, float]]:
 def _band(nu, values, low: float, high: float) -> dict[str, float]:
     inside = (nu >= low) & (nu <= high)
     integral = np.trapezoid(values[inside], nu[inside])
-    return {"highest": float(nu[inside][np.argmax(values[inside])]), "integral": float(integral)}
+    return {
+        "highest": float(nu[inside][np.argmax(values[inside])]),
+        "integral": float(integral),
+    }
 
 
 def main():

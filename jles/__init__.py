@@ -5,8 +5,7 @@ Importing this package is cheap: JAX and the rest are imported by what uses them
 
 from jles import units as units
 from jles.errors import InputError as InputError
-
-__version__ = "0.1.0"
+from jles.version import __version__ as __version__
 
 
 def load(path, dtype: str = "float32"):
@@ -19,6 +18,6 @@ def load(path, dtype: str = "float32"):
     Raises:
         InputError: the directory or a file in it is missing, damaged or of a newer format.
     """
-    from jles.calculators.model import load_model
+    from jles.predict.model import load_model
 
     return load_model(path, dtype=dtype)

@@ -40,7 +40,9 @@ def from_dict(record_type, values, where: str):
         place = f"{where}.{name}"
         if name in values:
             arguments[name] = _convert(hints[name], values[name], place)
-        elif spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING:
+        elif (
+            spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING
+        ):
             raise InputError(f"{where}: missing key '{name}' ({_describe(hints[name])})")
     try:
         return record_type(**arguments)

@@ -41,7 +41,14 @@ def parity_axis(axis, reference, predicted, name: str, unit: str) -> None:
     axis.plot(limits, limits, color=INK, linewidth=0.8)
     size = 6 if reference.size < 300 else 3
     axis.plot(
-        reference, predicted, ".", color=ACCENT, markersize=size, alpha=0.5, rasterized=True, mew=0
+        reference,
+        predicted,
+        ".",
+        color=ACCENT,
+        markersize=size,
+        alpha=0.5,
+        rasterized=True,
+        mew=0,
     )
     error = predicted - reference
     mae, rmse = np.mean(np.abs(error)), np.sqrt(np.mean(error**2))
@@ -63,7 +70,9 @@ def born_charge_picture(path, elements, reference, predicted) -> None:
         parity_axis(axis, reference[:, which], predicted[:, which], f"Z*, {name}", "e")
         axis.lines[-1].remove()
         for number, z in enumerate(np.unique(elements)):
-            points = [np.ravel(part[elements == z][:, which]) for part in (reference, predicted)]
+            points = [
+                np.ravel(part[elements == z][:, which]) for part in (reference, predicted)
+            ]
             axis.plot(
                 *points,
                 ".",

@@ -57,7 +57,9 @@ def mean_volume(run: Run) -> float:
     """Mean volume, angstrom^3, of a run that is periodic in three directions."""
     if not run.pbc.all():
         flags = " ".join("FT"[int(periodic)] for periodic in run.pbc)
-        raise InputError(f"{run.path}: pbc is {flags}; a volume needs three periodic directions")
+        raise InputError(
+            f"{run.path}: pbc is {flags}; a volume needs three periodic directions"
+        )
     return float(np.mean(np.abs(np.linalg.det(cells(run).values))))
 
 
@@ -66,7 +68,8 @@ def same_interval(records: Sequence[Record], runs: Sequence[Run]) -> float:
     intervals = [record.interval for record in records]
     if not np.allclose(intervals, intervals[0], rtol=1e-9):
         listed = ", ".join(
-            f"{run.path}: {interval:g} fs" for run, interval in zip(runs, intervals, strict=True)
+            f"{run.path}: {interval:g} fs"
+            for run, interval in zip(runs, intervals, strict=True)
         )
         raise InputError(f"runs recorded at different intervals ({listed}); analyse them apart")
     return intervals[0]

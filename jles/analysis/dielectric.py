@@ -42,7 +42,9 @@ def susceptibility_unit(state: Conditions) -> float:
     return 1.0 / (EPSILON0 * state.volume * BOLTZMANN * state.temperature)
 
 
-def fluctuation(dipoles: Sequence[Float[np.ndarray, "frames 3"]], state: Conditions) -> Fluctuation:
+def fluctuation(
+    dipoles: Sequence[Float[np.ndarray, "frames 3"]], state: Conditions
+) -> Fluctuation:
     """Variance of the dipole (e angstrom) of one or more runs, in units of the susceptibility.
 
     Each run has its own mean, on a branch of its own; what the mean takes from the variance, its
@@ -107,7 +109,9 @@ def dielectric(
         *(line for run in runs for line in agreement(run)),
         *(_axis_line(found.tensor, axis, epsilon_infinity) for axis in range(3)),
     ]
-    curves = [_thinned(running_fluctuation(d, state) + epsilon_infinity, interval) for d in dipoles]
+    curves = [
+        _thinned(running_fluctuation(d, state) + epsilon_infinity, interval) for d in dipoles
+    ]
     columns = {
         "run": np.concatenate([np.full(len(t), str(n)) for n, (t, _) in enumerate(curves)]),
         "time (ps)": np.concatenate([times for times, _ in curves]),
@@ -123,7 +127,9 @@ def draw_running(curves, value: Estimate, title: str):
     figure, (axis,) = new_figure(5.6, 3.8)
     for number, (times, values) in enumerate(curves):
         name = None if len(curves) == 1 else f"run {number}"
-        axis.plot(times, values, color=PALETTE[number % len(PALETTE)], linewidth=1.2, label=name)
+        axis.plot(
+            times, values, color=PALETTE[number % len(PALETTE)], linewidth=1.2, label=name
+        )
     ends = np.array([0.0, max(times[-1] for times, _ in curves)])
     mean, error = np.full(2, value.value), np.full(2, value.error)
     color = ACCENT if len(curves) == 1 else INK

@@ -46,7 +46,9 @@ def field_axis(field: Float[np.ndarray, "frames 3"]) -> Float[np.ndarray, " 3"]:
     """
     _, sizes, rows = np.linalg.svd(field, full_matrices=False)
     if not sizes[0] > 0.0:
-        raise InputError("the field is zero throughout; a loop needs `field: {kind: cycle, ...}`")
+        raise InputError(
+            "the field is zero throughout; a loop needs `field: {kind: cycle, ...}`"
+        )
     if sizes[1] > 1e-3 * sizes[0]:
         raise InputError("the field does not keep to one direction; a loop needs one that does")
     axis = rows[0]

@@ -106,7 +106,9 @@ def infrared(
         scale: what the recorded current is multiplied with, sqrt(eps_inf) for latent charges.
         temperature: K; the mean of the runs if absent.
     """
-    kinds, records, parts = zip(*(infrared_segments(run, resolution) for run in runs), strict=True)
+    kinds, records, parts = zip(
+        *(infrared_segments(run, resolution) for run in runs), strict=True
+    )
     interval = same_interval(records, runs)
     state = conditions(runs, temperature)
     segments = pool(parts)
@@ -138,6 +140,8 @@ def draw_absorption(spectrum: Spectrum, title: str):
     draw_band(axis, *shown, ACCENT)
     mark_bands(axis, shown)
     fit_height(axis, shown)
-    axis.set(xlabel="wavenumber (cm⁻¹)", ylabel="n α (10³ cm⁻¹)", xlim=(0, shown.wavenumber[-1]))
+    axis.set(
+        xlabel="wavenumber (cm⁻¹)", ylabel="n α (10³ cm⁻¹)", xlim=(0, shown.wavenumber[-1])
+    )
     axis.set_title(f"Infrared absorption: {title}", fontsize=9)
     return figure

@@ -111,7 +111,10 @@ def draw_order(runs: Sequence[Run], rows, title: str):
         part = [stretch for name, stretch in rows if name == str(number)]
         temperatures = [s.temperature for s in part]
         style = {"color": PALETTE[number % len(PALETTE)], "markersize": 4, "linewidth": 0.8}
-        polarization = [s.polarization[0] for s in part], [s.polarization_error[0] for s in part]
+        polarization = (
+            [s.polarization[0] for s in part],
+            [s.polarization_error[0] for s in part],
+        )
         ratio = [s.tetragonality for s in part], [s.tetragonality_error for s in part]
         for axis, (values, errors) in zip(axes, (polarization, ratio), strict=True):
             axis.errorbar(temperatures, values, errors, fmt="o-", label=run.path.name, **style)

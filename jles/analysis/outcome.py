@@ -24,7 +24,9 @@ class Outcome(NamedTuple):
 
 def write_outcome(outcome: Outcome, out: Path) -> list[Path]:
     """Writes `NAME.csv`, `NAME.txt` (the lines) and `NAME.png` into a folder; the paths."""
-    table, text, picture = (out / f"{outcome.name}.{suffix}" for suffix in ("csv", "txt", "png"))
+    table, text, picture = (
+        out / f"{outcome.name}.{suffix}" for suffix in ("csv", "txt", "png")
+    )
     write_atomically(table, table_text(outcome.columns))
     write_atomically(text, "\n".join(outcome.lines) + "\n")
     save_figure(outcome.figure, picture)

@@ -134,7 +134,9 @@ def raman(
         factor = stokes_factor(spectra["VV"].wavenumber, temperature, laser)
         # Divided by the squared frequency, what leaks from zero would stand next to the laser.
         seen = spectra["VV"].wavenumber > resolution
-        spectra = {n: Spectrum(*(p[seen] for p in s.scaled(factor))) for n, s in spectra.items()}
+        spectra = {
+            n: Spectrum(*(p[seen] for p in s.scaled(factor))) for n, s in spectra.items()
+        }
     unit = "Å⁶ cm" if is_stokes else "Å⁶ fs⁻² cm"
     title = describe(runs, records, temperature)
     kind = "Stokes Raman" if is_stokes else "Reduced Raman"

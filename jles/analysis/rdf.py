@@ -96,7 +96,9 @@ def distributions(
     for a, b in combinations_with_replacement(range(len(populations)), 2):
         if a == b and populations[a] < 2:
             continue
-        parts = [count[:, a, b] / gas[:, a, b] for count, gas in zip(counts, ideal, strict=True)]
+        parts = [
+            count[:, a, b] / gas[:, a, b] for count, gas in zip(counts, ideal, strict=True)
+        ]
         mean, error = pooled([block_average(part) for part in parts], [len(p) for p in parts])
         within = np.mean(np.concatenate([count[:, a, b] for count in counts]), axis=0)
         found[a, b] = Distribution(radii, mean, error, np.cumsum(within) / populations[a])
@@ -145,7 +147,9 @@ def radial_distributions(
     title = describe(runs, records, temperature) + (f", each {every}th" if every > 1 else "")
     lines = [f"radial distributions, {title}", *(_line(*item) for item in named.items())]
     if edges[-1] > half_height(cell) + 1e-9:
-        lines.append(f"beyond {half_height(cell):.3f} angstrom images of one atom are correlated")
+        lines.append(
+            f"beyond {half_height(cell):.3f} angstrom images of one atom are correlated"
+        )
     columns = {"r (angstrom)": edges[1:] - 0.5 * width}
     for name, pair in named.items():
         columns[f"g {name} (1)"] = pair.mean
@@ -187,7 +191,9 @@ def draw_pairs(named: dict[str, Distribution], limit: float, title: str):
 def _periodic(run: Run) -> Run:
     if not run.pbc.all():
         flags = " ".join("FT"[int(periodic)] for periodic in run.pbc)
-        raise InputError(f"{run.path}: pbc is {flags}; a density needs three periodic directions")
+        raise InputError(
+            f"{run.path}: pbc is {flags}; a density needs three periodic directions"
+        )
     return run
 
 

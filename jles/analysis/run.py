@@ -68,7 +68,9 @@ class Run:
             steps = np.asarray(group["step"])[: min(len(part) for part in group.values())]
             first = int(np.searchsorted(steps, self.skip / self.timestep - 1e-9))
             self._check_steps(kind, steps[first:], least)
-            values = data[first : len(steps)] if atoms is None else data[first : len(steps), atoms]
+            values = (
+                data[first : len(steps)] if atoms is None else data[first : len(steps), atoms]
+            )
         interval = float(steps[first + 1] - steps[first]) * self.timestep
         return Record(np.asarray(values, np.float64), steps[first:], interval)
 
@@ -108,7 +110,9 @@ def open_run(path, skip: float = 0.0) -> Run:
             )
         timestep = float(file.attrs["timestep"])
         if not timestep > 0.0:
-            raise InputError(f"{path / TRAJECTORY}: a minimisation has no time; nothing to analyse")
+            raise InputError(
+                f"{path / TRAJECTORY}: a minimisation has no time; nothing to analyse"
+            )
         return Run(
             path,
             timestep,

@@ -69,7 +69,9 @@ def mean_squares(
     paths: Float[np.ndarray, "frames particles 3"], lags: Int[np.ndarray, " lags"]
 ) -> Float[np.ndarray, " lags"]:
     """Mean square displacement at each lag, over origins and particles."""
-    return np.array([np.mean(_squares(paths[lag:] - paths[: len(paths) - lag])) for lag in lags])
+    return np.array(
+        [np.mean(_squares(paths[lag:] - paths[: len(paths) - lag])) for lag in lags]
+    )
 
 
 def estimate(parts: list[Float[np.ndarray, "origins *shape"]]) -> Estimate:

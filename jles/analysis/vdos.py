@@ -15,7 +15,14 @@ from jles.analysis.bands import fit_height
 from jles.analysis.conditions import describe, mean_temperature, same_interval
 from jles.analysis.outcome import Outcome, draw_band
 from jles.analysis.run import Record, Run
-from jles.analysis.spectra import Segments, average, integral, periodograms, pool, segment_length
+from jles.analysis.spectra import (
+    Segments,
+    average,
+    integral,
+    periodograms,
+    pool,
+    segment_length,
+)
 from jles.analysis.units import ATOMIC_MASS, BOLTZMANN
 
 _LEAST_FRAMES = 64
@@ -59,7 +66,9 @@ def vibrational_density(
         temperature = float(np.mean([mean_temperature(run) for run in runs]))
     segments = pool(parts)
     power = segments.power / (BOLTZMANN * temperature)
-    spectra = {chemical_symbols[z]: average(segments, power[:, n]) for n, z in enumerate(elements)}
+    spectra = {
+        chemical_symbols[z]: average(segments, power[:, n]) for n, z in enumerate(elements)
+    }
     spectra["all"] = average(segments, power.sum(axis=1))
     atoms = {chemical_symbols[z]: int(np.sum(runs[0].numbers == z)) for z in elements}
     title = describe(runs, records, temperature)

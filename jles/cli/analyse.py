@@ -36,7 +36,9 @@ def _infrared(runs, arguments):
 def _vdos(runs, arguments):
     from jles.analysis.vdos import vibrational_density
 
-    return vibrational_density(runs, arguments.resolution, arguments.highest, arguments.temperature)
+    return vibrational_density(
+        runs, arguments.resolution, arguments.highest, arguments.temperature
+    )
 
 
 def _raman(runs, arguments):

@@ -77,7 +77,9 @@ def _add_raman(kinds) -> None:
     parser.add_argument(
         "--stokes", action="store_true", help="with the Bose factor of Stokes scattering"
     )
-    _add_number(parser, "--laser", "NM", None, "wavelength, for the fourth power; with --stokes")
+    _add_number(
+        parser, "--laser", "NM", None, "wavelength, for the fourth power; with --stokes"
+    )
 
 
 def _add_conductivity(kinds) -> None:
@@ -92,7 +94,9 @@ def _add_conductivity(kinds) -> None:
         default=[],
         help="formal charges of all elements, e.g. O=-2 H=1",
     )
-    _add_number(parser, "--window", "FS", None, "end of the Green-Kubo integral (found by itself)")
+    _add_number(
+        parser, "--window", "FS", None, "end of the Green-Kubo integral (found by itself)"
+    )
 
 
 def _add_dielectric(kinds) -> None:

@@ -82,7 +82,9 @@ def run(arguments: Namespace) -> None:
         "notes": notes,
     }
     out = Path(arguments.out)
-    write_atomically(out / "metrics.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    write_atomically(
+        out / "metrics.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    )
     count = draw(out, comparison)
     show(errors, notes)
     print(f"{out}/: metrics.json and {count} parity picture(s)")
@@ -158,14 +160,18 @@ def compare(model, frames, born_mode: str = "exact") -> Comparison:
         reference, predicted = pairs["energy_per_atom"]
         shift = np.mean(predicted - reference)
         pairs["energy_per_atom_shifted"] = np.stack([reference, predicted - shift])
-        notes.append(f"mean error of the energy, removed where shifted: {1e3 * shift:.4g} meV/atom")
+        notes.append(
+            f"mean error of the energy, removed where shifted: {1e3 * shift:.4g} meV/atom"
+        )
     for name in TENSORS:
         if name in pairs:
             reference, predicted = pairs[name]
             factor = np.vdot(reference, predicted) / max(np.vdot(predicted, predicted), 1e-300)
             notes.append(f"{name} times {factor:.3f} would fit best")
     ordered = {name: pairs[name] for name in QUANTITIES if name in pairs}
-    return Comparison(ordered, np.concatenate(elements) if elements else np.zeros(0, int), notes)
+    return Comparison(
+        ordered, np.concatenate(elements) if elements else np.zeros(0, int), notes
+    )
 
 
 def polarizability_of(epsilon: np.ndarray, cell: np.ndarray) -> np.ndarray:

@@ -11,8 +11,8 @@ from jles.errors import InputError
 def load(arguments: Namespace, path=None):
     """The model of a command line, or the one in `path`, with its moments read as the line says."""
     import jles
-    from jles.calculators.model import load_model
     from jles.models.config import ScreeningConfig
+    from jles.predict.model import load_model
 
     path = arguments.model if path is None else path
     epsilon, positive = arguments.epsilon_infinity, arguments.positive

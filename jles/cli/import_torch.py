@@ -11,7 +11,9 @@ def run(arguments: Namespace) -> None:
     """Reads the checkpoint without executing it and writes the model directory."""
     energies = parse_offsets(arguments.offsets)
     if (Path(arguments.out) / "config.yaml").exists():
-        raise InputError(f"{arguments.out}: already holds a model; remove it or give another -o")
+        raise InputError(
+            f"{arguments.out}: already holds a model; remove it or give another -o"
+        )
 
     from jles.interop.cace_import import import_torch
     from jles.models.store import save_model

@@ -10,9 +10,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from jles import __version__
 from jles.cli.analyse_options import add_analyses
 from jles.errors import InputError
+from jles.version import __version__
 
 _USER_MISTAKE = 2
 _INTERRUPTED = 130
@@ -112,7 +112,9 @@ def _add_set(parser: argparse.ArgumentParser) -> None:
 def _add_evaluate(commands) -> None:
     parser = _add_command(commands, "evaluate", "errors of a model on labelled structures")
     parser.add_argument("model", metavar="MODEL", help="a model directory")
-    parser.add_argument("data", metavar="DATA", help="structures with labels, any file ASE reads")
+    parser.add_argument(
+        "data", metavar="DATA", help="structures with labels, any file ASE reads"
+    )
     parser.add_argument(
         "--out", metavar="DIR", default="evaluation", help="where to write (evaluation)"
     )
@@ -148,7 +150,9 @@ def _add_predict(commands) -> None:
     )
     parser.add_argument("model", metavar="MODEL", help="a model directory")
     parser.add_argument("input", metavar="IN", help="structures, any file ASE reads")
-    parser.add_argument("-o", "--out", metavar="OUT.extxyz", required=True, help="file to write")
+    parser.add_argument(
+        "-o", "--out", metavar="OUT.extxyz", required=True, help="file to write"
+    )
     parser.add_argument(
         "--committee",
         metavar="MODEL",
@@ -193,7 +197,9 @@ def _add_md(commands) -> None:
     parser = _add_command(commands, "md", "molecular dynamics, with an electric field if asked")
     parser.add_argument("model", metavar="MODEL", help="a model directory")
     parser.add_argument(
-        "start", metavar="START", help="a structure, any file ASE reads; FILE@INDEX picks a frame"
+        "start",
+        metavar="START",
+        help="a structure, any file ASE reads; FILE@INDEX picks a frame",
     )
     parser.add_argument("config", metavar="CONFIG.yaml", help="what to run and what to record")
     _add_set(parser)
@@ -220,7 +226,9 @@ def _add_serve(commands) -> None:
         "--dipole", action="store_true", help="send the dipole of every configuration as well"
     )
     parser.add_argument(
-        "--born-charges", action="store_true", help="send dipole and Born effective charges as well"
+        "--born-charges",
+        action="store_true",
+        help="send dipole and Born effective charges as well",
     )
     _add_dtype(parser)
 
@@ -236,7 +244,9 @@ def _add_import_torch(commands) -> None:
         commands, "import-torch", "turn a published torch CACE-LES model into a jles model"
     )
     parser.add_argument("checkpoint", metavar="MODEL.pth", help="the published file")
-    parser.add_argument("-o", "--out", metavar="MODEL", required=True, help="directory to write")
+    parser.add_argument(
+        "-o", "--out", metavar="MODEL", required=True, help="directory to write"
+    )
     parser.add_argument(
         "--offsets",
         metavar="ELEMENT=eV",

@@ -23,6 +23,10 @@ def run(arguments: Namespace) -> None:
         run_md(model, atoms, config, arguments.out, arguments.resume)
     except InputError as error:
         # What begins with a file or a step says itself where it is.
-        place = "" if str(error).startswith((arguments.out, "step ")) else f"{arguments.start}: "
+        place = (
+            "" if str(error).startswith((arguments.out, "step ")) else f"{arguments.start}: "
+        )
         raise InputError(f"{place}{error}") from None
-    print(f"{arguments.out}: {config.steps} steps at most; trajectory.h5, log.csv, final.extxyz")
+    print(
+        f"{arguments.out}: {config.steps} steps at most; trajectory.h5, log.csv, final.extxyz"
+    )

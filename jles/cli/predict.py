@@ -95,7 +95,7 @@ def asked_model(arguments: Namespace):
     model = load(arguments)
     if not arguments.committee:
         return model
-    from jles.calculators.committee import Committee
+    from jles.predict.committee import Committee
 
     return Committee([model, *(load(arguments, path) for path in arguments.committee)])
 
@@ -121,7 +121,7 @@ def wanted(config, frame, in_field: bool = False) -> tuple[str, ...]:
 
 def has(config, frame, name: str, in_field: bool = False) -> bool:
     """Whether this model has it of this structure."""
-    from jles.calculators.prediction import check_structure, check_wanted
+    from jles.predict.prediction import check_structure, check_wanted
 
     try:
         check_wanted((name,), config, "the model")

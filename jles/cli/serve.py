@@ -14,9 +14,9 @@ def run(arguments: Namespace) -> None:
     import numpy as np
 
     import jles
-    from jles.calculators.ipi import Evaluation, answer, connect
     from jles.cli.frames import atoms_of, label_keys
     from jles.data.frames import check_elements, read_frames
+    from jles.predict.ipi import Evaluation, answer, connect
 
     address = address_of(arguments)
     model = jles.load(arguments.model, dtype=arguments.dtype)
@@ -44,7 +44,7 @@ def address_of(arguments: Namespace):
     Raises:
         InputError: no port has that number, or a host is given with a Unix socket.
     """
-    from jles.calculators.ipi import Address
+    from jles.predict.ipi import Address
 
     if arguments.unix is not None and arguments.host is not None:
         raise InputError("--host goes with --port; a Unix socket (--unix) is on this machine")

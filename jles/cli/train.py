@@ -12,5 +12,7 @@ def run(arguments) -> None:
     from jles.train.loop import train
     from jles.train.prepare import run_directory
 
-    out = train(config, run_directory(config, arguments.out, arguments.config), arguments.resume)
+    out = train(
+        config, run_directory(config, arguments.out, arguments.config), arguments.resume
+    )
     print(f"model written to {out}")

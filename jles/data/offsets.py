@@ -28,12 +28,16 @@ def fit_element_energies(frames: Sequence[Frame], numbers: Sequence[int]) -> dic
     labelled = [frame for frame in frames if "energy" in frame.labels]
     solution = np.zeros(len(numbers))
     if labelled:
-        fractions = np.array([[np.mean(frame.numbers == z) for z in numbers] for frame in labelled])
+        fractions = np.array(
+            [[np.mean(frame.numbers == z) for z in numbers] for frame in labelled]
+        )
         energies = np.array(
             [frame.labels["energy"] / len(frame.numbers) for frame in labelled], np.float64
         )
         solution = np.linalg.lstsq(fractions, energies, rcond=None)[0]
-    return {chemical_symbols[z]: float(energy) for z, energy in zip(numbers, solution, strict=True)}
+    return {
+        chemical_symbols[z]: float(energy) for z, energy in zip(numbers, solution, strict=True)
+    }
 
 
 def offset_energy(numbers, offsets: Mapping[str, float]) -> float:

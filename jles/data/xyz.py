@@ -52,7 +52,9 @@ def _atom_count(line: str, where: str, frame: int) -> int:
     except ValueError:
         shown = line.strip()[:40]
         hint = f"; is the count of frame {frame - 1} right?" if frame else ""
-        raise InputError(f"{where}: expected a number of atoms, found '{shown}'{hint}") from None
+        raise InputError(
+            f"{where}: expected a number of atoms, found '{shown}'{hint}"
+        ) from None
     if count < 1:
         raise InputError(f"{where}: {count} atoms; a frame needs at least one")
     return count

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import erfc
 
-from jles.electrostatics.ewald import ewald_energy
-from jles.electrostatics.kgrid import plan_kgrid
+from jles.electrostatics.sums.ewald import ewald_energy
+from jles.electrostatics.sums.kgrid import plan_kgrid
 from jles.units import COULOMB_CONSTANT
 
 N_PARTICLES = 128
@@ -42,7 +42,9 @@ def make_frames(count: int, seed: int) -> list:
             jax.value_and_grad(partial(total_energy, jnp.asarray(charges))), positions
         )
     frames = []
-    for place, value, slope in zip(*map(np.asarray, (positions, energy, gradient)), strict=True):
+    for place, value, slope in zip(
+        *map(np.asarray, (positions, energy, gradient)), strict=True
+    ):
         half = N_PARTICLES // 2
         atoms = Atoms(["Na"] * half + ["Cl"] * half, place, cell=[BOX] * 3, pbc=True)
         atoms.arrays["charge_ref"] = charges

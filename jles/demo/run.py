@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jles.calculators.model import Model, load_model
 from jles.config import from_dict
 from jles.demo.point_charges import make_frames
 from jles.errors import InputError
 from jles.files import atomic_path, write_atomically
 from jles.pictures import ACCENT, INK, SECOND, new_figure, save_figure
+from jles.predict.model import Model, load_model
 from jles.train.config import TrainConfig
 from jles.train.loop import train
 
@@ -123,10 +123,14 @@ def _clear(out: Path) -> None:
     for name in RUNS:
         if (out / name).is_dir():
             shutil.rmtree(out / name)
-    write_atomically(marker, "written by jles demo, which replaces everything beside this file\n")
+    write_atomically(
+        marker, "written by jles demo, which replaces everything beside this file\n"
+    )
 
 
-def settings(train_file, valid_file, *, latent: bool, epochs: int, dtype: str = "float32") -> dict:
+def settings(
+    train_file, valid_file, *, latent: bool, epochs: int, dtype: str = "float32"
+) -> dict:
     """The training file of the demo, as nested values, for these structures."""
     values = SETTINGS | {
         "data": {"train": str(train_file), "valid": str(valid_file)},

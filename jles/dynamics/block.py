@@ -90,7 +90,9 @@ class Plan(NamedTuple):
         return self.timestep or 0.0
 
 
-def start_motion(plan: Plan, positions, momenta, cell, frame: Frame, drive: Drive, key) -> Motion:
+def start_motion(
+    plan: Plan, positions, momenta, cell, frame: Frame, drive: Drive, key
+) -> Motion:
     """The state before the first step."""
     system, integrator = plan.system, plan.integrator
     time = jnp.zeros((), positions.dtype)
@@ -177,7 +179,9 @@ def judge(plan: Plan, before: Motion, after: Motion, frame: Frame, anchor: Ancho
     arrays = jnp.stack([after.positions, after.momenta, after.forces])
     sound = jnp.all(jnp.isfinite(arrays), axis=(0, 2))
     atom = jnp.argmax(jnp.where(sound, way, jnp.inf))
-    heat = 2.0 * kinetic_energy(after.momenta, plan.masses) / (plan.integrator.degrees * BOLTZMANN)
+    heat = (
+        2.0 * kinetic_energy(after.momenta, plan.masses) / (plan.integrator.degrees * BOLTZMANN)
+    )
     hot = False if _has_no_temperature(plan) else heat > HOTTEST
     blown_up = ~sound[atom] | (way[atom] > system.reach / 2) | hot
     reason = jnp.where(is_old(plan, after, anchor), OLD_FRAME, GOOD)

@@ -12,7 +12,7 @@ import numpy as np
 from jles.dynamics.block import Anchor, Progress
 from jles.dynamics.engine import Walk
 from jles.dynamics.system import Room
-from jles.electrostatics.kgrid import KGrid
+from jles.electrostatics.sums.kgrid import KGrid
 from jles.errors import InputError
 from jles.files import atomic_path
 
@@ -70,7 +70,9 @@ def load_checkpoint(path: Path, like: Walk) -> Checkpoint:
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         raise InputError(f"{path}: is damaged; start anew in another --out") from None
     if about.get("version") != VERSION:
-        raise InputError(f"{path}: is of another version of jles; finish it there, or start anew")
+        raise InputError(
+            f"{path}: is of another version of jles; finish it there, or start anew"
+        )
     form = like.progress, like.anchor
     expected = [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(form)]
     if expected != [(a.shape, a.dtype) for a in leaves]:

@@ -118,7 +118,9 @@ class WaveConfig:
                 raise InputError(f"{key}: kind '{self.kind}' needs one (fs)")
         _check_positive(self, "period", "width", unit="fs")
         if self.kind == "ramp" and not self.end > (self.start or 0.0):
-            raise InputError(f"end: must come after start {self.start or 0.0} fs, got {self.end}")
+            raise InputError(
+                f"end: must come after start {self.start or 0.0} fs, got {self.end}"
+            )
 
 
 _WITH_ZERO = {(kind, "start") for kind in ("ramp", "sine", "cycle")}
@@ -179,7 +181,9 @@ class RecordConfig:
     def __post_init__(self):
         for key, value in vars(self).items():
             if value < 0:
-                raise InputError(f"{key}: must be a number of steps or 0 for never, got {value}")
+                raise InputError(
+                    f"{key}: must be a number of steps or 0 for never, got {value}"
+                )
 
 
 @dataclass(frozen=True)

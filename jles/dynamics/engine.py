@@ -23,7 +23,7 @@ from jles.dynamics.block import (
 from jles.dynamics.forces import Drive
 from jles.dynamics.integrators import quiet
 from jles.dynamics.system import GROWTH, NEAR_GROWTH, Frame, Room
-from jles.electrostatics.kgrid import KGrid
+from jles.electrostatics.sums.kgrid import KGrid
 
 
 class Walk(NamedTuple):
@@ -77,7 +77,9 @@ class Engine:
         traces: how often the loop has been traced, which each time costs a compilation.
     """
 
-    def __init__(self, plan: Plan, drive: Drive, say: Callable[[str], None] = lambda line: None):
+    def __init__(
+        self, plan: Plan, drive: Drive, say: Callable[[str], None] = lambda line: None
+    ):
         self.plan, self.drive, self._say = plan, drive, say
         self.traces = 0
         self._block = make_block(plan, self._count_trace)

@@ -50,7 +50,9 @@ class Drive(NamedTuple):
 
 def kT_at(drive: Drive, step) -> Array:
     """Temperature of the bath at a step, eV; linear from start to end."""
-    return drive.kT[0] + (drive.kT[1] - drive.kT[0]) * (step / drive.steps).astype(drive.kT.dtype)
+    return drive.kT[0] + (drive.kT[1] - drive.kT[0]) * (step / drive.steps).astype(
+        drive.kT.dtype
+    )
 
 
 def acting_field(

@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jles.dynamics.config import EnsembleConfig
 from jles.dynamics.motion import Motion, kinetic_energy
 from jles.dynamics.units import FEMTOSECOND, PICOSECOND
 
@@ -120,7 +119,9 @@ def langevin(masses, timestep: float, friction: float) -> Integrator:
     )
 
 
-def nose_hoover(masses, timestep: float, thermostat_time: float, free: bool = True) -> Integrator:
+def nose_hoover(
+    masses, timestep: float, thermostat_time: float, free: bool = True
+) -> Integrator:
     """Nosé-Hoover chain of five (`jax_md.simulate.nvt_nose_hoover`); times in fs."""
     from jax_md import simulate
 
@@ -174,23 +175,6 @@ def chain_energy(chain, kT) -> Array:
 def like(before, after):
     """`after` in the dtypes of `before`, which a loop must not change."""
     return jax.tree.map(lambda old, new: jnp.asarray(new, old.dtype), before, after)
-
-
-def build_integrator(config: EnsembleConfig, masses, timestep: float | None, system):
-    """The integrator of an ensemble; masses (atoms, 1), the timestep in fs."""
-    if config.kind == "nve":
-        return nve(masses, timestep, system.free)
-    if config.kind == "langevin":
-        return langevin(masses, timestep, config.get("friction"))
-    if config.kind == "nose-hoover":
-        return nose_hoover(masses, timestep, config.get("thermostat_time"), system.free)
-    if config.kind == "minimise":
-        from jles.dynamics.minimise import fire
-
-        return fire(len(masses), config.get("force_tolerance"), system.skin)
-    from jles.dynamics.npt import npt
-
-    return npt(masses, timestep, config, system.free)
 
 
 def _moved(motion: Motion, state) -> Motion:

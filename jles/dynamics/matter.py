@@ -6,13 +6,13 @@ from dataclasses import dataclass, field, replace
 import jax
 import numpy as np
 
-from jles.calculators.model import Model
-from jles.calculators.prediction import check_structure, check_wanted
 from jles.dynamics.system import GROWTH, NEAR_GROWTH, Room, System
-from jles.electrostatics.ewald import kgrid_is_too_small
-from jles.electrostatics.kgrid import KGrid, merge_kgrids, plan_kgrid
+from jles.electrostatics.sums.ewald import kgrid_is_too_small
+from jles.electrostatics.sums.kgrid import KGrid, merge_kgrids, plan_kgrid
 from jles.models.potential import Params, coupling_at, polarizability_at
 from jles.observables.born_charges import born_charges, dipole_current
+from jles.predict.model import Model
+from jles.predict.prediction import check_structure, check_wanted
 from jles.structures.batch import build_structure, on_device, pad_structure, size_of
 from jles.structures.prune import most_neighbors, prune
 from jles.structures.structure import Structure
@@ -158,7 +158,9 @@ def model_system(
     )
 
 
-def _bare_structure(model, atoms, positions, cell, skin: float, total_charge: float) -> Structure:
+def _bare_structure(
+    model, atoms, positions, cell, skin: float, total_charge: float
+) -> Structure:
     """A structure without room whose neighbours belong to `positions` as they are, unwrapped."""
     config = model.config
     return build_structure(

@@ -119,7 +119,9 @@ class MdProgress:
                 console=Console(stderr=True),
             )
             self._bar.start()
-            self._task = self._bar.add_task("", total=self._steps, completed=self._first, text="")
+            self._task = self._bar.add_task(
+                "", total=self._steps, completed=self._first, text=""
+            )
         return self
 
     def __exit__(self, *_):
@@ -130,7 +132,9 @@ class MdProgress:
         """ns/day since the first block, which compiles; 0 where nothing has a time."""
         now = time.monotonic()
         seconds = max(now - self._started, 1e-9)
-        speed = (step - self._since) * (self._timestep or 0.0) * 1e-6 * _SECONDS_OF_A_DAY / seconds
+        speed = (
+            (step - self._since) * (self._timestep or 0.0) * 1e-6 * _SECONDS_OF_A_DAY / seconds
+        )
         if self._since == self._first:
             self._started, self._since = now, step
         return speed

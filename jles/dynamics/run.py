@@ -8,17 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import yaml
 
-from jles import __version__
-from jles.calculators.model import Model
 from jles.config import from_dict, read_yaml, to_dict
 from jles.dynamics.block import Plan
 from jles.dynamics.checkpoint import load_checkpoint, save_checkpoint
 from jles.dynamics.config import MdConfig
 from jles.dynamics.engine import Engine, Outcome, Walk
+from jles.dynamics.ensembles import build_integrator
 from jles.dynamics.fields import wave
 from jles.dynamics.forces import Drive
 from jles.dynamics.frames import append_frames, write_final
-from jles.dynamics.integrators import build_integrator
 from jles.dynamics.matter import NEEDS, model_system
 from jles.dynamics.records import build_recorders
 from jles.dynamics.report import Drift, Log, MdProgress
@@ -27,6 +25,8 @@ from jles.dynamics.trajectory import Trajectory
 from jles.dynamics.units import BOLTZMANN
 from jles.errors import InputError
 from jles.files import TRAJECTORY, write_atomically
+from jles.predict.model import Model
+from jles.version import __version__
 
 RESTARTABLE = ("steps", "checkpoint", "block")
 """Keys that may be other ones when a run is resumed: no step depends on them."""
@@ -189,7 +189,9 @@ class Run:
         (steps,) = self.trajectory.column("positions", "step")
         if len(steps) == 0:
             return f"; no positions were recorded in {self.trajectory.path}"
-        return f"; the last good frame is that of step {int(steps[-1])} in {self.trajectory.path}"
+        return (
+            f"; the last good frame is that of step {int(steps[-1])} in {self.trajectory.path}"
+        )
 
     def _ps(self, steps):
         return np.asarray(steps) * (self.config.timestep or 0.0) * 1e-3

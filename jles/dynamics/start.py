@@ -38,7 +38,9 @@ def check_start(atoms, config: MdConfig) -> None:
     if len(atoms) == 0:
         raise InputError("start: there are no atoms in it")
     if atoms.constraints:
-        raise InputError("start: carries ASE constraints, which jles does not know; remove them")
+        raise InputError(
+            "start: carries ASE constraints, which jles does not know; remove them"
+        )
     if not np.all(atoms.get_masses() > 0.0):
         raise InputError("start: masses of atoms must be positive (u)")
     pbc = " ".join("FT"[int(p)] for p in atoms.pbc)

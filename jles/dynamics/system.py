@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from jles.electrostatics.kgrid import KGrid
+from jles.electrostatics.sums.kgrid import KGrid
 
 GROWTH = 1.25
 """What a capacity that does not suffice is multiplied by."""

@@ -8,9 +8,9 @@ import numpy as np
 from jax import lax
 
 from jles.electrostatics.interaction import SumPlan, plan_is_too_small
-from jles.electrostatics.kgrid import check_volume
 from jles.electrostatics.multipoles import Multipoles, rank_of, symmetric
-from jles.electrostatics.slab import area_vector, plan_slab_height
+from jles.electrostatics.sums.kgrid import check_volume
+from jles.electrostatics.sums.slab import area_vector, plan_slab_height
 from jles.errors import InputError
 
 
@@ -128,7 +128,9 @@ def checked_response(response, moments: Multipoles):
         _check_finite("charge_softness", softness, "e/V")
         _check_positive("charge_softness", concrete(softness), "e/V")
     if polarizabilities is not None:
-        array = _float_array("polarizabilities", polarizabilities, f"{shape} or {(*shape, 3, 3)}")
+        array = _float_array(
+            "polarizabilities", polarizabilities, f"{shape} or {(*shape, 3, 3)}"
+        )
         if array.shape not in (shape, (*shape, 3, 3)):
             raise InputError(
                 f"polarizabilities have shape {array.shape}; here they must be {shape} or "
@@ -199,7 +201,9 @@ def cell_array(cell):
         raise InputError("cell is None but pbc is True; pass a (3, 3) cell or pbc=False")
     cell = _float_array("cell", cell, "(3, 3)")
     if cell.shape != (3, 3):
-        raise InputError(f"cell has shape {cell.shape}; it must be (3, 3), rows lattice vectors")
+        raise InputError(
+            f"cell has shape {cell.shape}; it must be (3, 3), rows lattice vectors"
+        )
     _check_finite("cell", cell, "angstrom")
     return cell
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jles.electrostatics.multipoles import Multipoles
-from jles.electrostatics.response import Induced
+from jles.electrostatics.response.induction import Induced
 
 KINDS = {"charges": "charge", "dipoles": "dipole", "quadrupoles": "quadrupole"}
 

@@ -11,18 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from jles.electrostatics.ewald import prepare_ewald, reciprocal_energy
-from jles.electrostatics.kgrid import KGrid, kgrid_overflow, plan_kgrid
-from jles.electrostatics.mesh import (
+from jles.electrostatics.multipoles import Multipoles, background_energy, self_energy
+from jles.electrostatics.sums.cluster import cluster_energy
+from jles.electrostatics.sums.ewald import prepare_ewald, reciprocal_energy
+from jles.electrostatics.sums.kgrid import KGrid, kgrid_overflow, plan_kgrid
+from jles.electrostatics.sums.mesh import (
     MeshPlan,
     mesh_energy,
     mesh_is_too_small,
     plan_mesh,
     prepare_mesh,
 )
-from jles.electrostatics.multipoles import Multipoles, background_energy, self_energy
-from jles.electrostatics.realspace import cluster_energy
-from jles.electrostatics.slab import (
+from jles.electrostatics.sums.slab import (
     plan_slab_height,
     slab_cell,
     slab_cell_on_host,

@@ -13,13 +13,13 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jles.electrostatics import checks
-from jles.electrostatics.applied_field import enthalpy
 from jles.electrostatics.energy_parts import energy_parts
 from jles.electrostatics.interaction import SumPlan, build_interaction, open_axes, plan_sum
-from jles.electrostatics.kgrid import KGrid
 from jles.electrostatics.multipoles import Multipoles, with_dipoles
-from jles.electrostatics.response import MAX_STEPS, Response, SolveReport
-from jles.electrostatics.slab import slab_cell_on_host
+from jles.electrostatics.response.applied_field import enthalpy
+from jles.electrostatics.response.induction import MAX_STEPS, Response, SolveReport
+from jles.electrostatics.sums.kgrid import KGrid
+from jles.electrostatics.sums.slab import slab_cell_on_host
 from jles.errors import InputError
 
 

@@ -1,4 +1,4 @@
-"""The representation of a checkpoint as a CaceConfig and the parameters of jles.models.cace."""
+"""The representation of a checkpoint as a CaceConfig and the parameters of `Cace`."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from jles.interop.module_tree import Module
 from jles.interop.perceptrons import import_perceptron
-from jles.models.angular import invariant_terms, monomials
+from jles.models.backbones.angular import invariant_terms, monomials
 from jles.models.config import CaceConfig
 
 _KINDS = {"NodeMemory": "memory", "MessageAr": "ar", "MessageBchi": "bchi"}
@@ -94,7 +94,7 @@ def _import_radial(cace: Module, channels: int) -> tuple[dict, int]:
 def _prefactor_ratio(cace: Module, basis: Module) -> np.float32:
     """What the radial mixing must be multiplied by: exactly 1 for every published model.
 
-    The stored prefactor is float32(sqrt(2/cutoff)), as in jles.models.radial; the functions
+    The stored prefactor is float32(sqrt(2/cutoff)), as in backbones.radial; the functions
     enter only through the mixing, so any other prefactor can be taken into that.
     """
     expected = np.float32(math.sqrt(2.0 / cace.module("cutoff_fn").number("cutoff")))

@@ -4,11 +4,13 @@ import numpy as np
 
 from jles.interop.module_tree import Module
 from jles.interop.pickle_records import Global
-from jles.models.cace import n_features
+from jles.models.backbones.cace import n_features
 from jles.models.config import CaceConfig
 
 
-def import_perceptron(network: Module, n_in: int, n_out: int) -> tuple[tuple[int, ...], bool, dict]:
+def import_perceptron(
+    network: Module, n_in: int, n_out: int
+) -> tuple[tuple[int, ...], bool, dict]:
     """Hidden sizes, whether there are biases, and {"layers_i": ...} of a stack of Dense blocks.
 
     Raises:

@@ -95,7 +95,9 @@ class _Machine:
 
     def refuse(self, what: str):
         what = " ".join(what.split())[:_MAX_WORDS]
-        raise InputError(f"{self.where}: {what} is refused; published CACE-LES models have none")
+        raise InputError(
+            f"{self.where}: {what} is refused; published CACE-LES models have none"
+        )
 
     def step(self, name: str, argument):
         if name in _CONSTANTS:
@@ -273,7 +275,9 @@ def _tensor(storage, offset, shape, strides, requires_grad, hooks, metadata=None
     last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
     _require(last < storage.size)
     bytes_per_step = [step * storage.itemsize for step in strides]
-    return np.lib.stride_tricks.as_strided(storage[offset:], shape, bytes_per_step, writeable=False)
+    return np.lib.stride_tricks.as_strided(
+        storage[offset:], shape, bytes_per_step, writeable=False
+    )
 
 
 def _parameter(tensor, requires_grad, hooks):

@@ -78,7 +78,9 @@ def check_heads(config) -> None:
         if getattr(config, name) is None:
             continue
         _require(charges is not None, f"{name}: needs latent charges, but charges is null")
-        _require(charges.channels == 1, f"{name}: needs charges.channels 1, got {charges.channels}")
+        _require(
+            charges.channels == 1, f"{name}: needs charges.channels 1, got {charges.channels}"
+        )
         _require(
             charges.method != "equilibrated",
             f"{name}: needs charges.method 'direct' or 'flow', got '{charges.method}'",
@@ -135,7 +137,9 @@ class CaceConfig:
         _require(0 <= self.l_max <= 4, f"l_max must be 0 to 4, got {self.l_max}")
         _require(1 <= self.body_order <= 4, f"body_order must be 1 to 4, got {self.body_order}")
         _require(self.layers >= 0, f"layers must not be negative, got {self.layers}")
-        _require(self.envelope_power > 0, f"envelope_power must be positive: {self.envelope_power}")
+        _require(
+            self.envelope_power > 0, f"envelope_power must be positive: {self.envelope_power}"
+        )
         if self.envelope == "switch":
             onset = self.envelope_onset
             _require(

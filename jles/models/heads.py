@@ -6,11 +6,11 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jles.electrostatics.response import positive, positive_tensor
-from jles.models.cace import Features
+from jles.bloch.weighted import gather
+from jles.electrostatics.response.induction import positive, positive_tensor
+from jles.models.backbones.cace import Features
 from jles.models.config import ChargeConfig, MomentConfig, PolarizabilityConfig
 from jles.models.readouts import Perceptron, Readout
-from jles.structures.carry import gather
 
 
 class FlowReadout(nn.Module):
@@ -51,7 +51,9 @@ class MomentReadout(nn.Module):
 
     @nn.compact
     def __call__(
-        self, invariants: Float[Array, "atoms features"], turning: Float[Array, "atoms many ..."]
+        self,
+        invariants: Float[Array, "atoms features"],
+        turning: Float[Array, "atoms many ..."],
     ) -> Float[Array, "atoms ..."]:
         """What every atom carries."""
         config, dtype = self.config, invariants.dtype

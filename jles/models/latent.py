@@ -7,16 +7,16 @@ import jax.numpy as jnp
 from ase.data import atomic_numbers
 from jaxtyping import Array, Float
 
+from jles.bloch.weighted import bloch_vectors, bloch_weight
 from jles.electrostatics.multipoles import Multipoles, summed_channels
-from jles.electrostatics.response import Response, positive
-from jles.models.cace import Features
+from jles.electrostatics.response.induction import Response, positive
+from jles.models.backbones.cace import Features
+from jles.models.backbones.radial import envelope
 from jles.models.config import HEADS, ModelConfig, ScreeningConfig
 from jles.models.heads import FlowReadout, MomentReadout, PolarizabilityReadout
-from jles.models.radial import envelope
 from jles.models.readouts import Readout
 from jles.observables.screening import gauge_sign, hidden_permittivity, sum_polarizabilities
-from jles.structures.carry import bloch_weight
-from jles.structures.structure import Structure, neighbor_vectors
+from jles.structures.structure import Structure
 
 _TURNING = {"dipoles": "vectors", "quadrupoles": "tensors"}
 """Which of the backbone's features a moment is made of."""
@@ -70,7 +70,7 @@ class LatentHeads:
         """As read, zero on padding, (atoms, channels)."""
         around = ()
         if self._flows:
-            vectors = neighbor_vectors(structure, bloch)
+            vectors = bloch_vectors(structure, bloch)
             distance = jnp.sqrt(jnp.sum(vectors**2, axis=-1))
             reach = envelope(distance, self._config.backbone) * structure.neighbor_mask
             around = structure.neighbor_index, reach, bloch_weight(vectors, bloch)
@@ -105,7 +105,10 @@ class LatentHeads:
             scale = config.charge_softness.scale
             return at_atoms(positive(values / scale, scale), mask)
 
-        charges, softness = self._charges(params, features, structure, bloch), softness_of(features)
+        charges, softness = (
+            self._charges(params, features, structure, bloch),
+            softness_of(features),
+        )
         if config.charges.total != "free":
             missing = structure.total_charge - jnp.sum(self._charges(params, still, structure))
             if config.charges.total == "softness":
@@ -118,7 +121,10 @@ class LatentHeads:
             return Latent(Multipoles(charges), None)
         moments = Multipoles(charges[:, 0], read("dipoles"), read("quadrupoles"))
         response = Response(
-            softness, read("polarizability"), config.response.mode, config.response.conserve_charge
+            softness,
+            read("polarizability"),
+            config.response.mode,
+            config.response.conserve_charge,
         )
         return Latent(moments, response if response.answers else None)
 

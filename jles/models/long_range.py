@@ -5,14 +5,14 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jles.electrostatics.applied_field import Enthalpy, from_centre, polarization
-from jles.electrostatics.carried_potential import carried_potential
-from jles.electrostatics.equilibration import equilibrate_charges
-from jles.electrostatics.ewald import prepare_ewald, reciprocal_energy
+from jles.bloch.potential import carried_potential
 from jles.electrostatics.multipoles import Multipoles, self_energy
-from jles.electrostatics.realspace import cluster_energy
-from jles.electrostatics.response import positive
-from jles.electrostatics.slab import slab_cell, slab_correction
+from jles.electrostatics.response.applied_field import Enthalpy, from_centre, polarization
+from jles.electrostatics.response.equilibration import equilibrate_charges
+from jles.electrostatics.response.induction import positive
+from jles.electrostatics.sums.cluster import cluster_energy
+from jles.electrostatics.sums.ewald import prepare_ewald, reciprocal_energy
+from jles.electrostatics.sums.slab import slab_cell, slab_correction
 from jles.errors import InputError
 from jles.models.config import ElectrostaticsConfig
 from jles.models.latent import Latent
@@ -133,7 +133,7 @@ def carried_answer(
         still: the same, not carried: a mean over the crystal comes from nowhere.
         structure: the crystal.
         config: of the sum.
-        bloch: see `jles.structures.carry`.
+        bloch: see `jles.bloch.weighted`.
     """
     potential_fn = carried_potential(
         sigma=config.sigma,

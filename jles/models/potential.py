@@ -10,10 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jles.electrostatics.applied_field import Enthalpy, enthalpy, sum_of_dipoles
+from jles.bloch.crystal_coupling import crystal_coupling
+from jles.bloch.weighted import bloch_vectors, bloch_weight
 from jles.electrostatics.multipoles import Multipoles, summed_channels
+from jles.electrostatics.response.applied_field import Enthalpy, enthalpy, sum_of_dipoles
 from jles.errors import InputError
-from jles.models.cace import Cace, Features
+from jles.models.backbones.cace import Cace, Features
 from jles.models.config import HEADS, ModelConfig, ScreeningConfig
 from jles.models.latent import Latent, LatentHeads, physical_factor
 from jles.models.long_range import (
@@ -23,9 +25,8 @@ from jles.models.long_range import (
 )
 from jles.models.readouts import Readout
 from jles.observables.polarizability import polarizability
-from jles.observables.polarization import cluster_dipole, crystal_coupling
-from jles.structures.carry import bloch_weight
-from jles.structures.structure import Structure, neighbor_vectors
+from jles.observables.polarization import cluster_dipole
+from jles.structures.structure import Structure
 
 Params = dict
 
@@ -105,7 +106,7 @@ def build_potential(config: ModelConfig) -> Potential:
         return params
 
     def raw_features_fn(params, structure, bloch=None):
-        vectors = neighbor_vectors(structure, bloch)
+        vectors = bloch_vectors(structure, bloch)
         return backbone.apply(
             {"params": params["backbone"]},
             vectors,
@@ -165,7 +166,10 @@ def build_potential(config: ModelConfig) -> Potential:
         """Enthalpy of the latent moments and what they become; the field is a latent one."""
         if equilibrated:
             return equilibrated_enthalpy(
-                heads.values(params, "charges", features), structure, config.electrostatics, field
+                heads.values(params, "charges", features),
+                structure,
+                config.electrostatics,
+                field,
             )
         latent = heads.latent(params, features, structure)
         return enthalpy(

@@ -139,7 +139,9 @@ def _read_metrics(path: Path) -> dict:
 def _check_format(file: Path, record: dict) -> None:
     version = record.get("format")
     if not isinstance(version, int) or "model" not in record:
-        raise InputError(f"{file}: not the config of a model (keys 'format' and 'model' needed)")
+        raise InputError(
+            f"{file}: not the config of a model (keys 'format' and 'model' needed)"
+        )
     if version > FORMAT_VERSION:
         raise InputError(
             f"{file}: format {version} is newer than this jles reads (up to {FORMAT_VERSION}); "
@@ -195,7 +197,9 @@ def _readme(config: ModelConfig, training: dict, metrics: dict) -> str:
         f"- latent beside the charges: {', '.join(config.heads) or 'nothing'}",
         f"- units: {', '.join(f'{key} {unit}' for key, unit in UNITS.items())}",
     ]
-    lines += [f"- {key}: {value}" for key, value in training.items() if not isinstance(value, dict)]
+    lines += [
+        f"- {key}: {value}" for key, value in training.items() if not isinstance(value, dict)
+    ]
     lines += ["", "```python", "import jles", 'model = jles.load("this directory")', "```"]
     if metrics:
         lines += ["", "```json", json.dumps(metrics, indent=2), "```"]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jles.electrostatics.kgrid import KGrid, merge_kgrids
+from jles.electrostatics.sums.kgrid import KGrid, merge_kgrids
 from jles.errors import InputError
 
 # A bucket costs a compilation: it must save this part of the work to be worth one.
@@ -91,7 +91,9 @@ def plan_buckets(
         return (), np.zeros(0, int)
     if max_buckets == 1:
         return (merge_sizes(sizes),), np.zeros(len(sizes), int)
-    groups = [(merge_sizes([sizes[n] for n in members]), members) for members in _candidates(sizes)]
+    groups = [
+        (merge_sizes([sizes[n] for n in members]), members) for members in _candidates(sizes)
+    ]
     while (best := _best_merge(groups, batch_size)) is not None:
         change, first, second = best
         total = sum(_cost(size, len(members), batch_size) for size, members in groups)

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jles.electrostatics.kgrid import KGrid
-from jles.structures.carry import bloch_weight, carry
+from jles.electrostatics.sums.kgrid import KGrid
 
 # Data sets stay in host memory as NumPy arrays; a compiled function takes either kind.
 HostOrDevice = Array | np.ndarray
@@ -57,20 +56,26 @@ class Structure:
     slab: bool = field(default=False, metadata={"static": True})
 
 
-def neighbor_vectors(
-    structure: Structure, bloch: Float[Array, " 3"] | None = None
-) -> Float[Array, "atoms neighbors 3"]:
-    """Vectors from each atom to its neighbours, angstrom; padding slots hold (1, 0, 0) * 1e3.
-
-    The filler keeps every function of a distance, and all its derivatives, finite at padding.
-    With `bloch` derivatives in the neighbours' places are carried, see `carry`.
-    """
+def neighbor_positions(structure: Structure) -> Float[Array, "atoms neighbors 3"]:
+    """Positions of the neighbours of every atom, in the image that is its neighbour, angstrom."""
     positions, cell = structure.positions, structure.cell
-    places = (
+    return (
         positions[structure.neighbor_index] + structure.neighbor_shift.astype(cell.dtype) @ cell
     )
-    origin = positions[:, None, :]
-    if bloch is not None:
-        places = carry(places, bloch_weight(places - origin, bloch))
-    filler = jnp.array([1e3, 0.0, 0.0], positions.dtype)
-    return jnp.where(structure.neighbor_mask[..., None], places - origin, filler)
+
+
+def neighbor_vectors(
+    structure: Structure, neighbors: Float[Array, "atoms neighbors 3"] | None = None
+) -> Float[Array, "atoms neighbors 3"]:
+    """Vectors from each atom to its neighbours, angstrom; padding slots hold (1000, 0, 0).
+
+    The filler keeps every function of a distance, and all its derivatives, finite at padding.
+
+    Args:
+        structure: one structure.
+        neighbors: positions of the neighbours; by default `neighbor_positions`.
+    """
+    places = neighbor_positions(structure) if neighbors is None else neighbors
+    filler = jnp.array([1e3, 0.0, 0.0], places.dtype)
+    vectors = places - structure.positions[:, None, :]
+    return jnp.where(structure.neighbor_mask[..., None], vectors, filler)

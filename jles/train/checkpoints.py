@@ -38,8 +38,12 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         if name not in self._managers:
-            options = ocp.CheckpointManagerOptions(max_to_keep=1, enable_async_checkpointing=False)
-            self._managers[name] = ocp.CheckpointManager(self._directory / name, options=options)
+            options = ocp.CheckpointManagerOptions(
+                max_to_keep=1, enable_async_checkpointing=False
+            )
+            self._managers[name] = ocp.CheckpointManager(
+                self._directory / name, options=options
+            )
         return self._managers[name]
 
     def save(self, name: str, step: int, tree, host: dict) -> None:
@@ -58,7 +62,9 @@ class Checkpoints:
             self._manager(name).save(step, args=arguments, force=True)
         except Exception as error:  # orbax and tensorstore raise what they please
             remedy = (
-                "free some space and --resume" if _is_full(error) else "--resume goes on from it"
+                "free some space and --resume"
+                if _is_full(error)
+                else "--resume goes on from it"
             )
             raise InputError(
                 f"{self._directory / name / str(step)}: checkpoint cannot be written "

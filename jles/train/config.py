@@ -130,7 +130,9 @@ class LossConfig:
             if isinstance(weight, dict) and 0 not in weight:
                 raise InputError(f"{name}: a scheduled weight must say what holds from epoch 0")
             if not all(value >= 0.0 and math.isfinite(value) for value in values):
-                raise InputError(f"{name}: weights must be finite and not negative, got {weight}")
+                raise InputError(
+                    f"{name}: weights must be finite and not negative, got {weight}"
+                )
             if any(value > 0.0 for value in values):
                 learns = True
         if not learns:
@@ -171,7 +173,9 @@ class OptimizerConfig:
         if not 0.0 < self.factor < 1.0:
             raise InputError(f"factor must lie between 0 and 1, got {self.factor}")
         if self.step_epochs < 1 or self.patience < 1 or self.warmup_steps < 0:
-            raise InputError("step_epochs and patience must be at least 1, warmup_steps 0 or more")
+            raise InputError(
+                "step_epochs and patience must be at least 1, warmup_steps 0 or more"
+            )
         if self.clip_norm is not None and not self.clip_norm > 0.0:
             raise InputError(f"clip_norm must be positive or null, got {self.clip_norm}")
 

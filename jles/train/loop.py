@@ -278,7 +278,9 @@ def _check_directory(config: TrainConfig, out: Path, log: MetricsLog, resume: bo
 def _first_difference(stored, given, name: str = "") -> str | None:
     if isinstance(stored, dict) and isinstance(given, dict):
         for key in sorted(set(stored) | set(given)):
-            found = _first_difference(stored.get(key), given.get(key), f"{name}.{key}".strip("."))
+            found = _first_difference(
+                stored.get(key), given.get(key), f"{name}.{key}".strip(".")
+            )
             if found:
                 return found
         return None

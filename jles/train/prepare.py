@@ -150,7 +150,9 @@ def _listed(texts: list[str], separator: str = ", ", most: int = 4) -> str:
 def _model(section: ModelSection, frames: list[Frame]) -> tuple[ModelConfig, dict | None]:
     if section.start_from is not None:
         stored = read_model(section.start_from)
-        energies = stored.config.element_energies | _new_energies(section, frames, stored.config)
+        energies = stored.config.element_energies | _new_energies(
+            section, frames, stored.config
+        )
         screening = section.screening or stored.config.screening
         config = replace(stored.config, element_energies=energies, screening=screening)
         return config, stored.params
@@ -208,7 +210,9 @@ def feature_statistics(potential: Potential, params: dict, loader: Loader) -> di
         for batch in loader.epoch(None):
             values = features_fn(params, batch.structure)
             mask = np.asarray(batch.structure.mask)
-            yield jax.tree.map(lambda leaf, mask=mask: np.asarray(leaf, np.float64)[mask], values)
+            yield jax.tree.map(
+                lambda leaf, mask=mask: np.asarray(leaf, np.float64)[mask], values
+            )
 
     count = total = 0
     squares = dict.fromkeys(TURNING, 0.0)

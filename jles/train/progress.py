@@ -27,7 +27,9 @@ class TrainingProgress:
                 console=Console(stderr=True),
             )
             self._bar.start()
-            self._task = self._bar.add_task("", total=self._epochs, completed=self._first, text="")
+            self._task = self._bar.add_task(
+                "", total=self._epochs, completed=self._first, text=""
+            )
         return self
 
     def __exit__(self, *_):

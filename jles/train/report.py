@@ -55,5 +55,7 @@ def _pairs(potential: Potential, params, loader, needed) -> dict[str, np.ndarray
             if name == "energy":
                 reference = reference / np.maximum(structure.mask.sum(axis=1), 1)
             reference = reference[keep]
-            pairs[name].append(np.stack([reference, reference + np.asarray(errors[name])[keep]]))
+            pairs[name].append(
+                np.stack([reference, reference + np.asarray(errors[name])[keep]])
+            )
     return {name: np.concatenate(found, axis=1) for name, found in pairs.items()}

@@ -59,7 +59,9 @@ def nearest_branch(difference: Float[Array, " 3"], structure: Structure) -> Floa
     return difference - jnp.matmul(turns, structure.cell, precision=lax.Precision.HIGHEST)
 
 
-def check_responses(needed: Collection[str], model: ModelConfig, frames: Sequence[Frame]) -> None:
+def check_responses(
+    needed: Collection[str], model: ModelConfig, frames: Sequence[Frame]
+) -> None:
     """Refuses weights of labels that the model can say nothing of.
 
     Raises:

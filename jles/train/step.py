@@ -65,10 +65,15 @@ def build_steps(
 
         def add_one(total, structure_and_labels):
             alone = jax.tree.map(lambda leaf: leaf[None], structure_and_labels)
-            return jax.tree.map(jnp.add, total, gradient_fn(params, *alone, weights, counts)), None
+            return jax.tree.map(
+                jnp.add, total, gradient_fn(params, *alone, weights, counts)
+            ), None
 
         zero = jnp.zeros((), labels.energy.dtype)
-        start = (zero, Errors(*[zero] * len(Errors._fields))), jax.tree.map(jnp.zeros_like, params)
+        start = (
+            (zero, Errors(*[zero] * len(Errors._fields))),
+            jax.tree.map(jnp.zeros_like, params),
+        )
         return jax.lax.scan(add_one, start, (batch, labels))[0]
 
     @partial(jax.jit, donate_argnums=0)

@@ -1,0 +1,1 @@
+"""Bloch-weighted derivatives: exact (k -> 0) Born charges of periodic cells."""

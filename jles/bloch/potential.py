@@ -1,0 +1,98 @@
+r"""The potential at the atoms of a crystal, with derivatives that know how far they have come.
+
+What `jles.bloch.weighted` does from neighbour to neighbour, for the lattice sum: a source at
+:math:`r_l` that changes has its effect at :math:`r_j` multiplied by :math:`e^{t\cdot(r_j - r_l)}`,
+images told apart. To first order in t that weight is a slope of the Green function,
+:math:`r_a K(r) \leftrightarrow 2 i k_a\,g'(k^2)`; docs/theory.md, Polarization of a crystal.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jles.electrostatics.multipoles import Multipoles, self_energy, with_dipoles
+from jles.electrostatics.sums.ewald import prepare_ewald, reciprocal_energy
+from jles.electrostatics.sums.kgrid import KGrid
+from jles.typing import Scalar
+
+
+def carried_potential(
+    *, sigma: Scalar, k_max: Scalar, grid: KGrid, cutoff: str, remove_self: bool
+) -> Callable[..., Float[Array, " atoms"]]:
+    """The potential (V) of moments without channels, as `ewald_energy` has it.
+
+    Args:
+        sigma: smearing width, angstrom.
+        k_max: cutoff of the sum, 1/angstrom.
+        grid: static, see `plan_kgrid`.
+        cutoff: "sharp" or "smooth".
+        remove_self: an atom does not feel itself.
+
+    Returns:
+        `(moments, positions, cell, bloch) -> (atoms,)`. The value does not depend on `bloch`;
+        derivatives in moments and positions carry it, right to first order in it.
+    """
+    options = {"sigma": sigma, "k_max": k_max, "grid": grid, "cutoff": cutoff}
+
+    def slope_at(targets, moments, positions, cell, of_slope) -> Multipoles:
+        """Derivative in charges and dipoles at the targets of their energy with the sources."""
+        count = len(targets)
+        places = jnp.concatenate([targets, positions])
+        ewald = prepare_ewald(places, cell, **options, rank=2, slope=of_slope)
+        sources = jax.tree.map(
+            lambda array: jnp.concatenate([jnp.zeros_like(array), array]), with_dipoles(moments)
+        )
+        slope = jax.grad(lambda given: reciprocal_energy(ewald, given))(sources)
+        return jax.tree.map(lambda array: array[:count], slope)
+
+    def plain(moments, positions, cell):
+        def energy(given):
+            own = self_energy(given, sigma) if remove_self else 0.0
+            return reciprocal_energy(prepare_ewald(positions, cell, **options), given) - own
+
+        return jax.grad(energy)(moments).charges
+
+    @jax.custom_jvp
+    def potential(moments, positions, cell, bloch):
+        return plain(moments, positions, cell)
+
+    @potential.defjvp
+    def rule(primals, tangents):
+        moments, positions, cell, bloch = primals
+        moments_dot, positions_dot, cell_dot, _ = tangents
+        change = jax.jvp(
+            plain, (moments, positions, cell), (moments_dot, positions_dot, cell_dot)
+        )[1]
+
+        def weighted(moments, places):
+            """Sum over sources of t.(r_j - r_l) times their potential at the fixed r_j."""
+            far = 2.0 * slope_at(positions, moments, places, cell, True).dipoles @ bloch
+            # The weight belongs to the place of the atom, not of its moments' ends.
+            inner = _contracted(moments, bloch)
+            if inner is not None:
+                far += slope_at(positions, inner, places, cell, False).charges
+            return far
+
+        carried = jax.jvp(weighted, (moments, positions), (moments_dot, positions_dot))[1]
+        # The weight itself is not differentiated.
+        moved = jax.tree.map(
+            lambda array: (positions_dot @ bloch).reshape(-1, *[1] * (array.ndim - 1)) * array,
+            moments,
+        )
+        carried += slope_at(positions, moved, positions, cell, False).charges
+        return potential(moments, positions, cell, bloch), change + carried
+
+    return potential
+
+
+def _contracted(moments: Multipoles, vector) -> Multipoles | None:
+    """Moments of one rank less: dipoles u.t as charges, quadrupoles Q.t as dipoles."""
+    charges, dipoles, quadrupoles = moments
+    if dipoles is None and quadrupoles is None:
+        return None
+    return Multipoles(
+        dipoles @ vector if dipoles is not None else jnp.zeros_like(charges),
+        quadrupoles @ vector if quadrupoles is not None else None,
+    )

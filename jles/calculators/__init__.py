@@ -1,1 +1,0 @@
-"""Models as users hold them: atoms in, results out."""

@@ -1,0 +1,1 @@
+"""Induced moments, charge equilibration and applied fields."""

@@ -1,0 +1,1 @@
+"""Ways to sum smeared multipoles: reciprocal space, particle mesh, clusters and slabs."""

@@ -1,0 +1,240 @@
+"""The reciprocal lattice sum of smeared charges (docs/conventions.md, section 2)."""
+
+import math
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float
+
+from jles.electrostatics.multipoles import (
+    Multipoles,
+    as_multipoles,
+    channels_first,
+    rank_of,
+    self_energy,
+)
+from jles.electrostatics.sums.kgrid import SPHERE_TOLERANCE, KGrid
+from jles.electrostatics.sums.structure_factor import (
+    PhaseTables,
+    choose_chunk,
+    phase_tables,
+    structure_products,
+)
+from jles.electrostatics.sums.table_products import HIGHEST, reduce_moments
+from jles.typing import Cell, Charges, Positions, Scalar
+from jles.units import HALF_INVERSE_EPSILON0
+
+_SIGNS = (1.0, -1.0)
+
+SMOOTH_ONSET = 0.75
+"""The smooth cutoff leaves vectors shorter than this fraction of k_max at full weight."""
+
+
+def reciprocal_cell(cell: Cell) -> tuple[Float[Array, "3 3"], Float[Array, ""]]:
+    r"""Rows b with :math:`a_i\cdot b_j = 2\pi\delta_{ij}`, 1/angstrom, and the volume.
+
+    Either handedness is a crystal: the sign of the determinant belongs to the rows b, the
+    volume is its magnitude.
+    """
+    first, second, third = cell
+    normals = jnp.stack(
+        [jnp.cross(second, third), jnp.cross(third, first), jnp.cross(first, second)]
+    )
+    determinant = jnp.sum(first * normals[0])
+    return 2.0 * math.pi * normals / determinant, jnp.abs(determinant)
+
+
+def wrapped_reduced(
+    positions: Positions, cell: Cell, reciprocal: Float[Array, "3 3"]
+) -> Float[Array, "atoms 3"]:
+    """Coordinates along the lattice vectors, within half a cell of zero.
+
+    Whole cells are subtracted in Cartesian space, where positions and cell are as exact as they
+    were given: an atom a thousand cells away keeps its phase in float32.
+    """
+
+    def reduce(vectors):
+        return jnp.matmul(vectors, reciprocal.T, precision=HIGHEST) / (2.0 * math.pi)
+
+    cells_away = lax.stop_gradient(jnp.round(reduce(positions)))
+    reduced = reduce(positions - jnp.matmul(cells_away, cell, precision=HIGHEST))
+    return reduced - lax.stop_gradient(jnp.round(reduced))
+
+
+def kgrid_is_too_small(grid: KGrid, cell: Cell, k_max: Scalar) -> Bool[Array, ""]:
+    """Whether `grid` misses k-vectors inside the cutoff for this cell; can be traced.
+
+    The flag of a run whose cell changes: read it after a block of steps, plan again where it is
+    set. `kgrid_overflow` is the same for the host.
+    """
+    edges = jnp.linalg.norm(cell, axis=1)
+    need = jnp.floor(k_max * edges / (2.0 * math.pi) * (1.0 + 0.5 * SPHERE_TOLERANCE))
+    return jnp.any(need > jnp.array(grid, need.dtype))
+
+
+def _sphere_weight(k_squared, k_max, cutoff: str):
+    """1 inside the sphere and 0 outside; "smooth" falls between by a C2 polynomial of k^2."""
+    if cutoff == "sharp":
+        inside = lax.stop_gradient(k_squared) <= k_max**2 * (1.0 + SPHERE_TOLERANCE)
+        return inside.astype(k_squared.dtype)
+    onset = (SMOOTH_ONSET * k_max) ** 2
+    t = jnp.clip((k_squared - onset) / (k_max**2 - onset), 0.0, 1.0)
+    return 1.0 - t**3 * (10.0 - 15.0 * t + 6.0 * t**2)
+
+
+def green_function(k_squared, sigma: Scalar, k_max: Scalar, cutoff: str):
+    """exp(-sigma^2 k^2 / 2) / k^2 within the sphere; 0 outside and at k = 0."""
+    is_zero = k_squared == 0.0
+    safe = jnp.where(is_zero, 1.0, k_squared)
+    value = jnp.exp(-0.5 * sigma**2 * safe) / safe * _sphere_weight(safe, k_max, cutoff)
+    return jnp.where(is_zero, 0.0, value)
+
+
+class EwaldSum(NamedTuple):
+    """All of the reciprocal sum that does not depend on the moments, for using it repeatedly."""
+
+    frame: Float[Array, "3 3"]
+    tables: PhaseTables
+    weights: Float[Array, "sign_x sign_y z x y"]
+
+
+def prepare_ewald(
+    positions: Positions,
+    cell: Cell,
+    *,
+    sigma: Scalar,
+    k_max: Scalar,
+    grid: KGrid,
+    cutoff: Literal["sharp", "smooth"] = "sharp",
+    rank: int = 0,
+    chunk: int | None = None,
+    slope: bool = False,
+) -> EwaldSum:
+    """Phase tables and Green function of the sum; arguments as in `ewald_energy`.
+
+    `rank`, static, is the highest moment that will be summed: it sets the default `chunk`. With
+    `slope` the Green function is replaced by its derivative in k^2.
+    """
+
+    def green(k_squared):
+        return green_function(k_squared, sigma, k_max, cutoff)
+
+    def green_slope(k_squared):
+        return jax.jvp(green, (k_squared,), (jnp.ones_like(k_squared),))[1]
+
+    # The last axis of the products should be the longest; the order of the rows is free.
+    order = sorted(range(3), key=lambda axis: grid[axis])
+    grid = KGrid(*(grid[axis] for axis in order))
+    dtype = jnp.promote_types(positions.dtype, jnp.float32)
+    cell = jnp.asarray(cell, dtype)[jnp.array(order), :]
+    reciprocal, volume = reciprocal_cell(cell)
+    tables = phase_tables(
+        wrapped_reduced(positions, cell, reciprocal), grid, chunk or choose_chunk(grid, rank)
+    )
+    octants = _octant_weights(reciprocal, grid, green_slope if slope else green)
+    weights = HALF_INVERSE_EPSILON0 / volume * octants
+    return EwaldSum(reciprocal.T / (2.0 * math.pi), tables, weights)
+
+
+def reciprocal_energy(ewald: EwaldSum, moments: Multipoles) -> Float[Array, ""]:
+    """Energy (eV), self-interaction included: a quadratic form of the moments."""
+    reduced = reduce_moments(channels_first(moments), ewald.frame)
+    return _octant_sum(structure_products(reduced, ewald.tables), ewald.weights)
+
+
+def _octant_weights(reciprocal, grid, green):
+    """green(k^2) at (+-a, +-b, c), a, b, c >= 0, with the number of times that k counts.
+
+    k and -k count alike, so c >= 0 with both signs of a and b, twice, is everything; an index
+    that is zero has only one sign and would be counted twice.
+    """
+    a, b, c = (
+        jnp.arange(n + 1, dtype=reciprocal.dtype).reshape(shape)
+        for n, shape in zip(grid, ((1, -1, 1), (1, 1, -1), (-1, 1, 1)), strict=True)
+    )
+    once = 1.0
+    for index in (a, b, c):
+        once = once * jnp.where(index == 0, 0.5, 1.0)
+
+    def weights(sign_a, sign_b):
+        k = (
+            sign_a * a[..., None] * reciprocal[0]
+            + sign_b * b[..., None] * reciprocal[1]
+            + c[..., None] * reciprocal[2]
+        )
+        return 2.0 * once * green(jnp.sum(k**2, axis=-1))
+
+    return jnp.stack([jnp.stack([weights(i, j) for j in _SIGNS]) for i in _SIGNS])
+
+
+def _octant_sum(products, weights):
+    """Sum over all k of weight |S(k)|^2 from the products with indices a, b, c >= 0."""
+    ccc, ccs, csc, css, scc, scs, ssc, sss = (
+        products[:, k, :, i, :, j, :] for i in (0, 1) for j in (0, 1) for k in (0, 1)
+    )
+    total = jnp.zeros((), products.dtype)
+    for n, sign_a in enumerate(_SIGNS):
+        for m, sign_b in enumerate(_SIGNS):
+            real = ccc - sign_a * sign_b * ssc - sign_a * scs - sign_b * css
+            imaginary = ccs - sign_a * sign_b * sss + sign_a * scc + sign_b * csc
+            total += jnp.sum(weights[n, m] * jnp.sum(real**2 + imaginary**2, axis=0))
+    return total
+
+
+def ewald_energy(
+    moments: Multipoles | Charges,
+    positions: Positions,
+    cell: Cell,
+    *,
+    sigma: Scalar,
+    k_max: Scalar,
+    grid: KGrid,
+    cutoff: Literal["sharp", "smooth"] = "sharp",
+    remove_self: bool = True,
+    chunk: int | None = None,
+) -> Float[Array, ""]:
+    r"""Energy (eV) of smeared multipoles in a periodic cell.
+
+    .. math:: E = \frac{1}{2\epsilon_0 V} \sum_{0<|k|\le k_{max}}
+        \frac{e^{-\sigma^2k^2/2}}{k^2} w(k) |S(k)|^2 - E_{self},
+        \quad S(k) = \sum_i \left[q_i + i k\cdot u_i - \tfrac12 k\cdot Q_i\cdot k\right]
+        e^{ik\cdot r_i}
+
+    With cutoff "sharp", w = 1 on the closed ball: a k whose square exceeds k_max^2 by less than
+    the fraction `SPHERE_TOLERANCE` is on its surface and counts. The selection carries no
+    derivative, and the energy jumps where a k crosses the surface. With "smooth", w falls from
+    1 at `SMOOTH_ONSET` k_max to 0 at k_max and the energy is a C2 function of the cell.
+
+    Args:
+        moments: `Multipoles`, or charges alone (e): (atoms,) or (atoms, channels), whose energies
+            add up. Padding has moments 0 and any finite position. A nonzero total charge is
+            compensated by a uniform background, see `background_energy`.
+        positions: angstrom; need not be wrapped.
+        cell: rows are lattice vectors, angstrom; either handedness.
+        sigma: smearing width, angstrom.
+        k_max: cutoff of the sum, 1/angstrom.
+        grid: static, from `plan_kgrid` for this or a larger cell. One planned for a smaller
+            cell silently drops vectors: check with `kgrid_overflow` and plan again.
+        cutoff: static.
+        remove_self: static; subtract `self_energy`.
+        chunk: static; atoms per step of the sum, for memory.
+
+    Source: Cheng, npj Comput. Mater. 11, 80 (2025); multipoles: Kim et al., arXiv 2605.05746
+    (2026). Cost O(atoms kvecs), memory O(atoms + kvecs); derivatives of any order and any
+    argument go through.
+    """
+    moments = as_multipoles(moments)
+    ewald = prepare_ewald(
+        positions,
+        cell,
+        sigma=sigma,
+        k_max=k_max,
+        grid=grid,
+        cutoff=cutoff,
+        rank=rank_of(moments),
+        chunk=chunk,
+    )
+    energy = reciprocal_energy(ewald, moments)
+    return energy - self_energy(moments, sigma) if remove_self else energy

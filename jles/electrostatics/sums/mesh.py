@@ -1,0 +1,308 @@
+r"""Smooth particle mesh: the reciprocal sum by interpolation on a mesh and a Fourier transform.
+
+Source: Essmann et al., J. Chem. Phys. 103, 8577 (1995), here for a sum that lives in reciprocal
+space alone. Spreading is done by matrix products, not by scattering: atoms are sorted into blocks
+of the mesh and taken in tiles of a few atoms of one block, whose splines are tabulated on the
+block's whole window (`table_products`); windows are then added where they overlap. A CPU as well
+as an accelerator multiplies zeros faster than it scatters numbers.
+"""
+
+import math
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from jles.electrostatics.multipoles import (
+    Multipoles,
+    as_multipoles,
+    channels_first,
+    self_energy,
+)
+from jles.electrostatics.sums.chunks import in_chunks
+from jles.electrostatics.sums.ewald import green_function, reciprocal_cell, wrapped_reduced
+from jles.electrostatics.sums.kgrid import plan_kgrid
+from jles.electrostatics.sums.splines import spline_gains, spline_table
+from jles.electrostatics.sums.table_products import (
+    ReducedMoments,
+    reduce_moments,
+    table_product,
+)
+from jles.errors import InputError
+from jles.typing import Cell, Charges, Positions, Scalar
+from jles.units import HALF_INVERSE_EPSILON0
+
+BLOCK = 8
+"""Mesh points along each edge of a block."""
+
+TILE = 8
+"""Atoms per tile."""
+
+_TILES_PER_STEP = 128
+
+
+class MeshPlan(NamedTuple):
+    """Static: points of the mesh along each lattice vector, and the order of the splines."""
+
+    n_a: int
+    n_b: int
+    n_c: int
+    order: int
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """Points along each lattice vector, multiples of `BLOCK`."""
+        return self[:3]
+
+    @property
+    def window(self) -> int:
+        """Points that an atom of a block can reach along an axis."""
+        return BLOCK + self.order - 1
+
+
+def plan_mesh(
+    cell,
+    k_max: float,
+    *,
+    sigma: float = 1.0,
+    accuracy: float = 1e-4,
+    rank: int = 0,
+    margin: float = 0.0,
+) -> MeshPlan:
+    r"""The smallest mesh whose forces are right to `accuracy`, relative to their root mean square.
+
+    An interpolated wave of wavevector k carries aliases of relative size
+    :math:`(x/(1-x))^{p-l}`, :math:`x = kh/2\pi`, for mesh step h, spline order p and multipoles of
+    rank l, and counts with :math:`k^l e^{-\sigma^2k^2/4}`. Measured errors are half of that for
+    charges and a hundredth for loose meshes of quadrupoles; half a power less is too little.
+
+    Args:
+        cell: rows are lattice vectors, angstrom, (3, 3).
+        k_max: cutoff of the sum, 1/angstrom.
+        sigma: smearing width, angstrom.
+        accuracy: down to 1e-10.
+        rank: 0 for charges, 1 with dipoles, 2 with quadrupoles.
+        margin: relative growth of the cell edges to leave room for, e.g. 0.1 for NPT runs.
+
+    Raises:
+        InputError: what `plan_kgrid` refuses, or an accuracy out of range.
+    """
+    grid = plan_kgrid(cell, k_max, margin)
+    if not 1e-10 <= accuracy < 0.1:
+        raise InputError(f"accuracy must lie between 1e-10 and 0.1, got {accuracy}")
+    order = 6 if accuracy > 3e-4 and rank == 0 else 8 if accuracy > 1e-7 else 9
+    edges = np.linalg.norm(np.asarray(cell, np.float64), axis=1) * (1.0 + margin)
+    k = np.linspace(0.02, 1.0, 50) * k_max
+    exponent = rank * np.log(k) - 0.25 * (sigma * k) ** 2
+    weight = np.exp(exponent - exponent.max())
+
+    def error(points_per_k):
+        x = (k / k_max) / points_per_k
+        return np.max(weight * (x / (1.0 - x)) ** (order - rank))
+
+    ratio = next(r for r in np.geomspace(2.05, 64.0, 400) if error(r) <= accuracy)
+    needed = ratio * k_max * edges / (2.0 * math.pi)
+    needed = np.maximum(needed, 2 * np.array(grid) + 2)
+    return MeshPlan(*(_fast_size(n) for n in needed), order)
+
+
+def _fast_size(needed: float) -> int:
+    """The next multiple of a block with no prime factor above 7."""
+    size = BLOCK * math.ceil(needed / BLOCK)
+    while not _is_smooth(size):
+        size += BLOCK
+    return size
+
+
+def _is_smooth(size: int) -> bool:
+    for prime in (2, 3, 5, 7):
+        while size % prime == 0:
+            size //= prime
+    return size == 1
+
+
+def mesh_is_too_small(plan: MeshPlan, cell, k_max: float) -> bool:
+    """Whether a cell has outgrown the mesh, which then lacks some k: plan again."""
+    grid = plan_kgrid(cell, k_max)
+    return any(size < 2 * n + 2 for size, n in zip(plan.sizes, grid, strict=True))
+
+
+class MeshSum(NamedTuple):
+    """All of the sum that does not depend on the moments, for using it repeatedly."""
+
+    frame: Float[Array, "3 3"]
+    tables: tuple[Float[Array, "tiles 3 window tile"], ...]
+    atoms: Int[Array, "tiles tile"]
+    blocks: Int[Array, " tiles"]
+    weights: Float[Array, "n_a n_b half_c"]
+
+
+def prepare_mesh(
+    positions: Positions,
+    cell: Cell,
+    *,
+    sigma: Scalar,
+    k_max: Scalar,
+    plan: MeshPlan,
+    cutoff: Literal["sharp", "smooth"] = "sharp",
+) -> MeshSum:
+    """Tiles of atoms and Green function; arguments as in `pme_energy`."""
+    dtype = jnp.promote_types(positions.dtype, jnp.float32)
+    cell = jnp.asarray(cell, dtype)
+    reciprocal, volume = reciprocal_cell(cell)
+    sizes = jnp.array(plan.sizes)
+    reduced = wrapped_reduced(positions, cell, reciprocal)
+    mesh = (reduced - lax.stop_gradient(jnp.floor(reduced))) * sizes
+    # Rounding may put an atom on the far edge, which is the near edge of the next cell.
+    block = jnp.clip(lax.stop_gradient(mesh).astype(int), 0, sizes - 1) // BLOCK
+    local = mesh - BLOCK * block
+    n_blocks = [n // BLOCK for n in plan.sizes]
+    flat = (block[:, 0] * n_blocks[1] + block[:, 1]) * n_blocks[2] + block[:, 2]
+    atoms, blocks = _tiles(flat, math.prod(n_blocks))
+    # The empty places of a tile point one past the last atom.
+    padded = jnp.pad(local, ((0, 1), (0, 0)))
+    green = green_function(_squared_wavevectors(reciprocal, plan), sigma, k_max, cutoff)
+    weights = HALF_INVERSE_EPSILON0 / volume * green * _spline_weights(plan, dtype)
+    frame = reciprocal.T / (2.0 * math.pi) * sizes.astype(dtype)
+    start = padded[atoms] + (plan.order - 1)
+    # Made here, not where they are multiplied: there the compiler would make each anew for every
+    # element of a plane.
+    tables = tuple(
+        jnp.transpose(spline_table(plan.order, start, plan.window, n), (1, 3, 0, 2))
+        for n in range(3)
+    )
+    return MeshSum(frame, tables, atoms, blocks, weights)
+
+
+def mesh_energy(mesh: MeshSum, moments: Multipoles, plan: MeshPlan) -> Float[Array, ""]:
+    """Energy (eV), self-interaction included: a quadratic form of the moments."""
+    reduced = reduce_moments(channels_first(moments), mesh.frame)
+    total = jnp.zeros((), mesh.frame.dtype)
+    for channel in range(reduced.charges.shape[0]):
+        one = jax.tree.map(lambda array, n=channel: array[n], reduced)
+        waves = jnp.fft.rfftn(_spread(one, mesh, plan))
+        total += jnp.sum(mesh.weights * (waves.real**2 + waves.imag**2))
+    return total
+
+
+def pme_energy(
+    moments: Multipoles | Charges,
+    positions: Positions,
+    cell: Cell,
+    *,
+    sigma: Scalar,
+    k_max: Scalar,
+    plan: MeshPlan,
+    cutoff: Literal["sharp", "smooth"] = "sharp",
+    remove_self: bool = True,
+) -> Float[Array, ""]:
+    """The energy (eV) of `ewald_energy`, to the accuracy of `plan`, in O(atoms log atoms).
+
+    Args:
+        moments: as for `ewald_energy`.
+        positions: angstrom; need not be wrapped.
+        cell: rows are lattice vectors, angstrom; either handedness.
+        sigma: smearing width, angstrom.
+        k_max: cutoff of the sum, 1/angstrom; the same k-vectors count as in the direct sum.
+        plan: static, from `plan_mesh` for this or a larger cell, see `mesh_is_too_small`.
+        cutoff: static.
+        remove_self: static; subtract `self_energy`, which interpolation reproduces to the accuracy
+            of the plan.
+    """
+    moments = as_multipoles(moments)
+    mesh = prepare_mesh(positions, cell, sigma=sigma, k_max=k_max, plan=plan, cutoff=cutoff)
+    energy = mesh_energy(mesh, moments, plan)
+    return energy - self_energy(moments, sigma) if remove_self else energy
+
+
+def _tiles(block: Int[Array, " atoms"], n_blocks: int):
+    """Atoms of every tile, all of one block, and that block; any distribution of atoms fits."""
+    count = block.shape[0]
+    n_tiles = -(-count // TILE) + min(n_blocks, count)
+    order = jnp.argsort(block)
+    sorted_block = block[order]
+    atoms_in = jnp.bincount(block, length=n_blocks)
+    tiles_in = -(-atoms_in // TILE)
+    first_atom, first_tile = (jnp.cumsum(n) - n for n in (atoms_in, tiles_in))
+    rank = jnp.arange(count) - first_atom[sorted_block]
+    tile = first_tile[sorted_block] + rank // TILE
+    atoms = jnp.full((n_tiles, TILE), count).at[tile, rank % TILE].set(order)
+    return atoms, jnp.zeros(n_tiles, int).at[tile].set(sorted_block)
+
+
+def _squared_wavevectors(reciprocal, plan: MeshPlan):
+    indices = [np.fft.fftfreq(n, 1.0 / n) for n in plan.sizes[:2]]
+    indices.append(np.arange(plan.n_c // 2 + 1))
+    a, b, c = (
+        jnp.asarray(index, reciprocal.dtype).reshape(shape)
+        for index, shape in zip(
+            indices, ((-1, 1, 1, 1), (1, -1, 1, 1), (1, 1, -1, 1)), strict=True
+        )
+    )
+    return jnp.sum((a * reciprocal[0] + b * reciprocal[1] + c * reciprocal[2]) ** 2, axis=-1)
+
+
+def _spline_weights(plan: MeshPlan, dtype):
+    """Undoes the damping by the splines; k and -k are one entry, but for c = 0 and c = n / 2."""
+    gains = [spline_gains(plan.order, n) for n in plan.sizes]
+    # At the end of the band an odd spline has none: no wave of the sphere is there, and in float32
+    # the product of such inverses would overflow.
+    a, b, c = (np.where(gain > 1e-9, 1.0 / np.maximum(gain, 1e-9), 0.0) for gain in gains)
+    half = c[: plan.n_c // 2 + 1]
+    twice = np.where((np.arange(len(half)) % (plan.n_c // 2)) == 0, 1.0, 2.0)
+    return jnp.asarray(a[:, None, None] * b[:, None] * (half * twice), dtype)
+
+
+def _spread(moments: ReducedMoments, mesh: MeshSum, plan: MeshPlan):
+    """The mesh (n_a, n_b, n_c) of one channel."""
+    n_blocks = [n // BLOCK for n in plan.sizes]
+    n_tiles = mesh.blocks.shape[0]
+    steps = -(-n_tiles // _TILES_PER_STEP)
+
+    def of_tiles(array):
+        padded = jnp.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, 1)])
+        return jnp.moveaxis(padded, -1, 0)[mesh.atoms]
+
+    tiles = jax.tree.map(lambda array: in_chunks(of_tiles(array), steps), moments)
+    tables = [in_chunks(table, steps) for table in mesh.tables[: moments.order + 1]]
+    blocks = in_chunks(mesh.blocks, steps)
+    windows_of = jax.checkpoint(_windows)
+
+    def add_step(total, step):
+        tiles, tables, blocks = step
+        return total.at[blocks].add(windows_of(tiles, tables)), None
+
+    shape = (math.prod(n_blocks), *[plan.window] * 3)
+    start = jnp.zeros(shape, mesh.frame.dtype)
+    if steps == 1:
+        windows, _ = add_step(start, jax.tree.map(lambda a: a[0], (tiles, tables, blocks)))
+    else:
+        windows, _ = lax.scan(add_step, start, (tiles, tables, blocks))
+    windows = windows.reshape(*n_blocks, *[plan.window] * 3)
+    # Window axes are (c, a, b); each pass adds the overlaps along one axis and merges it.
+    for axis, window_axis in ((0, 4), (1, 5), (2, 3)):
+        windows = _overlap_add(windows, axis, window_axis)
+    windows = jnp.transpose(windows, (0, 4, 1, 5, 2, 3))
+    return windows.reshape(plan.sizes)
+
+
+def _windows(tiles: ReducedMoments, tables):
+    """What the atoms of some tiles spread on the windows of their blocks, (tiles, c, a, b)."""
+
+    def of_tile(tile: ReducedMoments, tables):
+        moments = jax.tree.map(lambda array: jnp.moveaxis(array, 0, -1), tile)
+        return table_product(moments, *([table[d] for table in tables] for d in range(3)))
+
+    return jax.vmap(of_tile)(tiles, tables)
+
+
+def _overlap_add(windows, axis: int, window_axis: int):
+    """The first points of a window lie in the block before: add them there, keep `BLOCK` points."""
+    halo = windows.shape[window_axis] - BLOCK
+    before, own = jnp.split(windows, [halo], axis=window_axis)
+    padding = [(0, 0)] * windows.ndim
+    padding[window_axis] = (BLOCK - halo, 0)
+    return own + jnp.roll(jnp.pad(before, padding), -1, axis=axis)

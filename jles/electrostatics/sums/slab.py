@@ -1,0 +1,107 @@
+r"""Two periodic directions: a crystal of slabs, less what the slabs do to one another.
+
+Source: Yeh and Berkowitz, J. Chem. Phys. 111, 3155 (1999); charged slabs: Ballenegger, Arnold and
+Cerda, J. Chem. Phys. 131, 094107 (2009).
+"""
+
+import math
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jles.electrostatics.multipoles import Multipoles, channels_first
+from jles.electrostatics.sums.table_products import HIGHEST
+from jles.typing import Cell, Positions, Scalar
+from jles.units import HALF_INVERSE_EPSILON0
+
+_IMAGE_DECAY = math.log(1e8)
+_STEP = 1.1
+"""Heights are powers of this, so that a slab that breathes keeps its plan."""
+
+
+def slab_normal(cell: Cell, axis) -> tuple[Float[Array, " 3"], Float[Array, ""]]:
+    """Unit vector perpendicular to the two periodic vectors, and the area they span."""
+    first, second = (cell[(axis + n) % 3] for n in (1, 2))
+    normal = jnp.cross(first, second)
+    area = jnp.linalg.norm(normal)
+    return normal / area, area
+
+
+def slab_cell(cell: Cell, axis, height: Scalar) -> Float[Array, "3 3"]:
+    """The cell to sum in: the vector `axis`, whatever it was, upright and of this height."""
+    normal, _ = slab_normal(cell, axis)
+    return cell.at[axis].set(height * normal)
+
+
+def slab_cell_on_host(cell, axis: int, height: float) -> np.ndarray:
+    """The same in NumPy and float64, for planning."""
+    cell = np.array(cell, np.float64)
+    normal = area_vector(cell, axis)
+    cell[axis] = height * normal / np.linalg.norm(normal)
+    return cell
+
+
+def area_vector(cell: np.ndarray, axis: int) -> np.ndarray:
+    """Perpendicular to the two periodic vectors, as long as the area they span; host."""
+    return np.cross(cell[(axis + 1) % 3], cell[(axis + 2) % 3])
+
+
+def plan_slab_height(cell, positions, axis: int, sigma: float) -> float:
+    r"""Height (angstrom) at which slabs no longer feel one another's corrugation.
+
+    A wave of wavevector g along the slab decays outside as :math:`e^{-g z}`; with the longest
+    wave the gap is such that this is 1e-8. The user's own vacuum does not enter: the energy does
+    not depend on it.
+
+    Args:
+        cell: rows are lattice vectors, (3, 3); row `axis` is ignored and may be zero.
+        positions: angstrom, not wrapped along the normal.
+        axis: the direction that is not periodic.
+        sigma: smearing width, angstrom.
+    """
+    cell, positions = np.asarray(cell, np.float64), np.asarray(positions, np.float64)
+    first, second = (cell[(axis + n) % 3] for n in (1, 2))
+    normal = area_vector(cell, axis)
+    area = np.linalg.norm(normal)
+    longest = max(np.linalg.norm(first), np.linalg.norm(second), np.linalg.norm(first + second))
+    # The shortest reciprocal vector is at least 2 pi over the longest height of the parallelogram.
+    gap = max(_IMAGE_DECAY * longest / (2.0 * math.pi), 12.0 * sigma)
+    height = np.ptp(positions @ (normal / area)) + gap
+    return float(_STEP ** math.ceil(math.log(height) / math.log(_STEP)))
+
+
+def slab_correction(
+    moments: Multipoles, positions: Positions, cell: Cell, axis, sigma: Scalar
+) -> Float[Array, ""]:
+    r"""What turns the energy (eV) of a crystal of slabs into that of one slab.
+
+    .. math:: E = \frac{1}{2\epsilon_0 V}\left[M^2 - Q\,S - Q^2 L^2/12\right]
+
+    with the moments of the smeared charge along the normal: the charge Q, the dipole
+    :math:`M = \sum q z + u_z`, and :math:`S = \sum q (z^2 + \sigma^2/2) + 2 u_z z + Q_{zz}`; L is
+    the height of the cell. For a charged slab the energy is that of the bare potential
+    :math:`-|z|/(2\epsilon_0 A)`, with no background.
+
+    Args:
+        moments: any, channels too.
+        positions: angstrom, not wrapped along the normal.
+        cell: the one that was summed in, from `slab_cell`.
+        axis: the direction that is not periodic; may be traced.
+        sigma: smearing width, angstrom.
+    """
+    normal, area = slab_normal(cell, axis)
+    height = jnp.abs(jnp.dot(cell[axis], normal))
+    z = jnp.matmul(positions - jnp.mean(positions, axis=0), normal, precision=HIGHEST)
+    charges, dipoles, quadrupoles = channels_first(moments)
+    total = jnp.sum(charges, axis=1)
+    first = charges @ z
+    second = charges @ z**2 + total * sigma**2 / 2.0
+    if dipoles is not None:
+        along = dipoles @ normal
+        first += jnp.sum(along, axis=1)
+        second += 2.0 * along @ z
+    if quadrupoles is not None:
+        second += jnp.sum((quadrupoles @ normal) @ normal, axis=1)
+    squares = first**2 - total * second - total**2 * height**2 / 12.0
+    return HALF_INVERSE_EPSILON0 / (area * height) * jnp.sum(squares)

@@ -1,0 +1,135 @@
+r"""The structure factor as matrix products of one-dimensional tables of cosines and sines.
+
+A wave is a product over the axes, :math:`e^{ik\cdot r} = X_a(s_1) Y_b(s_2) Z_c(s_3)` with
+:math:`X_a(s) = e^{2\pi i a s}`, so the whole sum over atoms is a real matrix product, see
+`table_products`. Only indices :math:`a, b, c \ge 0` are tabulated: the eight products of cosines
+and sines hold all signs.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from jles.electrostatics.sums.chunks import in_chunks
+from jles.electrostatics.sums.kgrid import KGrid
+from jles.electrostatics.sums.table_products import ReducedMoments, table_product
+
+
+class PhaseTables(NamedTuple):
+    """Tables of the three axes, (chunks, two, indices, atoms of a chunk)."""
+
+    x: Float[Array, "chunks two x_indices chunk_atoms"]
+    y: Float[Array, "chunks two y_indices chunk_atoms"]
+    z: Float[Array, "chunks two z_indices chunk_atoms"]
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
+def phase_table(
+    reduced: Float[Array, "*chunks atoms"], count: int
+) -> Float[Array, "*chunks two indices atoms"]:
+    r"""Cosines and sines of :math:`2\pi a s` for a = 0 .. count.
+
+    The derivative rule reuses the table itself, to any order: no trigonometric function is
+    evaluated twice.
+    """
+    angles = _frequencies(count, reduced.dtype) * reduced[..., None, :]
+    return jnp.stack([jnp.cos(angles), jnp.sin(angles)], axis=-3)
+
+
+@phase_table.defjvp
+def _phase_table_jvp(count, primals, tangents):
+    (reduced,), (velocity,) = primals, tangents
+    table = phase_table(reduced, count)
+    return table, derivative_table(table) * velocity[..., None, None, :]
+
+
+def derivative_table(
+    table: Float[Array, "*chunks two indices atoms"],
+) -> Float[Array, "*chunks two indices atoms"]:
+    """Derivatives in s of the cosines and sines of a table."""
+    turned = jnp.stack([-table[..., 1, :, :], table[..., 0, :, :]], axis=-3)
+    return turned * _frequencies(table.shape[-2] - 1, table.dtype)
+
+
+def _frequencies(count: int, dtype):
+    return 2.0 * jnp.pi * jnp.arange(count + 1, dtype=dtype)[:, None]
+
+
+def choose_chunk(grid: KGrid, rank: int = 0) -> int:
+    """Atoms per chunk such that the planes of products stay in cache (2 MiB in float32).
+
+    With dipoles or quadrupoles (`rank` 1, 2) there are more planes: half as many atoms.
+    """
+    plane = 4 * (grid.n_a + 1) * (grid.n_b + 1)
+    return max(64, min(256, 2**19 // plane)) // (2 if rank else 1)
+
+
+def phase_tables(reduced: Float[Array, "atoms 3"], grid: KGrid, chunk: int) -> PhaseTables:
+    """Tables of all atoms, in chunks of about `chunk` atoms, see `choose_chunk`.
+
+    Args:
+        reduced: coordinates along the cell vectors, best within half a cell of zero.
+        grid: static; the last axis should be the longest, it makes the planes small.
+        chunk: static.
+    """
+    atoms = reduced.shape[0]
+    steps = max(1, -(-atoms // chunk))
+    axes = in_chunks(reduced.T, steps, axis=-1)
+    return PhaseTables(*(phase_table(axes[:, d], n) for d, n in enumerate(grid)))
+
+
+def structure_products(
+    moments: ReducedMoments, tables: PhaseTables
+) -> Float[Array, "channels two z two x two y"]:
+    r"""Sums over atoms of the moments acting on products of cosines and sines.
+
+    Atoms are taken a chunk at a time and their plane of products is made again in the reverse
+    pass, so that memory is that of the tables, of the sums and of one plane.
+
+    Args:
+        moments: reduced, with a leading channel axis; zero for padding.
+        tables: of the same atoms.
+
+    Returns:
+        The sums; each index axis is preceded by one of length two, cosine and sine.
+    """
+    steps = tables.x.shape[0]
+    chunked = jax.tree.map(lambda array: in_chunks(array, steps, axis=-1), moments)
+    per_channel = _one_channel if len(moments.charges) == 1 else _every_channel
+    if steps == 1:
+        products = per_channel(*jax.tree.map(lambda array: array[0], (chunked, tables)))
+    else:
+        # The sum stays outside the checkpoint: its partial values are no residuals.
+        products_of_chunk = jax.checkpoint(per_channel)
+        shape = jax.eval_shape(per_channel, *jax.tree.map(lambda a: a[0], (chunked, tables)))
+        products, _ = lax.scan(
+            lambda total, one: (total + products_of_chunk(*one), None),
+            jnp.zeros(shape.shape, shape.dtype),
+            (chunked, tables),
+        )
+    sizes = [n for table in (tables.z, tables.x, tables.y) for n in (2, table.shape[2])]
+    return products.reshape(-1, *sizes)
+
+
+def _products_of_chunk(moments: ReducedMoments, tables: PhaseTables):
+    """Sum over the atoms of one chunk, (2 z, 2 x, 2 y)."""
+
+    def with_derivatives(table):
+        tables = [table]
+        for _ in range(moments.order):
+            tables.append(derivative_table(tables[-1]))
+        return [one.reshape(-1, one.shape[-1]) for one in tables]
+
+    return table_product(moments, *(with_derivatives(table) for table in tables))
+
+
+_every_channel = jax.vmap(_products_of_chunk, (0, None))
+
+
+def _one_channel(moments: ReducedMoments, tables: PhaseTables):
+    # The same without a batch axis, which costs a fifth of the time.
+    return _products_of_chunk(jax.tree.map(lambda array: array[0], moments), tables)

@@ -1,0 +1,1 @@
+"""Backbones: networks that turn the environment of every atom into features."""

@@ -1,0 +1,1 @@
+"""Predictions of a model: atoms in, NumPy arrays out."""

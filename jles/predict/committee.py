@@ -1,0 +1,144 @@
+r"""Several models at once: what they agree on, and by how much they do not.
+
+Members share an architecture and differ in their parameters; one `vmap` over these asks all of
+them, so that a committee is compiled once, like a model.
+
+Energies and forces do not tell the sign of the charges (docs/conventions.md, section 7), so
+members that agree on everything else may find opposite ones. Latent charge, dipole and quadrupole,
+and the polarization, Born charges and piezoelectric tensor that follow from them, are brought to
+the sign of the first member: each member's are multiplied by the sign of
+:math:`\sum_i q_i q^{(1)}_i` over the atoms of the structure, q the sum over the channels. In a
+field E such a member sees its own, -E. Nothing is turned where the sign is known: with
+`screening.positive`, or a total charge that the charges are made to have.
+"""
+
+from collections.abc import Sequence
+from functools import cached_property, partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jles.config import to_dict
+from jles.errors import InputError
+from jles.models.potential import Potential
+from jles.predict.model import Model
+from jles.predict.outputs import outputs
+from jles.predict.predictor import Predictor
+from jles.predict.spread import CommitteePrediction, summarize
+from jles.structures.structure import Structure
+
+_TURN = frozenset(
+    {
+        "charges",
+        "dipoles",
+        "quadrupoles",
+        "dipole",
+        "quadrupole",
+        "polarization",
+        "born_charges",
+        "piezoelectric",
+        "bare_charges",
+    }
+)
+"""Arrays of `outputs` that change their sign with the charges."""
+
+
+class Committee(Predictor):
+    """Models with the same configuration and other parameters, asked together.
+
+    `predict` takes what `Model.predict` takes and gives a `CommitteePrediction`; `params` are those
+    of the members, stacked along a first axis.
+    """
+
+    def __init__(self, models: Sequence[Model]):
+        """Stacks the parameters.
+
+        Raises:
+            InputError: no models, or two that differ in more than parameters; the first key that
+                differs is named.
+        """
+        if not models:
+            raise InputError("a committee needs at least one model")
+        first, *others = models
+        for other in others:
+            _check_same(first, other)
+        with first._precision():
+            params = jax.tree.map(
+                lambda *leaves: jnp.stack(leaves), *(m.params for m in models)
+            )
+        super().__init__(first.config, params, first.dtype, first.where, first.training)
+        self._potential, self._count = first.potential, len(models)
+
+    @cached_property
+    def _evaluate(self):
+        return jax.jit(partial(outputs_of_members, self._potential), static_argnums=(3, 4))
+
+    def _read(self, out, collected) -> CommitteePrediction:
+        return summarize([collected(_member(out, place)) for place in range(self._count)])
+
+    def _calculator_type(self) -> type:
+        from jles.predict.ase import CommitteeCalculator
+
+        return CommitteeCalculator
+
+
+def _member(out, place):
+    return jax.tree.map(lambda values: values[place], out)
+
+
+def outputs_of_members(
+    potential: Potential, params, structure: Structure, field, want: frozenset, born_mode: str
+) -> dict:
+    """`outputs` of every member with the sign of the first; arrays have a first axis of members."""
+
+    def of_one(params, sign):
+        seen = None if field is None else sign * field
+        out = outputs(potential, params, structure, seen, want, born_mode)
+        return {name: sign * value if name in _TURN else value for name, value in out.items()}
+
+    return jax.vmap(of_one)(params, common_signs(potential, params, structure))
+
+
+def common_signs(
+    potential: Potential, params, structure: Structure
+) -> Float[Array, " members"]:
+    """1, or -1 for members whose charges are against those of the first."""
+    config = potential.config
+    one = jnp.ones((), structure.positions.dtype)
+    charges = jax.vmap(lambda member: potential.charges_fn(member, structure).sum(axis=1))(
+        params
+    )
+    # A charge of the whole says which sign is which.
+    fixed = config.screening.positive is not None or (
+        config.charges is not None
+        and (config.charges.total != "free" or config.charges.method == "equilibrated")
+        and structure.total_charge != 0.0
+    )
+    return jnp.where((charges @ charges[0] < 0.0) & ~jnp.asarray(fixed), -one, one)
+
+
+def _check_same(first: Model, other: Model) -> None:
+    if other.dtype != first.dtype:
+        raise InputError(f"{other.where} is {other.dtype}, {first.where} {first.dtype}")
+    ours, theirs = (
+        _flat(to_dict(model.config) | {"label_keys": model.label_keys})
+        for model in (first, other)
+    )
+    for key in {**ours, **theirs}:
+        if ours.get(key) != theirs.get(key):
+            raise InputError(
+                f"{other.where} is no member of a committee with {first.where}: {key} is "
+                f"{theirs.get(key)}, not {ours.get(key)}"
+            )
+
+
+def _flat(values: dict, prefix: str = "") -> dict:
+    """Nested keys as `a.b`."""
+    flat = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

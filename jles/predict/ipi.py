@@ -1,0 +1,221 @@
+"""A client of i-PI: the server moves the atoms, a model says energy, forces and virial.
+
+The protocol is that of Ceriotti, More and Manolopoulos, Comput. Phys. Commun. 185, 1019 (2014):
+messages of twelve characters, numbers in atomic units, as `ase.calculators.socketio` packs them.
+The server asks STATUS, sends a configuration (POSDATA), asks for what comes of it (GETFORCE), and
+says EXIT when it is done. docs/ipi.md says how it is used.
+"""
+
+import json
+import socket
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from ase.calculators.socketio import IPIProtocol, actualunixsocketname
+from ase.units import Bohr
+
+from jles.errors import InputError
+from jles.predict.model import Model
+from jles.predict.prediction import Prediction
+from jles.predict.predictor import naming
+
+DEFAULT_PORT = 65535
+"""i-PI's own."""
+
+EXTRAS = ("polarization", "born_charges")
+"""What can be sent beside energy, forces and virial."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a server listens.
+
+    Attributes:
+        host: name or number of a machine.
+        port: of the machine.
+        unix: a Unix socket instead of host and port: the server's `address`, which i-PI puts behind
+            `/tmp/ipi_`, or a path, which has a slash in it.
+    """
+
+    host: str = "localhost"
+    port: int = DEFAULT_PORT
+    unix: str | None = None
+
+    def __post_init__(self):
+        if not 1 <= self.port <= 65535:
+            raise InputError(f"port must be between 1 and 65535, got {self.port}")
+
+    def __str__(self):
+        return f"{self.host}:{self.port}" if self.unix is None else self.path
+
+    @property
+    def path(self) -> str:
+        """Of the Unix socket."""
+        return self.unix if "/" in self.unix else actualunixsocketname(self.unix)
+
+
+def connect(address: Address) -> socket.socket:
+    """A connection to the server.
+
+    Raises:
+        InputError: there is none.
+    """
+    try:
+        if address.unix is None:
+            connection = socket.create_connection((address.host, address.port))
+            # Answers are many small messages; none shall wait to be put together with the next.
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return connection
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.connect(address.path)
+        except OSError:
+            connection.close()
+            raise
+    except OSError as error:
+        raise InputError(
+            f"no i-PI server at {address} ({error.strerror or error}); start it first, with this "
+            "address in its <ffsocket>"
+        ) from None
+    return connection
+
+
+class Evaluation:
+    """Energy, forces, virial and extras of the configurations that a server sends.
+
+    Sizes of arrays are those of the model's earlier structures where they fit, so that the steps of
+    a run share one compilation.
+
+    Args:
+        model: what is asked.
+        atoms: elements, periodic directions, total charge, and the cell of a cluster.
+        extras: some of `EXTRAS`.
+    """
+
+    def __init__(self, model: Model, atoms, extras=()):
+        self.model, self.atoms, self.count = model, atoms.copy(), 0
+        stress = ("stress",) if atoms.pbc.any() else ()
+        self.want = ("energy", "forces", *stress, *extras)
+        self._sum_rule = "born_charges" in extras  # i-PI stops where it does not hold
+
+    def predict(self) -> Prediction:
+        """Of the atoms as they are.
+
+        Raises:
+            InputError: elements that the model does not know, or something it does not have.
+        """
+        return self.model.predict(self.atoms, want=self.want, sum_rule=self._sum_rule)
+
+    def __call__(self, cell, positions):
+        """What `IPIProtocol.sendforce` takes: eV, eV/angstrom, eV and bytes.
+
+        Args:
+            cell: rows are lattice vectors, angstrom.
+            positions: angstrom.
+
+        Raises:
+            InputError: another number of atoms, or a geometry that cannot be.
+        """
+        if len(positions) != len(self.atoms):
+            raise InputError(
+                f"the server sent {len(positions)} atoms and START has {len(self.atoms)}: it must "
+                "hold the same atoms in the same order"
+            )
+        self.count += 1
+        self.atoms.positions = positions
+        if self.atoms.pbc.any():
+            self.atoms.cell[:] = cell
+        with naming(f"configuration {self.count} of the server"):
+            out = self.predict()
+            _check_finite(out)
+        virial = np.zeros((3, 3))
+        if out.stress is not None:
+            virial = -self.atoms.get_volume() * out.stress
+        extras = json.dumps(extras_of(out)).encode("ascii")
+        return out.energy, out.forces, virial, np.frombuffer(extras, np.byte)
+
+
+def _check_finite(out: Prediction) -> None:
+    broken = np.flatnonzero(~np.isfinite(out.forces).all(axis=1))
+    if broken.size:
+        raise InputError(f"the force on atom {broken[0]} is not a finite number")
+
+
+def extras_of(out: Prediction) -> dict:
+    r"""What i-PI reads of the extra string, in its units.
+
+    `dipole` (3,), e bohr; `BEC` (3 atoms, 3), e: :math:`Z^*_{ab}` of an atom with the displacement
+    `b` along the rows and the polarization `a` along the columns, so that the force of a field is
+    `BEC @ E` (`ElectricDipole`, `BEC` and `EDAIntegrator` of i-PI 3.3.1,
+    ipi/engine/motion/driven_dynamics.py).
+    """
+    extras = {}
+    if out.polarization is not None:
+        extras["dipole"] = (out.polarization / Bohr).tolist()
+    if out.born_charges is not None:
+        extras["BEC"] = out.born_charges.transpose(0, 2, 1).reshape(-1, 3).tolist()
+    return extras
+
+
+def answer(connection: socket.socket, evaluate: Callable, address: Address) -> None:
+    """Answers a server until it says EXIT; the connection is left open.
+
+    Args:
+        connection: to the server.
+        evaluate: of cell and positions, angstrom; see `Evaluation`.
+        address: of the server, for errors.
+
+    Raises:
+        InputError: the server went away, or says what no such server says.
+    """
+    protocol = IPIProtocol(connection)
+    state, result = "NEEDINIT", None
+    with _gone(address):
+        while (message := _message(protocol)) != "EXIT":
+            if message == "STATUS":
+                protocol.sendmsg(state)
+            elif message == "INIT":
+                _check_init(protocol.recvinit()[1])
+                state = "READY"
+            elif message == "POSDATA":
+                result, state = evaluate(*_configuration(protocol)), "HAVEDATA"
+            elif message == "GETFORCE" and state == "HAVEDATA":
+                protocol.sendforce(*result)
+                state = "READY"
+            else:
+                raise InputError(
+                    f"{address} is no i-PI server, or out of step: it says {message}"
+                )
+
+
+@contextmanager
+def _gone(address):
+    try:
+        yield
+    except OSError:
+        raise InputError(
+            f"the i-PI server at {address} went away without EXIT; its own output says why"
+        ) from None
+
+
+def _message(protocol) -> str:
+    try:
+        return protocol.recvmsg()
+    except UnicodeDecodeError:
+        return "what is not text"
+
+
+def _configuration(protocol):
+    """Cell and positions, angstrom."""
+    try:
+        cell, _, positions = protocol.recvposdata()
+    except AssertionError:  # how ASE refuses them
+        raise InputError("the server sent a cell or positions that are not finite") from None
+    return cell, positions
+
+
+def _check_init(text: np.ndarray) -> None:
+    if b"batch_size" in text.tobytes():
+        raise InputError("the server wants batches of configurations: set its batch_size to 1")

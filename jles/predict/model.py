@@ -1,0 +1,89 @@
+"""A model as a user holds it: atoms in, NumPy results out."""
+
+from dataclasses import replace
+from functools import cached_property, partial, wraps
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from jles.errors import InputError
+from jles.models.config import ModelConfig, ScreeningConfig
+from jles.models.potential import build_potential
+from jles.models.store import read_model
+from jles.predict.outputs import outputs
+from jles.predict.prediction import (
+    QUANTITIES as QUANTITIES,
+)
+from jles.predict.prediction import Prediction
+from jles.predict.predictor import Predictor
+
+
+class Model(Predictor):
+    """A potential with its parameters; see `load_model`.
+
+    Pure functions for `jit`, `grad` and integrators, all of `(params, structure)`: `energy_fn`
+    (eV, without element energies), `charges_fn`, `dipole_fn`; with a field (V/angstrom) after them
+    `enthalpy_fn` and `coupling_fn`, see `Potential`. `params` holds the parameters,
+    `structure(atoms)` builds what the functions take.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        params: dict,
+        dtype: str = "float32",
+        where: str = "model",
+        training: dict | None = None,
+    ):
+        super().__init__(config, params, dtype, where, training or {})
+        self.potential = build_potential(config)
+        self.energy_fn = self._pure(self.potential.energy_fn)
+        self.charges_fn = self._pure(self.potential.charges_fn)
+        self.dipole_fn = self._pure(self.potential.dipole_fn)
+        self.enthalpy_fn = self._pure(self.potential.enthalpy_fn)
+        self.coupling_fn = self._pure(self.potential.coupling_fn)
+
+    def _pure(self, function):
+        """`function`, refusing to run a float64 model in a float32 JAX."""
+
+        @wraps(function)
+        def checked(params, structure, *field):
+            if jax.dtypes.canonicalize_dtype(self.dtype) != jnp.dtype(self.dtype):
+                raise InputError(
+                    f"{self.where} is float64 but JAX computes in float32 here: call "
+                    'jax.config.update("jax_enable_x64", True) first, or load it as float32'
+                )
+            return function(params, structure, *field)
+
+        return checked
+
+    @cached_property
+    def _evaluate(self):
+        return jax.jit(partial(outputs, self.potential), static_argnums=(3, 4))
+
+    def _read(self, out, collected) -> Prediction:
+        return collected(out)
+
+    def _calculator_type(self) -> type:
+        from jles.predict.ase import LatentChargeCalculator
+
+        return LatentChargeCalculator
+
+
+def load_model(path, dtype: str = "float32", screening: ScreeningConfig | None = None) -> Model:
+    """The model in a directory that `jles train`, `jles demo` or `jles import-torch` wrote.
+
+    Args:
+        path: the directory.
+        dtype: "float32" or "float64": what everything is computed in.
+        screening: instead of the model's own.
+
+    Raises:
+        InputError: not a model directory, damaged, or of a newer format.
+    """
+    stored = read_model(Path(path))
+    config = stored.config
+    if screening is not None:
+        config = replace(config, screening=screening)
+    return Model(config, stored.params, dtype, str(path), stored.training)

@@ -1,0 +1,248 @@
+"""From atoms to results: what a model and a committee of models do in the same way."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ase.data import chemical_symbols
+
+from jles.errors import InputError
+from jles.models.config import ModelConfig
+from jles.predict.collect import collect
+from jles.predict.prediction import (
+    Prediction,
+    check_structure,
+    check_wanted,
+    field_array,
+)
+from jles.structures.batch import build_structure, on_device, pad_structure, size_of
+from jles.structures.sizes import Size, merge_sizes, plan_buckets, round_up_size
+from jles.structures.structure import Structure
+
+_MOST_PLANNED = 8
+
+
+class Predictor(ABC):
+    """Builds, checks and pads structures, asks the traced function, reads what it gives.
+
+    Attributes:
+        config: of what is asked.
+        dtype: "float32" or "float64": what everything is computed in.
+        where: how errors name it.
+        training: where it came from.
+        params: parameters, as `_evaluate` takes them.
+    """
+
+    def __init__(
+        self, config: ModelConfig, params: dict, dtype: str, where: str, training: dict
+    ):
+        if dtype not in ("float32", "float64"):
+            raise InputError(f"dtype must be float32 or float64, got {dtype!r}")
+        self.config, self.dtype, self.where, self.training = config, dtype, where, training
+        with self._precision():
+            self.params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), params)
+        self._planned: tuple[Size, ...] = ()
+        self._sizes: list[Size] = []
+
+    @property
+    @abstractmethod
+    def _evaluate(self) -> Callable:
+        """Compiled: parameters, structure, field, wanted names and the mode of Born charges."""
+
+    @abstractmethod
+    def _read(self, out: dict, collected: Callable[[dict], Prediction]):
+        """The result of arrays `out`; `collected` makes the `Prediction` of one model of them."""
+
+    @property
+    def label_keys(self) -> dict[str, str]:
+        """What the labels of the training data were called; empty for the defaults."""
+        return self.training.get("label_keys", {})
+
+    @abstractmethod
+    def _calculator_type(self) -> type:
+        """The ASE calculator that asks it."""
+
+    def calculator(self, field=None):
+        """An ASE calculator, see `jles.predict.ase`.
+
+        Args:
+            field: applied, (3,), V/angstrom.
+
+        Raises:
+            InputError: a field of another shape, or too strong to be in V/angstrom.
+        """
+        return self._calculator_type()(self, field_array(field))
+
+    def _precision(self):
+        return jax.enable_x64(self.dtype == "float64")
+
+    def plan(self, frames, names: Sequence[str] | None = None) -> None:
+        """Chooses few sizes for a whole set of ASE structures, so that few compilations serve it.
+
+        Lists given to `predict` are planned by themselves.
+
+        Args:
+            frames: the structures that will be predicted.
+            names: of the structures, for errors.
+
+        Raises:
+            InputError: a structure that cannot be; it is named.
+        """
+        sizes = []
+        for number, atoms in enumerate(frames):
+            with naming(names[number] if names else f"structure {number}"):
+                sizes.append(size_of(self._bare(atoms)))
+        planned = plan_buckets(sizes, _MOST_PLANNED)[0]
+        self._planned = tuple(sorted(planned, key=lambda size: size.atoms * size.neighbors))
+
+    def structure(self, atoms) -> Structure:
+        """The structure of ASE `atoms`, padded to a size that earlier ones share where it can.
+
+        Raises:
+            InputError: an element the model has not seen, or geometry that cannot be right.
+        """
+        bare = self._bare(atoms)
+        padded = pad_structure(bare, self._size_for(size_of(bare)))
+        with self._precision():
+            return on_device(padded)
+
+    def _bare(self, atoms) -> Structure:
+        """The structure without room, on the host."""
+        self._check_elements(atoms)
+        cutoff = self.config.backbone.cutoff
+        k_max = self.config.electrostatics.k_max if self.config.charges else None
+        return build_structure(
+            atoms.numbers,
+            atoms.positions,
+            atoms.cell.array,
+            atoms.pbc,
+            cutoff=cutoff,
+            k_max=k_max,
+            sigma=self.config.electrostatics.sigma,
+            total_charge=self.total_charge(atoms),
+            dtype=self.dtype,
+        )
+
+    def total_charge(self, atoms) -> float:
+        """That `atoms.info` gives, e; 0 where it says nothing.
+
+        Raises:
+            InputError: it is no finite number.
+        """
+        key = self.label_keys.get("total_charge", "total_charge")
+        value = atoms.info.get(key, 0.0)
+        try:
+            charge = float(value)
+        except (TypeError, ValueError):
+            charge = math.nan
+        if not math.isfinite(charge):
+            raise InputError(f"atoms.info['{key}'] must be a finite number (e), got {value!r}")
+        return charge
+
+    def _size_for(self, need: Size) -> Size:
+        """A planned size, or one already compiled for that wastes little, or one with room."""
+        for size in self._planned:
+            if merge_sizes([size, need]) == size:
+                return size
+        for size in self._sizes:
+            fits = merge_sizes([size, need]) == size
+            if fits and size.atoms <= 1.3 * need.atoms + 8 and _k_box(size) <= 2 * _k_box(need):
+                return size
+        # Neighbour numbers change from step to step of a run: leave room for that.
+        size = round_up_size(need._replace(neighbors=need.neighbors + need.neighbors // 8 + 2))
+        self._sizes.append(size)
+        self._sizes.sort(key=lambda s: (s.atoms, s.neighbors, _k_box(s)))
+        return size
+
+    def _check_elements(self, atoms) -> None:
+        unknown = sorted(set(atoms.numbers.tolist()) - set(self.config.numbers))
+        if unknown:
+            names = ", ".join(chemical_symbols[z] for z in unknown)
+            raise InputError(
+                f"{self.where} has not seen {names}; it knows {', '.join(self.config.elements)}"
+            )
+
+    def predict(
+        self,
+        atoms,
+        want: Sequence[str] = ("energy", "forces"),
+        field=None,
+        *,
+        born_mode: Literal["exact", "published"] = "exact",
+        sum_rule: bool = False,
+    ):
+        """Results for ASE `atoms`, or a list of them for a list of atoms.
+
+        Args:
+            atoms: one structure or a sequence of structures.
+            want: names of `QUANTITIES`, see `Prediction`.
+            field: applied, (3,), V/angstrom; energy and forces are then those in the field, all
+                else is at zero field.
+            born_mode: Born charges of crystals at k = 0, or at the cell's own wave vectors as
+                published.
+            sum_rule: subtract from Born charges what violates the acoustic sum rule.
+
+        Raises:
+            InputError: something wanted that this model or structure does not have.
+        """
+        check_wanted(want, self.config, self.where)
+        if born_mode not in ("exact", "published"):
+            raise InputError(f"born_mode must be 'exact' or 'published', got {born_mode!r}")
+        options = (tuple(want), field_array(field), born_mode, sum_rule)
+        if isinstance(atoms, list | tuple):
+            return self._predict_all(atoms, options)
+        return self._predict(atoms, *options)
+
+    def _predict_all(self, frames, options) -> list:
+        self.plan(frames)
+        results = []
+        for number, atoms in enumerate(frames):
+            with naming(f"structure {number}"):
+                results.append(self._predict(atoms, *options))
+        self._planned = ()
+        return results
+
+    def _predict(self, atoms, want, field, born_mode, sum_rule):
+        check_structure(want, self.config, atoms.pbc, field is not None)
+        if born_mode == "published" and atoms.pbc.any() and not atoms.pbc.all():
+            raise InputError(
+                "born_mode: the published formula has no open direction; take 'exact'"
+            )
+        with self._precision():
+            structure = self.structure(atoms)
+            applied = None if field is None else jnp.asarray(field, self.dtype)
+            out = jax.device_get(
+                self._evaluate(self.params, structure, applied, frozenset(want), born_mode)
+            )
+            places = np.asarray(structure.positions, np.float64)[: len(atoms)]
+        collected = partial(
+            collect,
+            self.config,
+            atoms=atoms,
+            places=places,
+            want=want,
+            field=field,
+            sum_rule=sum_rule,
+            total_charge=self.total_charge(atoms),
+        )
+        return self._read(out, collected)
+
+
+@contextmanager
+def naming(place: str):
+    """Puts the name of a structure before an error about it."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{place}: {error}") from None
+
+
+def _k_box(size: Size) -> int:
+    """Number of reciprocal indices a size has room for."""
+    return 1 if size.grid is None else math.prod(2 * n + 1 for n in size.grid)

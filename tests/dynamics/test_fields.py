@@ -1,0 +1,92 @@
+"""Fields in time have the closed forms that the page gives them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jles.dynamics.config import WaveConfig
+from jles.dynamics.fields import wave
+from jles.dynamics.units import BOLTZMANN, FEMTOSECOND
+from jles.units import COULOMB_CONSTANT
+
+AMPLITUDE = (0.1, -0.2, 0.3)
+TIMES = st.floats(-500.0, 500.0)
+
+
+def make(kind, unit="V/angstrom", **keys):
+    return wave(WaveConfig(kind, AMPLITUDE, unit, **keys), jnp.float64)
+
+
+def factor(shape, time):
+    """What multiplies the amplitude; the direction never changes."""
+    value = np.asarray(shape(jnp.asarray(time)))
+    np.testing.assert_allclose(value * AMPLITUDE[0], value[0] * np.array(AMPLITUDE), atol=1e-14)
+    return value[0] / AMPLITUDE[0]
+
+
+@pytest.mark.parametrize(
+    ("shape", "table"),
+    [
+        (make("constant"), {-5.0: 1.0, 0.0: 1.0, 7.0: 1.0}),
+        (make("step", start=3.0), {2.99: 0.0, 3.0: 1.0, 9.0: 1.0}),
+        (make("ramp", start=2.0, end=6.0), {0.0: 0.0, 2.0: 0.0, 3.0: 0.25, 6.0: 1.0, 9.0: 1.0}),
+        (make("ramp", end=4.0), {1.0: 0.25}),
+        (
+            make("sine", period=8.0),
+            {-1.0: 0.0, 0.0: 0.0, 2.0: 1.0, 4.0: 0.0, 6.0: -1.0, 10.0: 1.0},
+        ),
+        (make("sine", period=8.0, phase=90.0, start=1.0), {0.5: 0.0, 1.0: 1.0, 5.0: -1.0}),
+        (
+            make("pulse", center=5.0, width=2.0),
+            {5.0: 1.0, 7.0: np.exp(-0.5), 3.0: np.exp(-0.5)},
+        ),
+        (make("pulse", center=5.0, width=2.0, period=4.0), {5.0: 1.0, 7.0: -np.exp(-0.5)}),
+        (
+            make("cycle", period=8.0, start=1.0),
+            {0.0: 0.0, 1.0: 0.0, 2.0: 0.5, 3.0: 1.0, 5.0: 0.0, 7.0: -1.0, 9.0: 0.0, 11.0: 1.0},
+        ),
+    ],
+)
+def test_values_at_points_one_can_work_out(shape, table):
+    for time, expected in table.items():
+        np.testing.assert_allclose(factor(shape, time), expected, atol=1e-12)
+
+
+@given(TIMES, st.sampled_from(["sine", "cycle"]))
+def test_periodic_fields_repeat_and_change_sign_in_half_a_period(time, kind):
+    shape = make(kind, period=16.0, start=-600.0)
+    here = factor(shape, time)
+    np.testing.assert_allclose(factor(shape, time + 16.0), here, atol=1e-10)
+    np.testing.assert_allclose(factor(shape, time + 8.0), -here, atol=1e-10)
+
+
+def test_a_kilovolt_per_centimetre_is_a_hundred_thousandth_of_a_volt_per_angstrom():
+    np.testing.assert_allclose(
+        make("constant", "kV/cm")(0.0), 1e-5 * np.array(AMPLITUDE), rtol=1e-15
+    )
+
+
+def test_other_numbers_are_no_new_trace():
+    traces = []
+
+    @jax.jit
+    def at(shape, time):
+        traces.append(1)
+        return shape(time)
+
+    at(make("sine", period=8.0), 1.0)
+    config = WaveConfig("sine", (0.0, 1.0, 0.0), "V/angstrom", period=3.0, phase=20.0)
+    at(wave(config, jnp.float64), 2.0)
+    assert len(traces) == 1
+
+
+def test_the_internal_units_are_consistent():
+    # Two elementary charges with 1 u each at 1 angstrom: a = k_e / u in eV / angstrom / u.
+    meters, joule, kilogram, second = 1e-10, 1.602176634e-19, 1.66053906660e-27, 1e-15
+    acceleration = COULOMB_CONSTANT * joule / meters / kilogram  # m/s^2
+    per_fs = acceleration * second**2 / meters
+    np.testing.assert_allclose(COULOMB_CONSTANT * FEMTOSECOND**2, per_fs, rtol=1e-6)
+    np.testing.assert_allclose(BOLTZMANN, 1.380649e-23 / joule, rtol=1e-6)

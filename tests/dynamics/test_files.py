@@ -1,0 +1,149 @@
+"""What a run leaves on the disk: whole at any time, and told of where there is no room."""
+
+import contextlib
+import resource
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pytest
+
+from jles.dynamics.block import Anchor, Progress
+from jles.dynamics.checkpoint import load_checkpoint, save_checkpoint
+from jles.dynamics.engine import Frames, Walk
+from jles.dynamics.report import COLUMNS, Drift, Log, describe
+from jles.dynamics.system import Room
+from jles.dynamics.trajectory import Trajectory
+from jles.electrostatics.sums.kgrid import KGrid
+from jles.errors import InputError
+
+
+def block_of(first, count, atoms=5):
+    rng = np.random.default_rng(first)
+    steps = np.arange(first, first + count)
+    return {
+        "thermo": Frames(steps, {"temperature": rng.normal(size=count)}),
+        "positions": Frames(steps, {"positions": rng.normal(size=(count, atoms, 3))}),
+    }
+
+
+INTERVALS = {"thermo": 1, "positions": 1}
+
+
+@pytest.fixture
+def trajectory(tmp_path):
+    made = Trajectory(tmp_path / "trajectory.h5")
+    arrays = {"numbers": np.ones(5, int), "masses": np.ones(5), "pbc": np.ones(3, bool)}
+    made.create({"timestep": 0.5}, arrays)
+    return made
+
+
+@contextlib.contextmanager
+def little_disk(size):
+    """No file may grow beyond so many bytes: writing fails as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_blocks_follow_one_another_and_can_be_taken_back(trajectory):
+    for first, count in ((0, 7), (7, 0), (7, 3)):
+        trajectory.append(block_of(first, count), INTERVALS)
+    assert trajectory.counts() == {"thermo": 10, "positions": 10}
+    trajectory.truncate({"thermo": 7, "positions": 4})
+    steps, places = trajectory.column("positions", "step", "positions")
+    np.testing.assert_array_equal(steps, range(4))
+    np.testing.assert_array_equal(places, block_of(0, 7)["positions"].values["positions"][:4])
+    with pytest.raises(InputError, match="4 frames of /positions, but the checkpoint counts 5"):
+        trajectory.truncate({"thermo": 7, "positions": 5})
+
+
+def test_a_full_disk_leaves_the_frames_before_it(trajectory):
+    trajectory.append(block_of(0, 10), INTERVALS)
+    size = trajectory.path.stat().st_size
+    with little_disk(size + 2000), pytest.raises(InputError) as caught:
+        trajectory.append(block_of(10, 4000), INTERVALS)
+    assert str(caught.value).startswith(f"{trajectory.path}: no room left on the disk")
+    with h5py.File(trajectory.path, "r") as file:
+        expected = block_of(0, 10)["positions"].values["positions"]
+        np.testing.assert_array_equal(file["positions/positions"], expected)
+    assert trajectory.path.stat().st_size == size
+    trajectory.append(block_of(10, 4000), INTERVALS)
+    assert trajectory.counts() == {"thermo": 4010, "positions": 4010}
+    # What was reserved and not used is given back.
+    assert trajectory.path.stat().st_size < size + 4000 * 17 * 8 * 1.5
+
+
+def test_someone_else_may_read_while_a_run_writes(trajectory):
+    trajectory.append(block_of(0, 10), INTERVALS)
+    program = (
+        "import h5py, sys; f = h5py.File(sys.argv[1], 'r'); print('open', flush=True); input()"
+    )
+    command = [sys.executable, "-c", program, str(trajectory.path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as reader:
+        assert reader.stdout.readline() == b"open\n"
+        trajectory.append(block_of(10, 5), INTERVALS)
+        reader.communicate(b"\n")
+    assert trajectory.counts()["thermo"] == 15
+
+
+def a_walk(dtype=np.float64):
+    places = np.arange(6.0).reshape(2, 3).astype(dtype)
+    progress = Progress(
+        {"a": places, "key": np.array([1, 2], np.uint32)}, np.int32(7), np.int32(6)
+    )
+    return Walk(progress, None, Anchor(places + 1, np.eye(3, dtype=dtype)), Room(9), 5)
+
+
+def test_a_checkpoint_comes_back_bit_for_bit(tmp_path):
+    walk = a_walk()._replace(room=Room(9, 4, KGrid(1, 2, 3)))
+    save_checkpoint(tmp_path / "a" / "state.npz", walk, {"frames": {"thermo": 3}})
+    kept = load_checkpoint(tmp_path / "a" / "state.npz", a_walk())
+    assert kept.room == Room(9, 4, KGrid(1, 2, 3))
+    assert isinstance(kept.room.grid, KGrid)
+    assert kept.looked_at == 5
+    assert kept.written == {"frames": {"thermo": 3}}
+    np.testing.assert_array_equal(kept.progress.motion["a"], walk.progress.motion["a"])
+    assert kept.progress.motion["key"].dtype == np.uint32
+    np.testing.assert_array_equal(kept.anchor.positions, walk.anchor.positions)
+
+
+def test_a_checkpoint_of_another_kind_or_none_is_refused(tmp_path):
+    path = tmp_path / "state.npz"
+    with pytest.raises(InputError, match="no checkpoint to resume from"):
+        load_checkpoint(path, a_walk())
+    save_checkpoint(path, a_walk(), {})
+    with pytest.raises(InputError, match="another system, ensemble or precision"):
+        load_checkpoint(path, a_walk(np.float32))
+    with little_disk(100), pytest.raises(InputError, match="free some space"):
+        save_checkpoint(path, a_walk(), {})
+    assert load_checkpoint(path, a_walk()).looked_at == 5
+
+
+def test_drift_is_the_slope_of_a_straight_line_however_it_is_cut(rng):
+    times = np.sort(rng.uniform(0.0, 5.0, 50))
+    energies = -1e4 + 0.03 * times + 0.01 * rng.normal(size=50)
+    drift = Drift(atoms=10)
+    assert drift.slope == 0.0
+    for part in np.split(np.arange(50), [3, 3, 20]):
+        drift.add(times[part], energies[part])
+    expected = 1e3 * np.polyfit(times, energies + 1e4, 1)[0] / 10
+    np.testing.assert_allclose(drift.slope, expected, rtol=1e-8)
+
+
+def test_the_log_forgets_what_will_be_made_again(tmp_path):
+    log = Log(tmp_path / "log.csv")
+    log.start()
+    for step in (10, 20, 30):
+        log.append(dict.fromkeys(COLUMNS, 1.5) | {"step": step})
+    with (tmp_path / "log.csv").open("a", encoding="utf-8") as file:
+        file.write("40,cut off")
+    log.start(up_to=20)
+    rows = (tmp_path / "log.csv").read_text(encoding="utf-8").splitlines()
+    assert [row.split(",")[0] for row in rows] == ["step", "10", "20"]
+    words = describe({"temperature": 300.0, "drift": 0.1, "speed": 2.0})
+    assert words == "300 K  drift 0.1 meV/atom/ps  2 ns/day"

@@ -1,0 +1,406 @@
+"""`jles md` on a tiny model: what the files say, and that a stopped run leaves no trace."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import h5py
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import yaml
+from ase.io import read, write
+
+import jles
+from jles.cli.main import main
+from jles.dynamics import run_md
+from jles.dynamics.engine import Engine
+from jles.dynamics.matter import model_system
+from jles.dynamics.system import Room
+from jles.electrostatics.sums.kgrid import KGrid
+from jles.errors import InputError
+from jles.models.config import CaceConfig, ChargeConfig, ModelConfig, PolarizabilityConfig
+from jles.models.potential import build_potential
+from jles.models.store import save_model
+from tests.support.small_systems import rattled
+
+CONFIG = {
+    "steps": 40,
+    "timestep": 0.5,
+    "dtype": "float64",
+    "seed": 3,
+    "ensemble": {"kind": "langevin", "temperature": 300.0, "friction": 20.0},
+    "neighbors": {"skin": 0.3},
+    "block": 12,
+    "record": {"thermo": 2, "positions": 4, "velocities": 8, "extxyz": 10},
+    "checkpoint": 15,
+}
+FIELD = {"kind": "sine", "amplitude": [0, 0.1, 0.2], "unit": "V/angstrom", "period": 30}
+EVERY_RECORD = {"thermo": 2, "polarization": 4, "current": 8, "positions": 4, "velocities": 8}
+EVERY_RECORD |= {"polarizability": 20, "born_charges": 20, "energy_parts": 2}
+
+
+def tiny_model(path, **heads):
+    """A model directory whose model has every part that is asked for, and compiles fast."""
+    backbone = CaceConfig(
+        cutoff=3.0, n_rbf=2, n_radial_basis=2, n_atom_basis=1, l_max=1, body_order=1
+    )
+    offsets = {"H": -3.0, "O": -7.0}
+    config = ModelConfig(("H", "O"), backbone, element_energies=offsets, **heads)
+    params = build_potential(config).init(jax.random.key(1))
+    # Energies start flat: the atoms would feel nothing.
+    params["energy"] = jax.tree.map(lambda leaf: leaf + 0.3, params["energy"])
+    save_model(path, config, params)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Models, a start and a configuration."""
+    path = tmp_path_factory.mktemp("md")
+    tiny_model(path / "model", charges=None)
+    charges = ChargeConfig(scale=2.0)
+    tiny_model(path / "charged", charges=charges)
+    polarizability = PolarizabilityConfig(hidden=(2,))
+    tiny_model(path / "polarizable", charges=charges, polarizability=polarizability)
+    write(path / "start.xyz", [rattled(1), rattled(0, count=8)], format="extxyz")
+    (path / "md.yaml").write_text(yaml.safe_dump(CONFIG), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(folder):
+    return jles.load(folder / "model", dtype="float64")
+
+
+@pytest.fixture(scope="module")
+def atoms(folder):
+    return read(folder / "start.xyz")
+
+
+def md(folder, out, *arguments):
+    places = (folder / "model", f"{folder / 'start.xyz'}@-1", folder / "md.yaml")
+    return main(["md", *map(str, places), "--out", str(out), *arguments])
+
+
+@pytest.fixture(scope="module")
+def whole(folder):
+    """A run that nobody disturbed."""
+    assert md(folder, folder / "whole") == 0
+    return folder / "whole"
+
+
+def contents(path):
+    """Everything in a trajectory."""
+    found = {}
+    with h5py.File(path, "r") as file:
+        found["attributes"] = dict(file.attrs)
+        file.visititems(
+            lambda name, item: found.__setitem__(
+                name, item[:] if isinstance(item, h5py.Dataset) else dict(item.attrs)
+            )
+        )
+    return found
+
+
+def assert_same_run(left, right):
+    ours, theirs = (contents(path / "trajectory.h5") for path in (left, right))
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        if isinstance(value, np.ndarray):
+            np.testing.assert_array_equal(value, theirs[name], err_msg=name)
+    for name in ("trajectory.extxyz", "final.extxyz"):
+        assert (left / name).read_bytes() == (right / name).read_bytes()
+
+
+def test_a_trajectory_has_the_layout_that_was_agreed(whole):
+    with h5py.File(whole / "trajectory.h5", "r") as file:
+        assert dict(file.attrs) == {
+            "format": "jles-trajectory",
+            "version": 1,
+            "timestep": 0.5,
+            "dtype": "float64",
+            "program": f"jles {jles.__version__}",
+            "ensemble": "langevin",
+        }
+        assert file["numbers"].shape == file["masses"].shape == (8,)
+        assert file["masses"].attrs["unit"] == "u"
+        np.testing.assert_array_equal(file["pbc"], [True, True, True])
+        for kind, interval in CONFIG["record"].items():
+            if kind == "extxyz":
+                continue
+            group = file[kind]
+            assert group.attrs["interval"] == interval
+            np.testing.assert_array_equal(group["step"], np.arange(0, 41, interval))
+            assert group["step"].dtype == np.int64
+            frames = len(group["step"])
+            for name, dataset in group.items():
+                assert dataset.attrs["unit"]
+                assert len(dataset) == frames
+                assert dataset.maxshape[0] is None
+                assert name == "step" or dataset.dtype == np.float64
+    assert len(read(whole / "trajectory.extxyz", ":")) == 5
+
+
+@pytest.mark.long
+def test_what_is_recorded_is_what_the_model_says(folder, atoms, tmp_path):
+    model = jles.load(folder / "polarizable", dtype="float64")
+    config = CONFIG | {"field": FIELD, "record": EVERY_RECORD}
+    final = run_md(model, atoms, config, tmp_path / "out")
+    found = contents(tmp_path / "out" / "trajectory.h5")
+    for kind, interval in EVERY_RECORD.items():
+        np.testing.assert_array_equal(found[f"{kind}/step"], np.arange(0, 41, interval))
+    sine = np.sin(2 * np.pi * 0.5 * found["thermo/step"] / 30)[:, None] * [0.0, 0.1, 0.2]
+    np.testing.assert_allclose(found["thermo/field"], sine, atol=1e-12)
+    start = found["positions/positions"][0]
+    np.testing.assert_array_equal(start, atoms.positions)
+    frame = atoms.copy()
+    frame.positions = found["positions/positions"][-1]
+    want = ("energy", "stress", "polarization", "born_charges", "polarizability")
+    said = model.predict(frame, want)
+    offsets = sum({"H": -3.0, "O": -7.0}[s] for s in frame.symbols)
+    thermo = {key.split("/")[1]: v for key, v in found.items() if key.startswith("thermo/")}
+    np.testing.assert_allclose(thermo["potential_energy"][-1], said.energy - offsets, atol=1e-9)
+    parts = found["energy_parts/short_range"] + found["energy_parts/long_range"]
+    np.testing.assert_allclose(parts, thermo["potential_energy"], rtol=1e-12)
+    pressure = 2.0 * thermo["kinetic_energy"][-1] / (3.0 * frame.get_volume())
+    pressure -= np.trace(said.stress) / 3.0
+    np.testing.assert_allclose(thermo["pressure"][-1], pressure, rtol=1e-8)
+    np.testing.assert_allclose(thermo["volume"], frame.get_volume())
+    np.testing.assert_allclose(
+        found["polarization/polarization"][-1], said.polarization, atol=1e-9
+    )
+    np.testing.assert_allclose(
+        found["born_charges/born_charges"][-1], said.born_charges, atol=1e-9
+    )
+    np.testing.assert_allclose(
+        found["polarizability/polarizability"][-1], said.polarizability, rtol=1e-8
+    )
+    velocities = found["velocities/velocities"][-1]
+    drift = velocities.mean(axis=0)
+    current = np.einsum("iab,ib->a", said.born_charges, velocities - drift)
+    current += atoms.info.get("total_charge", 0.0) * drift
+    np.testing.assert_allclose(found["current/current"][-1], current, rtol=1e-8)
+    np.testing.assert_array_equal(final.positions, frame.positions)
+    stored = read(tmp_path / "out" / "final.extxyz")
+    np.testing.assert_allclose(stored.positions, frame.positions, atol=1e-7)
+
+
+def test_the_log_has_a_line_a_report(whole):
+    lines = (whole / "log.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("step,time (ps),potential_energy (eV)")
+    assert [int(line.split(",")[0]) for line in lines[1:]] == [12, 14, 24, 30, 36, 40]
+
+
+def test_a_run_that_was_stopped_and_resumed_is_the_same_bit_for_bit(
+    folder, whole, tmp_path, monkeypatch, capsys
+):
+    run, calls = Engine.run, []
+
+    def stopping(self, walk, last):
+        calls.append(last)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return run(self, walk, last)
+
+    monkeypatch.setattr(Engine, "run", stopping)
+    assert md(folder, tmp_path / "out") == 130
+    with h5py.File(tmp_path / "out" / "trajectory.h5", "r") as file:
+        assert file["thermo/step"][-1] == 30
+    monkeypatch.undo()
+    assert md(folder, tmp_path / "out", "--resume", "--set", "block=9") == 0
+    assert_same_run(tmp_path / "out", whole)
+    assert md(folder, tmp_path / "out") == 2
+    assert "already holds a run; give --resume" in capsys.readouterr().err
+    assert md(folder, tmp_path / "out", "--resume", "--set", "timestep=0.4") == 2
+    assert "began with another 'timestep'" in capsys.readouterr().err
+
+
+_KILLED = """
+import os, signal, sys
+from jles.cli.main import main
+from jles.dynamics.trajectory import Trajectory
+from tests.support.paths import ROOT
+append = Trajectory.append
+def dying(self, frames, intervals):
+    append(self, frames, intervals)
+    if self.counts()["thermo"] >= int(sys.argv[1]):
+        os.kill(os.getpid(), signal.SIGKILL)
+Trajectory.append = dying
+main(sys.argv[2:])
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_run_that_was_killed_and_resumed_is_the_same_bit_for_bit(folder, tmp_path, dtype):
+    places = (folder / "model", f"{folder / 'start.xyz'}@-1", folder / "md.yaml")
+    options = ["--set", f"dtype={dtype}"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+
+    def jles_md(out, *more, program=("-m", "jles")):
+        arguments = ["md", *map(str, places), "--out", str(tmp_path / out), *options, *more]
+        command = [sys.executable, *program, *arguments]
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=False
+        )
+
+    assert jles_md("whole").returncode == 0
+    killed = jles_md("out", program=("-c", _KILLED, "15"))
+    assert killed.returncode == -signal.SIGKILL
+    assert contents(tmp_path / "out" / "trajectory.h5")["thermo/step"][-1] >= 28
+    resumed = jles_md("out", "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert_same_run(tmp_path / "out", tmp_path / "whole")
+
+
+IN_A_FIELD = [
+    pytest.param(False, {"kind": "nve"}, id="cluster"),
+    pytest.param(True, {"kind": "nve"}, id="crystal"),
+    pytest.param(
+        True,
+        {
+            "kind": "npt",
+            "temperature": 600.0,
+            "pressure": 2.0,
+            "pressure_unit": "GPa",
+            "barostat_time": 100.0,
+        },
+        id="changing cell",
+    ),
+]
+
+
+@pytest.mark.parametrize(("pbc", "ensemble"), IN_A_FIELD)
+@pytest.mark.long
+def test_energy_is_conserved_in_a_field(folder, tmp_path, pbc, ensemble):
+    model = jles.load(folder / "charged", dtype="float64")
+    spread = []
+    for timestep, steps in ((0.1, 500), (0.05, 1000)) if pbc else ((0.25, 200),):
+        config = {
+            "steps": steps,
+            "timestep": timestep,
+            "dtype": "float64",
+            "ensemble": ensemble,
+            "velocities": {"temperature": 600.0},
+            "field": {"kind": "constant", "amplitude": [0.1, 0.0, 0.4], "unit": "V/angstrom"},
+            "record": {"thermo": 1, "positions": 0},
+            "block": steps,
+        }
+        out = tmp_path / str(timestep)
+        run_md(model, rattled(0, count=8, pbc=pbc), config, out)
+        thermo = contents(out / "trajectory.h5")
+        spread.append(np.ptp(thermo["thermo/conserved"]))
+        assert np.ptp(thermo["thermo/field_work"]) > 20.0 * spread[-1]
+    if pbc:
+        np.testing.assert_allclose(spread[0] / spread[1], 4.0, rtol=0.25)
+
+
+def test_a_frame_of_a_charged_crystal_says_what_the_model_says_wherever_atoms_are(
+    folder, atoms
+):
+    """Atoms whole cells away, a cell that has grown, more room than is needed."""
+    model = jles.load(folder / "charged", dtype="float64")
+    options = {"skin": 0.4, "moves_cell": True, "in_field": False}
+    system = model_system(model, atoms, **options)
+    rng = np.random.default_rng(0)
+    away = rng.integers(-2, 3, (len(atoms), 3)) @ atoms.cell.array
+    anchor = atoms.positions + away
+    frame, room = system.look(anchor, atoms.cell.array, Room())
+    cell = jnp.asarray(atoms.cell.array)
+    assert bool(system.fits(1.09 * cell, frame))
+    assert not bool(system.fits(1.6 * cell, frame))
+    moved = anchor + rng.uniform(-0.1, 0.1, anchor.shape)
+    roomy = Room(2 * room.neighbors, 2 * room.near, KGrid(6, 6, 6))
+    energy_fn = jax.jit(system.energy)
+    energies = [
+        float(energy_fn(jnp.asarray(moved), cell, around, None))
+        for around in (frame, system.look(moved, atoms.cell.array, roomy)[0])
+    ]
+    copy = atoms.copy()
+    copy.positions = moved
+    said = model.predict(copy, ("energy",)).energy + 3.0 * 4 + 7.0 * 4
+    np.testing.assert_allclose(energies, said, rtol=1e-10)
+    assert system.look(moved, cell, Room(1, 1, room.grid))[1].neighbors >= room.neighbors
+
+
+def bad_start(name, atoms):
+    """Structures that cannot be run."""
+    from ase.constraints import FixAtoms
+
+    atoms = atoms.copy()
+    if name == "element":
+        atoms.symbols[0] = "Xe"
+    elif name == "slab":
+        atoms.pbc = (True, True, False)
+    elif name == "cluster":
+        atoms.pbc = False
+    elif name == "overlap":
+        atoms.positions[1] = atoms.positions[0]
+    elif name == "constraint":
+        atoms.set_constraint(FixAtoms([0]))
+    return atoms
+
+
+NPT = {"kind": "npt", "temperature": 300.0, "pressure": 0.0, "pressure_unit": "GPa"}
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "words"),
+    [
+        ("element", {}, "has not seen Xe; it knows H, O"),
+        ("slab", {"ensemble": NPT}, "'npt' needs a crystal"),
+        ("cluster", {"displacement": FIELD}, "displacement: needs a crys"),
+        ("overlap", {}, "on the same spot"),
+        ("constraint", {}, "carries ASE constraints"),
+        (
+            "none",
+            {"dtype": "float32"},
+            "dtype: is float32, but the model was loaded as float64",
+        ),
+        ("none", {"ensemble": {"kind": "nve"}}, "velocities.temperature: is missing (K)"),
+        ("none", {"velocities": {"source": "file"}}, "the start has no velocities"),
+        ("none", {"record": {"current": 1}}, "'polarization' needs latent charges"),
+        ("none", {"field": FIELD}, "'polarization' needs latent charges"),
+    ],
+)
+def test_a_start_that_cannot_be_run_is_refused(model, atoms, tmp_path, name, changes, words):
+    with pytest.raises(InputError) as caught:
+        run_md(model, bad_start(name, atoms), CONFIG | changes, tmp_path / "out")
+    assert words in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_that_blows_up_names_step_atom_and_last_good_frame(model, atoms, tmp_path):
+    close = atoms.copy()
+    close.positions[1] = close.positions[0] + [0.05, 0.0, 0.0]
+    fast = {"kind": "nve"}
+    changes = {"ensemble": fast, "velocities": {"temperature": 300.0}}
+    changes |= {"timestep": 300.0, "record": {"thermo": 1, "positions": 1}}
+    with pytest.raises(InputError) as caught:
+        run_md(model, close, CONFIG | changes, tmp_path / "out")
+    message = str(caught.value)
+    assert message.startswith("step ")
+    assert "atom " in message
+    assert "last good frame is that of step" in message
+    steps = contents(tmp_path / "out" / "trajectory.h5")["positions/step"]
+    assert f"step {steps[-1]} in" in message
+
+
+def test_a_missing_start_and_one_of_many_frames_are_told_of(folder, tmp_path, capsys):
+    arguments = [str(folder / "model"), "nowhere.xyz", str(folder / "md.yaml")]
+    assert main(["md", *arguments, "--out", str(tmp_path / "out")]) == 2
+    assert "nowhere.xyz: no such file" in capsys.readouterr().err
+    arguments[1] = f"{folder / 'start.xyz'}@:"
+    assert main(["md", *arguments, "--out", str(tmp_path / "out")]) == 2
+    assert "2 frames; give the index of one" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_something_else_is_refused(folder, whole, tmp_path, capsys):
+    import shutil
+
+    shutil.copytree(whole, tmp_path / "out")
+    (tmp_path / "out" / "checkpoint" / "state.npz").write_bytes(b"PK damaged")
+    assert md(folder, tmp_path / "out", "--resume") == 2
+    assert "is damaged" in capsys.readouterr().err

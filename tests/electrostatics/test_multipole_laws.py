@@ -1,0 +1,413 @@
+"""Laws of charges, dipoles and quadrupoles that hold however their energy is summed."""
+
+import itertools
+import math
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jles.electrostatics import (
+    KGrid,
+    MeshPlan,
+    Multipoles,
+    Response,
+    SumPlan,
+    build_interaction,
+    cluster_energy,
+    enthalpy,
+    ewald_energy,
+    pme_energy,
+    self_energy,
+)
+from jles.units import HALF_INVERSE_EPSILON0
+from tests.support.coulomb_oracles import central_difference, random_crystal, rotation
+
+seeds = st.integers(min_value=0, max_value=10**6)
+handed = st.sampled_from([1, -1])
+SIGMA = 1.0
+# Half of the places are empty: room for supercells, and padding in every law.
+ATOMS, PLACES = 6, 12
+SUMS = ("ewald", "mesh", "slab", "cluster")
+EVERY_SUM = pytest.mark.parametrize("name", SUMS)
+MOST_SUMS = [pytest.param(n, marks=[pytest.mark.long] * (n == "slab")) for n in SUMS]
+EVERY_LATTICE = pytest.mark.parametrize("name", SUMS[:3])
+# Room for cells twice as long. The slab is converged; the crystal has a sharp sphere at 2.5.
+PLANS = {
+    "ewald": SumPlan(grid=KGrid(8, 5, 5)),
+    "mesh": SumPlan(mesh=MeshPlan(64, 40, 40, 9)),
+    "slab": SumPlan(grid=KGrid(23, 14, 76), slab_axis=2, slab_height=62.0),
+    "cluster": SumPlan(),
+}
+K_MAX = {"ewald": 2.5, "mesh": 2.5, "slab": 7.5, "cluster": 1.0}
+# A mesh that is moved is right to its accuracy; images of a slab decay, not to nothing.
+TOLERANCE = {"ewald": 1e-11, "mesh": 1e-7, "slab": 1e-9, "cluster": 1e-11}
+QUICK_COMPILE = {"xla_backend_optimization_level": 0}
+quick_jit = partial(jax.jit, compiler_options=QUICK_COMPILE)
+
+
+def energy_of(name, moments, positions, cell):
+    if name == "cluster":
+        return cluster_energy(moments, positions, sigma=SIGMA)
+    options = {"sigma": SIGMA, "k_max": K_MAX[name]}
+    if name == "ewald":
+        return ewald_energy(moments, positions, cell, grid=PLANS[name].grid, **options)
+    if name == "mesh":
+        return pme_energy(moments, positions, cell, plan=PLANS[name].mesh, **options)
+    return build_interaction(positions, cell, PLANS[name], **options)(moments)
+
+
+@partial(quick_jit, static_argnums=0)
+def slopes(name, *system):
+    """Energy and its derivatives in moments, positions and cell."""
+    return jax.value_and_grad(partial(energy_of, name), (0, 1, 2))(*system)
+
+
+def energy(name, *system):
+    return slopes(name, *system)[0]
+
+
+@partial(quick_jit, static_argnums=(0, 1))
+def responding(name, mode, moments, positions, cell, softness, polarizabilities):
+    """Energy with response, forces and effective moments."""
+
+    def total(r):
+        interaction = build_interaction(r, cell, PLANS[name], sigma=SIGMA, k_max=K_MAX[name])
+        response = Response(softness, polarizabilities, mode)
+        out = enthalpy(interaction, moments, r, response, periodic=name != "cluster")
+        return out.energy, out.effective
+
+    (value, effective), slope = jax.value_and_grad(total, has_aux=True)(positions)
+    return value, -slope, effective
+
+
+def random_moments(seed, places=PLACES):
+    """Of ATOMS atoms, none for the others; quadrupoles neither symmetric nor traceless."""
+    rng = np.random.default_rng(seed)
+    room = (np.arange(places) < ATOMS).astype(float)
+    charges, dipoles, quadrupoles = (rng.normal(size=(places, *[3] * n)) for n in range(3))
+    return Multipoles(
+        jnp.asarray(charges * room),
+        jnp.asarray(0.4 * dipoles * room[:, None]),
+        jnp.asarray(0.3 * quadrupoles * room[:, None, None]),
+    )
+
+
+def random_system(seed, handedness=1):
+    _, positions, cell = random_crystal(
+        seed, atoms=PLACES, edge=6.0, skew=0.9, handedness=handedness
+    )
+    return random_moments(seed), jnp.asarray(0.5 * positions), jnp.asarray(cell)
+
+
+def random_answers(seed):
+    rng = np.random.default_rng(seed + 1)
+    factors = rng.normal(size=(PLACES, 3, 3))
+    alpha = 0.01 * factors @ np.swapaxes(factors, 1, 2)
+    return jnp.asarray(rng.uniform(0.0, 0.02, PLACES)), jnp.asarray(alpha)
+
+
+def turned(matrix, moments):
+    """Moments in axes turned or mirrored by an orthogonal matrix."""
+    charges, dipoles, quadrupoles = moments
+    return Multipoles(charges, dipoles @ matrix.T, matrix @ quadrupoles @ matrix.T)
+
+
+def assert_same(found, expected, tolerance, scale, message=""):
+    np.testing.assert_allclose(found, expected, atol=tolerance * scale, rtol=0, err_msg=message)
+
+
+def scale_of(moments):
+    return float(self_energy(moments, SIGMA))
+
+
+# Independent oracles
+
+
+def dense_crystal(moments, positions, cell, k_max):
+    """The double loop over k and atoms in complex numbers, self-interaction included."""
+    charges, dipoles, quadrupoles = (np.array(moment) for moment in moments)
+    reciprocal = 2.0 * math.pi * np.linalg.inv(cell).T
+    counts = np.ceil(k_max * np.linalg.norm(cell, axis=1) / (2.0 * math.pi)).astype(int)
+    total = 0.0
+    for index in itertools.product(*(range(-n, n + 1) for n in counts)):
+        k = np.array(index) @ reciprocal
+        if 0.0 < k @ k <= k_max**2:
+            shape = charges + 1j * (dipoles @ k) - 0.5 * (quadrupoles @ k) @ k
+            factor = np.sum(shape * np.exp(1j * (positions @ k)))
+            total += math.exp(-0.5 * SIGMA**2 * (k @ k)) / (k @ k) * abs(factor) ** 2
+    return HALF_INVERSE_EPSILON0 * total / abs(np.linalg.det(cell))
+
+
+def wave_integral(moments, positions):
+    """Energy of a small cluster, self-interaction included: the integral over all waves."""
+    nodes, weights = np.polynomial.legendre.leggauss(60)
+    length, angle = 5.0 * (nodes + 1.0), math.pi * (nodes + 1.0)
+    k, z, phi = np.meshgrid(length, nodes, angle, indexing="ij")
+    flat = np.sqrt(1.0 - z**2)
+    waves = k[..., None] * np.stack([flat * np.cos(phi), flat * np.sin(phi), z], axis=-1)
+    measure = 5.0 * math.pi * np.einsum("i,j,k->ijk", weights, weights, weights)
+    factor = np.zeros(k.shape, complex)
+    for q, u, quad, r in zip(*(np.array(x) for x in (*moments, positions)), strict=True):
+        shape = q - 0.5 * np.sum((waves @ quad) * waves, axis=-1) + 1j * (waves @ u)
+        factor += shape * np.exp(1j * (waves @ r))
+    # The k^2 of the volume element cancels the one of the kernel.
+    kernel = measure * np.exp(-0.5 * SIGMA**2 * k**2) / (2.0 * math.pi) ** 3
+    return HALF_INVERSE_EPSILON0 * np.sum(kernel * np.abs(factor) ** 2)
+
+
+def self_integral(moments):
+    alone = ([m[n : n + 1] for m in moments] for n in range(ATOMS))
+    return sum(wave_integral(one, np.zeros((1, 3))) for one in alone)
+
+
+@given(seeds, handed)
+def test_the_crystal_is_the_definition(seed, handedness):
+    moments, positions, cell = random_system(seed, handedness)
+    expected = dense_crystal(moments, positions, cell, K_MAX["ewald"])
+    expected -= self_energy(moments, SIGMA)
+    scale = scale_of(moments)
+    assert_same(energy("ewald", moments, positions, cell), expected, 1e-10, scale)
+    assert_same(energy("mesh", moments, positions, cell), expected, 1e-7, scale)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_cluster_and_the_self_energy_are_integrals_over_all_waves(seed):
+    moments, positions, cell = random_system(seed)
+    alone = self_integral(moments)
+    np.testing.assert_allclose(self_energy(moments, SIGMA), alone, rtol=1e-10)
+    positions = 0.25 * (positions - positions[0])
+    few = [x[:ATOMS] for x in (*moments, positions)]
+    expected = wave_integral(few[:3], few[3]) - alone
+    assert_same(energy("cluster", moments, positions, cell), expected, 1e-10, scale_of(moments))
+
+
+# Symmetries
+
+
+def images_of(name, seed, moments, positions, cell):
+    """The same system in other words: moments, positions, cell, and what turns its forces."""
+    rng = np.random.default_rng(seed)
+    turn, mirror, same = rotation(seed), np.diag([-1.0, 1.0, 1.0]), np.eye(3)
+    order = rng.permutation(PLACES)
+    cells = rng.integers(-9, 10, (PLACES, 3)) * (np.arange(3) != (2 if name == "slab" else 3))
+    shuffled = jax.tree.map(lambda m: m[order], moments)
+    opposite = jax.tree.map(jnp.negative, moments)
+    symmetric = moments.quadrupoles.swapaxes(1, 2)
+    empty = jnp.arange(PLACES)[:, None] >= ATOMS
+    images = {
+        "translation": (moments, positions + rng.normal(size=3), cell, same),
+        "rotation": (turned(turn, moments), positions @ turn.T, cell @ turn.T, turn),
+        "reflection": (turned(mirror, moments), positions @ mirror, cell @ mirror, mirror),
+        "conjugation": (opposite, positions, cell, same),
+        "transposed quadrupoles": (
+            moments._replace(quadrupoles=symmetric),
+            positions,
+            cell,
+            same,
+        ),
+        "padding elsewhere": (moments, jnp.where(empty, 1e3, positions), cell, same),
+        "permutation": (shuffled, positions[order], cell, order),
+    }
+    if name == "slab":
+        del images["padding elsewhere"]
+        images["other vacuum"] = (moments, positions, cell.at[2].set(rng.normal(size=3)), same)
+    if name != "cluster":
+        images["wrapping"] = (moments, positions + cells @ cell, cell, same)
+        images["another basis"] = (moments, positions, cell.at[1].add(cell[0]), same)
+        images["negated row"] = (moments, positions, cell.at[0].multiply(-1.0), same)
+    return images
+
+
+@pytest.mark.parametrize("name", MOST_SUMS)
+@given(seed=seeds, handedness=handed)
+def test_rigid_motions_and_other_words_change_nothing(name, seed, handedness):
+    system = random_system(seed, handedness)
+    value, (_, gradient, _) = slopes(name, *system)
+    scale = scale_of(system[0])
+    for change, (*image, turn) in images_of(name, seed, *system).items():
+        found, (_, turned_gradient, _) = slopes(name, *image)
+        expected = gradient[turn] if turn.ndim == 1 else gradient @ turn.T
+        assert_same(found, value, TOLERANCE[name], scale, change)
+        assert_same(turned_gradient, expected, 10.0 * TOLERANCE[name], scale, change)
+
+
+@EVERY_SUM
+@given(seed=seeds)
+def test_forces_add_up_to_zero_and_torques_are_those_of_the_moments(name, seed):
+    moments, positions, cell = random_system(seed)
+    _, (fields, gradient, strain) = slopes(name, moments, positions, cell)
+    scale = scale_of(moments)
+    assert_same(gradient.sum(axis=0), 0.0, 10.0 * TOLERANCE[name], scale)
+    # Turning everything together leaves the energy: a sum of antisymmetric matrices is zero.
+    quads = moments.quadrupoles
+    pairs = ((positions, gradient), (moments.dipoles, fields.dipoles), (cell, strain))
+    turns = sum(x.T @ g for x, g in pairs)
+    turns += jnp.einsum("iac,ibc->ab", quads, fields.quadrupoles)
+    turns += jnp.einsum("ica,icb->ab", quads, fields.quadrupoles)
+    assert_same(turns, turns.T, 1e-11, scale * PLACES)
+
+
+@EVERY_LATTICE
+@given(seed=seeds, handedness=handed)
+def test_energy_is_extensive_in_supercells(name, seed, handedness):
+    moments, positions, cell = random_system(seed, handedness)
+    twice = jax.tree.map(lambda m: m.at[ATOMS:].set(m[:ATOMS]), moments)
+    again = positions.at[ATOMS:].set(positions[:ATOMS] + cell[0])
+    found = energy(name, twice, again, cell.at[0].multiply(2.0))
+    expected = 2.0 * energy(name, moments, positions, cell)
+    # Of a charged slab too; twice as long a cell keeps waves that decay half as fast.
+    assert_same(found, expected, max(TOLERANCE[name], 1e-10) * 10.0, scale_of(moments))
+
+
+@EVERY_SUM
+def test_channels_do_not_see_one_another_and_absent_dipoles_are_zeros(name):
+    first, positions, cell = random_system(1)
+    apart = [m._replace(dipoles=0.0 * m.dipoles) for m in (first, random_moments(2))]
+    both = jax.tree.map(lambda a, b: jnp.stack([a, b], axis=1), *apart)._replace(dipoles=None)
+    found = quick_jit(energy_of, static_argnums=0)(name, both, positions, cell)
+    expected = sum(energy(name, one, positions, cell) for one in apart)
+    assert_same(found, expected, 1e-12, scale_of(both))
+
+
+# Isolated atoms and coinciding ones
+
+
+@quick_jit
+def in_a_cube(moments, positions, edge):
+    cell, grid = edge * jnp.eye(3), KGrid(34, 34, 34)
+    return ewald_energy(moments, positions, cell, sigma=SIGMA, k_max=7.5, grid=grid)
+
+
+@given(seeds)
+def test_an_isolated_atom_has_no_energy(seed):
+    moments, positions, cell = random_system(seed)
+    one = jax.tree.map(lambda m: m.at[1:].set(0.0), moments)
+    assert float(energy("cluster", one, positions, cell)) == 0.0
+    neutral = Multipoles(0.0 * one.charges, 0.0 * one.dipoles, one.quadrupoles)
+    near, far = (abs(in_a_cube(neutral, positions, edge)) for edge in (14.0, 28.0))
+    # Quadrupoles of any trace interact over the distance as its fifth inverse power.
+    assert near < 1e-3 * scale_of(neutral)
+    assert far < near / 20.0
+
+
+@EVERY_SUM
+def test_coinciding_and_nearly_coinciding_atoms_are_finite_and_smooth(name):
+    moments, positions, cell = random_system(4)
+    heap = jnp.broadcast_to(positions[0], positions.shape)
+    at_heap, gradient = slopes(name, moments, heap, cell)
+    for leaf in jax.tree.leaves((at_heap, gradient)):
+        assert bool(jnp.all(jnp.isfinite(leaf)))
+    direction = jnp.asarray(np.random.default_rng(4).normal(size=positions.shape))
+    for step in (1e-12, 1e-7):
+        value, _ = slopes(name, moments, heap + step * direction, cell)
+        change = step * jnp.sum(gradient[1] * direction)
+        assert_same(value - at_heap, change, 1e-11, scale_of(moments))
+
+
+# Derivatives, transformations, precision
+
+
+@partial(quick_jit, static_argnums=0)
+def along(name, system, direction):
+    """Energy and all slopes, and their derivatives along a direction, forward over reverse."""
+    return jax.jvp(lambda *x: slopes.__wrapped__(name, *x), system, direction)
+
+
+@pytest.mark.parametrize("name", MOST_SUMS)
+def test_derivatives_are_those_of_finite_differences_in_either_mode(name):
+    system = random_system(6)
+    rng = np.random.default_rng(6)
+    first, second = (
+        jax.tree.map(lambda x: jnp.asarray(0.3 * rng.normal(size=x.shape)), system)
+        for _ in range(2)
+    )
+    (_, gradient), (slope, curvature) = along(name, system, first)
+
+    def flat(tree):
+        return np.concatenate([np.ravel(x) for x in jax.tree.leaves(tree)])
+
+    def moved(t):
+        return flat(slopes(name, *jax.tree.map(lambda x, d: x + t * d, system, first)))
+
+    np.testing.assert_allclose(slope, flat(gradient) @ flat(first), rtol=1e-10)
+    _, (_, other) = along(name, system, second)
+    crossed = flat(curvature) @ flat(second), flat(other) @ flat(first)
+    np.testing.assert_allclose(*crossed, rtol=1e-8)
+    # No vector crosses the sharp sphere within these steps.
+    expected = central_difference(moved, 0.0, 1.0, step=1e-3)
+    assert_same(flat((slope, curvature)), expected, 1e-7, np.abs(expected).max())
+
+
+@EVERY_SUM
+@pytest.mark.long
+def test_jit_vmap_and_single_precision_give_the_same(name):
+    systems = [random_system(seed) for seed in (8, 9)]
+    (value, gradient), (other, _) = (slopes(name, *system) for system in systems)
+    scale = scale_of(systems[0][0])
+    if name == "cluster":
+        assert_same(energy_of(name, *systems[0]), value, 1e-12, scale)
+    stacked = jax.tree.map(lambda *x: jnp.stack(x), *systems)
+    loop = quick_jit(jax.vmap(partial(energy_of, name)))(*stacked)
+    assert_same(loop, [float(value), float(other)], 1e-12, scale)
+    single = jax.tree.map(lambda x: x.astype(jnp.float32), systems[0])
+    results = slopes(name, *single), (value, gradient)
+    for found, expected in zip(*map(jax.tree.leaves, results), strict=True):
+        assert found.dtype == jnp.float32
+        assert_same(found, expected, 1e-5, max(scale, np.abs(expected).max()))
+
+
+RESPONSES = pytest.mark.parametrize(
+    ("name", "mode"),
+    [(name, "one-shot") for name in ("ewald", "slab", "cluster")]
+    + [pytest.param("ewald", "self-consistent", marks=pytest.mark.long)]
+    + [("cluster", "self-consistent")],
+)
+
+
+@RESPONSES
+@given(seed=seeds)
+def test_induced_moments_answer_potential_and_field(name, mode, seed):
+    moments, positions, cell = random_system(seed)
+    softness, alpha = random_answers(seed)
+    value, _, effective = responding(name, mode, moments, positions, cell, softness, alpha)
+    seen = effective if mode == "self-consistent" else moments
+    _, (fields, _, _) = slopes(name, seen, positions, cell)
+    charges, dipoles = (
+        -softness * fields.charges,
+        -jnp.einsum("iab,ib->ia", alpha, fields.dipoles),
+    )
+    scale = float(jnp.abs(charges).max() + jnp.abs(dipoles).max())
+    assert_same(effective.charges - moments.charges, charges, 1e-8, scale)
+    assert_same(effective.dipoles - moments.dipoles, dipoles, 1e-8, scale)
+    # Half of what the permanent moments' potential and field have with the induced ones.
+    _, (permanent, _, _) = slopes(name, moments, positions, cell)
+    gain = 0.5 * (jnp.sum(permanent.charges * charges) + jnp.sum(permanent.dipoles * dipoles))
+    assert_same(value, energy(name, moments, positions, cell) + gain, 1e-9, scale_of(moments))
+    assert gain < 0.0
+
+
+@RESPONSES
+def test_response_turns_with_the_system(name, mode):
+    moments, positions, cell = random_system(12)
+    answers = random_answers(12)
+    value, forces, effective = responding(name, mode, moments, positions, cell, *answers)
+    scale = scale_of(moments)
+    for turn in (rotation(12), np.diag([1.0, -1.0, 1.0])):
+        softness, alpha = answers[0], turn @ answers[1] @ turn.T
+        found = responding(
+            name,
+            mode,
+            turned(turn, moments),
+            positions @ turn.T,
+            cell @ turn.T,
+            softness,
+            alpha,
+        )
+        assert_same(found[0], value, 1e-9, scale)
+        assert_same(found[1], forces @ turn.T, 1e-8, scale)
+        assert_same(found[2].dipoles, effective.dipoles @ turn.T, 1e-9, scale)

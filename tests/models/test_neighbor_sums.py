@@ -1,0 +1,175 @@
+"""Sums over neighbours, taken a block of atoms at a time, are the sums taken at once."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jles.bloch.weighted import carry
+from jles.models.backbones import neighbor_sums as module
+from jles.models.backbones.neighbor_sums import neighbor_sums
+from jles.models.potential import coupling_at
+from jles.observables.born_charges import born_charges
+from tests.support.small_systems import (
+    rattled,
+    small_backbone,
+    small_config,
+    small_model,
+    structure_of,
+)
+
+ATOMS, NEIGHBORS, ROWS, COLUMNS = 7, 5, 3, 4
+
+
+@pytest.fixture
+def system(rng):
+    values = rng.normal(size=(ATOMS, ROWS, COLUMNS))
+    index = rng.integers(0, ATOMS, (ATOMS, NEIGHBORS))
+    weight = rng.uniform(0.5, 1.5, (ATOMS, NEIGHBORS))
+    present = rng.integers(0, 2, (ATOMS, NEIGHBORS))
+    distance = rng.uniform(1.0, 3.0, (ATOMS, NEIGHBORS))
+    return tuple(map(jnp.asarray, (values, index, weight, distance, present * 1.0)))
+
+
+RATE = jnp.array([-0.5, 0.0, 0.3, 1.1])
+
+
+def kernel(rate, distance, cut):
+    return jnp.exp(-distance[..., None] * rate) * cut[..., None]
+
+
+def at_once(values, index, weight, rate, distance, cut):
+    found = values[index]
+    if weight is not None:
+        found = carry(found, weight)
+    return jnp.einsum("inc,inrc->irc", kernel(rate, distance, cut), found)
+
+
+@pytest.mark.parametrize("carried", [True, False])
+@pytest.mark.parametrize("rows", [1, 3, 7, 100])
+def test_values_and_derivatives_of_second_order_do_not_know_of_blocks(
+    system, rng, monkeypatch, rows, carried
+):
+    values, index, weight, distance, cut = system
+    # Second derivatives are asked for where the wave is zero.
+    weight = jnp.ones_like(weight) if carried else None
+    monkeypatch.setattr(module, "_block_bytes", lambda: rows * NEIGHBORS * ROWS * COLUMNS * 8)
+    cotangent = rng.normal(size=values.shape)
+    way = rng.normal(size=values.shape), rng.normal(size=distance.shape)
+
+    def blocks(values, distance):
+        return neighbor_sums(values, kernel, index, weight, RATE, distance, cut)
+
+    def whole(values, distance):
+        return at_once(values, index, weight, RATE, distance, cut)
+
+    def answers(sums):
+        def slopes(*at):
+            return jax.grad(lambda *at: jnp.vdot(jnp.sin(sums(*at)), cotangent), (0, 1))(*at)
+
+        def everything(*at):
+            return sums(*at), jax.jvp(sums, at, way)[1], jax.jvp(slopes, at, way)
+
+        return jax.jit(everything)(values, distance)
+
+    for found, expected in zip(
+        *map(jax.tree.leaves, map(answers, (blocks, whole))), strict=True
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+        assert np.abs(expected).max() > 0.1
+
+
+def test_first_derivatives_are_carried_by_any_weight(system, rng, monkeypatch):
+    values, index, weight, distance, cut = system
+    monkeypatch.setattr(module, "_block_bytes", lambda: 2 * NEIGHBORS * ROWS * COLUMNS * 8)
+    cotangent = rng.normal(size=values.shape)
+    way = rng.normal(size=values.shape), rng.normal(size=distance.shape)
+
+    def answers(sums):
+        def of(values, distance):
+            return sums(values, kernel, index, weight, RATE, distance, cut)
+
+        gradient = jax.grad(lambda *at: jnp.vdot(of(*at), cotangent), (0, 1))
+        return jax.jvp(of, (values, distance), way), gradient(values, distance)
+
+    def whole(values, kernel, *rest):
+        return at_once(values, *rest)
+
+    for found, expected in zip(
+        *map(jax.tree.leaves, map(answers, (neighbor_sums, whole))), strict=True
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+        assert np.abs(expected).max() > 0.1
+
+
+def test_derivatives_of_what_is_carried_are_right(system, rng, monkeypatch):
+    """The slope in the wave of a slope in the values, and how that changes with the values."""
+    values, index, distance, _, cut = system
+    monkeypatch.setattr(module, "_block_bytes", lambda: 2 * NEIGHBORS * ROWS * COLUMNS * 8)
+    way, other = rng.normal(size=(2, *values.shape))
+
+    def carried(sums):
+        def coupling(values, wave):
+            weight = jnp.exp(-wave * distance)
+            return jnp.sum(jnp.sin(sums(values, weight)))
+
+        def slope(values, wave):
+            return jax.jvp(lambda v: coupling(v, wave), (values,), (way,))[1]
+
+        def wave_slope(values):
+            return jax.jvp(lambda wave: slope(values, wave), (0.0,), (1.0,))[1]
+
+        return wave_slope(values), jax.jvp(wave_slope, (values,), (other,))[1]
+
+    found = carried(
+        lambda v, weight: neighbor_sums(v, kernel, index, weight, RATE, distance, cut)
+    )
+    expected = carried(lambda v, weight: at_once(v, index, weight, RATE, distance, cut))
+    np.testing.assert_allclose(found, expected, rtol=1e-11)
+    # By hand: sin' of the sums, times the sums of the slopes weighted by -d.
+    values_of = partial(jnp.einsum, "inc,inrc->irc", kernel(RATE, distance, cut))
+    by_hand = jnp.cos(values_of(values[index])) * values_of(
+        -distance[..., None, None] * jnp.asarray(way)[index]
+    )
+    np.testing.assert_allclose(found[0], jnp.sum(by_hand), rtol=1e-11)
+    # The value of the sums knows nothing of the wave, so its change is that of the cosine alone.
+    change = -jnp.sin(values_of(values[index])) * values_of(jnp.asarray(other)[index])
+    change *= values_of(-distance[..., None, None] * jnp.asarray(way)[index])
+    np.testing.assert_allclose(found[1], jnp.sum(change), rtol=1e-11)
+
+
+def test_a_batch_is_a_loop(system, monkeypatch):
+    values, index, _, distance, cut = system
+    monkeypatch.setattr(module, "_block_bytes", lambda: 2 * NEIGHBORS * ROWS * COLUMNS * 8)
+    batch = jnp.stack([values, 2.0 * values[::-1]])
+
+    def sums(values):
+        return neighbor_sums(values, kernel, index, None, RATE, distance, cut)
+
+    np.testing.assert_allclose(jax.vmap(sums)(batch), [sums(v) for v in batch], rtol=1e-12)
+
+
+@pytest.mark.long
+def test_slopes_of_born_charges_of_a_model_are_those_of_finite_differences(rng, monkeypatch):
+    """In reverse and forward mode, with radial messages in blocks."""
+    monkeypatch.setattr(module, "_block_bytes", lambda: 3000)
+    backbone = small_backbone(
+        layers=2, messages=("ar",), n_radial_basis=1, l_max=1, body_order=1
+    )
+    potential, params = small_model(small_config(backbone=backbone))
+    structure = structure_of(rattled(3), potential)
+    weights, way = rng.normal(size=(6, 3, 3)), jnp.asarray(rng.normal(size=(6, 3)))
+
+    @jax.jit
+    def total(positions):
+        coupling = coupling_at(potential, params, structure)
+        return jnp.sum(weights * born_charges(coupling, positions))
+
+    places, step = structure.positions, 1e-4
+    expected = (total(places + step * way) - total(places - step * way)) / (2 * step)
+    backward = jnp.vdot(jax.jit(jax.grad(total))(places), way)
+    forward = jax.jit(lambda x: jax.jvp(total, (x,), (way,))[1])(places)
+    np.testing.assert_allclose(backward, forward, rtol=1e-10)
+    np.testing.assert_allclose(forward, expected, rtol=1e-5)

@@ -1,0 +1,350 @@
+"""Every derivative of a model's enthalpy agrees with every other, in crystals and in clusters."""
+
+from dataclasses import replace
+from functools import cache, partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ase import Atoms
+from small_systems import (
+    TRICLINIC,
+    random_orthogonal,
+    rattled,
+    small_backbone,
+    small_config,
+    small_model,
+    structure_of,
+)
+
+from jles.errors import InputError
+from jles.models.config import (
+    ChargeConfig,
+    ElectrostaticsConfig,
+    MomentConfig,
+    PolarizabilityConfig,
+    ResponseConfig,
+    ScreeningConfig,
+    SoftnessConfig,
+)
+from jles.models.potential import build_potential, coupling_at
+from jles.observables.born_charges import born_charges
+from jles.observables.polarizability import polarizability
+from jles.predict.model import Model
+from jles.structures.batch import merge_sizes, on_device, pad_structure, size_of
+from jles.units import EPSILON0
+
+# Compiling every derivative of a crystal whose charges answer the lattice sum takes long.
+LONG = pytest.mark.long
+
+FIELD = np.array([0.03, -0.02, 0.05])
+HEADS = {
+    "dipoles": MomentConfig((4,), 2),
+    "quadrupoles": MomentConfig((4,), 2),
+    "charge_softness": SoftnessConfig((4,)),
+    "polarizability": PolarizabilityConfig((4,), 2, kind="tensor"),
+}
+
+
+def flowing_config(**changes):
+    """Moments of every kind that flow through a message-passing layer."""
+    backbone = small_backbone(layers=1, messages=("ar", "bchi"), n_radial_basis=1, body_order=2)
+    heads = {name: HEADS[name] for name in ("dipoles", "quadrupoles")}
+    return small_config(
+        backbone=backbone, charges=CHARGES, electrostatics=SUMS, **heads | changes
+    )
+
+
+def answering_config(**changes):
+    """Charges that answer the potential, and dipoles the field."""
+    backbone = small_backbone(n_radial_basis=1, body_order=2)
+    heads = {name: HEADS[name] for name in ("charge_softness", "polarizability")}
+    values = (
+        {"backbone": backbone, "charges": CHARGES, "electrostatics": SUMS} | heads | changes
+    )
+    return small_config(**values)
+
+
+CHARGES = ChargeConfig(hidden=(4,), total="shift")
+SUMS = ElectrostaticsConfig(k_max=2.0)
+
+
+def derivatives(potential, params):
+    """One compiled function of a structure that gives every derivative in every way."""
+
+    # Optimised code would take longer to build than it saves.
+    @partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+    def evaluate(structure):
+        positions, zero = structure.positions, jnp.zeros(3)
+
+        def at(places):
+            return replace(structure, positions=places)
+
+        def coupling(places, field):
+            return potential.coupling_fn(params, at(places), field)
+
+        def force(field):
+            return -jax.grad(lambda x: potential.enthalpy_fn(params, at(x), field))(positions)
+
+        def enthalpy(field):
+            return potential.enthalpy_fn(params, structure, field)
+
+        field = jnp.asarray(FIELD)
+        forces = jax.vmap(force)(jnp.stack([field, -field]))
+        found = {
+            "born": born_charges(coupling, positions),
+            # What the polarizability adds is even in the field.
+            "force_change": 0.5 * (forces[0] - forces[1]),
+            "moments": potential.moments_fn(params, structure),
+            "energy": potential.energy_fn(params, structure),
+        }
+        if potential.config.polarizability is not None:
+            found |= {
+                "dipole": potential.dipole_fn(params, structure),
+                "slopes": jax.vmap(lambda at: -jax.grad(enthalpy)(at))(
+                    jnp.stack([zero, field])
+                ),
+                "polarizability": polarizability(enthalpy, zero),
+            }
+        return found
+
+    return evaluate
+
+
+CELL = 0.8 * TRICLINIC
+CONFIGS = {"flowing": flowing_config(), "answering": answering_config()}
+
+
+def crystal() -> Atoms:
+    return rattled(4, count=3, cell=CELL)
+
+
+@cache
+def prepared(name):
+    potential, params = small_model(CONFIGS[name], seed=2)
+    return potential, params, derivatives(potential, params)
+
+
+@cache
+def results(name, pbc, repeats=1):
+    """Structure and derivatives; crystals have room for two cells: one compilation serves both."""
+    potential, _, evaluate = prepared(name)
+    structure = structure_of(
+        rattled(4, count=3, cell=CELL, pbc=pbc) * (repeats, 1, 1), potential
+    )
+    if pbc:
+        room = size_of(structure_of(crystal() * (2, 1, 1), potential))
+        room = merge_sizes([room, size_of(structure)])._replace(atoms=6)
+        structure = on_device(pad_structure(structure, room))
+    out = jax.device_get(evaluate(structure))
+    return structure, out
+
+
+def of_atoms(array, count=3):
+    """Without padding, which must be zero."""
+    assert not np.any(array[count:])
+    return array[:count]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return prepared("answering")
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    return results("answering", False)
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(("flowing", True), id="flowing crystal", marks=LONG),
+        pytest.param(("answering", True), id="answering crystal", marks=LONG),
+        pytest.param(("answering", False), id="answering cluster"),
+    ],
+)
+def either(request):
+    return results(*request.param)
+
+
+def test_all_ways_to_born_charges_agree(either):
+    _, out = either
+    born = out["born"]
+    assert np.abs(born).max() > 1e-3
+    expected = np.einsum("a,iab->ib", FIELD, born)
+    np.testing.assert_allclose(out["force_change"], expected, rtol=0, atol=1e-10)
+    of_atoms(born)
+
+
+RUNGS = [
+    (*moments, *answers)
+    for moments in ((), ("dipoles",), ("dipoles", "quadrupoles"))
+    for answers in (
+        (),
+        ("charge_softness",),
+        ("polarizability",),
+        ("charge_softness", "polarizability"),
+    )
+]
+
+
+@LONG
+@pytest.mark.parametrize("pbc", [True, False])
+@pytest.mark.parametrize("rung", RUNGS, ids="+".join)
+def test_every_rung_of_the_hierarchy_agrees_with_itself(rung, pbc):
+    """Z* from P is Z* from F, forward is reverse, dH/dE is -P."""
+    heads = {name: HEADS[name] for name in rung}
+    backbone = small_backbone(n_radial_basis=1, body_order=2)
+    config = small_config(backbone=backbone, charges=CHARGES, electrostatics=SUMS, **heads)
+    potential, params = small_model(config, seed=3)
+    structure = structure_of(rattled(4, count=3, cell=CELL, pbc=pbc), potential)
+    coupling = coupling_at(potential, params, structure)
+
+    @jax.jit
+    def forward(structure):
+        return born_charges(coupling, structure.positions, "forward", chunk=1)
+
+    out = jax.device_get(derivatives(potential, params)(structure))
+    expected = np.einsum("a,iab->ib", FIELD, out["born"])
+    np.testing.assert_allclose(out["force_change"], expected, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(forward(structure), out["born"], rtol=0, atol=1e-10)
+    if "polarizability" in out:
+        np.testing.assert_allclose(out["slopes"][0], out["dipole"], rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("pbc", [pytest.param(True, marks=LONG), False])
+def test_polarization_is_the_slope_of_the_enthalpy(pbc):
+    _, out = results("answering", pbc)
+    alpha, (slope, in_field) = out["polarizability"], out["slopes"]
+    np.testing.assert_allclose(slope, out["dipole"], rtol=0, atol=1e-11)
+    np.testing.assert_allclose(in_field, slope + alpha @ FIELD, rtol=0, atol=1e-11)
+    np.testing.assert_allclose(alpha, alpha.T, atol=1e-12)
+    assert np.linalg.eigvalsh(alpha).min() > 0.0
+
+
+def test_born_charges_of_a_cluster_are_finite_differences_and_sum_to_its_charge(cluster, model):
+    potential, params, _ = model
+    structure, out = cluster
+    np.testing.assert_allclose(out["born"].sum(axis=0), np.zeros((3, 3)), atol=1e-10)
+    dipole = jax.jit(lambda x: potential.dipole_fn(params, replace(structure, positions=x)))
+    step = 1e-5
+    moved = structure.positions.at[1, 2].add(step), structure.positions.at[1, 2].add(-step)
+    difference = (dipole(moved[0]) - dipole(moved[1])) / (2 * step)
+    np.testing.assert_allclose(out["born"][1, :, 2], difference, rtol=1e-6, atol=1e-8)
+
+
+@LONG
+@pytest.mark.parametrize("name", CONFIGS)
+def test_born_charges_do_not_depend_on_the_supercell(name):
+    small = of_atoms(results(name, True)[1]["born"])
+    twice = results(name, True, 2)[1]["born"]
+    np.testing.assert_allclose(twice.reshape(2, 3, 3, 3), [small, small], rtol=0, atol=1e-6)
+
+
+@LONG
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_tensor_turns_with_the_crystal(name):
+    _, _, evaluate = prepared(name)
+    found = results(name, True)
+    turn = random_orthogonal(6)
+    # The same neighbours in the same slots, so that one compilation serves.
+    turned = replace(
+        found[0], positions=found[0].positions @ turn, cell=jnp.asarray(found[0].cell @ turn)
+    )
+    out, old = jax.device_get(evaluate(turned)), found[1]
+    np.testing.assert_allclose(out["energy"], old["energy"], rtol=1e-12)
+    np.testing.assert_allclose(out["born"], turn.T @ old["born"] @ turn, atol=1e-11)
+    if "polarizability" in out:
+        expected = turn.T @ old["polarizability"] @ turn
+        np.testing.assert_allclose(out["polarizability"], expected, atol=1e-12)
+    charges, dipoles, quadrupoles = out["moments"]
+    np.testing.assert_allclose(charges, old["moments"].charges, atol=1e-12)
+    np.testing.assert_allclose(dipoles, old["moments"].dipoles @ turn, atol=1e-12)
+    assert min(np.abs(charges).max(), np.abs(dipoles).max()) > 1e-4
+    if quadrupoles is not None:
+        expected = turn.T @ old["moments"].quadrupoles @ turn
+        np.testing.assert_allclose(quadrupoles, expected, atol=1e-12)
+        np.testing.assert_allclose(np.trace(quadrupoles, axis1=1, axis2=2), 0.0, atol=1e-13)
+        assert np.abs(quadrupoles).max() > 1e-4
+
+
+@pytest.mark.long
+def test_screening_and_sign_multiply_what_couples_to_a_field(model):
+    """Only crystals are screened; the sign is that of the named element."""
+    config, params = model[0].config, model[1]
+    scaled = build_potential(replace(config, screening=ScreeningConfig(2.5, "H")))
+    for pbc in (True, False):
+        structure, latent = results("answering", pbc)
+        charges = of_atoms(latent["moments"].charges)
+        is_h = structure.numbers[:3] == 1
+        sign = np.sign(charges[is_h].mean() - charges[~is_h].mean())
+        volume = abs(np.linalg.det(CELL))
+        chi = np.trace(latent["polarizability"]) / (3.0 * EPSILON0 * volume)
+        expected = sign * (np.sqrt(2.5 / (1.0 + chi)) if pbc else 1.0)
+        found = jax.jit(scaled.factor_fn)(params, structure)
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+@pytest.mark.long
+def test_the_factor_multiplies_polarization_born_charges_and_field():
+    config = small_config(charges=CHARGES)
+    params = small_model(config)[1]
+    want = ("polarization", "charges", "born_charges", "energy")
+    plain = Model(config, params, "float64")
+    latent = plain.predict(crystal(), want, field=FIELD * 1.5)
+    screening = ScreeningConfig(2.25, "H")
+    scaled = Model(replace(config, screening=screening), params, "float64")
+    sign = np.sign(latent.charges @ scaled.predict(crystal(), ("charges",)).charges)
+    physical = scaled.predict(crystal(), want, field=sign * FIELD)
+    np.testing.assert_allclose(physical.polarization, sign * 1.5 * latent.polarization)
+    np.testing.assert_allclose(physical.born_charges, sign * 1.5 * latent.born_charges)
+    np.testing.assert_allclose(physical.charges, sign * latent.charges)
+    np.testing.assert_allclose(physical.energy, latent.energy, rtol=1e-12)
+    np.testing.assert_allclose(latent.polarization_quantum, CELL)
+    # An atom taken to the next cell takes its charge along: the branch is that of the positions.
+    moved = crystal()
+    moved.positions[0] += CELL[1]
+    jump = plain.predict(moved, want, field=FIELD).polarization - latent.polarization
+    own = latent.charges[0] - latent.charges.mean()
+    np.testing.assert_allclose(jump, own * CELL[1], atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("changes", "atoms", "want", "words"),
+    [
+        ({"response": ResponseConfig("self-consistent")}, crystal(), "born_charges", "metal"),
+        ({"polarizability": None}, crystal(), "polarizability", "soft charges alone"),
+        ({}, crystal(), "dipole", "cluster"),
+    ],
+)
+def test_what_has_no_bulk_meaning_is_refused(model, changes, atoms, want, words):
+    config = answering_config(**changes)
+    params = small_model(config)[1]
+    with pytest.raises(InputError, match=words):
+        Model(config, params, "float64").predict(atoms, (want,))
+
+
+def test_a_charged_cell_is_told_of():
+    config = small_config(charges=ChargeConfig(hidden=(4,), total="shift"))
+    ion = crystal()
+    ion.info["total_charge"] = 1.0
+    out = Model(config, small_model(config)[1], "float64").predict(ion, ("polarization",))
+    assert any("origin" in note for note in out.notes)
+
+
+def test_heads_need_what_carries_them():
+    for changes, words in (
+        ({"charges": None, "dipoles": HEADS["dipoles"]}, "charges is null"),
+        ({"backbone": small_backbone(l_max=1), "quadrupoles": HEADS["quadrupoles"]}, "l_max"),
+        (
+            {"charges": ChargeConfig(channels=2), "polarizability": HEADS["polarizability"]},
+            "chann",
+        ),
+        ({"screening": ScreeningConfig(positive="Na")}, "Na is not among"),
+    ):
+        with pytest.raises(InputError, match=words):
+            small_config(**changes)
+    with pytest.raises(InputError, match="at least 1"):
+        ScreeningConfig(epsilon_infinity=0.9)

@@ -1,0 +1,71 @@
+"""A model's slab does not feel its vacuum, and batches of slabs and crystals mix."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jles.models.potential import coupling_at
+from jles.observables.born_charges import field_force
+from jles.observables.stress import energy_and_forces
+from jles.predict.model import Model
+from jles.structures.batch import on_device, stack
+from tests.support.small_systems import rattled, small_backbone, small_config, small_model
+
+
+@pytest.fixture(scope="module")
+def model():
+    config = small_config(backbone=small_backbone(l_max=1, body_order=2))
+    return Model(config, small_model(config)[1], "float64")
+
+
+def slab(vacuum, seed=0):
+    atoms = rattled(seed)
+    atoms.pbc = (True, True, False)
+    atoms.cell[2] = [0.7, -0.4, vacuum]
+    return atoms
+
+
+def test_energy_and_forces_do_not_depend_on_the_vacuum(model):
+    near, far = (model.predict(slab(v), want=("energy", "forces")) for v in (6.0, 37.0))
+    np.testing.assert_allclose(near.energy, far.energy, atol=1e-9)
+    np.testing.assert_allclose(near.forces, far.forces, atol=1e-9)
+
+
+def test_forces_are_finite_differences(model):
+    atoms, step = slab(20.0), 1e-4
+    forces = model.predict(atoms).forces
+    energies = []
+    for sign in (1, -1):
+        moved = atoms.copy()
+        moved.positions[1, 2] += sign * step
+        energies.append(model.predict(moved).energy)
+    np.testing.assert_allclose(
+        -(energies[0] - energies[1]) / (2 * step), forces[1, 2], atol=1e-6
+    )
+
+
+@pytest.mark.long
+def test_a_batch_of_a_slab_a_crystal_and_a_cluster_is_each_alone(model):
+    frames = [slab(20.0), rattled(1), rattled(2, pbc=False)]
+    structures = [model.structure(atoms) for atoms in frames]
+    batch = on_device(stack(jax.tree.map(np.asarray, structures)))
+
+    field = jnp.array([0.1, -0.2, 0.3])
+
+    @jax.jit
+    def answers(structure):
+        coupling = coupling_at(model.potential, model.params, structure)
+        energy = partial(model.potential.energy_fn, model.params)
+        pulled = field_force(coupling, structure.positions, field)
+        return *energy_and_forces(energy, structure), pulled
+
+    together = jax.vmap(answers)(batch)
+    for number, structure in enumerate(structures):
+        count = len(structure.mask)
+        for found, alone in zip(together, answers(structure), strict=True):
+            each = found[number] if alone.ndim == 0 else found[number][:count]
+            np.testing.assert_allclose(each, alone, rtol=1e-9, atol=1e-11)
+            assert np.abs(alone).max() > 1e-3

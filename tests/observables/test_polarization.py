@@ -1,0 +1,226 @@
+"""Exact Born charges of functions: goldens, fixed charges, both modes, the published formula."""
+
+import json
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from paths import golden_path
+
+from jles.bloch.crystal_coupling import crystal_coupling
+from jles.bloch.weighted import bloch_vectors
+from jles.observables.born_charges import (
+    acoustic_sum,
+    born_charges,
+    coupling_of,
+    dipole_current,
+    field_force,
+    obey_sum_rule,
+    wave_born_charges,
+)
+from jles.observables.polarization import (
+    cluster_dipole,
+    polarization_change,
+)
+from jles.structures.batch import build_structure, on_device
+from jles.structures.neighbors import find_neighbors
+
+CASES = ("triclinic", "cubic 12.4")
+
+
+def structure_with_plain_distances(case):
+    """Periodic, but every pair is a neighbour once, in the image it is given in."""
+    positions = np.array(case["positions"])
+    table = find_neighbors(positions, np.eye(3), False, 100.0)
+    built = build_structure(
+        np.ones(len(positions), int), positions, np.array(case["cell"]), True,
+        cutoff=100.0, k_max=None, neighbors=table, dtype=np.float64,
+    )  # fmt: skip
+    return on_device(built)
+
+
+def charges_of(case):
+    """The golden file's charges, which flow between neighbours and are conserved."""
+    start, signs = jnp.array(case["charges0"]), jnp.array(case["signs"])
+
+    def charges_fn(params, structure, bloch):
+        r2 = jnp.sum(bloch_vectors(structure, bloch) ** 2, axis=-1)
+        moved = params["flow"] * (signs[structure.neighbor_index] - signs[:, None])
+        return start + jnp.sum(structure.neighbor_mask * moved * jnp.exp(-r2 / 4.0), axis=1)
+
+    return charges_fn
+
+
+PARAMS = {"flow": jnp.asarray(0.2)}
+
+
+def prepared(name):
+    cases = json.loads(golden_path("born_charges.json").read_text(encoding="utf-8"))["cases"]
+    case = next(case for case in cases if case["name"] == name)
+    structure, charges_fn = structure_with_plain_distances(case), charges_of(case)
+    flow = crystal_coupling(charges_fn)
+
+    def coupling(positions, field):
+        return flow(field, PARAMS, replace(structure, positions=positions))
+
+    return case, structure, charges_fn, coupling
+
+
+@pytest.fixture(scope="module")
+def golden():
+    return prepared(CASES[0])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_crystal_gives_the_value_of_the_cluster(name):
+    case, structure, _, coupling = prepared(name)
+    expected = np.array(case["expected"]["cluster_charge_part"])
+
+    @jax.jit
+    def both_modes(positions):
+        return [born_charges(coupling, positions, mode) for mode in ("reverse", "forward")]
+
+    for found in both_modes(structure.positions):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(acoustic_sum(found), np.zeros((3, 3)), atol=1e-12)
+
+
+def test_the_change_of_polarization_is_that_of_the_cluster(golden):
+    """The golden case is the cluster in a cell, where the dipole is a function of state."""
+    case, structure, charges_fn, coupling = golden
+    start = np.array(case["positions"])
+    end = start + np.random.default_rng(1).normal(0.0, 0.2, start.shape)
+    born = jax.jit(lambda places: born_charges(coupling, places))
+
+    def dipole(places):
+        charges = charges_fn(PARAMS, replace(structure, positions=jnp.asarray(places)), None)
+        return np.asarray(cluster_dipole(charges, jnp.asarray(places), structure.mask))
+
+    found = polarization_change(born, start, end, points=8)
+    np.testing.assert_allclose(found, dipole(end) - dipole(start), rtol=0, atol=1e-9)
+    back = polarization_change(born, end, start, points=8)
+    np.testing.assert_allclose(back, -found, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_published_formula_gives_its_own_values(name):
+    case, structure, charges_fn, _ = prepared(name)
+    found = wave_born_charges(
+        lambda places: charges_fn(PARAMS, replace(structure, positions=places), None),
+        structure.positions,
+        structure.cell,
+        structure.mask,
+    )
+    expected = np.array(case["expected"]["periodic_published_charge_part"])
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+    exact = np.array(case["expected"]["cluster_charge_part"])
+    assert np.abs(found - exact).max() > 1e-3
+
+
+def test_dipoles_have_no_phase(golden):
+    case, structure, *_ = golden
+    start = jnp.array(case["dipoles0"])
+
+    def dipole_fn(positions):
+        apart = positions[None] - positions[:, None]
+        near = jnp.exp(-jnp.sum(apart**2, axis=-1) / 4.0)[..., None]
+        return jnp.sum(start + 0.1 * jnp.sum(near * apart, axis=1), axis=0)
+
+    found = born_charges(coupling_of(dipole_fn), structure.positions)
+    np.testing.assert_allclose(found, case["expected"]["dipole_part"], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("mode", ["forward", "reverse"])
+def test_force_and_current_are_products_with_born_charges(golden, rng, mode):
+    case, structure, _, coupling = golden
+    born = np.array(case["expected"]["cluster_charge_part"])
+    field, velocities = jnp.asarray(rng.normal(size=3)), jnp.asarray(rng.normal(size=(6, 3)))
+    force = jax.jit(lambda x: field_force(coupling, x, field))(structure.positions)
+    np.testing.assert_allclose(force, jnp.einsum("a,iab->ib", field, born), atol=1e-12)
+    current = jax.jit(lambda x: dipole_current(coupling, x, velocities, mode))(
+        structure.positions
+    )
+    np.testing.assert_allclose(current, jnp.einsum("iab,ib->a", born, velocities), atol=1e-12)
+
+
+def test_slopes_of_born_charges_are_those_of_finite_differences(golden, rng):
+    """In positions and in parameters: training on Born charges needs the latter."""
+    _, structure, charges_fn, _ = golden
+    direction, weights = jnp.asarray(rng.normal(size=(6, 3))), rng.normal(size=(6, 3, 3))
+    flow = crystal_coupling(charges_fn)
+
+    @jax.jit
+    def total(step, more):
+        params = {"flow": PARAMS["flow"] + more}
+
+        def coupling(positions, field):
+            return flow(field, params, replace(structure, positions=positions))
+
+        return jnp.sum(weights * born_charges(coupling, structure.positions + step * direction))
+
+    slopes = jax.jit(jax.grad(total, (0, 1)))(0.0, 0.0)
+    h = 1e-5
+    differences = (
+        (total(h, 0.0) - total(-h, 0.0)) / (2 * h),
+        (total(0.0, h) - total(0.0, -h)) / (2 * h),
+    )
+    np.testing.assert_allclose(slopes, differences, rtol=1e-7)
+
+
+def test_charges_that_do_not_move_are_born_charges(golden):
+    case, structure, *_ = golden
+    charges = jnp.array(case["charges0"])
+    flow = crystal_coupling(lambda params, structure, bloch: charges)
+    found = born_charges(
+        lambda x, field: flow(field, {}, replace(structure, positions=x)), structure.positions
+    )
+    np.testing.assert_array_equal(found, charges[:, None, None] * jnp.eye(3))
+
+
+def test_the_value_is_that_of_the_cluster_and_linear_in_the_field(golden, rng):
+    _, structure, charges_fn, coupling = golden
+    field = jnp.asarray(rng.normal(size=3))
+    charges = charges_fn(PARAMS, structure, None)
+    dipole = cluster_dipole(charges, structure.positions, structure.mask)
+    np.testing.assert_allclose(coupling(structure.positions, field), dipole @ field, rtol=1e-12)
+    slope = jax.grad(coupling, 1)(structure.positions, field)
+    np.testing.assert_allclose(slope, dipole, rtol=1e-12)
+
+
+def test_the_cell_is_not_differentiated_silently(golden):
+    _, structure, charges_fn, _ = golden
+    flow = crystal_coupling(charges_fn, to_second_order=False)
+
+    def of_cell(cell):
+        return flow(jnp.ones(3), PARAMS, replace(structure, cell=cell))
+
+    with pytest.raises(NotImplementedError, match="cell"):
+        jax.grad(of_cell)(structure.cell)
+
+
+def test_many_structures_at_once(golden):
+    """Under vmap and jit as alone."""
+    case, structure, charges_fn, _ = golden
+    flow = crystal_coupling(charges_fn)
+    batch = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), structure)
+
+    def born(one):
+        return born_charges(
+            lambda x, field: flow(field, PARAMS, replace(one, positions=x)), one.positions
+        )
+
+    both = jax.jit(jax.vmap(born))(batch)
+    alone = np.array(case["expected"]["cluster_charge_part"])
+    np.testing.assert_allclose(both, jnp.stack([alone, alone]), atol=1e-13)
+
+
+def test_the_projection_obeys_the_sum_rule(rng):
+    mask = jnp.array([True, True, True, False])
+    tensors = jnp.asarray(rng.normal(size=(4, 3, 3))) * mask[:, None, None]
+    projected = obey_sum_rule(tensors, mask, 2.0)
+    np.testing.assert_allclose(acoustic_sum(projected), 2.0 * np.eye(3), atol=1e-13)
+    np.testing.assert_array_equal(projected[3], 0.0)
+    change = (projected - tensors)[:3]
+    np.testing.assert_allclose(change, np.broadcast_to(change[0], (3, 3, 3)), atol=1e-13)

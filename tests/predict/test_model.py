@@ -1,0 +1,317 @@
+"""A model as a user holds it: predictions, the ASE calculator, and how often it compiles."""
+
+import copy
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+from ase import Atoms, units
+from ase.calculators.calculator import PropertyNotImplementedError
+from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
+from ase.md.verlet import VelocityVerlet
+
+from jles.errors import InputError
+from jles.models.backbones.cace import n_features
+from jles.models.config import ChargeConfig
+from jles.predict.model import QUANTITIES, Model
+from tests.support.small_systems import (
+    TRICLINIC,
+    rattled,
+    relative,
+    small_backbone,
+    small_config,
+    small_model,
+)
+
+ENERGIES = {"H": -13.6, "O": -2041.25}
+CONFIG = small_config(
+    backbone=small_backbone(l_max=1, body_order=2),
+    charges=ChargeConfig(hidden=(4,), total="shift"),
+    element_energies=ENERGIES,
+)
+
+
+def model_of(config, dtype="float64", seed=0):
+    return Model(config, small_model(config, seed)[1], dtype, where="runs/test")
+
+
+@pytest.fixture(scope="module")
+def model():
+    return model_of(CONFIG)
+
+
+@pytest.fixture(scope="module")
+def coarse():
+    return model_of(CONFIG, "float32")
+
+
+# What this model has of every structure; Born charges are in test_response_model.py.
+WITHOUT = {
+    "stress", "dipole", "quadrupole", "dipoles", "quadrupoles", "polarizability", "born_charges",
+    "piezoelectric", "polarizability_derivative",
+}  # fmt: skip
+EVERYTHING = [name for name in QUANTITIES if name not in WITHOUT]
+
+
+@pytest.mark.parametrize(
+    ("atoms", "extra"), [(rattled(0), "stress"), (rattled(1, pbc=False), "dipole")]
+)
+def test_a_prediction_holds_what_was_wanted_and_nothing_else(model, atoms, extra):
+    out = model.predict(atoms, want=(*EVERYTHING, extra))
+    given = {name for name in QUANTITIES if getattr(out, name) is not None}
+    assert given == {*EVERYTHING, extra}
+    assert isinstance(out.energy, float)
+    shapes = {
+        "forces": (6, 3),
+        "charges": (6,),
+        "features": (6, n_features(CONFIG.backbone)),
+        "stress": (3, 3),
+        "dipole": (3,),
+    }
+    for name in given & set(shapes):
+        value = getattr(out, name)
+        assert isinstance(value, np.ndarray)
+        assert value.shape == shapes[name]
+        assert np.isfinite(value).all()
+    parts = out.energy_parts
+    assert set(parts) == {"short_range", "long_range", "elements"}
+    assert parts["elements"] == 3 * ENERGIES["H"] + 3 * ENERGIES["O"]
+    np.testing.assert_allclose(sum(parts.values()), out.energy, rtol=1e-14)
+    default = model.predict(atoms)
+    assert default.charges is None
+    np.testing.assert_allclose(default.energy, out.energy, rtol=1e-14)
+    np.testing.assert_allclose(default.forces, out.forces, rtol=1e-10, atol=1e-12)
+
+
+def test_element_energies_keep_float64_digits_in_a_float32_model(coarse):
+    shifted = copy.copy(coarse)
+    shifted.config = replace(CONFIG, element_energies={"H": ENERGIES["H"] + 1e-9})
+    atoms = rattled(0, count=5)
+    difference = coarse.predict(atoms).energy - shifted.predict(atoms).energy
+    np.testing.assert_allclose(difference, 2 * ENERGIES["O"] - 3e-9, rtol=1e-14)
+
+
+def test_a_list_gives_a_list(model):
+    frames = [rattled(0), rattled(1, count=4, pbc=False)]
+    found = model.predict(frames)
+    for atoms, out in zip(frames, found, strict=True):
+        alone = model.predict(atoms)
+        # A list is padded to sizes of its own: the same sums in another order.
+        np.testing.assert_allclose(out.energy, alone.energy, rtol=1e-13)
+        np.testing.assert_allclose(out.forces, alone.forces, rtol=0, atol=1e-12)
+    assert model.predict([]) == []
+
+
+def test_float32_and_float64_agree(model, coarse):
+    atoms, want = rattled(0), (*EVERYTHING, "stress")
+    fine, rough = model.predict(atoms, want), coarse.predict(atoms, want)
+    np.testing.assert_allclose(rough.energy, fine.energy, atol=1e-4)
+    for name in ("forces", "stress", "charges", "features"):
+        assert 1e-10 < relative(getattr(rough, name), getattr(fine, name)) < 1e-4
+    assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(coarse.params))
+
+
+def test_float64_needs_no_switch_and_leaves_none_behind(model):
+    """Whatever precision JAX runs in, a model computes in its own."""
+    expected = model.predict(rattled(3)).forces
+    with jax.enable_x64(False):
+        found = model.predict(rattled(3)).forces
+        assert not jax.config.jax_enable_x64
+    np.testing.assert_array_equal(found, expected)
+    assert jax.config.jax_enable_x64
+
+
+@pytest.mark.long
+def test_several_channels_are_several_columns():
+    model = model_of(replace(CONFIG, charges=ChargeConfig(hidden=(), channels=3)))
+    atoms = rattled(0)
+    atoms.calc = model.calculator()
+    summed = atoms.get_charges()
+    columns = model.predict(atoms, want=("energy", "forces", "charges")).charges
+    assert columns.shape == (6, 3)
+    np.testing.assert_allclose(summed, columns.sum(axis=1))
+
+
+def test_the_total_charge_is_obeyed(model):
+    atoms = rattled(4)
+    for total in (0.0, -2.0):
+        atoms.info["total_charge"] = total
+        charges = model.predict(atoms, want=(*EVERYTHING, "stress")).charges
+        np.testing.assert_allclose(charges.sum(), total, atol=1e-12)
+
+
+def test_a_model_without_charges_predicts_energies_only():
+    config = replace(CONFIG, charges=None)
+    model = model_of(config)
+    slab = rattled(0)
+    slab.pbc = (True, True, False)
+    out = model.predict(slab, want=("forces", "energy_parts"))
+    assert out.energy_parts["long_range"] == 0.0
+    assert np.isfinite(out.forces).all()
+    for name in ("charges", "dipole"):
+        with pytest.raises(InputError, match="latent charges"):
+            model.predict(rattled(0, pbc=False), want=(name,))
+
+
+@pytest.mark.parametrize(
+    ("atoms", "want", "words"),
+    [
+        (rattled(0), ("energi",), ["energi", "energy, forces"]),
+        (rattled(0), "energy", ["sequence"]),
+        (rattled(0), ("polarizability",), ["polarizability", "head 'polarizability'"]),
+        (rattled(0), ("dipoles",), ["dipoles", "head 'dipoles'"]),
+        (rattled(0), ("quadrupoles",), ["quadrupoles", "head 'quadrupoles'"]),
+        (rattled(0, pbc=False), ("stress",), ["stress", "not periodic"]),
+        (rattled(0), ("dipole",), ["dipole", "cluster"]),
+        (rattled(0, pbc=[1, 1, 0]), ("piezoelectric",), ["piezoelectric", "three directions"]),
+        (Atoms("NaH", [[0, 0, 0], [0, 0, 2]]), ("energy",), ["runs/test", "Na", "H, O"]),
+        (Atoms("H2", [[0, 0, 0], [0, 0, 0]]), ("energy",), ["same spot"]),
+        (Atoms("H2", [[0, 0, 0], [0, 0, np.nan]]), ("energy",), ["atom 1", "finite"]),
+        (Atoms("H", pbc=True), ("energy",), ["volume"]),
+        (Atoms(), ("energy",), ["at least one atom"]),
+        (Atoms("H", cell=[4, 4, 9], pbc=[0, 1, 0]), ("energy",), ["one direction only"]),
+    ],
+)
+def test_what_cannot_be_predicted_is_said_in_words(model, atoms, want, words):
+    with pytest.raises(InputError) as caught:
+        model.predict(atoms, want=want)
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_a_field_that_is_none_and_another_precision_are_refused(model):
+    for call, words in (
+        (lambda: model.predict(rattled(0), field=(0, 1)), "three finite"),
+        (lambda: model.predict(rattled(0), field=(0, 0, np.nan)), "three finite"),
+        (lambda: model.predict(rattled(0), field="5 kV/cm"), "three finite"),
+        (lambda: model.calculator(field=(0, 0, 500.0)), "kV/cm"),
+        (lambda: model_of(CONFIG, "float16"), "dtype"),
+    ):
+        with pytest.raises(InputError, match=words):
+            call()
+
+
+# --- ASE
+
+
+@pytest.mark.parametrize("pbc", [True, False])
+def test_calculator_forces_are_slopes_of_its_energy(model, pbc):
+    atoms = rattled(5, count=4, pbc=pbc)
+    atoms.calc = model.calculator()
+    numerical = calculate_numerical_forces(atoms, eps=1e-4)
+    np.testing.assert_allclose(atoms.get_forces(), numerical, rtol=1e-5, atol=1e-6)
+    assert atoms.get_potential_energy(force_consistent=True) == atoms.get_potential_energy()
+    np.testing.assert_allclose(atoms.get_forces().sum(axis=0), 0.0, atol=1e-10)
+
+
+def test_calculator_stress_is_the_slope_of_its_energy_by_strain(model):
+    atoms = rattled(6, count=4)
+    atoms.calc = model.calculator()
+    numerical = calculate_numerical_stress(atoms, eps=1e-4)
+    np.testing.assert_allclose(atoms.get_stress(), numerical, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(
+        atoms.get_stress(voigt=False),
+        model.predict(atoms, want=(*EVERYTHING, "stress")).stress,
+        rtol=1e-9,
+        atol=1e-13,
+    )
+
+
+def test_calculator_gives_charges_and_the_dipole_of_clusters(model):
+    cluster, crystal = rattled(7, pbc=False), rattled(7)
+    cluster.calc = crystal.calc = model.calculator()
+    out = model.predict(cluster, want=(*EVERYTHING, "dipole"))
+    np.testing.assert_allclose(cluster.get_charges(), out.charges)
+    np.testing.assert_allclose(cluster.get_dipole_moment(), out.dipole)
+    with pytest.raises(PropertyNotImplementedError):
+        cluster.get_stress()
+    with pytest.raises(PropertyNotImplementedError):
+        crystal.get_dipole_moment()
+
+
+def test_calculator_notices_every_change(model):
+    atoms = rattled(8)
+    atoms.calc = model.calculator()
+    seen = [atoms.get_potential_energy()]
+    changes = (
+        lambda: atoms.positions.__setitem__((0, 0), atoms.positions[0, 0] + 0.1),
+        lambda: atoms.set_cell(atoms.cell.array * 1.01),
+        lambda: atoms.info.update(total_charge=1.0),
+        lambda: atoms.symbols.__setitem__(0, "O"),
+    )
+    for change in changes:
+        change()
+        seen.append(atoms.get_potential_energy())
+        np.testing.assert_allclose(seen[-1], model.predict(atoms).energy, rtol=1e-14)
+    assert len(set(seen)) == len(seen)
+
+
+def counting(config):
+    """A model that counts how often its energy is traced."""
+    model = model_of(config)
+    traces = []
+    inner = model.potential.energy_fn
+
+    def counted(params, structure):
+        traces.append(structure.positions.shape)
+        return inner(params, structure)
+
+    model.potential = model.potential._replace(energy_fn=counted)
+    return model, traces
+
+
+def test_molecular_dynamics_conserves_energy_and_compiles_once():
+    """Half the time step, a quarter of the drift: forces are those of the energy."""
+    model, traces = counting(CONFIG)
+    start = rattled(9, count=8, cell=1.15 * TRICLINIC)
+    momenta = np.random.default_rng(0).normal(size=(8, 3))
+    neighbors, drift = set(), {}
+    for step in (0.4, 0.2):
+        atoms = start.copy()
+        atoms.calc = model.calculator()
+        atoms.set_momenta(momenta)
+        dynamics = VelocityVerlet(atoms, timestep=step * units.fs)
+        total, kinetic = [], []
+        for _ in range(round(8 / step)):
+            dynamics.run(1)
+            total.append(atoms.get_total_energy())
+            kinetic.append(atoms.get_kinetic_energy())
+            neighbors.add(int(model.structure(atoms).neighbor_mask.sum()))
+        drift[step] = np.ptp(total)
+    assert drift[0.2] < 0.4 * drift[0.4]
+    assert drift[0.2] < 0.01 * np.ptp(kinetic)
+    assert len(neighbors) > 1
+    assert len(traces) == 1
+    assert model._evaluate._cache_size() == 1
+
+
+def test_structures_of_a_similar_size_share_a_compilation():
+    model, traces = counting(CONFIG)
+    model.predict(rattled(0, count=8))
+    first = len(traces)
+    for seed, count in ((1, 8), (2, 7), (3, 8)):
+        model.predict(rattled(seed, count=count))
+    assert len(traces) == first
+    for atoms in (rattled(4, pbc=False), rattled(5, count=24, cell=2 * np.eye(3) * 5)):
+        before = len(traces)
+        model.predict(atoms)
+        assert len(traces) > before
+        model.predict(atoms)
+    assert model._evaluate._cache_size() == 3
+
+
+def test_the_pure_functions_work_outside(model):
+    """What a jax-md user hands to an integrator."""
+    atoms = rattled(1)
+    structure = model.structure(atoms)
+    energy, gradient = jax.jit(
+        jax.value_and_grad(
+            lambda positions: model.energy_fn(
+                model.params, replace(structure, positions=positions)
+            )
+        )
+    )(structure.positions)
+    out = model.predict(atoms, want=(*EVERYTHING, "stress"))
+    short, long = out.energy_parts["short_range"], out.energy_parts["long_range"]
+    np.testing.assert_allclose(energy, short + long, rtol=1e-12)
+    np.testing.assert_allclose(-gradient[:6], out.forces, atol=1e-10)

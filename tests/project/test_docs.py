@@ -1,0 +1,78 @@
+"""The pages that list keys list all of them, with the defaults that hold."""
+
+import dataclasses
+import re
+
+import pytest
+
+from jles.models.config import (
+    CaceConfig,
+    ChargeConfig,
+    ElectrostaticsConfig,
+    ModelConfig,
+    ReadoutConfig,
+)
+from jles.predict.prediction import QUANTITIES
+from jles.train.config import DataConfig, LossConfig, ModelSection, OptimizerConfig, TrainConfig
+from tests.support.paths import ROOT
+
+PAGE = (ROOT / "docs" / "config.md").read_text(encoding="utf-8")
+RECORDS = (
+    TrainConfig,
+    DataConfig,
+    ModelSection,
+    CaceConfig,
+    ReadoutConfig,
+    ChargeConfig,
+    ElectrostaticsConfig,
+    LossConfig,
+    OptimizerConfig,
+)
+
+
+def documented_defaults(key):
+    """What the second column of every table row for this key says."""
+    cells = re.findall(rf"^\| `{key}` \|([^|]*)\|", PAGE, flags=re.MULTILINE)
+    return [cell.strip() for cell in cells]
+
+
+def test_the_example_of_the_electrostatics_page_runs():
+    page = (ROOT / "docs" / "electrostatics.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    names = {}
+    exec(compile(example, "electrostatics.md", "exec"), names)
+    assert bool(names["out"].report.converged)
+
+
+def test_everything_that_can_be_wanted_is_on_the_page_of_predictions():
+    page = (ROOT / "docs" / "predictions.md").read_text(encoding="utf-8")
+    rows = "".join(re.findall(r"^\| (`.*?) \|", page, flags=re.MULTILINE))
+    assert set(re.findall(r"`(\w+)`", rows)) >= set(QUANTITIES)
+
+
+@pytest.mark.parametrize("record", RECORDS)
+def test_every_key_has_a_row(record):
+    missing = [f.name for f in dataclasses.fields(record) if not documented_defaults(f.name)]
+    assert missing == []
+
+
+@pytest.mark.parametrize(
+    "record", [CaceConfig, ElectrostaticsConfig, LossConfig, OptimizerConfig]
+)
+def test_documented_numbers_and_choices_are_the_defaults(record):
+    for spec in dataclasses.fields(record):
+        if isinstance(spec.default, bool) or not isinstance(spec.default, int | float | str):
+            continue
+        said = [text.strip("`") for text in documented_defaults(spec.name)]
+        if spec.name in ("k_max", "mp_norm"):
+            continue  # written as a formula
+        if isinstance(spec.default, str):
+            assert spec.default in said, spec.name
+        else:
+            numbers = [float(t) for t in said if re.fullmatch(r"[-+0-9.e]+", t)]
+            assert spec.default in numbers, spec.name
+
+
+def test_a_model_has_no_key_that_a_training_file_cannot_set():
+    settable = {f.name for f in dataclasses.fields(ModelSection)}
+    assert {f.name for f in dataclasses.fields(ModelConfig)} <= settable

@@ -1,0 +1,71 @@
+"""A final name holds the old file or the new one, never a part of one."""
+
+import errno
+import resource
+
+import pytest
+
+from jles.errors import InputError
+from jles.files import atomic_path, write_atomically
+
+
+@pytest.fixture
+def almost_full_disk():
+    """No file may grow beyond 100 bytes: the system's own error, as of a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("content", ["Å and eV\n", b"\x00\xff"])
+def test_text_and_bytes_come_back(tmp_path, content):
+    path = tmp_path / "new" / "folder" / "file.txt"
+    write_atomically(path, content)
+    expected = content.encode("utf-8") if isinstance(content, str) else content
+    assert path.read_bytes() == expected
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_the_temporary_name_keeps_suffix_and_folder(tmp_path):
+    with atomic_path(tmp_path / "picture.png") as temporary:
+        assert temporary.suffix == ".png"
+        assert temporary.parent == tmp_path
+        assert not (tmp_path / "picture.png").exists()
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_old_file(tmp_path, almost_full_disk):
+    path = tmp_path / "params.safetensors"
+    write_atomically(path, "old")
+    with pytest.raises(
+        InputError, match=r"params\.safetensors: cannot be written \(.*\)"
+    ) as info:
+        write_atomically(path, "new" * 1000)
+    assert "\n" not in str(info.value)
+    assert path.read_text(encoding="utf-8") == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_exception_inside_leaves_the_old_file_and_passes_through(tmp_path):
+    path = tmp_path / "file"
+    write_atomically(path, "old")
+
+    def write_and_fail(temporary):
+        temporary.write_text("half", encoding="utf-8")
+        raise OSError(errno.ENOENT, "another file is missing", "another")
+
+    with pytest.raises(FileNotFoundError, match="another"), atomic_path(path) as temporary:
+        write_and_fail(temporary)
+    assert path.read_text(encoding="utf-8") == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_under_the_final_name_is_refused(tmp_path):
+    with pytest.raises(InputError, match="cannot be written"):
+        write_atomically(tmp_path, "content")
+
+
+def test_a_file_where_a_folder_should_be_is_refused(tmp_path):
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(InputError, match="cannot be written"):
+        write_atomically(tmp_path / "file" / "inside", "content")

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from processes import autoregressive
 
 from jles.analysis.blocks import block_average, block_variances, pooled
+from tests.support.processes import autoregressive
 
 
 def block_variance_closed_form(decay, block):

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from processes import autoregressive, write_run
 
 from jles.analysis.charge_flow import ChargeFlow, Sampled, parse_formal, recorded_flow
 from jles.analysis.conditions import Conditions
@@ -20,6 +19,7 @@ from jles.analysis.transport import (
 from jles.analysis.units import BOLTZMANN
 from jles.cli.main import main
 from jles.errors import InputError
+from tests.support.processes import autoregressive, write_run
 
 STATE = Conditions(1000.0, 800.0)
 DECAY = 0.9

@@ -4,7 +4,6 @@ import re
 
 import numpy as np
 import pytest
-from processes import autoregressive, write_run
 
 from jles.analysis.conditions import Conditions
 from jles.analysis.dielectric import dielectric, fluctuation, running_fluctuation
@@ -12,6 +11,7 @@ from jles.analysis.run import open_run
 from jles.analysis.units import BOLTZMANN
 from jles.cli.main import main
 from jles.units import EPSILON0
+from tests.support.processes import autoregressive, write_run
 
 STATE = Conditions(300.0, 2000.0)
 PER_VARIANCE = 1.0 / (EPSILON0 * 2000.0 * BOLTZMANN * 300.0)

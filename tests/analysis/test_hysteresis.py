@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from processes import write_run
 
 from jles.analysis.hysteresis import field_axis, full_halves, hysteresis_loop, turning_points
 from jles.analysis.order import order_parameter, tetragonality
@@ -10,6 +9,7 @@ from jles.analysis.run import open_run
 from jles.analysis.units import ENERGY_DENSITY, POLARIZATION
 from jles.cli.main import main
 from jles.errors import InputError
+from tests.support.processes import write_run
 
 A, B = 0.02, 4.0
 """Double well U = -A p^2/2 + B p^4/4 - E p; p in e/angstrom^2, E in V/angstrom."""

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from processes import write_run
 
 from jles.analysis.charge_flow import recorded_flow
 from jles.analysis.moment import agreement, at_steps, polarization_density, polarization_path
 from jles.analysis.order import order_parameter
 from jles.analysis.run import Record, open_run
 from jles.errors import InputError
+from tests.support.processes import write_run
 
 START = np.array([3.0, -1.0, 2.0])
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from processes import oscillator, write_run
 from scipy.stats import special_ortho_group
 
 from jles.analysis.raman import depolarization, invariants, polarized, raman, stokes_factor
@@ -11,6 +10,7 @@ from jles.analysis.spectra import Segments, average
 from jles.analysis.units import BOLTZMANN, PLANCK, WAVENUMBER
 from jles.cli.main import main
 from jles.units import COULOMB_CONSTANT
+from tests.support.processes import oscillator, write_run
 
 
 def intensities(tensor):

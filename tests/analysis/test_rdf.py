@@ -5,11 +5,11 @@ import pytest
 from ase.build import bulk
 from hypothesis import given
 from hypothesis import strategies as st
-from processes import write_run
 
 from jles.analysis.rdf import half_height, ideal_counts, pair_counts, radial_distributions
 from jles.analysis.run import open_run
 from jles.cli.main import main
+from tests.support.processes import write_run
 
 TILTED = np.array([[9.0, 0.0, 0.0], [3.0, 8.0, 0.0], [-2.0, 1.0, 10.0]])
 

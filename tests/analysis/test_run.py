@@ -3,7 +3,6 @@
 import h5py
 import numpy as np
 import pytest
-from processes import write_run
 from scipy import constants
 
 from jles.analysis.conditions import conditions, mean_temperature, same_interval
@@ -24,6 +23,7 @@ from jles.cli.analyse import ANALYSES
 from jles.cli.main import build_parser, main
 from jles.errors import InputError
 from tests.support.paths import ROOT
+from tests.support.processes import write_run
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from processes import autoregressive, oscillator, velocity_spectrum, write_run
 
 from jles.analysis.correlate import autocorrelation, lag_of_silence, noise_of_correlation
 from jles.analysis.infrared import (
@@ -26,6 +25,7 @@ from jles.analysis.units import ATOMIC_MASS, BOLTZMANN, PLANCK, SPEED_OF_LIGHT, 
 from jles.analysis.vdos import vibrational_density
 from jles.errors import InputError
 from jles.units import EPSILON0
+from tests.support.processes import autoregressive, oscillator, velocity_spectrum, write_run
 
 
 def spectrum_of(series, interval, length):

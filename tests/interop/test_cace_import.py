@@ -5,8 +5,6 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
-from cace_records import combined, ewald, listed, module, newer, single
-from torch_archive import save
 
 from jles.errors import InputError
 from jles.interop.cace_import import import_torch
@@ -19,6 +17,8 @@ from jles.models.config import (
     ReadoutConfig,
 )
 from jles.models.potential import build_potential
+from tests.support.cace_records import combined, ewald, listed, module, newer, single
+from tests.support.torch_archive import save
 
 SMALL = CaceConfig(
     cutoff=4.25,

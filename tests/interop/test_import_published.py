@@ -5,13 +5,13 @@ from functools import cache
 import jax
 import numpy as np
 import pytest
-from paths import golden_path, model_path
 
 from jles.errors import InputError
 from jles.interop.cace_import import import_torch
 from jles.models.potential import build_potential
 from jles.observables.stress import energy_forces_stress
 from jles.structures.batch import build_structure, merge_sizes, pad_structure, size_of
+from tests.support.paths import golden_path, model_path
 
 # Files that one compilation serves: same architecture, same kind of structure.
 GROUPS = [

@@ -3,12 +3,12 @@
 import jax
 import numpy as np
 import pytest
-from paths import golden_path
-from test_import_published import GROUPS, imported
 
 from jles.models.potential import build_potential
 from jles.predict.outputs import outputs
 from jles.structures.batch import build_structure, merge_sizes, pad_structure, size_of
+from tests.interop.test_import_published import GROUPS, imported
+from tests.support.paths import golden_path
 
 # All of them take a minute and a half to compile.
 CASES = [

@@ -12,11 +12,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from torch_archive import Encoder, Raw, call, fetch, save, write_archive, write_entries
 
 from jles.errors import InputError
 from jles.interop.pickle_records import Global, Record
 from jles.interop.torch_zip import read_torch_zip
+from tests.support.torch_archive import (
+    Encoder,
+    Raw,
+    call,
+    fetch,
+    save,
+    write_archive,
+    write_entries,
+)
 
 MODULE = "torch.nn.modules.linear.Linear"
 COMBINED = "cace.models.combined.CombinePotential"

@@ -8,15 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ase import Atoms
-from small_systems import (
-    TRICLINIC,
-    random_orthogonal,
-    rattled,
-    small_backbone,
-    small_config,
-    small_model,
-    structure_of,
-)
 
 from jles.errors import InputError
 from jles.models.config import (
@@ -34,6 +25,15 @@ from jles.observables.polarizability import polarizability
 from jles.predict.model import Model
 from jles.structures.batch import merge_sizes, on_device, pad_structure, size_of
 from jles.units import EPSILON0
+from tests.support.small_systems import (
+    TRICLINIC,
+    random_orthogonal,
+    rattled,
+    small_backbone,
+    small_config,
+    small_model,
+    structure_of,
+)
 
 # Compiling every derivative of a crystal whose charges answer the lattice sum takes long.
 LONG = pytest.mark.long

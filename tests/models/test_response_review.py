@@ -8,14 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ase import Atoms
-from small_systems import (
-    TRICLINIC,
-    rattled,
-    small_backbone,
-    small_config,
-    small_model,
-    structure_of,
-)
 
 from jles.cli.main import main
 from jles.errors import InputError
@@ -25,6 +17,14 @@ from jles.models.store import save_model
 from jles.observables.born_charges import born_charges
 from jles.observables.screening import gauge_sign
 from jles.predict.model import Model
+from tests.support.small_systems import (
+    TRICLINIC,
+    rattled,
+    small_backbone,
+    small_config,
+    small_model,
+    structure_of,
+)
 
 FIELD = (0.03, -0.02, 0.05)
 BACKBONE = small_backbone(n_radial_basis=1, l_max=1, body_order=2)

@@ -7,8 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ase import Atoms
-from small_systems import TRICLINIC, rattled, small_backbone, small_config, small_model
-from small_systems import structure_of as model_structure
 
 from jles.bloch.crystal_coupling import crystal_coupling
 from jles.bloch.weighted import bloch_vectors
@@ -20,6 +18,14 @@ from jles.observables.piezoelectricity import piezoelectric_tensor
 from jles.observables.stress import energy_forces_stress, strained
 from jles.predict.model import Model
 from jles.structures.batch import build_structure, on_device
+from tests.support.small_systems import (
+    TRICLINIC,
+    rattled,
+    small_backbone,
+    small_config,
+    small_model,
+)
+from tests.support.small_systems import structure_of as model_structure
 
 FLOWING = small_config(
     backbone=small_backbone(layers=1, messages=("ar", "bchi"), n_radial_basis=1, body_order=2),

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from paths import golden_path
 
 from jles.bloch.crystal_coupling import crystal_coupling
 from jles.bloch.weighted import bloch_vectors
@@ -26,6 +25,7 @@ from jles.observables.polarization import (
 )
 from jles.structures.batch import build_structure, on_device
 from jles.structures.neighbors import find_neighbors
+from tests.support.paths import golden_path
 
 CASES = ("triclinic", "cubic 12.4")
 

@@ -6,13 +6,13 @@ import h5py
 import jax
 import numpy as np
 import pytest
-from small_systems import rattled, small_config, small_model
 
 from jles.dynamics import engine, matter
 from jles.dynamics.run import run_md
 from jles.predict.model import Model
 from jles.structures.batch import build_structure, on_device
 from jles.structures.prune import most_neighbors, prune
+from tests.support.small_systems import rattled, small_config, small_model
 
 CUTOFF = small_config().backbone.cutoff
 

@@ -18,6 +18,7 @@ from common import arguments, write_results
 from jles.electrostatics import (
     Multipoles,
     Response,
+    SlabPlan,
     SumPlan,
     ewald_energy,
     lattice_sum,
@@ -76,7 +77,7 @@ def slab():
     heights = []
     for height in (30.0, 35.0, 47.0, 60.0):
         grid = plan_kgrid(np.diag([6.1, 7.1, height]), 7.0)
-        plan = SumPlan(grid=grid, slab_axis=2, slab_height=height)
+        plan = SumPlan(grid=grid, slab=SlabPlan(2, height))
         out = lattice_sum(
             Multipoles(charges), positions, cell, pbc=(True, True, False), k_max=7.0, plan=plan
         )

@@ -104,7 +104,7 @@ def crystal_coupling(
         # The field is a direction here, so that many of them share all but the last slope.
         charges = charges_fn(params, structure, None)
         change += charges @ (moved @ field)
-        if not structure.slab:
+        if structure.plan.slab is None:
             return value, change + jax.jvp(lambda wave: rate(wave, moved), (still,), (field,))[
                 1
             ]

@@ -12,21 +12,21 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jles.electrostatics.interaction import reciprocal_form
 from jles.electrostatics.multipoles import Multipoles, self_energy, with_dipoles
-from jles.electrostatics.sums.ewald import prepare_ewald, reciprocal_energy
-from jles.electrostatics.sums.kgrid import KGrid
+from jles.electrostatics.plan import SumPlan
 from jles.typing import Scalar
 
 
 def carried_potential(
-    *, sigma: Scalar, k_max: Scalar, grid: KGrid, cutoff: str, remove_self: bool
+    *, sigma: Scalar, k_max: Scalar, plan: SumPlan, cutoff: str, remove_self: bool
 ) -> Callable[..., Float[Array, " atoms"]]:
     """The potential (V) of moments without channels, as `ewald_energy` has it.
 
     Args:
         sigma: smearing width, angstrom.
         k_max: cutoff of the sum, 1/angstrom.
-        grid: static, see `plan_kgrid`.
+        plan: static, of a crystal; see `plan_sum`.
         cutoff: "sharp" or "smooth".
         remove_self: an atom does not feel itself.
 
@@ -34,23 +34,23 @@ def carried_potential(
         `(moments, positions, cell, bloch) -> (atoms,)`. The value does not depend on `bloch`;
         derivatives in moments and positions carry it, right to first order in it.
     """
-    options = {"sigma": sigma, "k_max": k_max, "grid": grid, "cutoff": cutoff}
+    options = {"sigma": sigma, "k_max": k_max, "plan": plan, "cutoff": cutoff}
 
     def slope_at(targets, moments, positions, cell, of_slope) -> Multipoles:
         """Derivative in charges and dipoles at the targets of their energy with the sources."""
         count = len(targets)
         places = jnp.concatenate([targets, positions])
-        ewald = prepare_ewald(places, cell, **options, rank=2, slope=of_slope)
+        reciprocal = reciprocal_form(places, cell, **options, rank=2, slope=of_slope)
         sources = jax.tree.map(
             lambda array: jnp.concatenate([jnp.zeros_like(array), array]), with_dipoles(moments)
         )
-        slope = jax.grad(lambda given: reciprocal_energy(ewald, given))(sources)
+        slope = jax.grad(reciprocal)(sources)
         return jax.tree.map(lambda array: array[:count], slope)
 
     def plain(moments, positions, cell):
         def energy(given):
             own = self_energy(given, sigma) if remove_self else 0.0
-            return reciprocal_energy(prepare_ewald(positions, cell, **options), given) - own
+            return reciprocal_form(positions, cell, **options)(given) - own
 
         return jax.grad(energy)(moments).charges
 

@@ -81,15 +81,14 @@ class Loader:
     Args:
         frames: any sizes, crystals and clusters mixed.
         cutoff: of the neighbours, angstrom.
-        k_max: of the reciprocal sum, 1/angstrom; None for a model without a long-range part.
         batch_size: structures per batch.
-        sigma: smearing width, angstrom.
         offsets: element energies, eV by symbol, subtracted from the energies.
         responses: which of `RESPONSES` the labels hold beside energy, forces and stress.
         dtype: of the real arrays.
         max_buckets: most different shapes.
         cache_dir: where neighbour tables are kept between runs.
         track: wraps the frames while they are built, e.g. `rich.progress.track`.
+        **sums: `k_max`, `sigma`, `method`, `accuracy` and `rank` of `build_structure`.
 
     Attributes:
         sizes: of the buckets.
@@ -104,22 +103,21 @@ class Loader:
         frames: Sequence[Frame],
         *,
         cutoff: float,
-        k_max: float | None,
         batch_size: int,
-        sigma: float = 1.0,
         offsets: Mapping[str, float] | None = None,
         responses: Sequence[str] = (),
         dtype=np.float32,
         max_buckets: int = 4,
         cache_dir=None,
         track: Callable[[Sequence[Frame]], Iterable[Frame]] = iter,
+        **sums,
     ):
         if len(frames) == 0:
             raise InputError("no frames to make batches of")
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, got {batch_size}")
         structures = {
-            n: _build(frame, cutoff, k_max, sigma, cache_dir, dtype)
+            n: _build(frame, cutoff, sums, cache_dir, dtype)
             for n, frame in enumerate(track(frames))
         }
         self.batch_size = min(batch_size, len(frames))
@@ -170,7 +168,7 @@ class Loader:
         return plan
 
 
-def _build(frame: Frame, cutoff, k_max, sigma, cache_dir, dtype) -> Structure:
+def _build(frame: Frame, cutoff, sums, cache_dir, dtype) -> Structure:
     try:
         return build_structure(
             frame.numbers,
@@ -178,11 +176,10 @@ def _build(frame: Frame, cutoff, k_max, sigma, cache_dir, dtype) -> Structure:
             frame.cell,
             frame.pbc,
             cutoff=cutoff,
-            k_max=k_max,
-            sigma=sigma,
             total_charge=frame.total_charge,
             neighbors=cached_neighbors(frame, cutoff, cache_dir),
             dtype=dtype,
+            **sums,
         )
     except InputError as error:
         raise InputError(f"{frame.source}: {error}") from None

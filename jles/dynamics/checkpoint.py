@@ -12,11 +12,13 @@ import numpy as np
 from jles.dynamics.block import Anchor, Progress
 from jles.dynamics.engine import Walk
 from jles.dynamics.system import Room
+from jles.electrostatics.plan import SlabPlan, SumPlan
 from jles.electrostatics.sums.kgrid import KGrid
+from jles.electrostatics.sums.mesh import MeshPlan
 from jles.errors import InputError
 from jles.files import atomic_path
 
-VERSION = 2
+VERSION, READABLE = 3, (2, 3)
 
 
 class Checkpoint(NamedTuple):
@@ -69,7 +71,7 @@ def load_checkpoint(path: Path, like: Walk) -> Checkpoint:
         raise InputError(f"{path}: there is no checkpoint to resume from; start anew") from None
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         raise InputError(f"{path}: is damaged; start anew in another --out") from None
-    if about.get("version") != VERSION:
+    if about.get("version") not in READABLE:
         raise InputError(
             f"{path}: is of another version of jles; finish it there, or start anew"
         )
@@ -79,6 +81,19 @@ def load_checkpoint(path: Path, like: Walk) -> Checkpoint:
         raise InputError(f"{path}: is of another system, ensemble or precision")
     tree = jax.tree.structure(form)
     progress, anchor = jax.tree.unflatten(tree, map(jnp.asarray, leaves))
-    room = Room(**about["room"])
-    room = room._replace(grid=None if room.grid is None else KGrid(*room.grid))
-    return Checkpoint(progress, anchor, room, about["looked_at"], about["written"])
+    return Checkpoint(
+        progress, anchor, _room(about["room"]), about["looked_at"], about["written"]
+    )
+
+
+def _room(stored: dict) -> Room:
+    """Capacities from JSON, in which named tuples are lists; version 2 had a `grid` alone."""
+    values = dict(stored)
+    if "grid" in values:
+        grid = values.pop("grid")
+        return Room(**values, plan=SumPlan(grid=grid and KGrid(*grid)))
+    kinds = {"grid": KGrid, "mesh": MeshPlan, "slab": SlabPlan}
+    plan = dict(zip(SumPlan._fields, values.pop("plan"), strict=True))
+    for name, kind in kinds.items():
+        plan[name] = None if plan[name] is None else kind(*plan[name])
+    return Room(**values, plan=SumPlan(**plan))

@@ -23,7 +23,7 @@ from jles.dynamics.block import (
 from jles.dynamics.forces import Drive
 from jles.dynamics.integrators import quiet
 from jles.dynamics.system import GROWTH, NEAR_GROWTH, Frame, Room
-from jles.electrostatics.sums.kgrid import KGrid
+from jles.electrostatics.plan import describe_plan, grow_plan
 
 
 class Walk(NamedTuple):
@@ -137,7 +137,7 @@ class Engine:
         """A new frame for exactly the state that was reached."""
         room, reason = walk.room, int(halt.reason)
         if reason == NO_ROOM:
-            room = room._replace(grid=KGrid(*(math.ceil(GROWTH * n) for n in room.grid)))
+            room = room._replace(plan=grow_plan(room.plan, GROWTH))
         if reason == CROWDED:
             room = room._replace(near=math.ceil(NEAR_GROWTH * (room.near + int(halt.lacking))))
         if room != walk.room:
@@ -174,8 +174,8 @@ def _growth(before: Room, after: Room) -> str:
         words.append(f"neighbours per atom from {before.neighbors} to {after.neighbors}")
     if before.near and after.near != before.near:
         words.append(f"neighbours within the cutoff from {before.near} to {after.near}")
-    if before.grid is not None and after.grid != before.grid:
-        words.append(f"wave vectors from {tuple(before.grid)} to {tuple(after.grid)}")
+    if before.plan is not None and after.plan != before.plan:
+        words.append(f"the lattice sum to a {describe_plan(after.plan)}")
     return "room grows: " + ", ".join(words) if words else ""
 
 

@@ -4,16 +4,16 @@ import math
 from dataclasses import dataclass, field, replace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jles.dynamics.system import GROWTH, NEAR_GROWTH, Room, System
-from jles.electrostatics.sums.ewald import kgrid_is_too_small
-from jles.electrostatics.sums.kgrid import KGrid, merge_kgrids, plan_kgrid
+from jles.electrostatics.plan import grow_plan, longest_edges, merge_plans
 from jles.models.potential import Params, coupling_at, polarizability_at
 from jles.observables.born_charges import born_charges, dipole_current
 from jles.predict.model import Model
 from jles.predict.prediction import check_structure, check_wanted
-from jles.structures.batch import build_structure, on_device, pad_structure, size_of
+from jles.structures.batch import Size, build_structure, on_device, pad_structure, size_of
 from jles.structures.prune import most_neighbors, prune
 from jles.structures.structure import Structure
 
@@ -72,8 +72,6 @@ def model_system(
     check_structure(sorted(wanted), model.config, atoms.pbc, in_field)
     config, potential = model.config, model.potential
     total_charge = float(first.total_charge)
-    k_max = config.electrostatics.k_max if config.charges else None
-
     # Only the flow of charges in a crystal shares its reverse passes.
     other = config.dipoles, config.charge_softness, config.polarizability
     shares = atoms.pbc.all() and all(head is None for head in other)
@@ -98,10 +96,14 @@ def model_system(
         return potential.enthalpy_fn(frame.params, structure, field)
 
     def look(positions, cell, room):
-        bare = _bare_structure(model, atoms, positions, cell, skin, total_charge)
-        margin = CELL_MARGIN if moves_cell and not room.neighbors else 0.0
-        before, room = room, _enough(room, bare, margin, k_max)
-        size = size_of(bare)._replace(neighbors=room.neighbors, grid=room.grid)
+        margin = CELL_MARGIN if moves_cell and room.plan is None else 0.0
+        sums = config.sum_options | {"margin": margin}
+        if room.plan is not None and room.plan.periodic:
+            # A run keeps the method it began with.
+            sums["method"] = room.plan.method
+        bare = _bare_structure(model, atoms, positions, cell, skin, total_charge, sums)
+        before, room = room, _enough(room, size_of(bare))
+        size = size_of(bare)._replace(neighbors=room.neighbors, plan=room.plan)
         structure = on_device(pad_structure(bare, size))
         crowd = int(_most_neighbors(structure, counted))
         near = min(math.ceil(NEAR_GROWTH * crowd), room.neighbors)
@@ -111,8 +113,14 @@ def model_system(
         return ModelFrame(model.params, structure, room.near), room
 
     def fits(cell, frame):
-        grid = frame.structure.grid
-        return True if grid is None else ~kgrid_is_too_small(grid, cell, k_max)
+        plan = frame.structure.plan
+        if not plan.periodic:
+            return True
+        limits = {
+            name: config.sum_options[name] for name in ("k_max", "sigma", "accuracy", "rank")
+        }
+        edges = jnp.linalg.norm(cell, axis=1)
+        return jnp.all(edges < jnp.asarray(longest_edges(plan, **limits), edges.dtype))
 
     def dipole(positions, cell, frame):
         return potential.dipole_fn(frame.params, at(positions, cell, frame))
@@ -159,34 +167,29 @@ def model_system(
 
 
 def _bare_structure(
-    model, atoms, positions, cell, skin: float, total_charge: float
+    model, atoms, positions, cell, skin: float, total_charge: float, sums: dict
 ) -> Structure:
     """A structure without room whose neighbours belong to `positions` as they are, unwrapped."""
-    config = model.config
     return build_structure(
         atoms.numbers,
         positions,
         cell,
         atoms.pbc,
-        cutoff=config.backbone.cutoff + skin,
-        k_max=config.electrostatics.k_max if config.charges else None,
-        sigma=config.electrostatics.sigma,
+        cutoff=model.config.backbone.cutoff + skin,
         total_charge=total_charge,
         wrapped=False,
         dtype=model.dtype,
+        **sums,
     )
 
 
-def _enough(room: Room, bare: Structure, margin: float, k_max: float | None) -> Room:
-    """The room for all neighbours and wave vectors, larger where the structure needs it."""
-    need = size_of(bare)
-    neighbors, grid = room.neighbors, room.grid
+def _enough(room: Room, need: Size) -> Room:
+    """The room for all neighbours and for the plan, larger where a structure needs more."""
+    neighbors, plan = room.neighbors, room.plan
     if need.neighbors > neighbors:
         neighbors = max(math.ceil(GROWTH * neighbors), math.ceil(GROWTH * need.neighbors))
-    if need.grid is not None:
-        own = need.grid if margin == 0.0 else plan_kgrid(bare.cell, k_max, margin)
-        have = own if grid is None else grid
-        if any(n > m for n, m in zip(own, have, strict=True)):
-            have = KGrid(*(math.ceil(GROWTH * m) for m in have))
-        grid = merge_kgrids([own, have])
-    return room._replace(neighbors=neighbors, grid=grid)
+    if plan is None:
+        plan = need.plan
+    elif merge_plans([plan, need.plan]) != plan:
+        plan = merge_plans([grow_plan(plan, GROWTH), need.plan])
+    return room._replace(neighbors=neighbors, plan=plan)

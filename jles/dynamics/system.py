@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from jles.electrostatics.sums.kgrid import KGrid
+from jles.electrostatics.plan import SumPlan
 
 GROWTH = 1.25
 """What a capacity that does not suffice is multiplied by."""
@@ -29,12 +29,12 @@ class Room(NamedTuple):
     Attributes:
         neighbors: slots per atom for all that a frame knows, its skin included.
         near: slots per atom for those within reach alone; zero where a system does not ask.
-        grid: of the reciprocal sum.
+        plan: of the electrostatic sums; None before the first search.
     """
 
     neighbors: int = 0
     near: int = 0
-    grid: KGrid | None = None
+    plan: SumPlan | None = None
 
 
 def _nothing_around(positions, cell, room):

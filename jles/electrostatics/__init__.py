@@ -1,15 +1,17 @@
-"""Electrostatics of smeared multipoles: pure functions of arrays, and one convenience."""
+"""Electrostatics of smeared multipoles: `lattice_sum` and the pure functions it calls."""
 
 from jles.electrostatics.energy_parts import energy_parts as energy_parts
-from jles.electrostatics.interaction import SumPlan as SumPlan
+from jles.electrostatics.interaction import Boundary as Boundary
 from jles.electrostatics.interaction import build_interaction as build_interaction
-from jles.electrostatics.interaction import plan_is_too_small as plan_is_too_small
-from jles.electrostatics.interaction import plan_sum as plan_sum
 from jles.electrostatics.lattice_sum import LatticeSum as LatticeSum
 from jles.electrostatics.lattice_sum import lattice_sum as lattice_sum
 from jles.electrostatics.multipoles import Multipoles as Multipoles
 from jles.electrostatics.multipoles import background_energy as background_energy
 from jles.electrostatics.multipoles import self_energy as self_energy
+from jles.electrostatics.plan import SlabPlan as SlabPlan
+from jles.electrostatics.plan import SumPlan as SumPlan
+from jles.electrostatics.plan import plan_is_too_small as plan_is_too_small
+from jles.electrostatics.plan import plan_sum as plan_sum
 from jles.electrostatics.response.applied_field import enthalpy as enthalpy
 from jles.electrostatics.response.equilibration import (
     equilibrate_charges as equilibrate_charges,

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jles.electrostatics.interaction import SumPlan, plan_is_too_small
 from jles.electrostatics.multipoles import Multipoles, rank_of, symmetric
+from jles.electrostatics.plan import SumPlan, check_method, plan_is_too_small
 from jles.electrostatics.sums.kgrid import check_volume
 from jles.electrostatics.sums.slab import area_vector, plan_slab_height
 from jles.errors import InputError
@@ -34,8 +34,7 @@ def check_options(sigma, k_max, cutoff: str, background: str, method: str) -> No
         raise InputError(f"cutoff is '{cutoff}'; it must be 'sharp' or 'smooth'")
     if background not in ("smeared", "point"):
         raise InputError(f"background is '{background}'; it must be 'smeared' or 'point'")
-    if method not in ("ewald", "pme", "auto"):
-        raise InputError(f"method is '{method}'; it must be 'ewald', 'pme' or 'auto'")
+    check_method(method)
 
 
 def _float_array(name: str, value, shapes: str):
@@ -211,7 +210,8 @@ def cell_array(cell):
 def check_plan_kind(plan: SumPlan, axes) -> None:
     """Refuses the plan of a crystal for a slab, and the like."""
     axis = axes[0] if axes else None
-    if not plan.periodic or plan.slab_axis != axis:
+    planned = None if plan.slab is None else plan.slab.axis
+    if not plan.periodic or plan.cluster or planned != axis:
         what = "a crystal" if axis is None else f"a slab open along vector {axis}"
         raise InputError(
             f"plan {tuple(plan)} is not one for {what}; make it with "
@@ -222,12 +222,12 @@ def check_plan_kind(plan: SumPlan, axes) -> None:
 def check_plan(plan: SumPlan, cell: np.ndarray, positions, k_max, sigma) -> None:
     """Refuses a plan that is too small for the cell, or too low for the slab."""
     width = concrete(sigma)
-    if plan.slab_axis is not None and positions is not None and width is not None:
-        needed = plan_slab_height(cell, positions, plan.slab_axis, float(width)) / 1.21
-        if needed > plan.slab_height:
+    if plan.slab is not None and positions is not None and width is not None:
+        needed = plan_slab_height(cell, positions, plan.slab.axis, float(width)) / 1.21
+        if needed > plan.slab.height:
             raise InputError(
                 f"the slab needs a height of {needed:.4g} angstrom, its plan has "
-                f"{plan.slab_height:.4g}; plan again with plan_sum(cell, positions, pbc, ...)"
+                f"{plan.slab.height:.4g}; plan again with plan_sum(cell, positions, pbc, ...)"
             )
     radius = concrete(k_max)
     if radius is not None and plan_is_too_small(plan, cell, float(radius)):

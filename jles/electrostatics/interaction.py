@@ -1,159 +1,47 @@
-"""One quadratic form of the moments, whichever way it is summed: the operator of everything else.
+"""The electrostatic energy as a quadratic form of the moments, whichever way it is summed.
 
-Its gradient in the moments is the symmetric operator K of docs/theory.md: potential, minus the
-field, half the field gradient. `SumPlan` is all that the host decides beforehand.
+Its gradient with respect to the moments is the symmetric operator K of docs/theory.md: the
+potential, minus the field, half the field gradient. Models and `lattice_sum` both use it.
 """
 
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Bool, Float, Int
 
 from jles.electrostatics.multipoles import Multipoles, background_energy, self_energy
+from jles.electrostatics.plan import SumPlan
 from jles.electrostatics.sums.cluster import cluster_energy
 from jles.electrostatics.sums.ewald import prepare_ewald, reciprocal_energy
-from jles.electrostatics.sums.kgrid import KGrid, kgrid_overflow, plan_kgrid
-from jles.electrostatics.sums.mesh import (
-    MeshPlan,
-    mesh_energy,
-    mesh_is_too_small,
-    plan_mesh,
-    prepare_mesh,
-)
-from jles.electrostatics.sums.slab import (
-    plan_slab_height,
-    slab_cell,
-    slab_cell_on_host,
-    slab_correction,
-)
+from jles.electrostatics.sums.mesh import mesh_energy, prepare_mesh
+from jles.electrostatics.sums.slab import slab_cell, slab_correction
 from jles.errors import InputError
 from jles.typing import Cell, Positions, Scalar
 
-MEMORY_LIMIT = 8 * 2**30
-"""Bytes; a plan whose sums over k alone would need more is refused."""
-
-_UNITS_PER_WAVE = 6.6e-9
-_UNITS_PER_ATOM = 4.0e-5
-_UNITS_PER_POINT = 5.0e-7
-"""Measured cost of energy and gradient, in units of benchmarks/: see docs/electrostatics.md."""
+Interaction = Callable[[Multipoles], Float[Array, ""]]
+"""Energy (eV) of moments at fixed positions."""
 
 
-class SumPlan(NamedTuple):
-    """What a sum is made with; static: hash it, never trace it. A cluster has neither.
+class Boundary(NamedTuple):
+    """Periodicity of one structure as values that may be traced, so that a batch can mix kinds.
 
     Attributes:
-        grid: k-vectors of the direct sum.
-        mesh: of the particle mesh, instead of `grid`.
-        slab_axis: the direction that is not periodic, of a slab.
-        slab_height: of the cell that a slab is summed in, angstrom.
+        periodic: True for a crystal or slab, False for a cluster.
+        open_axis: lattice vector of a slab that is not periodic; -1 for crystals and clusters.
+        slab_height: height of the cell a slab is summed in, angstrom; not used otherwise.
     """
 
-    grid: KGrid | None = None
-    mesh: MeshPlan | None = None
-    slab_axis: int | None = None
-    slab_height: float | None = None
-
-    @property
-    def periodic(self) -> bool:
-        """Whether there is a reciprocal sum at all."""
-        return self.grid is not None or self.mesh is not None
+    periodic: bool | Bool[Array, ""]
+    open_axis: int | Int[Array, ""] = -1
+    slab_height: Scalar = 1.0
 
 
-def open_axes(pbc) -> tuple[int, ...]:
-    """Directions that are not periodic: none, one or three.
-
-    Raises:
-        InputError: one periodic direction, or `pbc` that is neither a boolean nor three.
-    """
-    flags = np.asarray(pbc)
-    if flags.dtype.kind in "iu" and np.isin(flags, (0, 1)).all():
-        flags = flags.astype(bool)
-    if flags.shape not in ((), (3,)) or flags.dtype != bool:
-        raise InputError(f"pbc must be True, False or three booleans, got {pbc}")
-    axes = tuple(int(n) for n in np.flatnonzero(~np.broadcast_to(flags, 3)))
-    if len(axes) == 2:
-        raise InputError(
-            f"pbc is {flags.tolist()}, periodic in one direction only; a wire has no sum here: "
-            "use three periodic directions (crystal), two (slab) or none (cluster)"
-        )
-    return axes
-
-
-def plan_sum(
-    cell,
-    positions,
-    pbc,
-    *,
-    k_max: float,
-    sigma: float = 1.0,
-    method: Literal["ewald", "pme", "auto"] = "ewald",
-    accuracy: float = 1e-5,
-    rank: int = 0,
-    margin: float = 0.0,
-) -> SumPlan:
-    """Chooses and sizes the sum on the host.
-
-    Args:
-        cell: rows are lattice vectors, angstrom, (3, 3); ignored for clusters, its open row for
-            slabs.
-        positions: angstrom; of slabs the extent along the normal counts, not wrapped.
-        pbc: a boolean or three.
-        k_max: cutoff, 1/angstrom.
-        sigma: smearing width, angstrom.
-        method: "auto" takes what costs less by measured cost.
-        accuracy: of the particle mesh, see `plan_mesh`.
-        rank: highest moment, 0 to 2: charges, dipoles, quadrupoles.
-        margin: relative room for cells that grow.
-
-    Raises:
-        InputError: pbc in one direction only, a cell without volume, or sums over k that need
-            more than `MEMORY_LIMIT`.
-    """
-    axes = open_axes(pbc)
-    if len(axes) == 3:
-        return SumPlan()
-    axis = height = None
-    cell = np.asarray(cell, np.float64)
-    if axes:
-        (axis,) = axes
-        height = plan_slab_height(cell, positions, axis, sigma)
-        cell = slab_cell_on_host(cell, axis, height)
-    grid = plan_kgrid(cell, k_max, margin)
-    mesh = None
-    if method != "ewald":
-        mesh = plan_mesh(cell, k_max, sigma=sigma, accuracy=accuracy, rank=rank, margin=margin)
-    if method == "auto" and _direct_is_cheaper(len(positions), grid, mesh):
-        mesh = None
-    if mesh is None:
-        _check_memory(32 * np.prod(np.array(grid, float) + 1), "direct sum", k_max)
-        return SumPlan(grid, None, axis, height)
-    _check_memory(24 * np.prod(np.array(mesh.sizes, float)), "particle mesh", k_max)
-    return SumPlan(None, mesh, axis, height)
-
-
-def _direct_is_cheaper(atoms: int, grid: KGrid, mesh: MeshPlan) -> bool:
-    waves = np.prod(np.array(grid, float) + 1)
-    direct = _UNITS_PER_WAVE * atoms * waves
-    return bool(direct < _UNITS_PER_ATOM * atoms + _UNITS_PER_POINT * np.prod(mesh.sizes))
-
-
-def _check_memory(size: float, what: str, k_max: float) -> None:
-    if size > MEMORY_LIMIT:
-        raise InputError(
-            f"k_max {k_max} needs {size / 2**30:.0f} GiB for the {what} of this cell, more than "
-            f"{MEMORY_LIMIT / 2**30:.0f} GiB; take a smaller k_max or cell"
-        )
-
-
-def plan_is_too_small(plan: SumPlan, cell, k_max: float) -> bool:
-    """Whether a cell has outgrown its plan, which then misses k-vectors: plan again."""
-    if plan.slab_axis is not None:
-        cell = slab_cell_on_host(cell, plan.slab_axis, plan.slab_height)
-    if plan.grid is not None:
-        return kgrid_overflow(plan.grid, cell, k_max)
-    return plan.mesh is not None and mesh_is_too_small(plan.mesh, cell, k_max)
+def boundary_of(plan: SumPlan) -> Boundary:
+    """The boundary that the plan of a single structure implies."""
+    if plan.slab is None:
+        return Boundary(plan.periodic)
+    return Boundary(True, *plan.slab)
 
 
 def build_interaction(
@@ -166,44 +54,104 @@ def build_interaction(
     cutoff: Literal["sharp", "smooth"] = "sharp",
     remove_self: bool = True,
     background: Literal["smeared", "point"] = "smeared",
-) -> Callable[[Multipoles], Array]:
+    pair_offset: float = 0.0,
+    boundary: Boundary | None = None,
+) -> Interaction:
     """The energy (eV) as a function of the moments alone; tables are made once, here.
 
     Args:
         positions: angstrom.
         cell: rows are lattice vectors, angstrom; None for clusters.
-        plan: static.
+        plan: static, see `plan_sum`.
         sigma: smearing width, angstrom.
         k_max: cutoff of the reciprocal sum, 1/angstrom.
         cutoff: see `ewald_energy`.
-        remove_self: leave out what every multipole has with itself.
+        remove_self: leave out the energy of every multipole with itself.
         background: of a charged crystal, see `multipoles.background_energy`.
+        pair_offset: of clusters, see `cluster_energy`.
+        boundary: which of the planned sums this structure takes; by default the plan of a single
+            structure says so. Required with the plan of a batch that mixes kinds.
+
+    Raises:
+        InputError: the plan is empty.
     """
-    if not plan.periodic:
-
-        def cluster(moments: Multipoles) -> Array:
-            return cluster_energy(moments, positions, sigma=sigma, remove_self=remove_self)
-
-        return cluster
-    is_slab = plan.slab_axis is not None
-    if is_slab:
-        cell = slab_cell(cell, plan.slab_axis, plan.slab_height)
-    options = {"sigma": sigma, "k_max": k_max, "cutoff": cutoff}
-    if plan.mesh is not None:
-        mesh = prepare_mesh(positions, cell, plan=plan.mesh, **options)
-    else:
-        ewald = prepare_ewald(positions, cell, grid=plan.grid, **options)
-    volume = jnp.abs(jnp.linalg.det(cell))
+    if not plan.periodic and not plan.cluster:
+        raise InputError(
+            "the structure was built without a long-range plan; give build_structure a k_max"
+        )
+    boundary = boundary_of(plan) if boundary is None else boundary
+    lattice = None
+    if plan.periodic:
+        lattice = _lattice_energy(
+            positions, cell, plan, boundary, background, sigma=sigma, k_max=k_max, cutoff=cutoff
+        )
 
     def periodic(moments: Multipoles) -> Array:
-        if plan.mesh is not None:
-            energy = mesh_energy(mesh, moments, plan.mesh)
-        else:
-            energy = reciprocal_energy(ewald, moments)
-        if is_slab:
-            energy += slab_correction(moments, positions, cell, plan.slab_axis, sigma)
-        elif background == "point":
-            energy -= background_energy(jnp.sum(moments.charges, axis=0), volume, sigma)
+        energy = lattice(moments)
         return energy - self_energy(moments, sigma) if remove_self else energy
 
-    return periodic
+    def cluster(moments: Multipoles) -> Array:
+        return cluster_energy(
+            moments, positions, sigma=sigma, remove_self=remove_self, pair_offset=pair_offset
+        )
+
+    def selected(moments: Multipoles) -> Array:
+        return jnp.where(boundary.periodic, periodic(moments), cluster(moments))
+
+    if lattice is None:
+        return cluster
+    return selected if plan.cluster else periodic
+
+
+def _lattice_energy(positions, cell, plan, boundary, background, *, sigma, **options):
+    """Energy of a crystal or slab, self-interaction included."""
+    is_slab = False
+    if plan.slab is not None:
+        is_slab = jnp.asarray(boundary.open_axis) >= 0
+        upright = slab_cell(cell, boundary.open_axis, boundary.slab_height)
+        cell = jnp.where(is_slab, upright, cell)
+    reciprocal = reciprocal_form(positions, cell, plan, sigma=sigma, **options)
+
+    def energy(moments: Multipoles) -> Array:
+        total = reciprocal(moments)
+        if plan.slab is not None:
+            correction = slab_correction(moments, positions, cell, boundary.open_axis, sigma)
+            total += jnp.where(is_slab, correction, 0.0)
+        if background == "point":
+            volume = jnp.abs(jnp.linalg.det(cell))
+            uniform = background_energy(jnp.sum(moments.charges, axis=0), volume, sigma)
+            total -= jnp.where(is_slab, 0.0, uniform)
+        return total
+
+    return energy
+
+
+def reciprocal_form(
+    positions: Positions,
+    cell: Cell,
+    plan: SumPlan,
+    *,
+    sigma: Scalar,
+    k_max: Scalar,
+    cutoff: Literal["sharp", "smooth"] = "sharp",
+    rank: int = 0,
+    slope: bool = False,
+) -> Interaction:
+    """The reciprocal sum of a plan, direct or on the mesh; self-interaction is included.
+
+    Args:
+        positions: angstrom.
+        cell: the cell to sum in, rows are lattice vectors, angstrom.
+        plan: static.
+        sigma: smearing width, angstrom.
+        k_max: cutoff, 1/angstrom.
+        cutoff: see `ewald_energy`.
+        rank: see `prepare_ewald`.
+        slope: replace the Green function by its derivative with respect to k^2.
+    """
+    options = {"sigma": sigma, "k_max": k_max, "cutoff": cutoff, "slope": slope}
+    if plan.mesh is not None:
+        mesh = prepare_mesh(positions, cell, plan=plan.mesh, **options)
+        return lambda moments: mesh_energy(mesh, moments, plan.mesh)
+    ewald = prepare_ewald(positions, cell, grid=plan.grid, rank=rank, **options)
+    return lambda moments: reciprocal_energy(ewald, moments)

@@ -1,6 +1,6 @@
-"""The convenience: moments, positions and cell in; energy, potential, field, induced moments out.
+"""High-level entry point: arrays in; energy, potential, field and induced moments out.
 
-Checks and plans on the host, then calls the pure functions of the other modules.
+It checks and plans on the host, then calls the pure functions of the other modules.
 """
 
 from functools import partial
@@ -14,8 +14,9 @@ from jaxtyping import Array, Float
 
 from jles.electrostatics import checks
 from jles.electrostatics.energy_parts import energy_parts
-from jles.electrostatics.interaction import SumPlan, build_interaction, open_axes, plan_sum
+from jles.electrostatics.interaction import build_interaction
 from jles.electrostatics.multipoles import Multipoles, with_dipoles
+from jles.electrostatics.plan import SumPlan, open_axes, plan_sum
 from jles.electrostatics.response.applied_field import enthalpy
 from jles.electrostatics.response.induction import MAX_STEPS, Response, SolveReport
 from jles.electrostatics.sums.kgrid import KGrid
@@ -147,8 +148,9 @@ def lattice_sum(
         sigma: smearing width, angstrom.
         k_max: cutoff of the reciprocal sum, 1/angstrom.
         cutoff: "sharp" sphere or "smooth", see `ewald_energy`.
-        method: "ewald", "pme", or "auto", which takes what costs less.
-        accuracy: of "pme": relative error of the forces, see `plan_mesh`.
+        method: "ewald" (also "direct"), the direct sum; "pme" (also "mesh"), the particle mesh; or
+            "auto", the cheaper of the two by measured cost.
+        accuracy: relative error of the forces of the particle mesh, see `plan_mesh`.
         remove_self: leave out the energy of each smeared multipole with itself.
         background: of a charged crystal: "smeared", or "point", the conventional uniform
             background of point charges, which subtracts `background_energy`.
@@ -197,7 +199,7 @@ def lattice_sum(
             if host_cell is not None:
                 checks.check_plan(plan, host_cell, host_positions, k_max, sigma)
     else:
-        cell, plan = np.eye(3), SumPlan()
+        cell, plan = np.eye(3), SumPlan(cluster=True)
     dtype = jnp.result_type(positions, *jax.tree.leaves(moments))
     moments, positions, cell, response, field, sigma, k_max = jax.tree.map(
         lambda array: jnp.asarray(array, dtype),
@@ -213,7 +215,7 @@ def lattice_sum(
     places = positions
     if host_cell is not None and host_positions is not None:
         if axes:
-            host_cell = slab_cell_on_host(host_cell, axes[0], plan.slab_height)
+            host_cell = slab_cell_on_host(host_cell, *plan.slab)
         places = _wrapped_on_host(positions, cell, host_positions, host_cell, axes)
     result = _evaluate(
         moments,

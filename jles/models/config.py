@@ -282,7 +282,10 @@ class ScreeningConfig:
 class ElectrostaticsConfig:
     """The lattice sum that belongs to the model: it is trained with its truncation.
 
-    `pair_offset` (angstrom) reproduces published models, whose cluster sums have 1/(r + 1e-6).
+    `method` and `accuracy` say how it is summed: "direct", by a particle "mesh" whose forces have
+    the relative error `accuracy`, or "auto", which takes the cheaper one for the size of every
+    structure. `pair_offset` (angstrom) reproduces published models, whose cluster sums have
+    1/(r + 1e-6).
     """
 
     sigma: float = 1.0
@@ -290,12 +293,18 @@ class ElectrostaticsConfig:
     cutoff: Literal["smooth", "sharp"] = "smooth"
     remove_self: bool = True
     pair_offset: float = 0.0
+    method: Literal["auto", "direct", "mesh"] = "auto"
+    accuracy: float = 1e-4
 
     def __post_init__(self):
         _require_finite(self, "sigma", "k_max", "pair_offset")
         _require(self.pair_offset >= 0, f"pair_offset must not be negative: {self.pair_offset}")
         _require(self.sigma > 0, f"sigma must be positive (angstrom), got {self.sigma}")
         _require(self.k_max > 0, f"k_max must be positive (1/angstrom), got {self.k_max}")
+        _require(
+            1e-10 <= self.accuracy < 0.1,
+            f"accuracy must lie between 1e-10 and 0.1, got {self.accuracy}",
+        )
 
 
 @dataclass(frozen=True)
@@ -339,6 +348,31 @@ class ModelConfig:
     def heads(self) -> tuple[str, ...]:
         """Names of the latent quantities beside the charges that the model has."""
         return tuple(name for name in HEADS if getattr(self, name) is not None)
+
+    @property
+    def highest_moment(self) -> int:
+        """Rank of the highest moment in the sums: 0 charges, 1 dipoles, 2 quadrupoles.
+
+        The Born charges of soft charges need the derivatives of the potential, one rank more.
+        """
+        if self.quadrupoles is not None:
+            return 2
+        induced = self.dipoles is not None or self.polarizability is not None
+        return int(induced) + int(self.charge_softness is not None)
+
+    @property
+    def sum_options(self) -> dict:
+        """What `build_structure` and `plan_sum` need to plan the sums of this model."""
+        if self.charges is None:
+            return {"k_max": None}
+        sums = self.electrostatics
+        return {
+            "k_max": sums.k_max,
+            "sigma": sums.sigma,
+            "method": sums.method,
+            "accuracy": sums.accuracy,
+            "rank": self.highest_moment,
+        }
 
     @property
     def numbers(self) -> tuple[int, ...]:

@@ -1,18 +1,14 @@
 """The long-range energy of a structure as a quadratic form of its latent moments."""
 
-from collections.abc import Callable
-
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jles.bloch.potential import carried_potential
+from jles.electrostatics.interaction import Interaction, build_interaction
 from jles.electrostatics.multipoles import Multipoles, self_energy
 from jles.electrostatics.response.applied_field import Enthalpy, from_centre, polarization
 from jles.electrostatics.response.equilibration import equilibrate_charges
 from jles.electrostatics.response.induction import positive
-from jles.electrostatics.sums.cluster import cluster_energy
-from jles.electrostatics.sums.ewald import prepare_ewald, reciprocal_energy
-from jles.electrostatics.sums.slab import slab_cell, slab_correction
 from jles.errors import InputError
 from jles.models.config import ElectrostaticsConfig
 from jles.models.latent import Latent
@@ -22,59 +18,25 @@ HARDNESS_SCALE = 10.0
 """V/e: hardness that a read-out of zero stands for, and the unit of electronegativity."""
 
 
-def long_range_interaction(
-    structure: Structure, config: ElectrostaticsConfig
-) -> Callable[[Multipoles], Array]:
-    """Energy (eV) of moments at the atoms: a crystal's, a slab's or a cluster's.
+def long_range_interaction(structure: Structure, config: ElectrostaticsConfig) -> Interaction:
+    """Energy (eV) of moments at the atoms of a crystal, slab or cluster.
 
-    In a mixed batch each structure has the one that is right for it.
+    In a mixed batch each structure takes the sum that is right for it.
 
     Raises:
         InputError: the structure was built without a plan for the sum.
     """
-    if structure.grid is None and not structure.cluster:
-        raise InputError(
-            "the structure was built without a long-range plan; give build_structure a k_max"
-        )
-    sigma, remove_self = config.sigma, config.remove_self
-    if structure.grid is not None:
-        cell = structure.cell
-        if structure.slab:
-            is_slab = structure.open_axis >= 0
-            upright = slab_cell(cell, structure.open_axis, structure.slab_height)
-            cell = jnp.where(is_slab, upright, cell)
-        ewald = prepare_ewald(
-            structure.positions,
-            cell,
-            sigma=sigma,
-            k_max=config.k_max,
-            grid=structure.grid,
-            cutoff=config.cutoff,
-        )
-
-    def lattice(moments: Multipoles) -> Array:
-        energy = reciprocal_energy(ewald, moments)
-        if structure.slab:
-            places, axis = structure.positions, structure.open_axis
-            correction = slab_correction(moments, places, cell, axis, sigma)
-            energy += jnp.where(is_slab, correction, 0.0)
-        return energy - self_energy(moments, sigma) if remove_self else energy
-
-    def cluster(moments: Multipoles) -> Array:
-        return cluster_energy(
-            moments,
-            structure.positions,
-            sigma=sigma,
-            remove_self=remove_self,
-            pair_offset=config.pair_offset,
-        )
-
-    def either(moments: Multipoles) -> Array:
-        return jnp.where(structure.periodic, lattice(moments), cluster(moments))
-
-    if structure.grid is None:
-        return cluster
-    return either if structure.cluster else lattice
+    return build_interaction(
+        structure.positions,
+        structure.cell,
+        structure.plan,
+        sigma=config.sigma,
+        k_max=config.k_max,
+        cutoff=config.cutoff,
+        remove_self=config.remove_self,
+        pair_offset=config.pair_offset,
+        boundary=structure.boundary,
+    )
 
 
 def equilibrated_enthalpy(
@@ -92,7 +54,7 @@ def equilibrated_enthalpy(
     Raises:
         InputError: a field in a crystal, through which such charges flow as in a metal.
     """
-    if field is not None and structure.grid is not None:
+    if field is not None and structure.plan.periodic:
         raise InputError(
             "charges.method 'equilibrated' has no answer to a field in a crystal: charge flows "
             "through it as through a metal; only clusters have one"
@@ -138,7 +100,7 @@ def carried_answer(
     potential_fn = carried_potential(
         sigma=config.sigma,
         k_max=config.k_max,
-        grid=structure.grid,
+        plan=structure.plan,
         cutoff=config.cutoff,
         remove_self=config.remove_self,
     )

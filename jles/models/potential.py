@@ -153,10 +153,10 @@ def build_potential(config: ModelConfig) -> Potential:
         """The function E . P of charges: of a crystal that of its flowing charges."""
 
         def coupling(field, charges):
-            if structure.grid is not None and not structure.cluster:
+            if structure.plan.periodic and not structure.plan.cluster:
                 return flow(field, params, structure)
             plain = field @ cluster_dipole(charges, structure.positions, structure.mask)
-            if structure.grid is None:
+            if not structure.plan.periodic:
                 return plain
             return jnp.where(structure.periodic, flow(field, params, structure), plain)
 
@@ -178,7 +178,7 @@ def build_potential(config: ModelConfig) -> Potential:
             structure.positions,
             latent.response,
             field,
-            periodic=structure.periodic if structure.grid is not None else False,
+            periodic=structure.periodic if structure.plan.periodic else False,
             mask=structure.mask,
             coupling=coupling_of(params, structure),
         )

@@ -39,7 +39,7 @@ def outputs(
         out["energy"] = energy_fn(structure)
     if {"charges", "dipoles", "quadrupoles", "quadrupole"} & want:
         out |= _moments(potential, params, structure, want)
-    in_field = field is not None and structure.grid is not None
+    in_field = field is not None and structure.plan.periodic
     if in_field or {"dipole", "polarization", "born_charges", "piezoelectric"} & want:
         out["bare_charges"] = summed_channels(potential.moments_fn(params, structure).charges)
     if in_field or {"dipole", "polarization", "born_charges", "polarizability"} & want:
@@ -93,7 +93,7 @@ def _exact_born(potential, params, structure):
 
 def _published_born(potential, params, structure):
     """Finite wave vectors for the charges of a crystal; everything else has but one formula."""
-    if structure.grid is None:
+    if not structure.plan.periodic:
         return _exact_born(potential, params, structure)
     dtype = structure.positions.dtype
 

@@ -116,17 +116,15 @@ class Predictor(ABC):
         """The structure without room, on the host."""
         self._check_elements(atoms)
         cutoff = self.config.backbone.cutoff
-        k_max = self.config.electrostatics.k_max if self.config.charges else None
         return build_structure(
             atoms.numbers,
             atoms.positions,
             atoms.cell.array,
             atoms.pbc,
             cutoff=cutoff,
-            k_max=k_max,
-            sigma=self.config.electrostatics.sigma,
             total_charge=self.total_charge(atoms),
             dtype=self.dtype,
+            **self.config.sum_options,
         )
 
     def total_charge(self, atoms) -> float:
@@ -244,5 +242,8 @@ def naming(place: str):
 
 
 def _k_box(size: Size) -> int:
-    """Number of reciprocal indices a size has room for."""
-    return 1 if size.grid is None else math.prod(2 * n + 1 for n in size.grid)
+    """Number of reciprocal indices, or of mesh points, that a size has room for."""
+    plan = size.plan
+    if plan.mesh is not None:
+        return math.prod(plan.mesh.sizes)
+    return 1 if plan.grid is None else math.prod(2 * n + 1 for n in plan.grid)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jles.electrostatics.interaction import SumPlan, plan_sum
+from jles.electrostatics.plan import SlabPlan, SumPlan, plan_sum
 from jles.errors import InputError
 from jles.structures.neighbors import (
     NeighborTable,
@@ -30,6 +30,10 @@ def build_structure(
     cutoff: float,
     k_max: float | None,
     sigma: float = 1.0,
+    method: str = "direct",
+    accuracy: float = 1e-4,
+    rank: int = 0,
+    margin: float = 0.0,
     total_charge: float = 0.0,
     size: Size | None = None,
     neighbors: NeighborTable | None = None,
@@ -49,6 +53,10 @@ def build_structure(
         cutoff: of the neighbours, angstrom.
         k_max: of the reciprocal sum, 1/angstrom; None for a model without a long-range part.
         sigma: smearing width, angstrom; of slabs it sets how high a cell they are summed in.
+        method: "direct", "mesh" or "auto", see `plan_sum`.
+        accuracy: relative error of the forces of the particle mesh.
+        rank: highest moment that is summed, 0 to 2.
+        margin: relative growth of the cell edges that the plan leaves room for.
         total_charge: e.
         size: pad to this; by default no padding.
         neighbors: of these `positions`, where they are known already.
@@ -66,7 +74,11 @@ def build_structure(
             f"{len(positions)} positions but numbers of shape {numbers.shape}; "
             "a structure needs one atomic number per atom and at least one atom"
         )
-    sums = _plan_sums(cell, positions, pbc, k_max, sigma)
+    plan = SumPlan()
+    if k_max is not None:
+        options = {"method": method, "accuracy": accuracy, "rank": rank, "margin": margin}
+        plan = plan_sum(cell, positions, pbc, k_max=k_max, sigma=sigma, **options)
+    slab = plan.slab or SlabPlan(-1, 1.0)
     if neighbors is None:
         neighbors = find_neighbors(positions, cell, pbc, cutoff)
     shift = neighbors.shift
@@ -86,11 +98,9 @@ def build_structure(
         neighbor_mask=neighbors.mask,
         total_charge=np.asarray(total_charge, dtype),
         periodic=np.asarray(pbc.any()),
-        open_axis=np.asarray(-1 if sums.slab_axis is None else sums.slab_axis, np.int32),
-        slab_height=np.asarray(sums.slab_height or 1.0, dtype),
-        grid=sums.grid,
-        cluster=k_max is not None and not pbc.any(),
-        slab=sums.slab_axis is not None,
+        open_axis=np.asarray(slab.axis, np.int32),
+        slab_height=np.asarray(slab.height, dtype),
+        plan=plan.for_batch(),
     )
     own = size_of(structure)
     # At least one slot: a lonely atom must not make an axis of length zero.
@@ -100,7 +110,7 @@ def build_structure(
 def size_of(structure: Structure) -> Size:
     """The size of a structure, or that of every structure in a batch."""
     atoms, neighbors = structure.neighbor_index.shape[-2:]
-    return Size(atoms, neighbors, structure.grid, structure.cluster, structure.slab)
+    return Size(atoms, neighbors, structure.plan)
 
 
 def pad_structure(structure: Structure, size: Size) -> Structure:
@@ -113,8 +123,8 @@ def pad_structure(structure: Structure, size: Size) -> Structure:
         ValueError: `size` is too small in some respect.
     """
     own = size_of(structure)
-    if np.any(structure.open_axis >= 0) and not own.slab:
-        raise ValueError("open_axis tells of a slab, but the structure's `slab` is False")
+    if np.any(structure.open_axis >= 0) and own.plan.periodic and own.plan.slab is None:
+        raise ValueError("open_axis is that of a slab, but the structure's plan has none")
     if merge_sizes([own, size]) != size:
         raise ValueError(f"a structure of {own} does not fit into {size}")
     axes = {
@@ -135,9 +145,7 @@ def pad_structure(structure: Structure, size: Size) -> Structure:
         periodic=np.asarray(structure.periodic),
         open_axis=np.asarray(structure.open_axis),
         slab_height=np.asarray(structure.slab_height),
-        grid=size.grid,
-        cluster=size.cluster,
-        slab=size.slab,
+        plan=size.plan,
     )
 
 
@@ -162,24 +170,16 @@ def empty_structure(size: Size, dtype=np.float32) -> Structure:
         neighbor_shift=np.zeros((size.atoms, size.neighbors, 3), np.int16),
         neighbor_mask=np.zeros((size.atoms, size.neighbors), bool),
         total_charge=np.zeros((), dtype),
-        periodic=np.asarray(size.grid is not None),
+        periodic=np.asarray(size.plan.periodic),
         open_axis=np.asarray(-1, np.int32),
         slab_height=np.ones((), dtype),
-        grid=size.grid,
-        cluster=size.cluster,
-        slab=size.slab,
+        plan=size.plan,
     )
 
 
 def on_device(structure: Structure) -> Structure:
     """The same structure with JAX arrays, for functions that are called without `jit`."""
     return jax.tree.map(jnp.asarray, structure)
-
-
-def _plan_sums(cell, positions, pbc, k_max, sigma) -> SumPlan:
-    if k_max is None or not pbc.any():
-        return SumPlan()
-    return plan_sum(cell, positions, pbc, k_max=k_max, sigma=sigma)
 
 
 def _volume_cell(cell, pbc):

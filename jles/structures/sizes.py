@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jles.electrostatics.sums.kgrid import KGrid, merge_kgrids
+from jles.electrostatics.plan import SumPlan, merge_plans
+from jles.electrostatics.sums.kgrid import KGrid
 from jles.errors import InputError
 
 # A bucket costs a compilation: it must save this part of the work to be worth one.
@@ -22,28 +23,21 @@ class Size(NamedTuple):
     Attributes:
         atoms: length of the axis of atoms.
         neighbors: length of the axis of neighbours.
-        grid: plan of the reciprocal sum; None where nothing is periodic or long-range.
-        cluster: whether the sum over pairs of a cluster is needed.
-        slab: whether the terms of a slab are.
+        plan: plan of the electrostatic sums; an empty one if nothing is summed.
     """
 
     atoms: int
     neighbors: int
-    grid: KGrid | None
-    cluster: bool
-    slab: bool = False
+    plan: SumPlan = SumPlan()
 
 
 def merge_sizes(sizes) -> Size:
     """The smallest size that holds structures of all these sizes."""
     sizes = list(sizes)
-    grids = [size.grid for size in sizes if size.grid is not None]
     return Size(
         atoms=max(size.atoms for size in sizes),
         neighbors=max(size.neighbors for size in sizes),
-        grid=merge_kgrids(grids) if grids else None,
-        cluster=any(size.cluster for size in sizes),
-        slab=any(size.slab for size in sizes),
+        plan=merge_plans(size.plan for size in sizes),
     )
 
 
@@ -51,17 +45,16 @@ def round_up_size(size: Size, factor: float = 1.2, multiple: int = 8) -> Size:
     """A size from a sparse ladder, so that similar structures share one compilation.
 
     Atoms and neighbours become multiples of `multiple`, each rung about `factor` above the
-    last; reciprocal indices climb a ladder of whole numbers with the same ratio.
+    last; reciprocal indices climb a ladder of whole numbers with the same ratio. The sizes of a
+    particle mesh stay: they are multiples of eight already.
     """
-    grid = size.grid
+    grid = size.plan.grid
     if grid is not None:
         grid = KGrid(*(_next_rung(n, factor, 1) for n in grid))
     return Size(
         atoms=_next_rung(size.atoms, factor, multiple),
         neighbors=_next_rung(size.neighbors, factor, multiple),
-        grid=grid,
-        cluster=size.cluster,
-        slab=size.slab,
+        plan=size.plan._replace(grid=grid),
     )
 
 
@@ -72,7 +65,7 @@ def plan_buckets(
 
     Buckets are merged, cheapest pair first, until there are at most `max_buckets` and every
     merge would add more than 5 % to the work of an epoch. Crystals and clusters (of a
-    long-range model) share a bucket only where `max_buckets` is 1.
+    long-range model) share a bucket only if `max_buckets` is 1.
 
     Args:
         sizes: of every structure.
@@ -140,16 +133,18 @@ def _best_merge(groups, batch_size):
 
 
 def _kind(size: Size):
-    return size.grid is None, size.cluster
+    return size.plan.periodic, size.plan.cluster
 
 
 def _cost(size: Size, count: int, batch_size: int) -> float:
     """Work of an epoch over `count` structures: slots, and what the sums cost beside them."""
     work = size.atoms * (size.neighbors + 1.0)
-    if size.grid is not None:
-        # An edge costs a model about ten times as much as a phase factor.
-        work += 0.1 * size.atoms * math.prod(2 * n + 1 for n in size.grid)
-    if size.cluster:
+    # An edge costs a model about ten times as much as a phase factor.
+    if size.plan.grid is not None:
+        work += 0.1 * size.atoms * math.prod(2 * n + 1 for n in size.plan.grid)
+    if size.plan.mesh is not None:
+        work += 10.0 * math.prod(size.plan.mesh.sizes)
+    if size.plan.cluster:
         work += 0.1 * size.atoms**2
     return work * batch_size * math.ceil(count / batch_size)
 

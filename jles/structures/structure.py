@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jles.electrostatics.sums.kgrid import KGrid
+from jles.electrostatics.interaction import Boundary
+from jles.electrostatics.plan import SumPlan
 
 # Data sets stay in host memory as NumPy arrays; a compiled function takes either kind.
 HostOrDevice = Array | np.ndarray
@@ -33,11 +34,9 @@ class Structure:
         neighbor_mask: False for padding slots.
         total_charge: e; what the latent charges sum to where the model is told to enforce it.
         periodic: True for a crystal or slab, False for a cluster; selects the sum in a mixed batch.
-        open_axis: of a slab, the direction that is not periodic; -1 for everything else.
-        slab_height: of a slab, that of the cell it is summed in, angstrom; 1 for everything else.
-        grid: static plan of the reciprocal sum; None where nothing in the batch is periodic.
-        cluster: static; whether any structure of the batch is a cluster.
-        slab: static; whether any is a slab, whose terms are computed only then.
+        open_axis: lattice vector of a slab that is not periodic; -1 for crystals and clusters.
+        slab_height: height of the cell a slab is summed in, angstrom; 1 if it is no slab.
+        plan: static plan of the electrostatic sums, the same for every structure of a batch.
     """
 
     positions: Float[HostOrDevice, "*structures atoms 3"]
@@ -51,9 +50,12 @@ class Structure:
     periodic: Bool[HostOrDevice, "*structures"]
     open_axis: Int[HostOrDevice, "*structures"]
     slab_height: Float[HostOrDevice, "*structures"]
-    grid: KGrid | None = field(default=None, metadata={"static": True})
-    cluster: bool = field(default=False, metadata={"static": True})
-    slab: bool = field(default=False, metadata={"static": True})
+    plan: SumPlan = field(default=SumPlan(), metadata={"static": True})
+
+    @property
+    def boundary(self) -> Boundary:
+        """Which of the planned sums the structure takes."""
+        return Boundary(self.periodic, self.open_axis, self.slab_height)
 
 
 def neighbor_positions(structure: Structure) -> Float[Array, "atoms neighbors 3"]:

@@ -52,15 +52,14 @@ def prepare(config: TrainConfig) -> Prepared:
         Loader(
             frames,
             cutoff=model.backbone.cutoff,
-            k_max=model.electrostatics.k_max if model.charges else None,
             batch_size=config.batch_size,
-            sigma=model.electrostatics.sigma,
             offsets=model.element_energies,
             responses=[name for name in RESPONSES if name in needed],
             dtype=config.dtype,
             max_buckets=config.data.max_buckets,
             cache_dir=config.data.cache,
             track=partial(follow, name="frame"),
+            **model.sum_options,
         )
         for frames in (train_frames, valid_frames)
     )

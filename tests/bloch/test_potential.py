@@ -10,6 +10,7 @@ from jax.scipy.special import erf
 
 from jles.bloch.potential import carried_potential
 from jles.electrostatics.multipoles import Multipoles
+from jles.electrostatics.plan import SumPlan
 from jles.electrostatics.sums.kgrid import plan_kgrid
 from jles.units import COULOMB_CONSTANT, EPSILON0
 
@@ -87,7 +88,7 @@ def slope_in_bloch(case, remove_self):
             potential = carried_potential(
                 sigma=sigma,
                 k_max=K_MAX,
-                grid=plan_kgrid(CELL, K_MAX),
+                plan=SumPlan(plan_kgrid(CELL, K_MAX)),
                 cutoff="sharp",
                 remove_self=remove_self,
             )
@@ -116,7 +117,11 @@ def test_carried_changes_are_those_of_images_told_apart(case, remove_self):
 def test_the_value_and_the_plain_derivative_know_nothing_of_the_wave(case):
     positions, moments, moved, changed, wave = case
     potential = carried_potential(
-        sigma=1.0, k_max=5.0, grid=plan_kgrid(CELL, 5.0), cutoff="smooth", remove_self=True
+        sigma=1.0,
+        k_max=5.0,
+        plan=SumPlan(plan_kgrid(CELL, 5.0)),
+        cutoff="smooth",
+        remove_self=True,
     )
     at = (moments, jnp.asarray(positions), jnp.asarray(CELL))
     still = potential(*at, jnp.zeros(3))

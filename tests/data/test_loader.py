@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from jles.data.cache import cached_neighbors, fingerprint
 from jles.data.frames import Frame
 from jles.data.loader import Loader
+from jles.electrostatics.plan import SumPlan
 from jles.errors import InputError
 
 OPTIONS = {"cutoff": 3.0, "k_max": 2.0, "batch_size": 4, "dtype": np.float64}
@@ -65,7 +66,7 @@ def test_an_epoch_compiles_at_most_once_per_bucket(mixed, most):
 
     @jax.jit
     def step(structure, labels):
-        traces.append(structure.grid)
+        traces.append(structure.plan)
         count = structure.mask.sum() + structure.neighbor_mask.sum()
         return count + jnp.sum(labels.forces)
 
@@ -75,7 +76,7 @@ def test_an_epoch_compiles_at_most_once_per_bucket(mixed, most):
     assert len(traces) == len(loader.sizes) <= most
     if most > 1:
         for size in loader.sizes:
-            assert size.cluster == (size.grid is None)
+            assert size.plan.cluster != size.plan.periodic
 
 
 @given(seed=st.integers(0, 1000), epoch=st.integers(0, 50))
@@ -156,7 +157,7 @@ def test_a_batch_size_above_the_number_of_frames_is_not_filled_for_nothing(mixed
 
 def test_without_a_long_range_part_there_is_no_plan_and_no_second_kind(mixed):
     loader = Loader(mixed, **{**OPTIONS, "k_max": None})
-    assert all(size.grid is None and not size.cluster for size in loader.sizes)
+    assert all(size.plan == SumPlan() for size in loader.sizes)
 
 
 def test_arrays_are_compact(loader):

@@ -7,6 +7,7 @@ from ase.build import bulk
 from jles.dynamics.config import EnsembleConfig, RecordConfig
 from jles.dynamics.start import draw_momenta
 from jles.dynamics.system import Room
+from jles.electrostatics.plan import SumPlan
 from jles.electrostatics.sums.kgrid import KGrid
 from tests.support.dynamics_systems import NVE, begin, engine_of, liquid, run, values
 
@@ -120,13 +121,13 @@ def test_a_cell_that_outgrows_its_wave_vectors_stops_before_it_misses_one(atoms)
     for grid in (None, KGrid(9, 9, 9)):
         system = liquid(atoms, skin=0.5, charges=charges)
         engine = engine_of(system, ensemble, 1.0, RECORDS, block=40, say=lines.append)
-        walk = start(engine, atoms, 300.0, room=Room(80, grid=grid))
-        first_grid = walk.room.grid
+        walk = start(engine, atoms, 300.0, room=Room(80, plan=SumPlan(grid=grid)))
+        first_grid = walk.room.plan.grid
         out = run(engine, walk, 40)
         cells.append(values(out, "positions", "cell"))
         places.append(values(out, "positions"))
         if grid is None:
-            assert any(n > m for n, m in zip(out.walk.room.grid, first_grid, strict=True))
+            assert any(n > m for n, m in zip(out.walk.room.plan.grid, first_grid, strict=True))
             assert "wave vectors from" in lines[0]
     assert cells[0][-1, 0, 0] > 1.15 * cells[0][0, 0, 0]
     np.testing.assert_allclose(*cells, rtol=1e-9)

@@ -15,6 +15,7 @@ from jles.dynamics.engine import Frames, Walk
 from jles.dynamics.report import COLUMNS, Drift, Log, describe
 from jles.dynamics.system import Room
 from jles.dynamics.trajectory import Trajectory
+from jles.electrostatics.plan import SumPlan
 from jles.electrostatics.sums.kgrid import KGrid
 from jles.errors import InputError
 
@@ -104,7 +105,8 @@ def test_a_checkpoint_comes_back_bit_for_bit(tmp_path):
     save_checkpoint(tmp_path / "a" / "state.npz", walk, {"frames": {"thermo": 3}})
     kept = load_checkpoint(tmp_path / "a" / "state.npz", a_walk())
     assert kept.room == Room(9, 4, KGrid(1, 2, 3))
-    assert isinstance(kept.room.grid, KGrid)
+    assert isinstance(kept.room.plan, SumPlan)
+    assert isinstance(kept.room.plan.grid, KGrid)
     assert kept.looked_at == 5
     assert kept.written == {"frames": {"thermo": 3}}
     np.testing.assert_array_equal(kept.progress.motion["a"], walk.progress.motion["a"])

@@ -322,7 +322,7 @@ def test_a_frame_of_a_charged_crystal_says_what_the_model_says_wherever_atoms_ar
     copy.positions = moved
     said = model.predict(copy, ("energy",)).energy + 3.0 * 4 + 7.0 * 4
     np.testing.assert_allclose(energies, said, rtol=1e-10)
-    assert system.look(moved, cell, Room(1, 1, room.grid))[1].neighbors >= room.neighbors
+    assert system.look(moved, cell, Room(1, 1, room.plan))[1].neighbors >= room.neighbors
 
 
 def bad_start(name, atoms):

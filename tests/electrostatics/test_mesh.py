@@ -278,10 +278,10 @@ def test_the_cheaper_sum_is_direct_for_few_atoms_and_the_mesh_for_many():
     options = {"k_max": K_MAX, "method": "auto", "accuracy": 1e-4}
     few = plan_sum(small, np.zeros((20, 3)), True, **options)
     many = plan_sum(large, np.zeros((20000, 3)), True, **options)
-    assert few.grid is not None
+    assert few.method == "direct"
     assert few.mesh is None
     assert many.mesh is not None
-    assert many.grid is None
+    assert many.method == "mesh"
     # One of the two that were asked for by name, and nothing else.
     assert few == plan_sum(small, np.zeros((20, 3)), True, **{**options, "method": "ewald"})
     assert many == plan_sum(large, np.zeros((20000, 3)), True, **{**options, "method": "pme"})

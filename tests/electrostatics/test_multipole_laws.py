@@ -16,6 +16,7 @@ from jles.electrostatics import (
     MeshPlan,
     Multipoles,
     Response,
+    SlabPlan,
     SumPlan,
     build_interaction,
     cluster_energy,
@@ -40,8 +41,8 @@ EVERY_LATTICE = pytest.mark.parametrize("name", SUMS[:3])
 PLANS = {
     "ewald": SumPlan(grid=KGrid(8, 5, 5)),
     "mesh": SumPlan(mesh=MeshPlan(64, 40, 40, 9)),
-    "slab": SumPlan(grid=KGrid(23, 14, 76), slab_axis=2, slab_height=62.0),
-    "cluster": SumPlan(),
+    "slab": SumPlan(KGrid(23, 14, 76), slab=SlabPlan(2, 62.0)),
+    "cluster": SumPlan(cluster=True),
 }
 K_MAX = {"ewald": 2.5, "mesh": 2.5, "slab": 7.5, "cluster": 1.0}
 # A mesh that is moved is right to its accuracy; images of a slab decay, not to nothing.

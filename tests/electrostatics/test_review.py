@@ -45,7 +45,7 @@ def test_where_conservation_forbids_everything_nothing_happens(dtype):
 @pytest.mark.parametrize(
     ("pbc", "plan"),
     [
-        (True, SumPlan()),
+        (True, SumPlan(cluster=True)),
         (True, plan_sum(CELL, POSITIONS, (True, True, False), k_max=3.0)),
         ((True, True, False), plan_kgrid(CELL, 4.0)),
         ((False, True, True), plan_sum(CELL, POSITIONS, (True, True, False), k_max=3.0)),

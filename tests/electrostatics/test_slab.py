@@ -16,6 +16,7 @@ from scipy.special import erf, erfc, erfcx
 from jles.electrostatics import (
     KGrid,
     Multipoles,
+    SlabPlan,
     SumPlan,
     build_interaction,
     lattice_sum,
@@ -31,9 +32,9 @@ seeds = st.integers(min_value=0, max_value=10**6)
 SLAB = (True, True, False)
 ATOMS = 5
 K_MAX = 7.5
-PLAN = SumPlan(KGrid(9, 9, 46), None, 2, 38.0)
+PLAN = SumPlan(KGrid(9, 9, 46), slab=SlabPlan(2, 38.0))
 """Serves every `random_slab` at sigma 1, so that they share a compilation."""
-HIGHER = SumPlan(KGrid(9, 9, 56), None, 2, 46.0)
+HIGHER = SumPlan(KGrid(9, 9, 56), slab=SlabPlan(2, 46.0))
 
 
 def random_slab(seed, rank=2, neutral=False):
@@ -190,7 +191,8 @@ def test_any_row_may_be_the_open_one_in_either_handedness(rows):
     plan = plan_sum(cell[list(rows)], positions, np.array(SLAB)[list(rows)], k_max=K_MAX)
     # The reference's numbers of waves, so that the axis alone makes a new compilation.
     plan = SumPlan(
-        KGrid(*(PLAN.grid[row] for row in rows)), None, plan.slab_axis, PLAN.slab_height
+        KGrid(*(PLAN.grid[row] for row in rows)),
+        slab=SlabPlan(plan.slab.axis, PLAN.slab.height),
     )
     found, (found_slope, _) = energy_and_gradients(
         moments, positions, cell[list(rows)], plan=plan

@@ -87,8 +87,8 @@ def test_neither_compiling_nor_padding_changes_the_energy(model, single, name):
     """Eagerly and without padding, a crystal plans no cluster sum and a cluster no lattice sum."""
     potential, params = model
     bare = structure_of(SYSTEMS[name], potential)
-    assert (bare.grid is None) == (name == "cluster")
-    assert bare.cluster == (name == "cluster")
+    assert bare.plan.periodic == (name != "cluster")
+    assert bare.plan.cluster == (name == "cluster")
     roomy = roomy_structure(SYSTEMS[name], potential)
     eager = potential.energy_fn(params, bare)
     np.testing.assert_allclose(single(roomy)[0], eager, rtol=1e-12)

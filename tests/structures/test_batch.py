@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jles.electrostatics.plan import SumPlan, merge_plans, plan_is_too_small, plan_sum
 from jles.electrostatics.sums.kgrid import KGrid, plan_kgrid
+from jles.electrostatics.sums.mesh import MeshPlan
 from jles.errors import InputError
 from jles.structures.batch import (
     Size,
@@ -25,6 +27,8 @@ from jles.structures.neighbors import find_neighbors
 from jles.structures.structure import neighbor_vectors
 
 CUTOFF, K_MAX = 4.0, 2.0
+
+CLUSTER = SumPlan(cluster=True)
 
 
 def crystal(rng, n_atoms=6, edge=5.0):
@@ -87,21 +91,18 @@ def test_a_cluster_has_the_identity_cell_and_lies_at_the_origin(rng):
         cluster.positions, positions - positions.mean(axis=0), atol=1e-12
     )
     assert not cluster.periodic
-    assert cluster.cluster
-    assert cluster.grid is None
+    assert cluster.plan == SumPlan(cluster=True)
     assert not cluster.neighbor_shift.any()
 
 
 def test_the_plan_of_the_sums_follows_pbc_and_k_max(rng):
     _, _, cell = crystal(np.random.default_rng(4))
     periodic = build(np.random.default_rng(4))
-    assert periodic.grid == plan_kgrid(cell, K_MAX)
+    assert periodic.plan == SumPlan(grid=plan_kgrid(cell, K_MAX))
     assert periodic.periodic
-    assert not periodic.cluster
     for pbc in (True, False, (True, True, False)):
         short = build(rng, pbc=pbc, k_max=None)
-        assert short.grid is None
-        assert not short.cluster
+        assert short.plan == SumPlan()
         assert bool(short.periodic) == bool(np.any(pbc))
 
 
@@ -165,7 +166,7 @@ def test_padding_a_batch_is_padding_each(rng):
     assert size_of(whole) == size_of(each) == size
 
 
-@pytest.mark.parametrize("change", [{"atoms": 5}, {"neighbors": 1}, {"grid": None}])
+@pytest.mark.parametrize("change", [{"atoms": 5}, {"neighbors": 1}, {"plan": SumPlan()}])
 def test_a_size_that_is_too_small_is_refused(rng, change):
     structure = build(rng)
     with pytest.raises(ValueError, match="does not fit"):
@@ -177,18 +178,18 @@ def test_a_batch_gives_the_values_of_its_structures(rng):
     batch = stack(structures)
     values = jax.jit(jax.vmap(pair_energy))(batch)
     np.testing.assert_allclose(values, [pair_energy(s, np) for s in structures], rtol=1e-12)
-    assert batch.cluster
+    assert batch.plan.cluster
     assert all(
         wide >= own
         for s in structures
-        if s.grid
-        for wide, own in zip(batch.grid, s.grid, strict=True)
+        if s.plan.grid
+        for wide, own in zip(batch.plan.grid, s.plan.grid, strict=True)
     )
 
 
 @pytest.mark.parametrize("grid", [None, KGrid(2, 3, 4)])
 def test_an_empty_structure_stacks_with_others_and_counts_nothing(grid):
-    size = Size(5, 7, grid, cluster=grid is None)
+    size = Size(5, 7, SumPlan(grid, cluster=grid is None))
     empty = empty_structure(size, np.float64)
     assert size_of(empty) == size
     assert not empty.mask.any()
@@ -210,9 +211,14 @@ sizes = st.builds(
     Size,
     atoms=st.integers(1, 300),
     neighbors=st.integers(1, 150),
-    grid=st.none() | st.builds(KGrid, *[st.integers(1, 12)] * 3),
-    cluster=st.just(False),
-).map(lambda size: size._replace(cluster=size.grid is None))
+    plan=st.one_of(
+        st.just(CLUSTER),
+        st.tuples(*[st.integers(1, 12)] * 3).map(lambda n: SumPlan(KGrid(*n))),
+        st.tuples(*[st.integers(2, 5)] * 3).map(
+            lambda n: SumPlan(mesh=MeshPlan(*(8 * points for points in n), 6))
+        ),
+    ),
+)
 
 
 def holds(big, small):
@@ -229,7 +235,7 @@ def test_rounding_up_holds_the_size_and_is_idempotent(size):
 
 
 def test_rounding_leaves_few_sizes():
-    rounded = {round_up_size(Size(n, 60, None, True)).atoms for n in range(1, 1000)}
+    rounded = {round_up_size(Size(n, 60, CLUSTER)).atoms for n in range(1, 1000)}
     assert len(rounded) < 30
 
 
@@ -240,36 +246,52 @@ def test_buckets_hold_their_members_and_never_mix_kinds(sizes, most):
     assert set(assignment) == set(range(len(buckets)))
     for size, number in zip(sizes, assignment, strict=True):
         assert holds(buckets[number], size)
-        assert buckets[number].cluster == size.cluster
-        assert (buckets[number].grid is None) == (size.grid is None)
+        assert buckets[number].plan.cluster == size.plan.cluster
+        assert buckets[number].plan.periodic == size.plan.periodic
     for number, bucket in enumerate(buckets):
         members = [size for size, own in zip(sizes, assignment, strict=True) if own == number]
         assert merge_sizes(members) == bucket
 
 
+@given(edges=st.lists(st.floats(8.0, 40.0), min_size=2, max_size=5))
+def test_a_merged_plan_serves_every_cell_it_was_made_of(edges):
+    """Cells planned for the mesh and cells planned for the direct sum are summed directly."""
+    cells = [np.diag([edge, 9.0, 1.2 * edge]) for edge in edges]
+    plans = [
+        plan_sum(cell, np.zeros((1, 3)), True, k_max=3.0, method=method)
+        for cell, method in zip(
+            cells, ("mesh", "direct", "mesh", "mesh", "direct"), strict=False
+        )
+    ]
+    for chosen in (plans, plans[::2]):
+        merged = merge_plans(chosen)
+        assert merged.method == ("direct" if chosen is plans else "mesh")
+        assert not any(plan_is_too_small(merged, cell, 3.0) for cell in cells[: len(chosen)])
+
+
 def test_one_bucket_mixes_crystals_and_clusters():
-    crystal_size, cluster_size = Size(9, 5, KGrid(1, 2, 3), False), Size(4, 8, None, True)
+    crystal_size, cluster_size = Size(9, 5, SumPlan(KGrid(1, 2, 3))), Size(4, 8, CLUSTER)
     buckets, assignment = plan_buckets([crystal_size, cluster_size], 1)
-    assert buckets == (Size(9, 8, KGrid(1, 2, 3), True),)
+    assert buckets == (Size(9, 8, SumPlan(KGrid(1, 2, 3), cluster=True)),)
     assert assignment.tolist() == [0, 0]
 
 
 def test_distinct_sizes_get_their_own_buckets_and_equal_ones_share():
-    small, large = Size(8, 8, None, True), Size(200, 60, None, True)
+    small, large = Size(8, 8, CLUSTER), Size(200, 60, CLUSTER)
     buckets, assignment = plan_buckets([small, large] * 10, 4)
     assert set(buckets) == {small, large}
     assert assignment.tolist() == [assignment[0], assignment[1]] * 10
 
 
 def test_sizes_that_hardly_differ_are_not_worth_a_compilation():
-    buckets, _ = plan_buckets([Size(192, n, None, True) for n in (60, 61, 62, 63)], 4)
-    assert buckets == (Size(192, 63, None, True),)
+    buckets, _ = plan_buckets([Size(192, n, CLUSTER) for n in (60, 61, 62, 63)], 4)
+    assert buckets == (Size(192, 63, CLUSTER),)
 
 
 def test_a_bucket_that_would_be_mostly_fill_is_merged():
-    odd, usual = Size(90, 40, None, True), Size(100, 50, None, True)
+    odd, usual = Size(90, 40, CLUSTER), Size(100, 50, CLUSTER)
     assert len(plan_buckets([odd] + [usual] * 31, 4, batch_size=1)[0]) == 1
-    alone = Size(8, 8, None, True)
+    alone = Size(8, 8, CLUSTER)
     assert len(plan_buckets([alone] * 64 + [usual] * 64, 4, batch_size=32)[0]) == 2
     assert len(plan_buckets([usual] * 31 + [odd], 4, batch_size=32)[0]) == 1
 
@@ -277,7 +299,7 @@ def test_a_bucket_that_would_be_mostly_fill_is_merged():
 def test_no_structures_need_no_buckets_and_no_buckets_are_refused():
     assert plan_buckets([], 3)[0] == ()
     with pytest.raises(InputError, match="max_buckets"):
-        plan_buckets([Size(1, 1, None, True)], 0)
+        plan_buckets([Size(1, 1, CLUSTER)], 0)
 
 
 def test_a_cluster_far_away_keeps_its_digits_in_float32(rng):

@@ -15,6 +15,7 @@ from jles.dynamics.forces import Drive
 from jles.dynamics.records import build_recorders
 from jles.dynamics.system import GROWTH, Room, System
 from jles.dynamics.units import BOLTZMANN
+from jles.electrostatics.plan import SumPlan
 from jles.electrostatics.sums.ewald import kgrid_is_too_small
 from jles.electrostatics.sums.kgrid import KGrid, merge_kgrids, plan_kgrid
 from jles.structures.neighbors import find_neighbors
@@ -113,7 +114,7 @@ def liquid(atoms, skin=0.4, charges=None) -> System:
         grid = None
         if charges is not None:
             own = plan_kgrid(cell, K_MAX)
-            grid = own if room.grid is None else merge_kgrids([own, room.grid])
+            grid = own if room.plan is None else merge_kgrids([own, room.plan.grid])
         pad = ((0, 0), (0, slots - need))
         frame = PairFrame(
             jnp.asarray(np.pad(table.index, pad)),
@@ -124,7 +125,7 @@ def liquid(atoms, skin=0.4, charges=None) -> System:
         )
         least = frame.near + int(lacking(positions, cell, frame))
         frame = replace(frame, near=max(frame.near, least))
-        return frame, Room(slots, frame.near, grid)
+        return frame, Room(slots, frame.near, SumPlan(grid=grid))
 
     def lacking(positions, cell, frame):
         near = jnp.sum(distances2(positions, cell, frame) < REACH**2, axis=1)

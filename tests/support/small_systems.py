@@ -7,6 +7,7 @@ from ase import Atoms
 from ase.calculators.lj import LennardJones
 from ase.io import write
 
+from jles.electrostatics.plan import SlabPlan, SumPlan
 from jles.electrostatics.sums.kgrid import KGrid
 from jles.models.config import CaceConfig, ChargeConfig, ModelConfig, ReadoutConfig
 from jles.models.potential import build_potential
@@ -89,7 +90,7 @@ def structure_of(atoms, potential, **options):
 def roomy_structure(atoms, potential, **options):
     """The same, padded to one size for all crystals and clusters of a test: one compilation."""
     slab = np.sum(atoms.pbc) == 2
-    size = Size(atoms=8, neighbors=40, grid=KGrid(3, 5, 3), cluster=True, slab=bool(slab))
+    size = Size(8, 40, SumPlan(KGrid(3, 5, 3), slab=SlabPlan() if slab else None, cluster=True))
     return on_device(pad_structure(structure_of(atoms, potential, **options), size))
 
 

@@ -92,6 +92,17 @@ def green_function(k_squared, sigma: Scalar, k_max: Scalar, cutoff: str):
     return jnp.where(is_zero, 0.0, value)
 
 
+def reciprocal_weight(k_squared, sigma: Scalar, k_max: Scalar, cutoff: str, slope: bool):
+    """The Green function, or with `slope` its derivative with respect to k^2."""
+
+    def green(squared):
+        return green_function(squared, sigma, k_max, cutoff)
+
+    if not slope:
+        return green(k_squared)
+    return jax.jvp(green, (k_squared,), (jnp.ones_like(k_squared),))[1]
+
+
 class EwaldSum(NamedTuple):
     """All of the reciprocal sum that does not depend on the moments, for using it repeatedly."""
 
@@ -119,10 +130,7 @@ def prepare_ewald(
     """
 
     def green(k_squared):
-        return green_function(k_squared, sigma, k_max, cutoff)
-
-    def green_slope(k_squared):
-        return jax.jvp(green, (k_squared,), (jnp.ones_like(k_squared),))[1]
+        return reciprocal_weight(k_squared, sigma, k_max, cutoff, slope)
 
     # The last axis of the products should be the longest; the order of the rows is free.
     order = sorted(range(3), key=lambda axis: grid[axis])
@@ -133,7 +141,7 @@ def prepare_ewald(
     tables = phase_tables(
         wrapped_reduced(positions, cell, reciprocal), grid, chunk or choose_chunk(grid, rank)
     )
-    octants = _octant_weights(reciprocal, grid, green_slope if slope else green)
+    octants = _octant_weights(reciprocal, grid, green)
     weights = HALF_INVERSE_EPSILON0 / volume * octants
     return EwaldSum(reciprocal.T / (2.0 * math.pi), tables, weights)
 

@@ -8,6 +8,7 @@ as an accelerator multiplies zeros faster than it scatters numbers.
 """
 
 import math
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import jax
@@ -23,7 +24,7 @@ from jles.electrostatics.multipoles import (
     self_energy,
 )
 from jles.electrostatics.sums.chunks import in_chunks
-from jles.electrostatics.sums.ewald import green_function, reciprocal_cell, wrapped_reduced
+from jles.electrostatics.sums.ewald import reciprocal_cell, reciprocal_weight, wrapped_reduced
 from jles.electrostatics.sums.kgrid import plan_kgrid
 from jles.electrostatics.sums.splines import spline_gains, spline_table
 from jles.electrostatics.sums.table_products import (
@@ -91,10 +92,24 @@ def plan_mesh(
         InputError: what `plan_kgrid` refuses, or an accuracy out of range.
     """
     grid = plan_kgrid(cell, k_max, margin)
+    order, ratio = points_per_wavevector(k_max, sigma, accuracy, rank)
+    edges = np.linalg.norm(np.asarray(cell, np.float64), axis=1) * (1.0 + margin)
+    needed = ratio * k_max * edges / (2.0 * math.pi)
+    needed = np.maximum(needed, 2 * np.array(grid) + 2)
+    return MeshPlan(*(fast_size(n) for n in needed), order)
+
+
+@lru_cache
+def points_per_wavevector(
+    k_max: float, sigma: float, accuracy: float, rank: int
+) -> tuple[int, float]:
+    """Spline order, and mesh points per wavevector index of the sphere, for an accuracy.
+
+    Arguments and errors as in `plan_mesh`.
+    """
     if not 1e-10 <= accuracy < 0.1:
         raise InputError(f"accuracy must lie between 1e-10 and 0.1, got {accuracy}")
     order = 6 if accuracy > 3e-4 and rank == 0 else 8 if accuracy > 1e-7 else 9
-    edges = np.linalg.norm(np.asarray(cell, np.float64), axis=1) * (1.0 + margin)
     k = np.linspace(0.02, 1.0, 50) * k_max
     exponent = rank * np.log(k) - 0.25 * (sigma * k) ** 2
     weight = np.exp(exponent - exponent.max())
@@ -103,13 +118,10 @@ def plan_mesh(
         x = (k / k_max) / points_per_k
         return np.max(weight * (x / (1.0 - x)) ** (order - rank))
 
-    ratio = next(r for r in np.geomspace(2.05, 64.0, 400) if error(r) <= accuracy)
-    needed = ratio * k_max * edges / (2.0 * math.pi)
-    needed = np.maximum(needed, 2 * np.array(grid) + 2)
-    return MeshPlan(*(_fast_size(n) for n in needed), order)
+    return order, float(next(r for r in np.geomspace(2.05, 64.0, 400) if error(r) <= accuracy))
 
 
-def _fast_size(needed: float) -> int:
+def fast_size(needed: float) -> int:
     """The next multiple of a block with no prime factor above 7."""
     size = BLOCK * math.ceil(needed / BLOCK)
     while not _is_smooth(size):
@@ -148,8 +160,12 @@ def prepare_mesh(
     k_max: Scalar,
     plan: MeshPlan,
     cutoff: Literal["sharp", "smooth"] = "sharp",
+    slope: bool = False,
 ) -> MeshSum:
-    """Tiles of atoms and Green function; arguments as in `pme_energy`."""
+    """Tiles of atoms and Green function; arguments as in `pme_energy`.
+
+    With `slope` the Green function is replaced by its derivative with respect to k^2.
+    """
     dtype = jnp.promote_types(positions.dtype, jnp.float32)
     cell = jnp.asarray(cell, dtype)
     reciprocal, volume = reciprocal_cell(cell)
@@ -164,7 +180,9 @@ def prepare_mesh(
     atoms, blocks = _tiles(flat, math.prod(n_blocks))
     # The empty places of a tile point one past the last atom.
     padded = jnp.pad(local, ((0, 1), (0, 0)))
-    green = green_function(_squared_wavevectors(reciprocal, plan), sigma, k_max, cutoff)
+    green = reciprocal_weight(
+        _squared_wavevectors(reciprocal, plan), sigma, k_max, cutoff, slope
+    )
     weights = HALF_INVERSE_EPSILON0 / volume * green * _spline_weights(plan, dtype)
     frame = reciprocal.T / (2.0 * math.pi) * sizes.astype(dtype)
     start = padded[atoms] + (plan.order - 1)

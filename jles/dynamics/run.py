@@ -23,6 +23,7 @@ from jles.dynamics.report import Drift, Log, MdProgress
 from jles.dynamics.start import check_start, initial_momenta
 from jles.dynamics.trajectory import Trajectory
 from jles.dynamics.units import BOLTZMANN
+from jles.electrostatics.plan import SumPlan, describe_plan
 from jles.errors import InputError
 from jles.files import TRAJECTORY, write_atomically
 from jles.predict.model import Model
@@ -62,6 +63,7 @@ class Run:
 
     def __init__(self, model: Model, atoms, config: MdConfig, out: Path, resume: bool):
         self.atoms, self.config, self.out = atoms, config, out
+        self._accuracy = model.config.electrostatics.accuracy
         self.trajectory = Trajectory(out / TRAJECTORY)
         self.log = Log(out / "log.csv")
         self.drift = Drift(len(atoms))
@@ -81,6 +83,9 @@ class Run:
         """Makes the steps that are left; returns the last state as `ase.Atoms`."""
         config = self.config
         with MdProgress(config.steps, self.walk.step, config.timestep) as self._progress:
+            sums = self.walk.room.plan
+            if sums is not None and sums != SumPlan():
+                self._say(f"long range: {describe_plan(sums, self._accuracy)}")
             done = False
             while not done:
                 outcome = self.engine.run(self.walk, self._next_stop())

@@ -2,10 +2,11 @@
 
 import numpy as np
 
+from jles.electrostatics.plan import SumPlan
 from jles.models.config import ModelConfig
 from jles.observables.born_charges import acoustic_sum, obey_sum_rule
 from jles.observables.polarizability import dielectric_tensor
-from jles.predict.prediction import WHOLE, Prediction, notes_of
+from jles.predict.prediction import WHOLE, Prediction, notes_of, notes_of_sum
 
 
 def collect(
@@ -14,6 +15,7 @@ def collect(
     *,
     atoms,
     places,
+    plan: SumPlan,
     want,
     field,
     sum_rule: bool,
@@ -28,6 +30,7 @@ def collect(
         out: NumPy arrays by name.
         atoms: the structure.
         places: the positions as the model had them, wrapped, angstrom.
+        plan: of the electrostatic sums.
         want: names of `QUANTITIES`.
         field: applied, V/angstrom; None for none.
         sum_rule: whether Born charges are made to obey it.
@@ -36,7 +39,7 @@ def collect(
     count = len(atoms)
     energies = config.element_energies
     offset = sum(energies.get(symbol, 0.0) for symbol in atoms.get_chemical_symbols())
-    results = {}
+    results = {"notes": notes_of_sum(plan, config)}
     for name in want:
         value = out[name]
         if name == "energy":
@@ -53,7 +56,7 @@ def collect(
     if "bare_charges" in out:
         bare = np.asarray(out["bare_charges"], np.float64)[:count]
         in_field = field is not None
-        results["notes"] = notes_of(want, bare, total_charge, atoms.pbc, config, in_field)
+        results["notes"] += notes_of(want, bare, total_charge, atoms.pbc, config, in_field)
         # The model wrapped the atoms; the branch is that of the places they were given.
         factor = float(out.get("factor", 0.0))
         moved = factor * (bare - bare.mean()) @ (atoms.positions - places)

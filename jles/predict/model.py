@@ -1,5 +1,6 @@
 """A model as a user holds it: atoms in, NumPy results out."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property, partial, wraps
 from pathlib import Path
@@ -7,8 +8,9 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
+from jles.config import from_dict, to_dict
 from jles.errors import InputError
-from jles.models.config import ModelConfig, ScreeningConfig
+from jles.models.config import ElectrostaticsConfig, ModelConfig, ScreeningConfig
 from jles.models.potential import build_potential
 from jles.models.store import read_model
 from jles.predict.outputs import outputs
@@ -71,19 +73,50 @@ class Model(Predictor):
         return LatentChargeCalculator
 
 
-def load_model(path, dtype: str = "float32", screening: ScreeningConfig | None = None) -> Model:
+def load_model(
+    path,
+    dtype: str = "float32",
+    screening: ScreeningConfig | None = None,
+    electrostatics: Mapping[str, object] | None = None,
+) -> Model:
     """The model in a directory that `jles train`, `jles demo` or `jles import-torch` wrote.
 
     Args:
         path: the directory.
         dtype: "float32" or "float64": what everything is computed in.
         screening: instead of the model's own.
+        electrostatics: how the model's sum is done: "method" ("direct", "mesh" or "auto") and
+            "accuracy" (relative error of the forces of the mesh). What is summed belongs to the
+            model and cannot be changed here.
 
     Raises:
-        InputError: not a model directory, damaged, or of a newer format.
+        InputError: not a model directory, damaged, or of a newer format; a key of
+            `electrostatics` that does not exist or belongs to the model.
     """
     stored = read_model(Path(path))
     config = stored.config
     if screening is not None:
         config = replace(config, screening=screening)
+    if electrostatics:
+        config = replace(config, electrostatics=summed_by(config, electrostatics))
     return Model(config, stored.params, dtype, str(path), stored.training)
+
+
+_HOW = ("method", "accuracy")
+"""Keys of `ElectrostaticsConfig` that say how a sum is done, not what is summed."""
+
+
+def summed_by(config: ModelConfig, changes: Mapping[str, object]) -> ElectrostaticsConfig:
+    """The model's sum, done in another way.
+
+    Raises:
+        InputError: a key other than "method" and "accuracy", or a value that is wrong.
+    """
+    for key in changes:
+        if key in to_dict(config.electrostatics) and key not in _HOW:
+            raise InputError(
+                f"electrostatics: '{key}' is part of the trained model and cannot be changed; "
+                f"only {' and '.join(_HOW)} can"
+            )
+    values = to_dict(config.electrostatics) | dict(changes)
+    return from_dict(ElectrostaticsConfig, values, "electrostatics")

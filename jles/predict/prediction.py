@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from jles.electrostatics.plan import SumPlan, describe_plan
 from jles.errors import InputError
 from jles.models.config import ModelConfig, is_metallic
 from jles.units import STRONGEST_FIELD
@@ -240,3 +241,10 @@ def notes_of(
             "the polarization"
         )
     return tuple(notes)
+
+
+def notes_of_sum(plan: SumPlan, config: ModelConfig) -> tuple[str, ...]:
+    """How the long-range part was summed, where that is not exact."""
+    if plan.method != "mesh":
+        return ()
+    return (f"long range: {describe_plan(plan, config.electrostatics.accuracy)}",)

@@ -224,6 +224,7 @@ class Predictor(ABC):
             self.config,
             atoms=atoms,
             places=places,
+            plan=structure.plan,
             want=want,
             field=field,
             sum_rule=sum_rule,

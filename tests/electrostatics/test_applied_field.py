@@ -278,5 +278,7 @@ def test_softness_that_settles_in_a_crystal_knows_no_field():
     moments, positions, response = system("cluster", "self-consistent", "both")
     with pytest.raises(InputError, match="no answer to a field in a periodic"):
         lattice_sum(moments, positions, CELL, response=response, field=FIELD)
+    with pytest.raises(InputError, match="no answer to a field in a periodic"):
+        enthalpy(lambda m: 0.0, moments, positions, response, FIELD, periodic=True)
     with pytest.raises(InputError, match="field have shape"):
         lattice_sum(moments, positions, CELL, field=np.zeros(2))

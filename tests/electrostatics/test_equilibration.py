@@ -283,3 +283,22 @@ def test_float32_is_as_good_as_its_digits():
     assert bool(found.report.converged)
     np.testing.assert_allclose(found.energy, exact.energy, rtol=2e-5)
     np.testing.assert_allclose(found.charges, exact.charges, atol=2e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_uniform_electronegativity_moves_no_charge(dtype):
+    # The right-hand side of the linear system is rounding error then.
+
+    @jax.jit
+    def solved(positions, hardness):
+        def interaction(moments):
+            return cluster_energy(moments, positions, sigma=1.0)
+
+        return equilibrate_charges(interaction, jnp.full(12, 3.0, dtype), hardness)
+
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        places, hardness = rng.uniform(0.0, 6.0, (12, 3)), rng.uniform(8.0, 20.0, 12)
+        found = solved(jnp.asarray(places, dtype), jnp.asarray(hardness, dtype))
+        assert bool(found.report.converged)
+        np.testing.assert_allclose(found.charges, 0.0, atol=1e-5)

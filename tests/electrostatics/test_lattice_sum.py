@@ -1,4 +1,4 @@
-"""Laws and words of the convenience `lattice_sum`."""
+"""Laws and error messages of the high-level entry point `lattice_sum`."""
 
 import math
 
@@ -157,7 +157,7 @@ def test_derivatives_in_positions_cell_and_charges_are_those_of_finite_differenc
     np.testing.assert_allclose(jax.jvp(observable, arguments, moves)[1], slope, rtol=1e-10)
 
 
-def test_second_derivatives_go_through_the_convenience():
+def test_second_derivatives_are_those_of_finite_differences():
     multipoles, positions, cell = crystal(atoms=4)
 
     def energy(r):
@@ -214,6 +214,28 @@ def test_float32_is_safe_a_hundred_thousand_cells_away():
     np.testing.assert_allclose(far.field, near.field, atol=1e-5 * np.abs(near.field).max())
 
 
+PLACES, CUBE = np.random.default_rng(0).uniform(0.0, 9.0, (12, 3)), np.eye(3) * 9.0
+IONS = Multipoles(np.tile([0.4, -0.4], 6))
+
+
+@pytest.mark.parametrize("pbc", [(True, True, False), False])
+def test_in_float32_a_slab_or_cluster_may_lie_far_from_the_origin(pbc):
+    charges = Multipoles(np.float32(IONS.charges))
+    cell = np.float32(CUBE)
+    near, far = (
+        lattice_sum(charges, PLACES + [0.0, 0.0, z], cell, pbc=pbc).energy for z in (0.0, 1e6)
+    )
+    np.testing.assert_allclose(near, far, rtol=1e-6)
+
+
+def test_pbc_of_zeros_and_ones_is_that_of_ase():
+    one, other = (
+        lattice_sum(IONS, PLACES, CUBE, pbc=pbc).energy
+        for pbc in ((1, 1, 0), (True, True, False))
+    )
+    assert one == other
+
+
 CHARGES, POSITIONS, CELL = np.array([1.0, -1.0]), np.zeros((2, 3)), np.eye(3) * 5.0
 NOT_A_NUMBER = np.array([1.0, math.nan])
 FLAT = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [1.0, 1.0, 0.0]])
@@ -266,7 +288,7 @@ MISTAKES = {
         "did not converge: relative residual .*widen sigma",
     ),
     "field": ({"field": (0.0, 1.0)}, r"field have shape \(2,\); here they must be \(3,\)"),
-    "method": ({"method": "fast"}, "'fast'.*'ewald', 'pme' or 'auto'"),
+    "method": ({"method": "fast"}, "'fast'.*'direct'.*'mesh'.*'auto'"),
     "thin cell": ({"cell": np.diag([5.0, 0.7, 5.0])}, "0.7 angstrom thin along vector 1"),
     "memory": ({"k_max": 3000.0}, "k_max 3000.0 needs .* GiB for the direct sum"),
     "accuracy": ({"method": "pme", "accuracy": 0.5}, "accuracy must lie between .* got 0.5"),

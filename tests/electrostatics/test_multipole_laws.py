@@ -1,4 +1,4 @@
-"""Laws of charges, dipoles and quadrupoles that hold however their energy is summed."""
+"""Laws of charges, dipoles and quadrupoles that hold for every way to sum their energy."""
 
 import itertools
 import math
@@ -9,121 +9,33 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
-from jles.electrostatics import (
-    KGrid,
-    MeshPlan,
-    Multipoles,
-    Response,
-    SlabPlan,
-    SumPlan,
-    build_interaction,
-    cluster_energy,
-    enthalpy,
-    ewald_energy,
-    pme_energy,
-    self_energy,
-)
+from jles.electrostatics import Multipoles
 from jles.units import HALF_INVERSE_EPSILON0
-from tests.support.coulomb_oracles import central_difference, random_crystal, rotation
+from tests.support.coulomb_oracles import central_difference, rotation
+from tests.support.multipole_systems import (
+    ATOMS,
+    K_MAX,
+    PLACES,
+    SIGMA,
+    SUMS,
+    TOLERANCE,
+    assert_same,
+    energy,
+    energy_of,
+    handed,
+    quick_jit,
+    random_moments,
+    random_system,
+    scale_of,
+    seeds,
+    slopes,
+    turned,
+)
 
-seeds = st.integers(min_value=0, max_value=10**6)
-handed = st.sampled_from([1, -1])
-SIGMA = 1.0
-# Half of the places are empty: room for supercells, and padding in every law.
-ATOMS, PLACES = 6, 12
-SUMS = ("ewald", "mesh", "slab", "cluster")
 EVERY_SUM = pytest.mark.parametrize("name", SUMS)
 MOST_SUMS = [pytest.param(n, marks=[pytest.mark.long] * (n == "slab")) for n in SUMS]
 EVERY_LATTICE = pytest.mark.parametrize("name", SUMS[:3])
-# Room for cells twice as long. The slab is converged; the crystal has a sharp sphere at 2.5.
-PLANS = {
-    "ewald": SumPlan(grid=KGrid(8, 5, 5)),
-    "mesh": SumPlan(mesh=MeshPlan(64, 40, 40, 9)),
-    "slab": SumPlan(KGrid(23, 14, 76), slab=SlabPlan(2, 62.0)),
-    "cluster": SumPlan(cluster=True),
-}
-K_MAX = {"ewald": 2.5, "mesh": 2.5, "slab": 7.5, "cluster": 1.0}
-# A mesh that is moved is right to its accuracy; images of a slab decay, not to nothing.
-TOLERANCE = {"ewald": 1e-11, "mesh": 1e-7, "slab": 1e-9, "cluster": 1e-11}
-QUICK_COMPILE = {"xla_backend_optimization_level": 0}
-quick_jit = partial(jax.jit, compiler_options=QUICK_COMPILE)
-
-
-def energy_of(name, moments, positions, cell):
-    if name == "cluster":
-        return cluster_energy(moments, positions, sigma=SIGMA)
-    options = {"sigma": SIGMA, "k_max": K_MAX[name]}
-    if name == "ewald":
-        return ewald_energy(moments, positions, cell, grid=PLANS[name].grid, **options)
-    if name == "mesh":
-        return pme_energy(moments, positions, cell, plan=PLANS[name].mesh, **options)
-    return build_interaction(positions, cell, PLANS[name], **options)(moments)
-
-
-@partial(quick_jit, static_argnums=0)
-def slopes(name, *system):
-    """Energy and its derivatives in moments, positions and cell."""
-    return jax.value_and_grad(partial(energy_of, name), (0, 1, 2))(*system)
-
-
-def energy(name, *system):
-    return slopes(name, *system)[0]
-
-
-@partial(quick_jit, static_argnums=(0, 1))
-def responding(name, mode, moments, positions, cell, softness, polarizabilities):
-    """Energy with response, forces and effective moments."""
-
-    def total(r):
-        interaction = build_interaction(r, cell, PLANS[name], sigma=SIGMA, k_max=K_MAX[name])
-        response = Response(softness, polarizabilities, mode)
-        out = enthalpy(interaction, moments, r, response, periodic=name != "cluster")
-        return out.energy, out.effective
-
-    (value, effective), slope = jax.value_and_grad(total, has_aux=True)(positions)
-    return value, -slope, effective
-
-
-def random_moments(seed, places=PLACES):
-    """Of ATOMS atoms, none for the others; quadrupoles neither symmetric nor traceless."""
-    rng = np.random.default_rng(seed)
-    room = (np.arange(places) < ATOMS).astype(float)
-    charges, dipoles, quadrupoles = (rng.normal(size=(places, *[3] * n)) for n in range(3))
-    return Multipoles(
-        jnp.asarray(charges * room),
-        jnp.asarray(0.4 * dipoles * room[:, None]),
-        jnp.asarray(0.3 * quadrupoles * room[:, None, None]),
-    )
-
-
-def random_system(seed, handedness=1):
-    _, positions, cell = random_crystal(
-        seed, atoms=PLACES, edge=6.0, skew=0.9, handedness=handedness
-    )
-    return random_moments(seed), jnp.asarray(0.5 * positions), jnp.asarray(cell)
-
-
-def random_answers(seed):
-    rng = np.random.default_rng(seed + 1)
-    factors = rng.normal(size=(PLACES, 3, 3))
-    alpha = 0.01 * factors @ np.swapaxes(factors, 1, 2)
-    return jnp.asarray(rng.uniform(0.0, 0.02, PLACES)), jnp.asarray(alpha)
-
-
-def turned(matrix, moments):
-    """Moments in axes turned or mirrored by an orthogonal matrix."""
-    charges, dipoles, quadrupoles = moments
-    return Multipoles(charges, dipoles @ matrix.T, matrix @ quadrupoles @ matrix.T)
-
-
-def assert_same(found, expected, tolerance, scale, message=""):
-    np.testing.assert_allclose(found, expected, atol=tolerance * scale, rtol=0, err_msg=message)
-
-
-def scale_of(moments):
-    return float(self_energy(moments, SIGMA))
 
 
 # Independent oracles
@@ -360,55 +272,3 @@ def test_jit_vmap_and_single_precision_give_the_same(name):
     for found, expected in zip(*map(jax.tree.leaves, results), strict=True):
         assert found.dtype == jnp.float32
         assert_same(found, expected, 1e-5, max(scale, np.abs(expected).max()))
-
-
-RESPONSES = pytest.mark.parametrize(
-    ("name", "mode"),
-    [(name, "one-shot") for name in ("ewald", "slab", "cluster")]
-    + [pytest.param("ewald", "self-consistent", marks=pytest.mark.long)]
-    + [("cluster", "self-consistent")],
-)
-
-
-@RESPONSES
-@given(seed=seeds)
-def test_induced_moments_answer_potential_and_field(name, mode, seed):
-    moments, positions, cell = random_system(seed)
-    softness, alpha = random_answers(seed)
-    value, _, effective = responding(name, mode, moments, positions, cell, softness, alpha)
-    seen = effective if mode == "self-consistent" else moments
-    _, (fields, _, _) = slopes(name, seen, positions, cell)
-    charges, dipoles = (
-        -softness * fields.charges,
-        -jnp.einsum("iab,ib->ia", alpha, fields.dipoles),
-    )
-    scale = float(jnp.abs(charges).max() + jnp.abs(dipoles).max())
-    assert_same(effective.charges - moments.charges, charges, 1e-8, scale)
-    assert_same(effective.dipoles - moments.dipoles, dipoles, 1e-8, scale)
-    # Half of what the permanent moments' potential and field have with the induced ones.
-    _, (permanent, _, _) = slopes(name, moments, positions, cell)
-    gain = 0.5 * (jnp.sum(permanent.charges * charges) + jnp.sum(permanent.dipoles * dipoles))
-    assert_same(value, energy(name, moments, positions, cell) + gain, 1e-9, scale_of(moments))
-    assert gain < 0.0
-
-
-@RESPONSES
-def test_response_turns_with_the_system(name, mode):
-    moments, positions, cell = random_system(12)
-    answers = random_answers(12)
-    value, forces, effective = responding(name, mode, moments, positions, cell, *answers)
-    scale = scale_of(moments)
-    for turn in (rotation(12), np.diag([1.0, -1.0, 1.0])):
-        softness, alpha = answers[0], turn @ answers[1] @ turn.T
-        found = responding(
-            name,
-            mode,
-            turned(turn, moments),
-            positions @ turn.T,
-            cell @ turn.T,
-            softness,
-            alpha,
-        )
-        assert_same(found[0], value, 1e-9, scale)
-        assert_same(found[1], forces @ turn.T, 1e-8, scale)
-        assert_same(found[2].dipoles, effective.dipoles @ turn.T, 1e-9, scale)

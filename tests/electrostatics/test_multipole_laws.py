@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from jles.electrostatics import Multipoles
+from jles.electrostatics import KGrid, Multipoles, ewald_energy, self_energy
 from jles.units import HALF_INVERSE_EPSILON0
 from tests.support.coulomb_oracles import central_difference, rotation
 from tests.support.multipole_systems import (

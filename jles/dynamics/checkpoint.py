@@ -92,6 +92,8 @@ def _room(stored: dict) -> Room:
     if "grid" in values:
         grid = values.pop("grid")
         return Room(**values, plan=SumPlan(grid=grid and KGrid(*grid)))
+    if values["plan"] is None:
+        return Room(**values)
     kinds = {"grid": KGrid, "mesh": MeshPlan, "slab": SlabPlan}
     plan = dict(zip(SumPlan._fields, values.pop("plan"), strict=True))
     for name, kind in kinds.items():

@@ -101,10 +101,10 @@ def a_walk(dtype=np.float64):
 
 
 def test_a_checkpoint_comes_back_bit_for_bit(tmp_path):
-    walk = a_walk()._replace(room=Room(9, 4, KGrid(1, 2, 3)))
+    walk = a_walk()._replace(room=Room(9, 4, SumPlan(grid=KGrid(1, 2, 3))))
     save_checkpoint(tmp_path / "a" / "state.npz", walk, {"frames": {"thermo": 3}})
     kept = load_checkpoint(tmp_path / "a" / "state.npz", a_walk())
-    assert kept.room == Room(9, 4, KGrid(1, 2, 3))
+    assert kept.room == Room(9, 4, SumPlan(grid=KGrid(1, 2, 3)))
     assert isinstance(kept.room.plan, SumPlan)
     assert isinstance(kept.room.plan.grid, KGrid)
     assert kept.looked_at == 5

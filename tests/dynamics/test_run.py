@@ -10,99 +10,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import yaml
-from ase.io import read, write
+from ase.io import read
 
 import jles
-from jles.cli.main import main
 from jles.dynamics import run_md
 from jles.dynamics.engine import Engine
 from jles.dynamics.matter import model_system
 from jles.dynamics.system import Room
+from jles.electrostatics.plan import SumPlan
 from jles.electrostatics.sums.kgrid import KGrid
-from jles.errors import InputError
-from jles.models.config import CaceConfig, ChargeConfig, ModelConfig, PolarizabilityConfig
-from jles.models.potential import build_potential
-from jles.models.store import save_model
-from tests.support.paths import ROOT
+from tests.support.md_runs import CONFIG, FIELD, contents, md
 from tests.support.small_systems import rattled
 
-CONFIG = {
-    "steps": 40,
-    "timestep": 0.5,
-    "dtype": "float64",
-    "seed": 3,
-    "ensemble": {"kind": "langevin", "temperature": 300.0, "friction": 20.0},
-    "neighbors": {"skin": 0.3},
-    "block": 12,
-    "record": {"thermo": 2, "positions": 4, "velocities": 8, "extxyz": 10},
-    "checkpoint": 15,
-}
-FIELD = {"kind": "sine", "amplitude": [0, 0.1, 0.2], "unit": "V/angstrom", "period": 30}
 EVERY_RECORD = {"thermo": 2, "polarization": 4, "current": 8, "positions": 4, "velocities": 8}
 EVERY_RECORD |= {"polarizability": 20, "born_charges": 20, "energy_parts": 2}
-
-
-def tiny_model(path, **heads):
-    """A model directory whose model has every part that is asked for, and compiles fast."""
-    backbone = CaceConfig(
-        cutoff=3.0, n_rbf=2, n_radial_basis=2, n_atom_basis=1, l_max=1, body_order=1
-    )
-    offsets = {"H": -3.0, "O": -7.0}
-    config = ModelConfig(("H", "O"), backbone, element_energies=offsets, **heads)
-    params = build_potential(config).init(jax.random.key(1))
-    # Energies start flat: the atoms would feel nothing.
-    params["energy"] = jax.tree.map(lambda leaf: leaf + 0.3, params["energy"])
-    save_model(path, config, params)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Models, a start and a configuration."""
-    path = tmp_path_factory.mktemp("md")
-    tiny_model(path / "model", charges=None)
-    charges = ChargeConfig(scale=2.0)
-    tiny_model(path / "charged", charges=charges)
-    polarizability = PolarizabilityConfig(hidden=(2,))
-    tiny_model(path / "polarizable", charges=charges, polarizability=polarizability)
-    write(path / "start.xyz", [rattled(1), rattled(0, count=8)], format="extxyz")
-    (path / "md.yaml").write_text(yaml.safe_dump(CONFIG), encoding="utf-8")
-    return path
-
-
-@pytest.fixture(scope="module")
-def model(folder):
-    return jles.load(folder / "model", dtype="float64")
-
-
-@pytest.fixture(scope="module")
-def atoms(folder):
-    return read(folder / "start.xyz")
-
-
-def md(folder, out, *arguments):
-    places = (folder / "model", f"{folder / 'start.xyz'}@-1", folder / "md.yaml")
-    return main(["md", *map(str, places), "--out", str(out), *arguments])
-
-
-@pytest.fixture(scope="module")
-def whole(folder):
-    """A run that nobody disturbed."""
-    assert md(folder, folder / "whole") == 0
-    return folder / "whole"
-
-
-def contents(path):
-    """Everything in a trajectory."""
-    found = {}
-    with h5py.File(path, "r") as file:
-        found["attributes"] = dict(file.attrs)
-        file.visititems(
-            lambda name, item: found.__setitem__(
-                name, item[:] if isinstance(item, h5py.Dataset) else dict(item.attrs)
-            )
-        )
-    return found
 
 
 def assert_same_run(left, right):
@@ -222,6 +143,7 @@ _KILLED = """
 import os, signal, sys
 from jles.cli.main import main
 from jles.dynamics.trajectory import Trajectory
+from tests.support.paths import ROOT
 append = Trajectory.append
 def dying(self, frames, intervals):
     append(self, frames, intervals)
@@ -312,7 +234,7 @@ def test_a_frame_of_a_charged_crystal_says_what_the_model_says_wherever_atoms_ar
     assert bool(system.fits(1.09 * cell, frame))
     assert not bool(system.fits(1.6 * cell, frame))
     moved = anchor + rng.uniform(-0.1, 0.1, anchor.shape)
-    roomy = Room(2 * room.neighbors, 2 * room.near, KGrid(6, 6, 6))
+    roomy = Room(2 * room.neighbors, 2 * room.near, SumPlan(grid=KGrid(6, 6, 6)))
     energy_fn = jax.jit(system.energy)
     energies = [
         float(energy_fn(jnp.asarray(moved), cell, around, None))
@@ -323,84 +245,3 @@ def test_a_frame_of_a_charged_crystal_says_what_the_model_says_wherever_atoms_ar
     said = model.predict(copy, ("energy",)).energy + 3.0 * 4 + 7.0 * 4
     np.testing.assert_allclose(energies, said, rtol=1e-10)
     assert system.look(moved, cell, Room(1, 1, room.plan))[1].neighbors >= room.neighbors
-
-
-def bad_start(name, atoms):
-    """Structures that cannot be run."""
-    from ase.constraints import FixAtoms
-
-    atoms = atoms.copy()
-    if name == "element":
-        atoms.symbols[0] = "Xe"
-    elif name == "slab":
-        atoms.pbc = (True, True, False)
-    elif name == "cluster":
-        atoms.pbc = False
-    elif name == "overlap":
-        atoms.positions[1] = atoms.positions[0]
-    elif name == "constraint":
-        atoms.set_constraint(FixAtoms([0]))
-    return atoms
-
-
-NPT = {"kind": "npt", "temperature": 300.0, "pressure": 0.0, "pressure_unit": "GPa"}
-
-
-@pytest.mark.parametrize(
-    ("name", "changes", "words"),
-    [
-        ("element", {}, "has not seen Xe; it knows H, O"),
-        ("slab", {"ensemble": NPT}, "'npt' needs a crystal"),
-        ("cluster", {"displacement": FIELD}, "displacement: needs a crys"),
-        ("overlap", {}, "on the same spot"),
-        ("constraint", {}, "carries ASE constraints"),
-        (
-            "none",
-            {"dtype": "float32"},
-            "dtype: is float32, but the model was loaded as float64",
-        ),
-        ("none", {"ensemble": {"kind": "nve"}}, "velocities.temperature: is missing (K)"),
-        ("none", {"velocities": {"source": "file"}}, "the start has no velocities"),
-        ("none", {"record": {"current": 1}}, "'polarization' needs latent charges"),
-        ("none", {"field": FIELD}, "'polarization' needs latent charges"),
-    ],
-)
-def test_a_start_that_cannot_be_run_is_refused(model, atoms, tmp_path, name, changes, words):
-    with pytest.raises(InputError) as caught:
-        run_md(model, bad_start(name, atoms), CONFIG | changes, tmp_path / "out")
-    assert words in str(caught.value)
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_run_that_blows_up_names_step_atom_and_last_good_frame(model, atoms, tmp_path):
-    close = atoms.copy()
-    close.positions[1] = close.positions[0] + [0.05, 0.0, 0.0]
-    fast = {"kind": "nve"}
-    changes = {"ensemble": fast, "velocities": {"temperature": 300.0}}
-    changes |= {"timestep": 300.0, "record": {"thermo": 1, "positions": 1}}
-    with pytest.raises(InputError) as caught:
-        run_md(model, close, CONFIG | changes, tmp_path / "out")
-    message = str(caught.value)
-    assert message.startswith("step ")
-    assert "atom " in message
-    assert "last good frame is that of step" in message
-    steps = contents(tmp_path / "out" / "trajectory.h5")["positions/step"]
-    assert f"step {steps[-1]} in" in message
-
-
-def test_a_missing_start_and_one_of_many_frames_are_told_of(folder, tmp_path, capsys):
-    arguments = [str(folder / "model"), "nowhere.xyz", str(folder / "md.yaml")]
-    assert main(["md", *arguments, "--out", str(tmp_path / "out")]) == 2
-    assert "nowhere.xyz: no such file" in capsys.readouterr().err
-    arguments[1] = f"{folder / 'start.xyz'}@:"
-    assert main(["md", *arguments, "--out", str(tmp_path / "out")]) == 2
-    assert "2 frames; give the index of one" in capsys.readouterr().err
-
-
-def test_a_checkpoint_of_something_else_is_refused(folder, whole, tmp_path, capsys):
-    import shutil
-
-    shutil.copytree(whole, tmp_path / "out")
-    (tmp_path / "out" / "checkpoint" / "state.npz").write_bytes(b"PK damaged")
-    assert md(folder, tmp_path / "out", "--resume") == 2
-    assert "is damaged" in capsys.readouterr().err

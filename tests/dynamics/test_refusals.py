@@ -1,0 +1,89 @@
+"""What cannot be run, and what blew up, is told of in one line."""
+
+import shutil
+
+import pytest
+
+from jles.cli.main import main
+from jles.dynamics import run_md
+from jles.errors import InputError
+from tests.support.md_runs import CONFIG, FIELD, contents, md
+
+
+def bad_start(name, atoms):
+    """Structures that cannot be run."""
+    from ase.constraints import FixAtoms
+
+    atoms = atoms.copy()
+    if name == "element":
+        atoms.symbols[0] = "Xe"
+    elif name == "slab":
+        atoms.pbc = (True, True, False)
+    elif name == "cluster":
+        atoms.pbc = False
+    elif name == "overlap":
+        atoms.positions[1] = atoms.positions[0]
+    elif name == "constraint":
+        atoms.set_constraint(FixAtoms([0]))
+    return atoms
+
+
+NPT = {"kind": "npt", "temperature": 300.0, "pressure": 0.0, "pressure_unit": "GPa"}
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "words"),
+    [
+        ("element", {}, "has not seen Xe; it knows H, O"),
+        ("slab", {"ensemble": NPT}, "'npt' needs a crystal"),
+        ("cluster", {"displacement": FIELD}, "displacement: needs a crys"),
+        ("overlap", {}, "on the same spot"),
+        ("constraint", {}, "carries ASE constraints"),
+        (
+            "none",
+            {"dtype": "float32"},
+            "dtype: is float32, but the model was loaded as float64",
+        ),
+        ("none", {"ensemble": {"kind": "nve"}}, "velocities.temperature: is missing (K)"),
+        ("none", {"velocities": {"source": "file"}}, "the start has no velocities"),
+        ("none", {"record": {"current": 1}}, "'polarization' needs latent charges"),
+        ("none", {"field": FIELD}, "'polarization' needs latent charges"),
+    ],
+)
+def test_a_start_that_cannot_be_run_is_refused(model, atoms, tmp_path, name, changes, words):
+    with pytest.raises(InputError) as caught:
+        run_md(model, bad_start(name, atoms), CONFIG | changes, tmp_path / "out")
+    assert words in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_that_blows_up_names_step_atom_and_last_good_frame(model, atoms, tmp_path):
+    close = atoms.copy()
+    close.positions[1] = close.positions[0] + [0.05, 0.0, 0.0]
+    fast = {"kind": "nve"}
+    changes = {"ensemble": fast, "velocities": {"temperature": 300.0}}
+    changes |= {"timestep": 300.0, "record": {"thermo": 1, "positions": 1}}
+    with pytest.raises(InputError) as caught:
+        run_md(model, close, CONFIG | changes, tmp_path / "out")
+    message = str(caught.value)
+    assert message.startswith("step ")
+    assert "atom " in message
+    assert "last good frame is that of step" in message
+    steps = contents(tmp_path / "out" / "trajectory.h5")["positions/step"]
+    assert f"step {steps[-1]} in" in message
+
+
+def test_a_missing_start_and_one_of_many_frames_are_told_of(folder, tmp_path, capsys):
+    arguments = [str(folder / "model"), "nowhere.xyz", str(folder / "md.yaml")]
+    assert main(["md", *arguments, "--out", str(tmp_path / "out")]) == 2
+    assert "nowhere.xyz: no such file" in capsys.readouterr().err
+    arguments[1] = f"{folder / 'start.xyz'}@:"
+    assert main(["md", *arguments, "--out", str(tmp_path / "out")]) == 2
+    assert "2 frames; give the index of one" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_something_else_is_refused(folder, whole, tmp_path, capsys):
+    shutil.copytree(whole, tmp_path / "out")
+    (tmp_path / "out" / "checkpoint" / "state.npz").write_bytes(b"PK damaged")
+    assert md(folder, tmp_path / "out", "--resume") == 2
+    assert "is damaged" in capsys.readouterr().err

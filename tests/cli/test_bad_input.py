@@ -15,6 +15,7 @@ from jles.config import override
 from jles.models.potential import build_potential
 from jles.models.store import FORMAT_VERSION, save_model
 from tests.support.cace_records import single
+from tests.support.paths import ROOT
 from tests.support.small_systems import (
     labelled,
     random_params,
@@ -316,7 +317,6 @@ def test_resuming_what_is_not_there_is_refused(folder, capsys):
 _SMALL_DISK = """
 import resource, sys
 from jles.cli.main import main
-from tests.support.paths import ROOT
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
 sys.exit(main(sys.argv[1:]))
 """

@@ -24,6 +24,7 @@ from jles.errors import InputError
 from jles.models.config import CaceConfig, ChargeConfig, ModelConfig, PolarizabilityConfig
 from jles.models.potential import build_potential
 from jles.models.store import save_model
+from tests.support.paths import ROOT
 from tests.support.small_systems import rattled
 
 CONFIG = {
@@ -221,7 +222,6 @@ _KILLED = """
 import os, signal, sys
 from jles.cli.main import main
 from jles.dynamics.trajectory import Trajectory
-from tests.support.paths import ROOT
 append = Trajectory.append
 def dying(self, frames, intervals):
     append(self, frames, intervals)

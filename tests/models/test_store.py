@@ -15,6 +15,7 @@ import jles
 from jles import files
 from jles.errors import InputError
 from jles.models.store import FORMAT_VERSION, read_model, save_model
+from tests.support.paths import ROOT
 from tests.support.small_systems import (
     random_params,
     rattled,
@@ -208,7 +209,6 @@ stored = read_model(sys.argv[1])
 params = stored.params
 params["energy"]["linear"]["bias"] = params["energy"]["linear"]["bias"] + 1
 import resource, signal
-from tests.support.paths import ROOT
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:

@@ -9,6 +9,7 @@ import sys
 import pytest
 import yaml
 
+from tests.support.paths import ROOT
 from tests.support.small_systems import (
     TINY_MODEL,
     labelled,
@@ -26,7 +27,6 @@ import jles.train.loop
 from jles.cli.main import main
 from jles.data.loader import Loader
 from jles.train.checkpoints import Checkpoints
-from tests.support.paths import ROOT
 
 place, at = sys.argv[1], int(sys.argv[2])
 epoch_of, save = Loader.epoch, Checkpoints.save

@@ -21,9 +21,8 @@ from jles.dynamics.matter import model_system
 from jles.dynamics.system import Room
 from jles.electrostatics.sums.kgrid import KGrid
 from jles.errors import InputError
-from jles.models.config import CaceConfig, ChargeConfig, ModelConfig, PolarizabilityConfig
-from jles.models.potential import build_potential
-from jles.models.store import save_model
+from jles.models.config import ChargeConfig, PolarizabilityConfig
+from tests.support.dynamics_systems import tiny_model
 from tests.support.paths import ROOT
 from tests.support.small_systems import rattled
 
@@ -41,19 +40,6 @@ CONFIG = {
 FIELD = {"kind": "sine", "amplitude": [0, 0.1, 0.2], "unit": "V/angstrom", "period": 30}
 EVERY_RECORD = {"thermo": 2, "polarization": 4, "current": 8, "positions": 4, "velocities": 8}
 EVERY_RECORD |= {"polarizability": 20, "born_charges": 20, "energy_parts": 2}
-
-
-def tiny_model(path, **heads):
-    """A model directory whose model has every part that is asked for, and compiles fast."""
-    backbone = CaceConfig(
-        cutoff=3.0, n_rbf=2, n_radial_basis=2, n_atom_basis=1, l_max=1, body_order=1
-    )
-    offsets = {"H": -3.0, "O": -7.0}
-    config = ModelConfig(("H", "O"), backbone, element_energies=offsets, **heads)
-    params = build_potential(config).init(jax.random.key(1))
-    # Energies start flat: the atoms would feel nothing.
-    params["energy"] = jax.tree.map(lambda leaf: leaf + 0.3, params["energy"])
-    save_model(path, config, params)
 
 
 @pytest.fixture(scope="module")

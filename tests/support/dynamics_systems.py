@@ -18,6 +18,9 @@ from jles.dynamics.units import BOLTZMANN
 from jles.electrostatics.plan import SumPlan
 from jles.electrostatics.sums.ewald import kgrid_is_too_small
 from jles.electrostatics.sums.kgrid import KGrid, merge_kgrids, plan_kgrid
+from jles.models.config import CaceConfig, ModelConfig
+from jles.models.potential import build_potential
+from jles.models.store import save_model
 from jles.structures.neighbors import find_neighbors
 
 NVE = EnsembleConfig("nve")
@@ -204,3 +207,16 @@ def network(atoms, reach, stiffness=1.0) -> System:
 
     pbc = tuple(map(bool, atoms.pbc))
     return System(atoms.get_masses(), energy, pbc=pbc, cell=atoms.cell.array)
+
+
+def tiny_model(path, **heads):
+    """A model directory whose model has every part that is asked for, and compiles fast."""
+    backbone = CaceConfig(
+        cutoff=3.0, n_rbf=2, n_radial_basis=2, n_atom_basis=1, l_max=1, body_order=1
+    )
+    offsets = {"H": -3.0, "O": -7.0}
+    config = ModelConfig(("H", "O"), backbone, element_energies=offsets, **heads)
+    params = build_potential(config).init(jax.random.key(1))
+    # Energies start flat: the atoms would feel nothing.
+    params["energy"] = jax.tree.map(lambda leaf: leaf + 0.3, params["energy"])
+    save_model(path, config, params)

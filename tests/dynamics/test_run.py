@@ -20,6 +20,7 @@ from jles.dynamics.system import Room
 from jles.electrostatics.plan import SumPlan
 from jles.electrostatics.sums.kgrid import KGrid
 from tests.support.md_runs import CONFIG, FIELD, contents, md
+from tests.support.paths import ROOT
 from tests.support.small_systems import rattled
 
 EVERY_RECORD = {"thermo": 2, "polarization": 4, "current": 8, "positions": 4, "velocities": 8}
@@ -143,7 +144,6 @@ _KILLED = """
 import os, signal, sys
 from jles.cli.main import main
 from jles.dynamics.trajectory import Trajectory
-from tests.support.paths import ROOT
 append = Trajectory.append
 def dying(self, frames, intervals):
     append(self, frames, intervals)

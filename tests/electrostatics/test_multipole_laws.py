@@ -1,7 +1,5 @@
 """Laws of charges, dipoles and quadrupoles that hold for every way to sum their energy."""
 
-import itertools
-import math
 from functools import partial
 
 import jax
@@ -11,8 +9,12 @@ import pytest
 from hypothesis import given
 
 from jles.electrostatics import KGrid, Multipoles, ewald_energy, self_energy
-from jles.units import HALF_INVERSE_EPSILON0
-from tests.support.coulomb_oracles import central_difference, rotation
+from tests.support.coulomb_oracles import (
+    central_difference,
+    dense_crystal,
+    rotation,
+    wave_integral,
+)
 from tests.support.multipole_systems import (
     ATOMS,
     K_MAX,
@@ -38,50 +40,15 @@ MOST_SUMS = [pytest.param(n, marks=[pytest.mark.long] * (n == "slab")) for n in 
 EVERY_LATTICE = pytest.mark.parametrize("name", SUMS[:3])
 
 
-# Independent oracles
-
-
-def dense_crystal(moments, positions, cell, k_max):
-    """The double loop over k and atoms in complex numbers, self-interaction included."""
-    charges, dipoles, quadrupoles = (np.array(moment) for moment in moments)
-    reciprocal = 2.0 * math.pi * np.linalg.inv(cell).T
-    counts = np.ceil(k_max * np.linalg.norm(cell, axis=1) / (2.0 * math.pi)).astype(int)
-    total = 0.0
-    for index in itertools.product(*(range(-n, n + 1) for n in counts)):
-        k = np.array(index) @ reciprocal
-        if 0.0 < k @ k <= k_max**2:
-            shape = charges + 1j * (dipoles @ k) - 0.5 * (quadrupoles @ k) @ k
-            factor = np.sum(shape * np.exp(1j * (positions @ k)))
-            total += math.exp(-0.5 * SIGMA**2 * (k @ k)) / (k @ k) * abs(factor) ** 2
-    return HALF_INVERSE_EPSILON0 * total / abs(np.linalg.det(cell))
-
-
-def wave_integral(moments, positions):
-    """Energy of a small cluster, self-interaction included: the integral over all waves."""
-    nodes, weights = np.polynomial.legendre.leggauss(60)
-    length, angle = 5.0 * (nodes + 1.0), math.pi * (nodes + 1.0)
-    k, z, phi = np.meshgrid(length, nodes, angle, indexing="ij")
-    flat = np.sqrt(1.0 - z**2)
-    waves = k[..., None] * np.stack([flat * np.cos(phi), flat * np.sin(phi), z], axis=-1)
-    measure = 5.0 * math.pi * np.einsum("i,j,k->ijk", weights, weights, weights)
-    factor = np.zeros(k.shape, complex)
-    for q, u, quad, r in zip(*(np.array(x) for x in (*moments, positions)), strict=True):
-        shape = q - 0.5 * np.sum((waves @ quad) * waves, axis=-1) + 1j * (waves @ u)
-        factor += shape * np.exp(1j * (waves @ r))
-    # The k^2 of the volume element cancels the one of the kernel.
-    kernel = measure * np.exp(-0.5 * SIGMA**2 * k**2) / (2.0 * math.pi) ** 3
-    return HALF_INVERSE_EPSILON0 * np.sum(kernel * np.abs(factor) ** 2)
-
-
 def self_integral(moments):
     alone = ([m[n : n + 1] for m in moments] for n in range(ATOMS))
-    return sum(wave_integral(one, np.zeros((1, 3))) for one in alone)
+    return sum(wave_integral(one, np.zeros((1, 3)), SIGMA) for one in alone)
 
 
 @given(seeds, handed)
 def test_the_crystal_is_the_definition(seed, handedness):
     moments, positions, cell = random_system(seed, handedness)
-    expected = dense_crystal(moments, positions, cell, K_MAX["ewald"])
+    expected = dense_crystal(moments, positions, cell, SIGMA, K_MAX["ewald"])
     expected -= self_energy(moments, SIGMA)
     scale = scale_of(moments)
     assert_same(energy("ewald", moments, positions, cell), expected, 1e-10, scale)
@@ -95,7 +62,7 @@ def test_the_cluster_and_the_self_energy_are_integrals_over_all_waves(seed):
     np.testing.assert_allclose(self_energy(moments, SIGMA), alone, rtol=1e-10)
     positions = 0.25 * (positions - positions[0])
     few = [x[:ATOMS] for x in (*moments, positions)]
-    expected = wave_integral(few[:3], few[3]) - alone
+    expected = wave_integral(few[:3], few[3], SIGMA) - alone
     assert_same(energy("cluster", moments, positions, cell), expected, 1e-10, scale_of(moments))
 
 

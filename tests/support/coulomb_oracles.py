@@ -105,3 +105,35 @@ def central_difference(function, x, direction, step=1e-4):
     f1 = function(x + step * direction) - function(x - step * direction)
     f2 = function(x + 2 * step * direction) - function(x - 2 * step * direction)
     return (8.0 * f1 - f2) / (12.0 * step)
+
+
+def dense_crystal(moments, positions, cell, sigma, k_max):
+    """The double loop over k and atoms in complex numbers, self-interaction included."""
+    charges, dipoles, quadrupoles = (np.array(moment) for moment in moments)
+    reciprocal = 2.0 * math.pi * np.linalg.inv(cell).T
+    counts = np.ceil(k_max * np.linalg.norm(cell, axis=1) / (2.0 * math.pi)).astype(int)
+    total = 0.0
+    for index in itertools.product(*(range(-n, n + 1) for n in counts)):
+        k = np.array(index) @ reciprocal
+        if 0.0 < k @ k <= k_max**2:
+            shape = charges + 1j * (dipoles @ k) - 0.5 * (quadrupoles @ k) @ k
+            factor = np.sum(shape * np.exp(1j * (positions @ k)))
+            total += math.exp(-0.5 * sigma**2 * (k @ k)) / (k @ k) * abs(factor) ** 2
+    return HALF_INVERSE_EPSILON0 * total / abs(np.linalg.det(cell))
+
+
+def wave_integral(moments, positions, sigma):
+    """Energy of a small cluster, self-interaction included: the integral over all waves."""
+    nodes, weights = np.polynomial.legendre.leggauss(60)
+    length, angle = 5.0 * (nodes + 1.0), math.pi * (nodes + 1.0)
+    k, z, phi = np.meshgrid(length, nodes, angle, indexing="ij")
+    flat = np.sqrt(1.0 - z**2)
+    waves = k[..., None] * np.stack([flat * np.cos(phi), flat * np.sin(phi), z], axis=-1)
+    measure = 5.0 * math.pi * np.einsum("i,j,k->ijk", weights, weights, weights)
+    factor = np.zeros(k.shape, complex)
+    for q, u, quad, r in zip(*(np.array(x) for x in (*moments, positions)), strict=True):
+        shape = q - 0.5 * np.sum((waves @ quad) * waves, axis=-1) + 1j * (waves @ u)
+        factor += shape * np.exp(1j * (waves @ r))
+    # The k^2 of the volume element cancels the one of the kernel.
+    kernel = measure * np.exp(-0.5 * sigma**2 * k**2) / (2.0 * math.pi) ** 3
+    return HALF_INVERSE_EPSILON0 * np.sum(kernel * np.abs(factor) ** 2)

@@ -7,6 +7,9 @@ import numpy as np
 from jles.files import atomic_path
 
 INK, ACCENT, SECOND, GRID = "#222222", "#1f5fa8", "#c2571a", "#dddddd"
+GUIDE = "#8a8a8a"
+"""Colour of lines that guide the eye; data are drawn above them."""
+
 PALETTE = (ACCENT, SECOND, "#2e7d46", "#7a4fa3", "#b0902c", "#3a8f9e", INK)
 """Colours of kinds that stand beside one another."""
 
@@ -31,25 +34,55 @@ def save_figure(figure, path) -> None:
         figure.savefig(temporary)
 
 
-def parity_axis(axis, reference, predicted, name: str, unit: str) -> None:
-    """Predicted against reference with the diagonal and the errors in words."""
+def diagonal(axis, limits) -> None:
+    """The line y = x between two limits, below the data."""
+    axis.plot(limits, limits, color=GUIDE, linewidth=0.8, zorder=1)
+
+
+def points(axis, x, y, color=ACCENT, size: float = 3.0, label=None) -> None:
+    """Many points, above the guide lines and translucent where they overlap.
+
+    Args:
+        axis: of matplotlib.
+        x: any shape.
+        y: the same shape.
+        color: of the markers.
+        size: diameter of a marker, points.
+        label: for the legend.
+    """
+    axis.plot(
+        np.ravel(x),
+        np.ravel(y),
+        "o",
+        color=color,
+        markersize=size,
+        markeredgewidth=0,
+        alpha=0.5,
+        zorder=3,
+        rasterized=True,
+        label=label,
+    )
+
+
+def parity_axis(axis, reference, predicted, name: str, unit: str, color=ACCENT) -> None:
+    """Predicted against reference values, with the diagonal and the errors as title.
+
+    Args:
+        axis: of matplotlib.
+        reference: any shape.
+        predicted: the same shape.
+        name: of the quantity.
+        unit: of the quantity.
+        color: of the points; None draws the frame of the picture without them.
+    """
     reference, predicted = np.ravel(reference), np.ravel(predicted)
     low = min(reference.min(), predicted.min())
     high = max(reference.max(), predicted.max())
-    room = 0.03 * (high - low) or 1.0
-    limits = (low - room, high + room)
-    axis.plot(limits, limits, color=INK, linewidth=0.8)
-    size = 6 if reference.size < 300 else 3
-    axis.plot(
-        reference,
-        predicted,
-        ".",
-        color=ACCENT,
-        markersize=size,
-        alpha=0.5,
-        rasterized=True,
-        mew=0,
-    )
+    margin = 0.03 * (high - low) or 1.0
+    limits = (low - margin, high + margin)
+    diagonal(axis, limits)
+    if color is not None:
+        points(axis, reference, predicted, color, size=4.0 if reference.size < 300 else 2.5)
     error = predicted - reference
     mae, rmse = np.mean(np.abs(error)), np.sqrt(np.mean(error**2))
     axis.set(xlim=limits, ylim=limits, aspect="equal")
@@ -62,28 +95,19 @@ def born_charge_picture(path, elements, reference, predicted) -> None:
     """Born charges (atoms, 3, 3) by element: diagonal components left, the others right."""
     from ase.data import chemical_symbols
 
-    diagonal = np.eye(3, dtype=bool)
-    figure, axes = new_figure(4.2, 4.2, columns=2)
+    on_diagonal = np.eye(3, dtype=bool)
+    figure, axes = new_figure(4.2, 4.4, columns=2)
     for axis, which, name in zip(
-        axes, (diagonal, ~diagonal), ("diagonal", "off-diagonal"), strict=True
+        axes, (on_diagonal, ~on_diagonal), ("diagonal", "off-diagonal"), strict=True
     ):
-        parity_axis(axis, reference[:, which], predicted[:, which], f"Z*, {name}", "e")
-        axis.lines[-1].remove()
+        parity_axis(
+            axis, reference[:, which], predicted[:, which], f"Z*, {name}", "e", color=None
+        )
         for number, z in enumerate(np.unique(elements)):
-            points = [
-                np.ravel(part[elements == z][:, which]) for part in (reference, predicted)
-            ]
-            axis.plot(
-                *points,
-                ".",
-                color=PALETTE[number % len(PALETTE)],
-                markersize=3,
-                alpha=0.5,
-                mew=0,
-                rasterized=True,
-                label=chemical_symbols[z],
-            )
-        axis.legend(frameon=False, markerscale=3, loc="upper left")
+            chosen = [part[elements == z][:, which] for part in (reference, predicted)]
+            color = PALETTE[number % len(PALETTE)]
+            points(axis, *chosen, color, label=chemical_symbols[z])
+        axis.legend(frameon=False, markerscale=2, loc="upper left")
     save_figure(figure, path)
 
 

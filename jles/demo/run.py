@@ -11,7 +11,15 @@ from jles.config import from_dict
 from jles.demo.point_charges import make_frames
 from jles.errors import InputError
 from jles.files import atomic_path, write_atomically
-from jles.pictures import ACCENT, INK, SECOND, new_figure, save_figure
+from jles.pictures import (
+    ACCENT,
+    GUIDE,
+    SECOND,
+    diagonal,
+    new_figure,
+    points,
+    save_figure,
+)
 from jles.predict.model import Model, load_model
 from jles.train.config import TrainConfig
 from jles.train.loop import train
@@ -197,43 +205,33 @@ def report(summary: dict) -> None:
 
 
 def draw(path, found: dict[str, Found]) -> None:
-    """Left: recovered charges and the truth. Right: force errors with and without."""
+    """Left: errors of the recovered charges. Right: forces with and without latent charges."""
     figure, (left, right) = new_figure(columns=2, width=4.6, height=3.8)
     with_charges = found["with_charges"]
     error = with_charges.charges - with_charges.truth
     spread = 1.5 * np.quantile(np.abs(error), 0.995)
-    for value, color in ((1.0, ACCENT), (-1.0, SECOND)):
-        deviation = error[with_charges.truth == value]
-        label = f"true charge {value:+.0f} e"
+    left.axvline(0.0, color=GUIDE, linewidth=0.8, zorder=1)
+    for value, color, sign in ((1.0, ACCENT, "+"), (-1.0, SECOND, "−")):
         left.hist(
-            deviation,
+            error[with_charges.truth == value],
             bins=np.linspace(-spread, spread, 61),
             color=color,
             alpha=0.7,
-            label=label,
+            zorder=2,
+            label=f"true charge {sign}1 e",
         )
-    left.axvline(0.0, color=INK, linewidth=0.8)
     left.set(xlabel="recovered minus true charge (e)", ylabel="particles")
     left.locator_params(axis="x", nbins=5)
-    left.set_title(f"charges never seen: MAE {with_charges.charge_mae:.2g} e", fontsize=9)
-    left.legend(frameon=False, fontsize=8)
-    colors = {"with_charges": ACCENT, "without_charges": SECOND}
-    for name in reversed(RUNS):
+    left.margins(y=0.2)  # for the legend
+    left.set_title(f"Charges: MAE {with_charges.charge_mae:.2g} e", fontsize=9)
+    left.legend(frameon=False, fontsize=8, loc="upper left")
+    diagonal(right, [with_charges.reference.min(), with_charges.reference.max()])
+    # The model without charges first: its errors are larger, and its points lie below.
+    for name, color in (("without_charges", SECOND), ("with_charges", ACCENT)):
         one = found[name]
         label = f"{name.replace('_', ' ')}: MAE {1e3 * one.force_mae:.4g} meV/Å"
-        right.plot(
-            one.reference.ravel(),
-            one.forces.ravel(),
-            ".",
-            color=colors[name],
-            markersize=2,
-            alpha=0.4,
-            mew=0,
-            rasterized=True,
-            label=label,
-        )
-    low, high = with_charges.reference.min(), with_charges.reference.max()
-    right.plot([low, high], [low, high], color=INK, linewidth=0.8)
+        points(right, one.reference, one.forces, color, size=2.0, label=label)
     right.set(xlabel="exact force (eV/Å)", ylabel="predicted force (eV/Å)", aspect="equal")
-    right.legend(frameon=False, fontsize=8, markerscale=6)
+    right.set_title("Forces", fontsize=9)
+    right.legend(frameon=False, fontsize=8, markerscale=4, loc="upper left")
     save_figure(figure, path)

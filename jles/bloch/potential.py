@@ -40,7 +40,7 @@ def carried_potential(
         """Derivative in charges and dipoles at the targets of their energy with the sources."""
         count = len(targets)
         places = jnp.concatenate([targets, positions])
-        reciprocal = reciprocal_form(places, cell, **options, rank=2, slope=of_slope)
+        reciprocal = reciprocal_form(places, cell, **options, slope=of_slope)
         sources = jax.tree.map(
             lambda array: jnp.concatenate([jnp.zeros_like(array), array]), with_dipoles(moments)
         )

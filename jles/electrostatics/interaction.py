@@ -134,7 +134,6 @@ def reciprocal_form(
     sigma: Scalar,
     k_max: Scalar,
     cutoff: Literal["sharp", "smooth"] = "sharp",
-    rank: int = 0,
     slope: bool = False,
 ) -> Interaction:
     """The reciprocal sum of a plan, direct or on the mesh; self-interaction is included.
@@ -146,12 +145,11 @@ def reciprocal_form(
         sigma: smearing width, angstrom.
         k_max: cutoff, 1/angstrom.
         cutoff: see `ewald_energy`.
-        rank: see `prepare_ewald`.
         slope: replace the Green function by its derivative with respect to k^2.
     """
     options = {"sigma": sigma, "k_max": k_max, "cutoff": cutoff, "slope": slope}
     if plan.mesh is not None:
         mesh = prepare_mesh(positions, cell, plan=plan.mesh, **options)
         return lambda moments: mesh_energy(mesh, moments, plan.mesh)
-    ewald = prepare_ewald(positions, cell, grid=plan.grid, rank=rank, **options)
+    ewald = prepare_ewald(positions, cell, grid=plan.grid, **options)
     return lambda moments: reciprocal_energy(ewald, moments)

@@ -12,7 +12,6 @@ from jles.electrostatics.multipoles import (
     Multipoles,
     as_multipoles,
     channels_first,
-    rank_of,
     self_energy,
 )
 from jles.electrostatics.sums.kgrid import SPHERE_TOLERANCE, KGrid
@@ -119,14 +118,12 @@ def prepare_ewald(
     k_max: Scalar,
     grid: KGrid,
     cutoff: Literal["sharp", "smooth"] = "sharp",
-    rank: int = 0,
     chunk: int | None = None,
     slope: bool = False,
 ) -> EwaldSum:
     """Phase tables and Green function of the sum; arguments as in `ewald_energy`.
 
-    `rank`, static, is the highest moment that will be summed: it sets the default `chunk`. With
-    `slope` the Green function is replaced by its derivative in k^2.
+    With `slope` the Green function is replaced by its derivative with respect to k^2.
     """
 
     def green(k_squared):
@@ -139,7 +136,7 @@ def prepare_ewald(
     cell = jnp.asarray(cell, dtype)[jnp.array(order), :]
     reciprocal, volume = reciprocal_cell(cell)
     tables = phase_tables(
-        wrapped_reduced(positions, cell, reciprocal), grid, chunk or choose_chunk(grid, rank)
+        wrapped_reduced(positions, cell, reciprocal), grid, chunk or choose_chunk(grid)
     )
     octants = _octant_weights(reciprocal, grid, green)
     weights = HALF_INVERSE_EPSILON0 / volume * octants
@@ -241,7 +238,6 @@ def ewald_energy(
         k_max=k_max,
         grid=grid,
         cutoff=cutoff,
-        rank=rank_of(moments),
         chunk=chunk,
     )
     energy = reciprocal_energy(ewald, moments)

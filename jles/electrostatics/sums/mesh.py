@@ -8,7 +8,7 @@ as an accelerator multiplies zeros faster than it scatters numbers.
 """
 
 import math
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Literal, NamedTuple
 
 import jax
@@ -146,7 +146,7 @@ class MeshSum(NamedTuple):
     """All of the sum that does not depend on the moments, for using it repeatedly."""
 
     frame: Float[Array, "3 3"]
-    tables: tuple[Float[Array, "tiles 3 window tile"], ...]
+    places: Float[Array, "tiles tile 3"]
     atoms: Int[Array, "tiles tile"]
     blocks: Int[Array, " tiles"]
     weights: Float[Array, "n_a n_b half_c"]
@@ -185,14 +185,7 @@ def prepare_mesh(
     )
     weights = HALF_INVERSE_EPSILON0 / volume * green * _spline_weights(plan, dtype)
     frame = reciprocal.T / (2.0 * math.pi) * sizes.astype(dtype)
-    start = padded[atoms] + (plan.order - 1)
-    # Made here, not where they are multiplied: there the compiler would make each anew for every
-    # element of a plane.
-    tables = tuple(
-        jnp.transpose(spline_table(plan.order, start, plan.window, n), (1, 3, 0, 2))
-        for n in range(3)
-    )
-    return MeshSum(frame, tables, atoms, blocks, weights)
+    return MeshSum(frame, padded[atoms] + (plan.order - 1), atoms, blocks, weights)
 
 
 def mesh_energy(mesh: MeshSum, moments: Multipoles, plan: MeshPlan) -> Float[Array, ""]:
@@ -285,20 +278,19 @@ def _spread(moments: ReducedMoments, mesh: MeshSum, plan: MeshPlan):
         return jnp.moveaxis(padded, -1, 0)[mesh.atoms]
 
     tiles = jax.tree.map(lambda array: in_chunks(of_tiles(array), steps), moments)
-    tables = [in_chunks(table, steps) for table in mesh.tables[: moments.order + 1]]
-    blocks = in_chunks(mesh.blocks, steps)
-    windows_of = jax.checkpoint(_windows)
+    places, blocks = in_chunks(mesh.places, steps), in_chunks(mesh.blocks, steps)
+    windows_of = jax.checkpoint(partial(_windows, plan=plan))
 
     def add_step(total, step):
-        tiles, tables, blocks = step
-        return total.at[blocks].add(windows_of(tiles, tables)), None
+        tiles, places, blocks = step
+        return total.at[blocks].add(windows_of(tiles, places)), None
 
     shape = (math.prod(n_blocks), *[plan.window] * 3)
     start = jnp.zeros(shape, mesh.frame.dtype)
     if steps == 1:
-        windows, _ = add_step(start, jax.tree.map(lambda a: a[0], (tiles, tables, blocks)))
+        windows, _ = add_step(start, jax.tree.map(lambda a: a[0], (tiles, places, blocks)))
     else:
-        windows, _ = lax.scan(add_step, start, (tiles, tables, blocks))
+        windows, _ = lax.scan(add_step, start, (tiles, places, blocks))
     windows = windows.reshape(*n_blocks, *[plan.window] * 3)
     # Window axes are (c, a, b); each pass adds the overlaps along one axis and merges it.
     for axis, window_axis in ((0, 4), (1, 5), (2, 3)):
@@ -307,8 +299,14 @@ def _spread(moments: ReducedMoments, mesh: MeshSum, plan: MeshPlan):
     return windows.reshape(plan.sizes)
 
 
-def _windows(tiles: ReducedMoments, tables):
+def _windows(tiles: ReducedMoments, places, plan: MeshPlan):
     """What the atoms of some tiles spread on the windows of their blocks, (tiles, c, a, b)."""
+    tables = tuple(
+        jnp.moveaxis(spline_table(plan.order, places, plan.window, n), (1, 3), (0, 1))
+        for n in range(tiles.order + 1)
+    )
+    # Without the barrier the compiler makes every table anew for each element of a plane.
+    tables = lax.optimization_barrier(tables)
 
     def of_tile(tile: ReducedMoments, tables):
         moments = jax.tree.map(lambda array: jnp.moveaxis(array, 0, -1), tile)

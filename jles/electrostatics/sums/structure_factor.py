@@ -1,9 +1,9 @@
 r"""The structure factor as matrix products of one-dimensional tables of cosines and sines.
 
 A wave is a product over the axes, :math:`e^{ik\cdot r} = X_a(s_1) Y_b(s_2) Z_c(s_3)` with
-:math:`X_a(s) = e^{2\pi i a s}`, so the whole sum over atoms is a real matrix product, see
-`table_products`. Only indices :math:`a, b, c \ge 0` are tabulated: the eight products of cosines
-and sines hold all signs.
+:math:`X_a(s) = e^{2\pi i a s}`, so the whole sum over atoms is a real matrix product. Only
+indices :math:`a, b, c \ge 0` are tabulated: the eight products of cosines and sines hold all
+signs.
 """
 
 from functools import partial
@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from jles.electrostatics.sums.chunks import in_chunks
 from jles.electrostatics.sums.kgrid import KGrid
-from jles.electrostatics.sums.table_products import ReducedMoments, table_product
+from jles.electrostatics.sums.table_products import HIGHEST, ReducedMoments
 
 
 class PhaseTables(NamedTuple):
@@ -59,13 +59,10 @@ def _frequencies(count: int, dtype):
     return 2.0 * jnp.pi * jnp.arange(count + 1, dtype=dtype)[:, None]
 
 
-def choose_chunk(grid: KGrid, rank: int = 0) -> int:
-    """Atoms per chunk such that the planes of products stay in cache (2 MiB in float32).
-
-    With dipoles or quadrupoles (`rank` 1, 2) there are more planes: half as many atoms.
-    """
+def choose_chunk(grid: KGrid) -> int:
+    """Atoms per chunk such that the plane of products stays in cache (2 MiB in float32)."""
     plane = 4 * (grid.n_a + 1) * (grid.n_b + 1)
-    return max(64, min(256, 2**19 // plane)) // (2 if rank else 1)
+    return max(64, min(256, 2**19 // plane))
 
 
 def phase_tables(reduced: Float[Array, "atoms 3"], grid: KGrid, chunk: int) -> PhaseTables:
@@ -86,6 +83,11 @@ def structure_products(
     moments: ReducedMoments, tables: PhaseTables
 ) -> Float[Array, "channels two z two x two y"]:
     r"""Sums over atoms of the moments acting on products of cosines and sines.
+
+    A derivative of a wave along x or y is the wave itself, turned and times a frequency that no
+    atom changes. So all moments share one plane of products X Y, and only the lines along z
+    carry them, see `_moment_lines`: memory traffic is that of charges, and what dipoles and
+    quadrupoles add is a taller matrix product.
 
     Atoms are taken a chunk at a time and their plane of products is made again in the reverse
     pass, so that memory is that of the tables, of the sums and of one plane.
@@ -112,19 +114,65 @@ def structure_products(
             (chunked, tables),
         )
     sizes = [n for table in (tables.z, tables.x, tables.y) for n in (2, table.shape[2])]
-    return products.reshape(-1, *sizes)
+    products = products.reshape(len(moments.charges), -1, *sizes)
+    return _sum_of_derivatives(jnp.moveaxis(products, 1, 0))
+
+
+def _moment_lines(moments: ReducedMoments, z: Float[Array, "two indices atoms"]):
+    r"""What multiplies each derivative of X Y, (derivatives, 2 z, atoms).
+
+    .. math:: D_i[X Y Z] = X Y \,(q + u_z\partial_z + \tfrac12 Q_{zz}\partial_z^2) Z
+        + X' Y (u_x + Q_{xz}\partial_z) Z + X Y' (u_y + Q_{yz}\partial_z) Z
+        + \tfrac12 Q_{xx} X'' Y Z + \tfrac12 Q_{yy} X Y'' Z + Q_{xy} X' Y' Z
+
+    in the order of `_sum_of_derivatives`; charges need the first alone, dipoles three.
+    """
+    q, u, quad = moments
+    if moments.order == 0:
+        return (q * z)[None]
+    first = derivative_table(z)
+    if moments.order == 1:
+        return jnp.stack([q * z + u[2] * first, u[0] * z, u[1] * z])
+    return jnp.stack(
+        [
+            q * z + u[2] * first + 0.5 * quad[2, 2] * derivative_table(first),
+            u[0] * z + quad[0, 2] * first,
+            u[1] * z + quad[1, 2] * first,
+            0.5 * quad[0, 0] * z,
+            0.5 * quad[1, 1] * z,
+            quad[0, 1] * z,
+        ]
+    )
+
+
+def _sum_of_derivatives(
+    products: Float[Array, "derivatives channels two z two x two y"],
+) -> Float[Array, "channels two z two x two y"]:
+    """Turns the sums over X Y into those over its derivatives, and adds them."""
+
+    def along_x(sums):
+        return derivative_table(sums.reshape(*sums.shape[:-2], -1)).reshape(sums.shape)
+
+    def along_y(sums):
+        return derivative_table(sums[..., None])[..., 0]
+
+    plain, *rest = products
+    if not rest:
+        return plain
+    total = plain + along_x(rest[0]) + along_y(rest[1])
+    if len(rest) == 2:
+        return total
+    xx, yy, xy = rest[2:]
+    return total + along_x(along_x(xx) + along_y(xy)) + along_y(along_y(yy))
 
 
 def _products_of_chunk(moments: ReducedMoments, tables: PhaseTables):
-    """Sum over the atoms of one chunk, (2 z, 2 x, 2 y)."""
-
-    def with_derivatives(table):
-        tables = [table]
-        for _ in range(moments.order):
-            tables.append(derivative_table(tables[-1]))
-        return [one.reshape(-1, one.shape[-1]) for one in tables]
-
-    return table_product(moments, *(with_derivatives(table) for table in tables))
+    """Sums over the atoms of one chunk: input of `_sum_of_derivatives`, its axes in two."""
+    atoms = moments.charges.shape[-1]
+    x, y = (table.reshape(-1, atoms) for table in tables[:2])
+    plane = (x[:, None, :] * y[None, :, :]).reshape(-1, atoms)
+    lines = _moment_lines(moments, tables.z).reshape(-1, atoms)
+    return jnp.matmul(lines, plane.T, precision=HIGHEST)
 
 
 _every_channel = jax.vmap(_products_of_chunk, (0, None))
@@ -132,4 +180,4 @@ _every_channel = jax.vmap(_products_of_chunk, (0, None))
 
 def _one_channel(moments: ReducedMoments, tables: PhaseTables):
     # The same without a batch axis, which costs a fifth of the time.
-    return _products_of_chunk(jax.tree.map(lambda array: array[0], moments), tables)
+    return _products_of_chunk(jax.tree.map(lambda array: array[0], moments), tables)[None]

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from common import duration, fastest, imported, options, run, simulated, write_results
 
-from jles.analysis.blocks import block_average
+from jles.analysis.estimators.blocks import block_average
 from jles.analysis.run import open_run
 from jles.data.sets import data_set
 from jles.dynamics.matter import model_system

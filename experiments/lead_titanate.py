@@ -18,10 +18,10 @@ from ase import Atoms
 from common import duration, imported, options, run, simulated, write_results
 
 from jles.analysis.conditions import cells
-from jles.analysis.hysteresis_report import hysteresis
 from jles.analysis.moment import at_steps, polarization_path
-from jles.analysis.order import order_parameter
-from jles.analysis.outcome import Outcome, write_outcome
+from jles.analysis.reports.hysteresis import hysteresis
+from jles.analysis.reports.order import order_parameter
+from jles.analysis.reports.outcome import Outcome, write_outcome
 from jles.analysis.run import Run, open_run
 from jles.models.config import ScreeningConfig
 from jles.observables.polarization import polarization_change

@@ -15,8 +15,8 @@ import ase.io
 import numpy as np
 from common import duration, imported, options, run, settled, simulated, write_results
 
-from jles.analysis.conductivity_report import conductivity
-from jles.analysis.outcome import write_outcome
+from jles.analysis.reports.conductivity import conductivity
+from jles.analysis.reports.outcome import write_outcome
 from jles.analysis.run import open_run
 from jles.data.sets import data_set, published_model
 from jles.models.config import ScreeningConfig

@@ -15,7 +15,7 @@ import ase.io
 import numpy as np
 from common import duration, imported, options, run, settled, simulated, write_results
 
-from jles.analysis.infrared import infrared
+from jles.analysis.reports.infrared import infrared
 from jles.analysis.run import open_run
 from jles.data.sets import published_model
 from jles.models.config import ScreeningConfig

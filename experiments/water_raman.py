@@ -18,8 +18,8 @@ from common import duration, options, run, settled, simulated, trained, write_re
 from electrical_response import settings
 from water_infrared import BANDS
 
-from jles.analysis.outcome import write_outcome
-from jles.analysis.raman import raman
+from jles.analysis.reports.outcome import write_outcome
+from jles.analysis.reports.raman import raman
 from jles.analysis.run import open_run
 from jles.data.sets import data_set
 from jles.models.config import ScreeningConfig

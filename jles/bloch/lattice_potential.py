@@ -1,8 +1,8 @@
-r"""The potential at the atoms of a crystal, with derivatives that know how far they have come.
+r"""The potential at the atoms of a crystal, with Bloch-weighted derivatives.
 
-What `jles.bloch.weighted` does from neighbour to neighbour, for the lattice sum: a source at
-:math:`r_l` that changes has its effect at :math:`r_j` multiplied by :math:`e^{t\cdot(r_j - r_l)}`,
-images told apart. To first order in t that weight is a slope of the Green function,
+This is the counterpart of `jles.bloch.weighted` for the lattice sum: the change that a source at
+:math:`r_l` makes at :math:`r_j` is multiplied by :math:`e^{t\cdot(r_j - r_l)}`, for every image
+separately. To first order in t the weight is a slope of the Green function,
 :math:`r_a K(r) \leftrightarrow 2 i k_a\,g'(k^2)`; docs/theory.md, Polarization of a crystal.
 """
 
@@ -18,21 +18,22 @@ from jles.electrostatics.plan import SumPlan
 from jles.typing import Scalar
 
 
-def carried_potential(
+def bloch_weighted_potential(
     *, sigma: Scalar, k_max: Scalar, plan: SumPlan, cutoff: str, remove_self: bool
 ) -> Callable[..., Float[Array, " atoms"]]:
-    """The potential (V) of moments without channels, as `ewald_energy` has it.
+    """The potential (V) of moments without channels, of the same sum as `ewald_energy`.
 
     Args:
         sigma: smearing width, angstrom.
         k_max: cutoff of the sum, 1/angstrom.
         plan: static, of a crystal; see `plan_sum`.
         cutoff: "sharp" or "smooth".
-        remove_self: an atom does not feel itself.
+        remove_self: leave out the potential of an atom at itself.
 
     Returns:
-        `(moments, positions, cell, bloch) -> (atoms,)`. The value does not depend on `bloch`;
-        derivatives in moments and positions carry it, right to first order in it.
+        `(moments, positions, cell, bloch) -> (atoms,)`. The value does not depend on `bloch`.
+        Derivatives with respect to moments and positions are Bloch-weighted, exact to first order
+        in `bloch`.
     """
     options = {"sigma": sigma, "k_max": k_max, "plan": plan, "cutoff": cutoff}
 
@@ -69,20 +70,20 @@ def carried_potential(
         def weighted(moments, places):
             """Sum over sources of t.(r_j - r_l) times their potential at the fixed r_j."""
             far = 2.0 * slope_at(positions, moments, places, cell, True).dipoles @ bloch
-            # The weight belongs to the place of the atom, not of its moments' ends.
+            # The weight belongs to the position of the atom, not to the ends of its dipole.
             inner = _contracted(moments, bloch)
             if inner is not None:
                 far += slope_at(positions, inner, places, cell, False).charges
             return far
 
-        carried = jax.jvp(weighted, (moments, positions), (moments_dot, positions_dot))[1]
+        far = jax.jvp(weighted, (moments, positions), (moments_dot, positions_dot))[1]
         # The weight itself is not differentiated.
         moved = jax.tree.map(
             lambda array: (positions_dot @ bloch).reshape(-1, *[1] * (array.ndim - 1)) * array,
             moments,
         )
-        carried += slope_at(positions, moved, positions, cell, False).charges
-        return potential(moments, positions, cell, bloch), change + carried
+        far += slope_at(positions, moved, positions, cell, False).charges
+        return potential(moments, positions, cell, bloch), change + far
 
     return potential
 

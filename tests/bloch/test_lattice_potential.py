@@ -1,4 +1,4 @@
-"""The carried lattice sum against a sum over images, told apart one by one."""
+"""Bloch-weighted lattice sums against a sum over images, one by one."""
 
 import itertools
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.scipy.special import erf
 
-from jles.bloch.potential import carried_potential
+from jles.bloch.lattice_potential import bloch_weighted_potential
 from jles.electrostatics.multipoles import Multipoles
 from jles.electrostatics.plan import SumPlan
 from jles.electrostatics.sums.kgrid import plan_kgrid
@@ -85,7 +85,7 @@ def slope_in_bloch(case, remove_self):
     def change(bloch):
         found = 0.0
         for sigma, sign in ((NARROW, 1.0), (WIDE, -1.0)):
-            potential = carried_potential(
+            potential = bloch_weighted_potential(
                 sigma=sigma,
                 k_max=K_MAX,
                 plan=SumPlan(plan_kgrid(CELL, K_MAX)),
@@ -106,7 +106,7 @@ def slope_in_bloch(case, remove_self):
 
 
 @pytest.mark.parametrize("remove_self", [True, pytest.param(False, marks=pytest.mark.long)])
-def test_carried_changes_are_those_of_images_told_apart(case, remove_self):
+def test_weighted_derivatives_are_those_of_single_images(case, remove_self):
     expected = images_oracle(case)
     found = slope_in_bloch(case, remove_self)
     assert np.abs(expected).min() > 1e-2
@@ -116,7 +116,7 @@ def test_carried_changes_are_those_of_images_told_apart(case, remove_self):
 @pytest.mark.long
 def test_the_value_and_the_plain_derivative_know_nothing_of_the_wave(case):
     positions, moments, moved, changed, wave = case
-    potential = carried_potential(
+    potential = bloch_weighted_potential(
         sigma=1.0,
         k_max=5.0,
         plan=SumPlan(plan_kgrid(CELL, 5.0)),

@@ -1,4 +1,4 @@
-"""What `lattice_sum` checks on the host, and what it says when something is not right."""
+"""Checks of the arguments of `lattice_sum`, on the host."""
 
 import dataclasses
 
@@ -114,7 +114,7 @@ def _check_one_dtype(arrays) -> None:
 
 def checked_response(response, moments: Multipoles):
     """The response as arrays, None where nothing answers; checked for shapes and signs."""
-    if response is None or not response.answers:
+    if response is None or not response.responds:
         return None
     if response.mode not in ("one-shot", "self-consistent"):
         raise InputError(

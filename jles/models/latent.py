@@ -94,7 +94,7 @@ class LatentHeads:
             config.response.mode,
             config.response.conserve_charge,
         )
-        return Latent(moments, response if response.answers else None)
+        return Latent(moments, response if response.responds else None)
 
     def _charges(self, params, environment):
         """As read, zero on padding, (atoms, channels)."""

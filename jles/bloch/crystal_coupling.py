@@ -21,27 +21,29 @@ def crystal_coupling(
 ) -> Callable[[Float[Array, " 3"], dict, Structure], Array]:
     r"""The function E . P of the charges of a crystal, with exact derivatives.
 
-    The value is :math:`E\cdot\sum_i (q_i - \langle q\rangle) r_i` on the branch of the positions
-    as they are given. Its derivative with respect to positions is that of the infinite crystal,
+    The value is :math:`E\cdot\sum_i (q_i - \langle q\rangle) r_i` on the branch of the
+    positions as they are given. Its derivative with respect to positions is that of the
+    infinite crystal,
 
     .. math:: \frac{\partial P_a}{\partial r_{ib}} = q_i \delta_{ab}
         + \sum_j (r_j - r_i)_a \frac{\partial q_j}{\partial r_{ib}},
 
-    with j over all images and true vectors. The value misses charge that crosses the boundary of
-    the cell; this derivative includes it. Along the open direction of a slab there is no boundary,
-    and the derivative is that of the value. Strain moves the branch with the cell, and adds
+    with j over all images and true vectors. The value misses charge that crosses the boundary
+    of the cell; this derivative includes it. Along the open direction of a slab there is no
+    boundary, and the derivative is that of the value. Strain moves the branch with the cell,
+    and adds
 
     .. math:: e_{a,bc} = -\tfrac12(M_{ac,b} + M_{ab,c} - M_{bc,a}), \quad
         M_{ac,b} = \sum_{ij} (r_j - r_i)_a (r_j - r_i)_c \frac{\partial q_j}{\partial r_{ib}}
 
-    Higher derivatives are exact too. Derivatives with respect to parameters are those of the value.
-    Reverse mode takes one pass through the charges and one more directional derivative.
+    Higher derivatives are exact too. Derivatives with respect to parameters are those of the
+    value. Reverse mode takes one pass through the charges and one more directional derivative.
 
     Args:
-        charges_fn: `(params, structure, bloch) -> (atoms,)`, e, zero on padding. Where `bloch` is
-            given its derivatives must be Bloch-weighted, see `jles.bloch.weighted`.
-        to_second_order: whether they are exact to second order in `bloch`, which derivatives with
-            respect to the cell need.
+        charges_fn: `(params, structure, bloch) -> (atoms,)`, e, zero on padding. Where `bloch`
+            is given its derivatives must be Bloch-weighted, see `jles.bloch.weighted`.
+        to_second_order: whether they are exact to second order in `bloch`, which derivatives
+            with respect to the cell need.
 
     Returns:
         `(field, params, structure) -> e angstrom times the unit of field`.
@@ -79,8 +81,8 @@ def crystal_coupling(
         def rate(wave, along, lift=None):
             """Rate of the total charge as atoms move along `along`, Bloch-weighted by `wave`.
 
-            Along the open direction of a slab plain positions suffice: `lift` weights the charges
-            by them.
+            Along the open direction of a slab plain positions suffice: `lift` weights the
+            charges by them.
             """
             weight = (
                 1.0 if lift is None else 1.0 + from_centre(positions, structure.mask) @ lift

@@ -1,8 +1,8 @@
 r"""The potential at the atoms of a crystal, with Bloch-weighted derivatives.
 
-This is the counterpart of `jles.bloch.weighted` for the lattice sum: the change that a source at
-:math:`r_l` makes at :math:`r_j` is multiplied by :math:`e^{t\cdot(r_j - r_l)}`, for every image
-separately. To first order in t the weight is a slope of the Green function,
+This is the counterpart of `jles.bloch.weighted` for the lattice sum: the change that a source
+at :math:`r_l` makes at :math:`r_j` is multiplied by :math:`e^{t\cdot(r_j - r_l)}`, for every
+image separately. To first order in t the weight is a slope of the Green function,
 :math:`r_a K(r) \leftrightarrow 2 i k_a\,g'(k^2)`; docs/theory.md, Polarization of a crystal.
 """
 
@@ -32,8 +32,8 @@ def bloch_weighted_potential(
 
     Returns:
         `(moments, positions, cell, bloch) -> (atoms,)`. The value does not depend on `bloch`.
-        Derivatives with respect to moments and positions are Bloch-weighted, exact to first order
-        in `bloch`.
+        Derivatives with respect to moments and positions are Bloch-weighted, exact to first
+        order in `bloch`.
     """
     options = {"sigma": sigma, "k_max": k_max, "plan": plan, "cutoff": cutoff}
 

@@ -1,10 +1,11 @@
 r"""Bloch-weighted derivatives (docs/theory.md, Polarization of a crystal).
 
-If the displacement of an atom changes a charge a vector d away, charge moves along d. The sum over
-atoms of charge times position cannot show this in a crystal, where an atom and all its images are
-one variable. Here every step from a neighbour j to the atom i that sees it multiplies the
-*derivative*, not the value, by :math:`e^{-t\cdot d}` with d from i to j. The slope in t at t = 0 is
-the derivative weighted by the true distance, through any number of message-passing layers.
+If the displacement of an atom changes a charge a vector d away, charge moves along d. The sum
+over atoms of charge times position cannot show this in a crystal, where an atom and all its
+images are one variable. Here every step from a neighbour j to the atom i that sees it
+multiplies the *derivative*, not the value, by :math:`e^{-t\cdot d}` with d from i to j. The
+slope in t at t = 0 is the derivative weighted by the true distance, through any number of
+message-passing layers.
 """
 
 import jax
@@ -18,8 +19,8 @@ from jles.structures.structure import Structure, neighbor_positions, neighbor_ve
 def bloch_weighted(values: Array, weight: Array) -> Array:
     """`values`; their derivatives are multiplied by `weight`, an array of the leading axes.
 
-    Do not use it in the body of a loop: jax 0.10 loses custom rules there in derivatives of second
-    order that are taken outside the loop.
+    Do not use it in the body of a loop: jax 0.10 loses custom rules there in derivatives of
+    second order that are taken outside the loop.
     """
     return values
 
@@ -27,7 +28,8 @@ def bloch_weighted(values: Array, weight: Array) -> Array:
 @bloch_weighted.defjvp
 def _bloch_weighted_jvp(primals, tangents):
     values, weight = primals
-    # The values do not depend on the weight: without the stop JAX would differentiate for nothing.
+    # The values do not depend on the weight: without the stop JAX would differentiate for
+    # nothing.
     fixed = jax.lax.stop_gradient(weight)
     return bloch_weighted(values, fixed), _broadcast(weight, values) * tangents[0]
 

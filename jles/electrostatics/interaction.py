@@ -69,8 +69,8 @@ def build_interaction(
         remove_self: leave out the energy of every multipole with itself.
         background: of a charged crystal, see `multipoles.background_energy`.
         pair_offset: of clusters, see `cluster_energy`.
-        boundary: which of the planned sums this structure takes; by default the plan of a single
-            structure says so. Required with the plan of a batch that mixes kinds.
+        boundary: which of the planned sums this structure takes; by default the plan of a
+            single structure says so. Required with the plan of a batch that mixes kinds.
 
     Raises:
         InputError: the plan is empty.

@@ -131,33 +131,33 @@ def lattice_sum(
 
     A crystal (`pbc` all true) is summed in reciprocal space, `ewald_energy` or `pme_energy`; a
     slab (two true) too, with `slab_correction`; a cluster (none) over pairs, `cluster_energy`.
-    Potential and field are derivatives of that energy in the moments. With `remove_self` an atom
-    does not feel itself.
+    Potential and field are derivatives of that energy in the moments. With `remove_self` an
+    atom does not feel itself.
 
     Differentiable, to any order, in positions, cell and every moment, also under `jax.grad` and
     `jax.jvp`. Under `jit` or `vmap` a traced cell cannot be planned for: pass
     `plan=plan_sum(cell, positions, pbc, k_max=k_max)`, made beforehand.
 
     Args:
-        multipoles: `charges` (atoms,) or (atoms, channels), e; `dipoles` (atoms, [channels,] 3);
-            `quadrupoles` (atoms, [channels,] 3, 3).
+        multipoles: `charges` (atoms,) or (atoms, channels), e; `dipoles` (atoms, [channels,]
+            3); `quadrupoles` (atoms, [channels,] 3, 3).
         positions: (atoms, 3), angstrom; need not be wrapped.
-        cell: (3, 3), rows are lattice vectors, angstrom; may be None for a cluster; of a slab the
-            vector that is not periodic is not used.
+        cell: (3, 3), rows are lattice vectors, angstrom; may be None for a cluster; of a slab
+            the vector that is not periodic is not used.
         pbc: True, False or three booleans, of which one alone may not be true.
         sigma: smearing width, angstrom.
         k_max: cutoff of the reciprocal sum, 1/angstrom.
         cutoff: "sharp" sphere or "smooth", see `ewald_energy`.
-        method: "ewald" (also "direct"), the direct sum; "pme" (also "mesh"), the particle mesh; or
-            "auto", the cheaper of the two by measured cost.
+        method: "ewald" (also "direct"), the direct sum; "pme" (also "mesh"), the particle mesh;
+            or "auto", the cheaper of the two by measured cost.
         accuracy: relative error of the forces of the particle mesh, see `plan_mesh`.
         remove_self: leave out the energy of each smeared multipole with itself.
         background: of a charged crystal: "smeared", or "point", the conventional uniform
             background of point charges, which subtracts `background_energy`.
         response: how charges and dipoles answer, see `Response`.
         field: applied, (3,), V/angstrom; the energy is then the enthalpy of `enthalpy`.
-        parts: whether to split the energy by moments, see `energy_parts`; without a field the parts
-            add up to the energy.
+        parts: whether to split the energy by moments, see `energy_parts`; without a field the
+            parts add up to the energy.
         plan: static, for traced cells or to share compilations among similar cells.
         tolerance: of the self-consistent solve, see `response.relax`.
         max_steps: of the self-consistent solve.

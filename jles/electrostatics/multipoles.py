@@ -18,8 +18,8 @@ class Multipoles(NamedTuple):
     r"""Moments of the atoms: charges e, dipoles e angstrom, quadrupoles e angstrom^2.
 
     Latent channels, which do not see one another, are an axis after `atoms` of every moment.
-    Quadrupoles are :math:`Q_{ab} = \sum q x_a x_b` made traceless; any trace is accepted, and of
-    a matrix that is not symmetric the symmetric part counts.
+    Quadrupoles are :math:`Q_{ab} = \sum q x_a x_b` made traceless; any trace is accepted, and
+    of a matrix that is not symmetric the symmetric part counts.
     """
 
     charges: Charges

@@ -53,9 +53,9 @@ class SlabPlan(NamedTuple):
 class SumPlan(NamedTuple):
     """Static plan of the electrostatic sums of a structure or of a batch of structures.
 
-    A crystal or slab has a `grid` or a `mesh`, a cluster has `cluster`. A batch that mixes crystals
-    and clusters has both, and each structure selects its own. An empty plan sums nothing: it
-    belongs to a model without a long-range part.
+    A crystal or slab has a `grid` or a `mesh`, a cluster has `cluster`. A batch that mixes
+    crystals and clusters has both, and each structure selects its own. An empty plan sums
+    nothing: it belongs to a model without a long-range part.
 
     Attributes:
         grid: k-vectors of the direct reciprocal sum.
@@ -137,8 +137,8 @@ def plan_sum(
     """Chooses the sum of one structure and the size of its tables.
 
     Args:
-        cell: rows are lattice vectors, angstrom, (3, 3); ignored for clusters, as is the row of a
-            slab's open direction.
+        cell: rows are lattice vectors, angstrom, (3, 3); ignored for clusters, as is the row of
+            a slab's open direction.
         positions: angstrom; a slab's extent along its normal counts, so it must not be wrapped
             there.
         pbc: a boolean or three.

@@ -83,8 +83,8 @@ def induced_charges(
 
     Args:
         latent: moments and response, with Bloch-weighted derivatives where there is a `bloch`.
-        plain: the same with plain derivatives; the mean potential, which is uniform and transports
-            no charge, is computed from it.
+        plain: the same with plain derivatives; the mean potential, which is uniform and
+            transports no charge, is computed from it.
         structure: the crystal.
         config: of the sum.
         bloch: t, 1/angstrom, see `jles.bloch.weighted`.

@@ -83,7 +83,8 @@ class LongRange:
     def factor(self, params: dict, structure: Structure) -> Float[Array, ""]:
         """The factor from latent to physical moments.
 
-        It is a property of the material: constant in positions and cell, though not in parameters.
+        It is a property of the material: constant in positions and cell, though not in
+        parameters.
         """
         if self._config.screening == ScreeningConfig():
             return jnp.ones((), structure.positions.dtype)
@@ -134,9 +135,9 @@ def equilibrated_enthalpy(
 ) -> Enthalpy:
     """Enthalpy of the charges that minimize the energy at the structure's `total_charge`.
 
-    The hardness is positive by construction. Where the lattice sum leaves out the energy of each
-    smeared charge with itself, that energy is added to the hardness, so a minimum always exists. A
-    field acts on a cluster as the potential -E . r.
+    The hardness is positive by construction. Where the lattice sum leaves out the energy of
+    each smeared charge with itself, that energy is added to the hardness, so a minimum always
+    exists. A field acts on a cluster as the potential -E . r.
 
     Args:
         values: read-outs of electronegativity and hardness, in units of `HARDNESS_SCALE`.

@@ -16,9 +16,9 @@ from jles.models.readouts import Perceptron, Readout
 class FlowReadout(nn.Module):
     r"""Charges that flow between neighbours: :math:`q_i = \sum_j (t_{ij} - t_{ji})`.
 
-    :math:`t_{ij} = f(r_{ij})\, a_i\cdot b_j`, where a and b are read-outs of the invariants and f
-    ends at the cutoff. Each atom gains what its neighbour loses, so the charges sum to zero, and so
-    do the Born charges, in crystals as in clusters.
+    :math:`t_{ij} = f(r_{ij})\, a_i\cdot b_j`, where a and b are read-outs of the invariants and
+    f ends at the cutoff. Each atom gains what its neighbour loses, so the charges sum to zero,
+    and so do the Born charges, in crystals as in clusters.
     """
 
     config: ChargeConfig
@@ -60,7 +60,8 @@ class MomentReadout(nn.Module):
         init = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
         mixing = self.param("mixing", init, shape, dtype)
         gates = Perceptron((*config.hidden, config.channels), name="perceptron")(invariants)
-        # Gate first: the product with the mixing is then one number per vector, not per channel.
+        # Gate first: the product with the mixing is then one number per vector, not per
+        # channel.
         return config.scale * jnp.einsum("av...,av->a...", equivariants, gates @ mixing.T)
 
 

@@ -69,9 +69,9 @@ class LatentHeads:
         Args:
             params: of the model.
             environment: of the structure.
-            plain: the same with plain derivatives, where those of `environment` are Bloch-weighted.
-                The shift that corrects the total charge is uniform, so it transports no charge:
-                it is computed from `plain`.
+            plain: the same with plain derivatives, where those of `environment` are
+                Bloch-weighted. The shift that corrects the total charge is uniform, so it
+                transports no charge: it is computed from `plain`.
         """
         config, mask = self._config, environment.structure.mask
         plain = environment if plain is None else plain

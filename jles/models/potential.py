@@ -76,10 +76,12 @@ class Potential:
         Args:
             atoms: of ASE.
             dtype: of the parameters; by default the default precision of JAX.
-            total_charge: e; by default `atoms.info["total_charge"]`, or 0 where that is not set.
+            total_charge: e; by default `atoms.info["total_charge"]`, or 0 where that is not
+                set.
 
         Raises:
-            InputError: an element that the model does not know, or geometry that cannot be right.
+            InputError: an element that the model does not know, or geometry that cannot be
+                right.
         """
         dtype = jax.dtypes.canonicalize_dtype(dtype or float)
         return on_device(

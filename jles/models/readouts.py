@@ -39,9 +39,9 @@ class Perceptron(nn.Module):
 class Readout(nn.Module):
     """`scale` times (perceptron + linear map) of every atom's features.
 
-    The linear map starts at zero and, with `start_at_zero`, so does the perceptron's answer: what
-    few data do not determine then stays small instead of keeping its random start. Charges cannot
-    start at zero, where the energy, quadratic in them, has no slope.
+    The linear map starts at zero and, with `start_at_zero`, so does the perceptron's answer:
+    what few data do not determine then stays small instead of keeping its random start. Charges
+    cannot start at zero, where the energy, quadratic in them, has no slope.
     """
 
     config: ReadoutConfig

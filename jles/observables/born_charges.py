@@ -1,8 +1,9 @@
 r"""Born effective charges, and their products with vectors, without forming the tensor.
 
 Every function here takes the polarization in one of two forms: a *dipole function*
-:math:`r \to P(r)`, or a *coupling* :math:`(r, E) \to E\cdot P(r)`, the part of the enthalpy that
-is linear in the field. A coupling is cheaper in reverse mode; models have one, `coupling_fn`.
+:math:`r \to P(r)`, or a *coupling* :math:`(r, E) \to E\cdot P(r)`, the part of the enthalpy
+that is linear in the field. A coupling is cheaper in reverse mode; models have one,
+`coupling_fn`.
 """
 
 import inspect
@@ -49,8 +50,8 @@ def born_charges(
 ) -> BornCharges:
     r"""Born effective charges, e: :math:`Z^*_{i,ab} = \partial P_a / \partial r_{ib}`.
 
-    They are exact if the derivative of `polarization` is: of a molecule any dipole function will
-    do; of a crystal take `coupling_fn` or `dipole_fn` of a model, or `crystal_coupling`.
+    They are exact if the derivative of `polarization` is: of a molecule any dipole function
+    will do; of a crystal take `coupling_fn` or `dipole_fn` of a model, or `crystal_coupling`.
 
     Args:
         polarization: a dipole function or a coupling, see above.
@@ -110,8 +111,8 @@ def dipole_current(
         positions: angstrom.
         velocities: angstrom per unit of time; the rate is in e angstrom per unit of time.
         mode: "forward" makes one forward pass. "reverse" makes all Born charges and multiplies
-            them, which is half the work for charges of a crystal: its three reverse passes share
-            all but the last directional derivative.
+            them, which is half the work for charges of a crystal: its three reverse passes
+            share all but the last directional derivative.
     """
     coupling = coupling_of(polarization)
     if mode == "reverse":
@@ -135,9 +136,9 @@ def wave_born_charges(
     .. math:: P_a = \sum_i (q_i - \langle q\rangle) \frac{e^{i b_a\cdot r_i}}{2\pi i}, \quad
         Z^*_i = \mathrm{Re}\left[e^{-i b_a\cdot r_i}\,\partial P_a/\partial r_i\right]
 
-    along each reciprocal vector, then to Cartesian axes by the transposed cell. Charge that flows a
-    distance d counts only :math:`\sin(2\pi d/L)/(2\pi d/L)`; it grows with the cell. For
-    comparison with published numbers; `born_charges` of `crystal_coupling` is exact.
+    along each reciprocal vector, then to Cartesian axes by the transposed cell. Charge that
+    flows a distance d counts only :math:`\sin(2\pi d/L)/(2\pi d/L)`; it grows with the cell.
+    For comparison with published numbers; `born_charges` of `crystal_coupling` is exact.
 
     Args:
         charges_fn: effective charges, e, zero on padding.

@@ -63,8 +63,9 @@ def polarization_change(
 
     .. math:: \Delta P = \int_0^1 \sum_i Z^*_i(r_0 + s\,\Delta r)\,\Delta r_i\, ds
 
-    along the straight line between them, by Gauss-Legendre quadrature. Free of the branch, and of
-    what the value of P on a branch does not know: charge that flows over the border of the cell.
+    along the straight line between them, by Gauss-Legendre quadrature. Free of the branch, and
+    of what the value of P on a branch does not know: charge that flows over the border of the
+    cell.
 
     Args:
         born_fn: positions (atoms, 3) to Born charges (atoms, 3, 3), e.

@@ -40,9 +40,9 @@ def energy_forces_stress(
     .. math:: F_i = -\partial E/\partial r_i, \quad
               \sigma = \frac1V \partial E/\partial\epsilon, \quad r \to r(1+\epsilon)
 
-    with the symmetric part of the strain; tension is positive, as in ASE. In a field the voltages
-    across the cell, :math:`E\cdot a_k`, stay as they are while it is strained, as between
-    electrodes: the answer then does not depend on the branch of the polarization.
+    with the symmetric part of the strain; tension is positive, as in ASE. In a field the
+    voltages across the cell, :math:`E\cdot a_k`, stay as they are while it is strained, as
+    between electrodes: the answer then does not depend on the branch of the polarization.
 
     Args:
         energy_fn: `structure -> eV`, or `(structure, field) -> eV` where there is a field.

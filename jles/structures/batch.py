@@ -42,8 +42,8 @@ def build_structure(
 ) -> Structure:
     """A structure of NumPy arrays, ready for `stack` or for a compiled function.
 
-    In float64, before the cast to `dtype`, atoms are wrapped into the cell and clusters moved to
-    the origin, so that atoms far away keep their digits; unless `wrapped` is False.
+    In float64, before the cast to `dtype`, atoms are wrapped into the cell and clusters moved
+    to the origin, so that atoms far away keep their digits; unless `wrapped` is False.
 
     Args:
         numbers: atomic numbers, (atoms,).

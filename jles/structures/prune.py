@@ -23,8 +23,8 @@ def most_neighbors(structure: Structure, cutoff: float) -> Int[Array, ""]:
 def prune(structure: Structure, cutoff: float, slots: int) -> Structure:
     """The same structure with the neighbours within `cutoff` alone, in order, in `slots` slots.
 
-    A model's cost goes with slots, and those of a list with a skin are twice as many as it needs.
-    Neighbours for which there is no slot are lost: see `most_neighbors`.
+    A model's cost goes with slots, and those of a list with a skin are twice as many as it
+    needs. Neighbours for which there is no slot are lost: see `most_neighbors`.
     """
     near = within(structure, cutoff)
     own = jnp.arange(len(near), dtype=structure.neighbor_index.dtype)[:, None]

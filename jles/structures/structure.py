@@ -33,7 +33,8 @@ class Structure:
         neighbor_shift: integer image of each slot.
         neighbor_mask: False for padding slots.
         total_charge: e; what the latent charges sum to where the model is told to enforce it.
-        periodic: True for a crystal or slab, False for a cluster; selects the sum in a mixed batch.
+        periodic: True for a crystal or slab, False for a cluster; selects the sum in a mixed
+            batch.
         open_axis: lattice vector of a slab that is not periodic; -1 for crystals and clusters.
         slab_height: height of the cell a slab is summed in, angstrom; 1 if it is no slab.
         plan: static plan of the electrostatic sums, the same for every structure of a batch.

@@ -37,7 +37,8 @@ def polarization(
 ) -> Float[Array, " 3"]:
     r""":math:`P = \sum_i (q_i - \langle q\rangle) r_i + \sum_i u_i`, e angstrom, channels summed.
 
-    In a crystal it is on the branch of the positions as they are given. `mask` is False on padding.
+    In a crystal it is on the branch of the positions as they are given. `mask` is False on
+    padding.
     """
     total = summed_channels(moments.charges) @ from_centre(positions, mask)
     return total + sum_of_dipoles(moments.dipoles, positions.dtype)
@@ -73,12 +74,12 @@ def enthalpy(
 
     .. math:: H = U - E\cdot P - \tfrac12 E\cdot A\cdot E
 
-    One-shot: U contains the induction energy of section 5 of docs/conventions.md, P is that of the
-    effective moments, and :math:`A = \sum\alpha_i`; in a cluster A also contains
+    One-shot: U contains the induction energy of section 5 of docs/conventions.md, P is that of
+    the effective moments, and :math:`A = \sum\alpha_i`; in a cluster A also contains
     :math:`\sum\kappa_i\rho_i\rho_i`, with :math:`\rho` from the centre where
     :math:`\sum\kappa\rho = 0`. Self-consistent: H is the minimum of the same functional in the
-    field. In a crystal soft charges respond to the potential of the moments only: the potential of
-    a uniform field grows without bound and has no bulk meaning.
+    field. In a crystal soft charges respond to the potential of the moments only: the potential
+    of a uniform field grows without bound and has no bulk meaning.
 
     Args:
         interaction: quadratic form of the moments, eV.
@@ -117,7 +118,8 @@ def enthalpy(
         energy += induced.energy
         effective = effective_multipoles(moments, induced)
     if field is not None:
-        # A self-consistent solve has the energy of its induced moments in the field; one shot not.
+        # A self-consistent solve has the energy of its induced moments in the field; one shot
+        # not.
         coupled = moments if is_solved else effective
         energy -= coupling(field, coupled.charges) + field @ sum_of_dipoles(
             coupled.dipoles, positions.dtype

@@ -53,9 +53,10 @@ def equilibrate_charges(
     At the minimum :math:`\chi_i - V_i + J_i q_i + \phi_i = \lambda_g`. Atoms in no group have
     :math:`\lambda = 0`: their charge follows from the potential :math:`V_i`.
 
-    Examples. A molecule of given total charge: one group, the default. Two electrodes at a voltage
-    that are neutral together: one group of charge 0 for all atoms, and an `applied_potential` that
-    differs by the voltage. An electrode held at a potential against infinity: group -1.
+    Examples. A molecule of given total charge: one group, the default. Two electrodes at a
+    voltage that are neutral together: one group of charge 0 for all atoms, and an
+    `applied_potential` that differs by the voltage. An electrode held at a potential against
+    infinity: group -1.
 
     Args:
         interaction: quadratic form of the moments, eV, e.g. `ewald_energy` with everything else

@@ -1,8 +1,8 @@
 r"""Induced moments: a quadratic form, a linear response and a solve (docs/theory.md, Response).
 
-The interaction E(m) is a quadratic form of the moments m. Its gradient K m is the potential, minus
-the field and half the field gradient at the atoms, for every kind of sum. All functions here use
-that gradient alone.
+The interaction E(m) is a quadratic form of the moments m. Its gradient K m is the potential,
+minus the field and half the field gradient at the atoms, for every kind of sum. All functions
+here use that gradient alone.
 """
 
 from collections.abc import Callable
@@ -38,8 +38,8 @@ class Response:
 
     Attributes:
         charge_softness: kappa >= 0, e/V, in the shape of the charges.
-        polarizabilities: alpha >= 0, e angstrom^2/V; a number or a symmetric matrix per atom (and
-            channel).
+        polarizabilities: alpha >= 0, e angstrom^2/V; a number or a symmetric matrix per atom
+            (and channel).
         mode: "one-shot", as published: moments are induced by the permanent ones alone.
             "self-consistent": induced moments act on one another too.
         conserve_charge: the induced charges of each channel sum to zero.
@@ -70,8 +70,8 @@ def positive_tensor(matrices: Float[Array, "... 3 3"], scale: float = 1.0) -> Ar
 class LocalField(NamedTuple):
     """What acts on the moments that respond: minus the potential (V), and the field (V/angstrom).
 
-    The moments that it induces come in the same record: charges (e) and dipoles (e angstrom). An
-    entry is None where nothing responds.
+    The moments that it induces come in the same record: charges (e) and dipoles (e angstrom).
+    An entry is None where nothing responds.
     """
 
     charges: Array | None
@@ -144,7 +144,8 @@ def induce(
 ) -> Induced:
     r"""Energy and moments that `source` induces, as `response.mode` says.
 
-    One shot: :math:`\Delta = R f`, energy :math:`-\tfrac12 f\cdot R f`. Self-consistent: `relax`.
+    One shot: :math:`\Delta = R f`, energy :math:`-\tfrac12 f\cdot R f`. Self-consistent:
+    `relax`.
 
     Args:
         interaction: quadratic form of the moments, eV.
@@ -179,10 +180,10 @@ def relax(
 
     .. math:: \tfrac12\Delta\cdot K\Delta + \tfrac12\Delta\cdot R^{-1}\Delta - f\cdot\Delta
 
-    has its minimum at :math:`\Delta = R w` with :math:`(1 + K R)\,w = f`. The solve is iterative;
-    its derivatives are implicit and exact to any order. First derivatives of the energy need no
-    further solve, because w is kept constant. A Newton step whose value is zero supplies the
-    higher derivatives.
+    has its minimum at :math:`\Delta = R w` with :math:`(1 + K R)\,w = f`. The solve is
+    iterative; its derivatives are implicit and exact to any order. First derivatives of the
+    energy need no further solve, because w is kept constant. A Newton step whose value is zero
+    supplies the higher derivatives.
 
     Args:
         interaction: quadratic form of the moments, eV; its Hessian is K.

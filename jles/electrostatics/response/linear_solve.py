@@ -1,8 +1,8 @@
 r"""Conjugate gradients for :math:`(1 + K R)\,w = b`, K and R symmetric, R positive semidefinite.
 
 The operator is self-adjoint in the inner product :math:`\langle x, y\rangle = x\cdot R y`. The
-method needs neither an inverse nor a root of R, so responses may be zero. Derivatives of any order
-follow from the implicit function theorem.
+method needs neither an inverse nor a root of R, so responses may be zero. Derivatives of any
+order follow from the implicit function theorem.
 """
 
 from collections.abc import Callable
@@ -33,8 +33,8 @@ def solve(
         right_side: b.
         tolerance: on the relative residual.
         noise: residual, in the norm of R, that counts as converged.
-        max_steps: limit of the iteration. It also ends if K + 1/R proves not to be positive: check
-            the residual of the result.
+        max_steps: limit of the iteration. It also ends if K + 1/R proves not to be positive:
+            check the residual of the result.
     """
 
     def operator(vector):

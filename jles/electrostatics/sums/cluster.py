@@ -139,8 +139,8 @@ def cluster_energy(
     and, unless `remove_self`, the terms i = j, which are `self_energy`.
 
     Args:
-        moments: `Multipoles`, or charges alone (e): (atoms,) or (atoms, channels), whose energies
-            add up. Padding has moments 0 and any finite position; atoms may coincide.
+        moments: `Multipoles`, or charges alone (e): (atoms,) or (atoms, channels), whose
+            energies add up. Padding has moments 0 and any finite position; atoms may coincide.
         positions: angstrom.
         sigma: smearing width, angstrom.
         remove_self: static.

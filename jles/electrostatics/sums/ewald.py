@@ -216,9 +216,9 @@ def ewald_energy(
     1 at `SMOOTH_ONSET` k_max to 0 at k_max and the energy is a C2 function of the cell.
 
     Args:
-        moments: `Multipoles`, or charges alone (e): (atoms,) or (atoms, channels), whose energies
-            add up. Padding has moments 0 and any finite position. A nonzero total charge is
-            compensated by a uniform background, see `background_energy`.
+        moments: `Multipoles`, or charges alone (e): (atoms,) or (atoms, channels), whose
+            energies add up. Padding has moments 0 and any finite position. A nonzero total
+            charge is compensated by a uniform background, see `background_energy`.
         positions: angstrom; need not be wrapped.
         cell: rows are lattice vectors, angstrom; either handedness.
         sigma: smearing width, angstrom.

@@ -1,10 +1,10 @@
 r"""Smooth particle mesh: the reciprocal sum by interpolation on a mesh and a Fourier transform.
 
 Source: Essmann et al., J. Chem. Phys. 103, 8577 (1995), here for a sum that lives in reciprocal
-space alone. Spreading is done by matrix products, not by scattering: atoms are sorted into blocks
-of the mesh and taken in tiles of a few atoms of one block, whose splines are tabulated on the
-block's whole window (`table_products`); windows are then added where they overlap. A CPU as well
-as an accelerator multiplies zeros faster than it scatters numbers.
+space alone. Spreading is done by matrix products, not by scattering: atoms are sorted into
+blocks of the mesh and taken in tiles of a few atoms of one block, whose splines are tabulated
+on the block's whole window (`table_products`); windows are then added where they overlap. A CPU
+as well as an accelerator multiplies zeros faster than it scatters numbers.
 """
 
 import math
@@ -76,9 +76,10 @@ def plan_mesh(
     r"""The smallest mesh whose forces are right to `accuracy`, relative to their root mean square.
 
     An interpolated wave of wavevector k carries aliases of relative size
-    :math:`(x/(1-x))^{p-l}`, :math:`x = kh/2\pi`, for mesh step h, spline order p and multipoles of
-    rank l, and counts with :math:`k^l e^{-\sigma^2k^2/4}`. Measured errors are half of that for
-    charges and a hundredth for loose meshes of quadrupoles; half a power less is too little.
+    :math:`(x/(1-x))^{p-l}`, :math:`x = kh/2\pi`, for mesh step h, spline order p and multipoles
+    of rank l, and counts with :math:`k^l e^{-\sigma^2k^2/4}`. Measured errors are half of that
+    for charges and a hundredth for loose meshes of quadrupoles; half a power less is too
+    little.
 
     Args:
         cell: rows are lattice vectors, angstrom, (3, 3).
@@ -186,8 +187,8 @@ def prepare_mesh(
     weights = HALF_INVERSE_EPSILON0 / volume * green * _spline_weights(plan, dtype)
     frame = reciprocal.T / (2.0 * math.pi) * sizes.astype(dtype)
     start = padded[atoms] + (plan.order - 1)
-    # Made here, not where they are multiplied: there the compiler would make each anew for every
-    # element of a plane.
+    # Made here, not where they are multiplied: there the compiler would make each anew for
+    # every element of a plane.
     tables = tuple(
         jnp.transpose(spline_table(plan.order, start, plan.window, n), (1, 3, 0, 2))
         for n in range(3)
@@ -227,8 +228,8 @@ def pme_energy(
         k_max: cutoff of the sum, 1/angstrom; the same k-vectors count as in the direct sum.
         plan: static, from `plan_mesh` for this or a larger cell, see `mesh_is_too_small`.
         cutoff: static.
-        remove_self: static; subtract `self_energy`, which interpolation reproduces to the accuracy
-            of the plan.
+        remove_self: static; subtract `self_energy`, which interpolation reproduces to the
+            accuracy of the plan.
     """
     moments = as_multipoles(moments)
     mesh = prepare_mesh(positions, cell, sigma=sigma, k_max=k_max, plan=plan, cutoff=cutoff)
@@ -266,8 +267,8 @@ def _squared_wavevectors(reciprocal, plan: MeshPlan):
 def _spline_weights(plan: MeshPlan, dtype):
     """Undoes the damping by the splines; k and -k are one entry, but for c = 0 and c = n / 2."""
     gains = [spline_gains(plan.order, n) for n in plan.sizes]
-    # At the end of the band an odd spline has none: no wave of the sphere is there, and in float32
-    # the product of such inverses would overflow.
+    # At the end of the band an odd spline has none: no wave of the sphere is there, and in
+    # float32 the product of such inverses would overflow.
     a, b, c = (np.where(gain > 1e-9, 1.0 / np.maximum(gain, 1e-9), 0.0) for gain in gains)
     half = c[: plan.n_c // 2 + 1]
     twice = np.where((np.arange(len(half)) % (plan.n_c // 2)) == 0, 1.0, 2.0)

@@ -1,7 +1,7 @@
 r"""Two periodic directions: a crystal of slabs, less what the slabs do to one another.
 
-Source: Yeh and Berkowitz, J. Chem. Phys. 111, 3155 (1999); charged slabs: Ballenegger, Arnold and
-Cerda, J. Chem. Phys. 131, 094107 (2009).
+Source: Yeh and Berkowitz, J. Chem. Phys. 111, 3155 (1999); charged slabs: Ballenegger, Arnold
+and Cerda, J. Chem. Phys. 131, 094107 (2009).
 """
 
 import math
@@ -51,8 +51,8 @@ def plan_slab_height(cell, positions, axis: int, sigma: float) -> float:
     r"""Height (angstrom) at which slabs no longer feel one another's corrugation.
 
     A wave of wavevector g along the slab decays outside as :math:`e^{-g z}`; with the longest
-    wave the gap is such that this is 1e-8. The user's own vacuum does not enter: the energy does
-    not depend on it.
+    wave the gap is such that this is 1e-8. The user's own vacuum does not enter: the energy
+    does not depend on it.
 
     Args:
         cell: rows are lattice vectors, (3, 3); row `axis` is ignored and may be zero.
@@ -65,7 +65,8 @@ def plan_slab_height(cell, positions, axis: int, sigma: float) -> float:
     normal = area_vector(cell, axis)
     area = np.linalg.norm(normal)
     longest = max(np.linalg.norm(first), np.linalg.norm(second), np.linalg.norm(first + second))
-    # The shortest reciprocal vector is at least 2 pi over the longest height of the parallelogram.
+    # The shortest reciprocal vector is at least 2 pi over the longest height of the
+    # parallelogram.
     gap = max(_IMAGE_DECAY * longest / (2.0 * math.pi), 12.0 * sigma)
     height = np.ptp(positions @ (normal / area)) + gap
     return float(_STEP ** math.ceil(math.log(height) / math.log(_STEP)))
@@ -79,8 +80,8 @@ def slab_correction(
     .. math:: E = \frac{1}{2\epsilon_0 V}\left[M^2 - Q\,S - Q^2 L^2/12\right]
 
     with the moments of the smeared charge along the normal: the charge Q, the dipole
-    :math:`M = \sum q z + u_z`, and :math:`S = \sum q (z^2 + \sigma^2/2) + 2 u_z z + Q_{zz}`; L is
-    the height of the cell. For a charged slab the energy is that of the bare potential
+    :math:`M = \sum q z + u_z`, and :math:`S = \sum q (z^2 + \sigma^2/2) + 2 u_z z + Q_{zz}`; L
+    is the height of the cell. For a charged slab the energy is that of the bare potential
     :math:`-|z|/(2\epsilon_0 A)`, with no background.
 
     Args:

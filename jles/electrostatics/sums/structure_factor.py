@@ -2,8 +2,8 @@ r"""The structure factor as matrix products of one-dimensional tables of cosines
 
 A wave is a product over the axes, :math:`e^{ik\cdot r} = X_a(s_1) Y_b(s_2) Z_c(s_3)` with
 :math:`X_a(s) = e^{2\pi i a s}`, so the whole sum over atoms is a real matrix product, see
-`table_products`. Only indices :math:`a, b, c \ge 0` are tabulated: the eight products of cosines
-and sines hold all signs.
+`table_products`. Only indices :math:`a, b, c \ge 0` are tabulated: the eight products of
+cosines and sines hold all signs.
 """
 
 from functools import partial

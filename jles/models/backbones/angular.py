@@ -1,7 +1,7 @@
 """Cartesian monomials of a unit vector and the rotation invariants built from them.
 
-A monomial is L = (lx, ly, lz), its degree l = lx + ly + lz; the order is l ascending and, within
-one l, lexicographically descending, so that l = 1 reads x, y, z.
+A monomial is L = (lx, ly, lz), its degree l = lx + ly + lz; the order is l ascending and,
+within one l, lexicographically descending, so that l = 1 reads x, y, z.
 """
 
 import math

@@ -1,8 +1,8 @@
 """The Cartesian atomic cluster expansion as a Flax module (docs/theory.md, eqs. 1-13).
 
 Source: Cheng, npj Comput. Mater. 10, 157 (2024). Two rearrangements make it much cheaper than
-edge-wise tensors and leave the mathematics unchanged: the embedding of the receiver is taken out
-of the sum over neighbours, and radial channels are mixed after that sum.
+edge-wise tensors and leave the mathematics unchanged: the embedding of the receiver is taken
+out of the sum over neighbours, and radial channels are mixed after that sum.
 """
 
 from typing import NamedTuple

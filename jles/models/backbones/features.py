@@ -14,8 +14,8 @@ class Features(NamedTuple):
     Attributes:
         invariants: unchanged by rotations.
         vectors: polar vectors, which rotate like a dipole; None if the backbone has none.
-        tensors: symmetric traceless tensors, which rotate like a quadrupole; None if the backbone
-            has none.
+        tensors: symmetric traceless tensors, which rotate like a quadrupole; None if the
+            backbone has none.
     """
 
     invariants: Float[Array, "atoms features"]

@@ -1,8 +1,8 @@
 """Weighted sums over the values of neighbours, one block of atoms at a time.
 
-Gathered for all atoms at once, these values are the largest array of a model with messages, and on
-a CPU their way to memory and back dominates the cost. A block that stays in the cache takes a sixth
-of the time.
+Gathered for all atoms at once, these values are the largest array of a model with messages, and
+on a CPU their way to memory and back dominates the cost. A block that stays in the cache takes
+a sixth of the time.
 """
 
 from collections.abc import Callable
@@ -31,8 +31,8 @@ def neighbor_sums(
 
     Args:
         values: v of every atom.
-        kernel: `(parameters, *edges) -> k`, evaluated again for derivatives; it must not close over
-            arrays.
+        kernel: `(parameters, *edges) -> k`, evaluated again for derivatives; it must not close
+            over arrays.
         index: j, of the neighbours.
         weight: of Bloch-weighted derivatives, see `jles.bloch.weighted`. Derivatives of second
             order are exact where it is one, which is where they are needed.
@@ -64,9 +64,10 @@ def _sums(kernel: Kernel, values, index, parameters, edges):
 def _weighted_sums(kernel: Kernel, values, index, weight, parameters, edges):
     """The same sums; derivatives with respect to the values are multiplied by the weight.
 
-    The rule is that of `bloch_weighted` for a whole sum, because jax 0.10 would lose it inside a
-    loop. Reverse mode loses the rule of the term below that changes with the kernel: derivatives
-    of that term with respect to the values are then plain, which is exact where the weight is one.
+    The rule is that of `bloch_weighted` for a whole sum, because jax 0.10 would lose it inside
+    a loop. Reverse mode loses the rule of the term below that changes with the kernel:
+    derivatives of that term with respect to the values are then plain, which is exact where the
+    weight is one.
     """
     return _sums(kernel, values, index, parameters, edges)
 

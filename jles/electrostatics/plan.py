@@ -33,7 +33,7 @@ MEMORY_LIMIT = 8 * 2**30
 _UNITS_PER_WAVE = 6.6e-9
 _UNITS_PER_ATOM = 4.0e-5
 _UNITS_PER_POINT = 5.0e-7
-"""Measured cost of energy and gradient, in units of benchmarks/; see docs/electrostatics.md."""
+"""Measured costs of energy and gradient in units of benchmarks/, see docs/electrostatics.md."""
 
 
 class SlabPlan(NamedTuple):
@@ -82,7 +82,7 @@ class SumPlan(NamedTuple):
         return "direct" if self.mesh is None else "mesh"
 
     def for_batch(self) -> "SumPlan":
-        """The same plan without the slab's own axis and height, which a batch does not share."""
+        """The same plan without axis and height of a slab, which differ within a batch."""
         return self if self.slab is None else self._replace(slab=SlabPlan())
 
 
@@ -236,7 +236,7 @@ def grow_plan(plan: SumPlan, factor: float) -> SumPlan:
 
 
 def plan_is_too_small(plan: SumPlan, cell, k_max: float) -> bool:
-    """Whether a cell has outgrown its plan, which then misses k-vectors: plan again."""
+    """Whether the plan misses k-vectors of the cell, which needs a new plan then."""
     if plan.slab is not None:
         cell = slab_cell_on_host(cell, *plan.slab)
     if plan.grid is not None:

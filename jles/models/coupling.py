@@ -44,7 +44,7 @@ class ChargeCoupling:
         return coupling
 
     def _charges(self, params, structure, bloch):
-        """Effective charges (atoms,); their derivatives are Bloch-weighted where `bloch` is given.
+        """Effective charges (atoms,), with Bloch-weighted derivatives where `bloch` is given.
 
         Raises:
             InputError: the charges are those of a metal, which has no polarization.

@@ -34,7 +34,7 @@ class Environments:
         self._species = _species_table(config)
 
     def init(self, key, dtype) -> tuple[dict, Environment]:
-        """Initial parameters, and the environment of a single atom whose features are all one."""
+        """Initial parameters, and the environment of one atom whose features are all one."""
         structure = empty_structure(Size(1, 1), dtype)
         graph = self._graph(structure)
         features, variables = self._backbone.init_with_output(key, graph)
@@ -61,7 +61,7 @@ class Environments:
     def __call__(
         self, params: dict, structure: Structure, bloch: Float[Array, " 3"] | None = None
     ) -> Environment:
-        """Environments whose features are normalized if the model's are; arguments as of `raw`."""
+        """Environments, normalized if the configuration says so; arguments as of `raw`."""
         found = self.raw(params, structure, bloch)
         if not self._config.normalize_features:
             return found

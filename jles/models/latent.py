@@ -47,7 +47,7 @@ class LatentHeads:
             self._readouts["polarizability"] = PolarizabilityReadout(config.polarizability)
 
     def init(self, key, environment: Environment) -> dict:
-        """Parameters of every read-out; those of the charges do not depend on the other heads."""
+        """Parameters of every read-out; those of one head do not depend on the others."""
         params = {}
         for number, name in enumerate(("charges", *HEADS)):
             if name in self._readouts:

@@ -24,7 +24,7 @@ def unit_normalization(config: ModelConfig, features: Features) -> dict:
 
 
 def normalize(features: Features, constants: dict) -> Features:
-    """Invariants shifted and scaled; equivariant features scaled only, which any rotation allows.
+    """Features with invariants shifted and scaled, and equivariant features scaled only.
 
     Args:
         features: of the backbone.
@@ -41,7 +41,7 @@ def normalize(features: Features, constants: dict) -> Features:
 
 
 def scale_first_layers(readout: dict, factor: float) -> dict:
-    """Parameters of a read-out with the first layer of every perceptron multiplied by `factor`."""
+    """Parameters of a read-out, the first layer of each perceptron multiplied by `factor`."""
     scaled = {}
     for name, value in readout.items():
         if name == "layers_0":

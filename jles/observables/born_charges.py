@@ -131,14 +131,14 @@ def wave_born_charges(
     cell: Cell,
     mask: AtomMask,
 ) -> BornCharges:
-    r"""Born charges of the charges in a crystal as published, at the cell's own wave vectors.
+    r"""Born charges of the charges in a crystal by the published formula, for comparison.
 
     .. math:: P_a = \sum_i (q_i - \langle q\rangle) \frac{e^{i b_a\cdot r_i}}{2\pi i}, \quad
         Z^*_i = \mathrm{Re}\left[e^{-i b_a\cdot r_i}\,\partial P_a/\partial r_i\right]
 
-    along each reciprocal vector, then to Cartesian axes by the transposed cell. Charge that
-    flows a distance d counts only :math:`\sin(2\pi d/L)/(2\pi d/L)`; it grows with the cell.
-    For comparison with published numbers; `born_charges` of `crystal_coupling` is exact.
+    along each reciprocal vector, then transformed to Cartesian axes. Charge that flows a
+    distance d counts only with :math:`\sin(2\pi d/L)/(2\pi d/L)`, which grows with the cell.
+    `born_charges` of `crystal_coupling` is exact.
 
     Args:
         charges_fn: effective charges, e, zero on padding.
@@ -166,7 +166,7 @@ def wave_born_charges(
 
 
 def acoustic_sum(charges: BornCharges) -> Float[HostOrDevice, "3 3"]:
-    r""":math:`\sum_i Z^*_i`, e; the total charge times the identity where charge is conserved."""
+    r""":math:`\sum_i Z^*_i`, e: the total charge times the identity if charge is conserved."""
     return charges.sum(axis=0)
 
 

@@ -1,4 +1,4 @@
-r"""Moments in a uniform applied field: the electric enthalpy (docs/theory.md, Applied field)."""
+r"""Moments in an applied field: the electric enthalpy (docs/theory.md, Applied field)."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -24,7 +24,7 @@ from jles.typing import AtomMask, Positions
 
 
 class Enthalpy(NamedTuple):
-    """Enthalpy (eV), effective moments, their polarization (e angstrom) and the induced moments."""
+    """Enthalpy (eV), effective moments, their polarization (e angstrom), induced moments."""
 
     energy: Float[Array, ""]
     effective: Multipoles
@@ -35,7 +35,7 @@ class Enthalpy(NamedTuple):
 def polarization(
     moments: Multipoles, positions: Positions, mask: AtomMask | None = None
 ) -> Float[Array, " 3"]:
-    r""":math:`P = \sum_i (q_i - \langle q\rangle) r_i + \sum_i u_i`, e angstrom, channels summed.
+    r""":math:`P = \sum_i (q_i - \langle q\rangle) r_i + \sum_i u_i`, e angstrom, over channels.
 
     In a crystal it is on the branch of the positions as they are given. `mask` is False on
     padding.

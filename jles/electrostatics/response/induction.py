@@ -68,7 +68,7 @@ def positive_tensor(matrices: Float[Array, "... 3 3"], scale: float = 1.0) -> Ar
 
 
 class LocalField(NamedTuple):
-    """What acts on the moments that respond: minus the potential (V), and the field (V/angstrom).
+    """What moments respond to: minus the potential (V), and the field (V/angstrom).
 
     The moments that it induces come in the same record: charges (e) and dipoles (e angstrom).
     An entry is None where nothing responds.
@@ -128,7 +128,7 @@ def apply_response(response: Response, local: LocalField) -> LocalField:
 
 
 def apply_polarizability(polarizabilities: Polarizability, local: Array) -> Array:
-    """Alpha times the field of every atom; the number of axes says whether alpha is a tensor."""
+    """Alpha times the field of every atom; alpha is a tensor if it has two axes more."""
     if polarizabilities.ndim == local.ndim - 1:
         return polarizabilities[..., None] * local
     tensors = symmetric(polarizabilities)

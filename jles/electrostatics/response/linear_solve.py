@@ -1,4 +1,6 @@
-r"""Conjugate gradients for :math:`(1 + K R)\,w = b`, K and R symmetric, R positive semidefinite.
+r"""Conjugate gradients for :math:`(1 + K R)\,w = b` with symmetric K and R.
+
+R must be positive semidefinite.
 
 The operator is self-adjoint in the inner product :math:`\langle x, y\rangle = x\cdot R y`. The
 method needs neither an inverse nor a root of R, so responses may be zero. Derivatives of any

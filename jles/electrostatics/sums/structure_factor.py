@@ -33,7 +33,7 @@ def phase_table(
 ) -> Float[Array, "*chunks two indices atoms"]:
     r"""Cosines and sines of :math:`2\pi a s` for a = 0 .. count.
 
-    The derivative rule reuses the table itself, to any order: no trigonometric function is
+    The derivative rule reuses the table, to any order, so no trigonometric function is
     evaluated twice.
     """
     angles = _frequencies(count, reduced.dtype) * reduced[..., None, :]
@@ -87,8 +87,8 @@ def structure_products(
 ) -> Float[Array, "channels two z two x two y"]:
     r"""Sums over atoms of the moments acting on products of cosines and sines.
 
-    Atoms are taken a chunk at a time and their plane of products is made again in the reverse
-    pass, so that memory is that of the tables, of the sums and of one plane.
+    Atoms are processed in chunks, and the reverse pass computes the plane of products of a
+    chunk again. Memory is that of the tables, of the sums and of one plane.
 
     Args:
         moments: reduced, with a leading channel axis; zero for padding.
@@ -103,7 +103,7 @@ def structure_products(
     if steps == 1:
         products = per_channel(*jax.tree.map(lambda array: array[0], (chunked, tables)))
     else:
-        # The sum stays outside the checkpoint: its partial values are no residuals.
+        # The sum stays outside the checkpoint, so its partial values are not saved.
         products_of_chunk = jax.checkpoint(per_channel)
         shape = jax.eval_shape(per_channel, *jax.tree.map(lambda a: a[0], (chunked, tables)))
         products, _ = lax.scan(
@@ -131,5 +131,5 @@ _every_channel = jax.vmap(_products_of_chunk, (0, None))
 
 
 def _one_channel(moments: ReducedMoments, tables: PhaseTables):
-    # The same without a batch axis, which costs a fifth of the time.
+    # Without the batch axis this takes a fifth less time.
     return _products_of_chunk(jax.tree.map(lambda array: array[0], moments), tables)

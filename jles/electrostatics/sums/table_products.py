@@ -7,8 +7,8 @@ and its derivatives) with planes (of X, Y and theirs): one for charges, two with
 with quadrupoles. Phases and B-splines are such functions: the reciprocal sum and the particle
 mesh share this file.
 
-Atoms are the last, contiguous axis of every table: measured on a CPU, the products and their
-reverse pass are then up to twice as fast as with atoms first.
+Atoms are the last, contiguous axis of every table. On a CPU the products and their reverse pass
+are then up to twice as fast as with atoms first.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 from jles.electrostatics.multipoles import Multipoles, symmetric, with_dipoles
 
 HIGHEST = lax.Precision.HIGHEST
-"""Full float32 products everywhere: accelerators otherwise round the factors to ten bits."""
+"""Full float32 products: by default accelerators round the factors to ten bits."""
 
 
 class ReducedMoments(NamedTuple):

@@ -68,10 +68,3 @@ def build_graph(
         species,
         bloch_weight(vectors, bloch),
     )
-
-
-def example_graph(dtype) -> Graph:
-    """One atom with one neighbour: shapes of parameters follow from it, values do not matter."""
-    index = jnp.zeros((1, 1), int)
-    vectors, present = jnp.ones((1, 1, 3), dtype), jnp.ones((1, 1), dtype)
-    return Graph(vectors, index, present, jnp.zeros(1, int))

@@ -103,5 +103,5 @@ _weighted_sums.defjvp(_weighted_sums_jvp, symbolic_zeros=True)
 
 
 def _block_bytes() -> int:
-    """Size of a block: what fits into the cache of a CPU, or what saves memory on accelerators."""
+    """Size of a block: it fits the cache of a CPU, or saves memory on accelerators."""
     return 2**22 if jax.default_backend() == "cpu" else 2**28

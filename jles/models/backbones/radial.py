@@ -9,9 +9,13 @@ from jles.models.config import CaceConfig
 
 
 def bessel(distance: Distances, frequencies: Float[Array, " rbf"], cutoff: float):
-    r"""Trainable Bessel functions :math:`\sqrt{2/r_c}\,\sin(w_m r)/r` (docs/theory.md, eq. 2)."""
+    r"""Bessel functions with trainable frequencies, :math:`\sqrt{2/r_c}\,\sin(w_m r)/r`.
+
+    Source: docs/theory.md, eq. 2.
+    """
     r = distance[..., None]
-    # Published models hold the prefactor in float32: rounded alike, they come back exactly.
+    # Published models store the prefactor in float32; the same rounding reproduces them
+    # exactly.
     prefactor = np.float32(np.sqrt(2.0 / cutoff)).astype(distance.dtype)
     return prefactor * jnp.sin(frequencies * r) / r
 

@@ -131,7 +131,7 @@ class Potential:
     def charges_fn(
         self, params: Params, structure: Structure
     ) -> Float[Array, "atoms channels"]:
-        """Latent charges (e) of the permanent moments; a model without charges has no channels."""
+        """Latent charges (e) of the permanent moments; no channels without charges."""
         if self._long_range is None:
             return jnp.zeros((len(structure.mask), 0), structure.positions.dtype)
         return self._long_range.charges(params, structure)

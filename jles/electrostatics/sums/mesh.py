@@ -73,15 +73,14 @@ def plan_mesh(
     rank: int = 0,
     margin: float = 0.0,
 ) -> MeshPlan:
-    r"""The smallest mesh that reaches a relative error of the forces.
+    r"""The smallest mesh whose forces have a given relative error.
 
-    The error is the root mean square error over the root mean square force.
-
-    An interpolated wave of wavevector k carries aliases of relative size
-    :math:`(x/(1-x))^{p-l}`, :math:`x = kh/2\pi`, for mesh step h, spline order p and multipoles
-    of rank l, and counts with :math:`k^l e^{-\sigma^2k^2/4}`. Measured errors are half of that
-    for charges and a hundredth for loose meshes of quadrupoles; half a power less is too
-    little.
+    That is the root mean square error over the root mean square force. An interpolated wave of
+    wavevector k carries aliases of relative size :math:`(x/(1-x))^{p-l}`, :math:`x = kh/2\pi`,
+    for mesh step h, spline order p and multipoles of rank l. Their weight is
+    :math:`k^l e^{-\sigma^2k^2/4}`. Measured errors are half of this estimate for charges, and a
+    hundredth for quadrupoles on coarse meshes. An exponent smaller by one half underestimates
+    them.
 
     Args:
         cell: rows are lattice vectors, angstrom, (3, 3).

@@ -46,7 +46,7 @@ def __getattr__(name: str):
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    return sorted([*_LAZY, "InputError", "__version__", "load", "units"])
 
 
 def load(path, dtype: str = "float32", electrostatics=None):

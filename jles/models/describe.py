@@ -14,15 +14,16 @@ def describe(config: ModelConfig, params=None) -> str:
     """
     backbone = config.backbone
     reach = backbone.cutoff * (1 + backbone.layers)
+    layers = "layer" if backbone.layers == 1 else "layers"
     lines = {
-        "backbone": f"{backbone.kind}, {backbone.layers} message-passing layer(s)",
+        "backbone": f"{backbone.kind}, {backbone.layers} message-passing {layers}",
         "elements": ", ".join(config.elements),
         "cutoff": f"{backbone.cutoff:g} angstrom, receptive field {reach:g} angstrom",
         "heads": ", ".join(_heads(config)),
-        "long range": _long_range(config),
+        **_long_range(config),
     }
     if params is not None:
-        lines["parameters"] = f"{_count(params)} numbers"
+        lines["parameters"] = f"{_count(params)}"
     return "\n".join(f"{name + ':':<12}{value}" for name, value in lines.items())
 
 
@@ -34,19 +35,23 @@ def _heads(config: ModelConfig) -> list[str]:
     return ["energy", charges, *config.heads]
 
 
-def _long_range(config: ModelConfig) -> str:
+def _long_range(config: ModelConfig) -> dict[str, str]:
     if config.charges is None:
-        return "none"
+        return {"long range": "none"}
     sums = config.electrostatics
-    by = "direct sum"
-    if sums.method != "direct":
-        by = f"particle mesh (relative error of forces {sums.accuracy:g})"
-    if sums.method == "auto":
-        by = f"direct sum or {by}, whichever is cheaper"
-    return (
-        f"{by}; sigma {sums.sigma:g} angstrom, k_max {sums.k_max:.6g} 1/angstrom, "
-        f"{sums.cutoff} cutoff"
-    )
+    mesh = f"particle mesh (relative error of the forces {sums.accuracy:g})"
+    by = {
+        "direct": "direct sum",
+        "mesh": mesh,
+        "auto": f"direct sum or {mesh}, whichever is cheaper",
+    }
+    return {
+        "long range": (
+            f"latent charges of width sigma {sums.sigma:g} angstrom, k_max {sums.k_max:.6g} "
+            f"1/angstrom, {sums.cutoff} cutoff"
+        ),
+        "summed by": by[sums.method],
+    }
 
 
 def _count(tree) -> int:

@@ -1,6 +1,7 @@
 """The assembled potential: pure functions of `(params, structure)`."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -8,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jles.config import from_dict
 from jles.electrostatics.multipoles import Multipoles
 from jles.errors import InputError
 from jles.models.atoms import structure_of
@@ -172,8 +174,17 @@ class Potential:
         return self._environments.raw(params, structure).features
 
 
-def build_potential(config: ModelConfig) -> Potential:
-    """Assembles backbone, read-outs and electrostatics as `config` says."""
+def build_potential(config: ModelConfig | Mapping) -> Potential:
+    """Assembles backbone, read-outs and electrostatics.
+
+    Args:
+        config: of the model, or a dict with its keys (docs/config.md).
+
+    Raises:
+        InputError: a key that does not exist, or a value that is wrong.
+    """
+    if isinstance(config, Mapping):
+        config = from_dict(ModelConfig, config, "model")
     return Potential(config)
 
 

@@ -18,7 +18,7 @@ from jles.structures.structure import Structure
 
 
 class Environment(NamedTuple):
-    """What the heads of a model read: a structure, its graph and the features of its atoms."""
+    """The input of the heads: a structure, its graph and the features of its atoms."""
 
     structure: Structure
     graph: Graph

@@ -110,7 +110,7 @@ class LatentHeads:
         return at_atoms(positive(values / scale, scale), environment.structure.mask)
 
     def _shift(self, params, plain, softness, charges):
-        """What is added to `charges` so that they sum to the total charge of the structure."""
+        """The shift that makes the charges sum to the total charge of the structure."""
         structure = plain.structure
         missing = structure.total_charge - jnp.sum(self._charges(params, plain))
         if self._config.charges.total == "softness":

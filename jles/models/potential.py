@@ -42,7 +42,7 @@ class Potential:
     include the element energies of the configuration.
 
     Attributes:
-        config: what was assembled.
+        config: of the model.
     """
 
     def __init__(self, config: ModelConfig):

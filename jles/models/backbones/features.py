@@ -1,4 +1,4 @@
-"""What a backbone yields."""
+"""The features that every backbone returns."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ EQUIVARIANT = ("vectors", "tensors")
 
 
 class Features(NamedTuple):
-    """Features of every atom's environment; `jit` drops the ones that nothing reads.
+    """Features of every atom's environment; under `jit` unused ones cost nothing.
 
     Attributes:
         invariants: unchanged by rotations.

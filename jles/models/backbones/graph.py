@@ -1,4 +1,4 @@
-"""The graph of a structure: what every backbone takes."""
+"""The graph of a structure, the input of every backbone."""
 
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ class Graph(NamedTuple):
         index: the neighbour in each slot; padding slots hold the atom itself.
         present: 1 for a neighbour, 0 for a padding slot.
         species: place of each atom's element in the element list of the model.
-        bloch_weight: weight of the derivatives of what is gathered, see `jles.bloch.weighted`;
+        bloch_weight: weight of the derivatives of gathered values, see `jles.bloch.weighted`;
             None for plain derivatives.
     """
 

@@ -100,10 +100,25 @@ class LongRange:
         self, params: dict, structure: Structure, field: Float[Array, " 3"]
     ) -> Float[Array, ""]:
         """E . P with the physical polarization, e angstrom times the unit of the field."""
-        moments = self.moments(params, structure)
-        along = field @ sum_of_dipoles(moments.dipoles, field.dtype)
-        along += self._coupling.at(params, structure)(field, moments.charges)
-        return self.factor(params, structure) * along
+        return self._coupling_at(params, structure)(field)
+
+    def polarization(self, params: dict, structure: Structure) -> Float[Array, " 3"]:
+        """Physical polarization, e angstrom."""
+        axes = jnp.eye(3, dtype=structure.positions.dtype)
+        coupling = self._coupling_at(params, structure)
+        return jnp.stack([coupling(axis) for axis in axes])
+
+    def _coupling_at(self, params, structure):
+        """The function `field -> E . P`."""
+        moments, factor = self.moments(params, structure), self.factor(params, structure)
+        of_charges = self._coupling.at(params, structure)
+
+        def coupling(field):
+            along = field @ sum_of_dipoles(moments.dipoles, field.dtype)
+            along += of_charges(field, moments.charges)
+            return factor * along
+
+        return coupling
 
 
 def long_range_interaction(structure: Structure, config: ElectrostaticsConfig) -> Interaction:

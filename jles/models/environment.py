@@ -12,7 +12,7 @@ from jles.models.backbones.features import Features
 from jles.models.backbones.graph import Graph, build_graph
 from jles.models.config import ModelConfig
 from jles.models.normalization import normalize, unit_normalization
-from jles.structures.batch import empty_structure
+from jles.structures.batch import empty_structure, on_device
 from jles.structures.sizes import Size
 from jles.structures.structure import Structure
 
@@ -35,7 +35,7 @@ class Environments:
 
     def init(self, key, dtype) -> tuple[dict, Environment]:
         """Initial parameters, and the environment of one atom whose features are all one."""
-        structure = empty_structure(Size(1, 1), dtype)
+        structure = on_device(empty_structure(Size(1, 1), dtype))
         graph = self._graph(structure)
         features, variables = self._backbone.init_with_output(key, graph)
         features = jax.tree.map(jnp.ones_like, features)

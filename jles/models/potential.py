@@ -54,13 +54,15 @@ class Potential:
         if config.charges is not None:
             self._long_range = LongRange(config, self._environments, self._heads)
 
-    def init(self, key, dtype=jnp.float32) -> Params:
+    def init(self, key, dtype=None) -> Params:
         """Initial parameters.
 
         Args:
             key: of `jax.random`.
-            dtype: of the parameters; structures must have the same.
+            dtype: of the parameters, and of structures to use with them; by default the default
+                precision of JAX.
         """
+        dtype = jax.dtypes.canonicalize_dtype(dtype or float)
         keys = jax.random.split(key, 3)
         params, example = self._environments.init(keys[0], dtype)
         readout = self._energy_readout.init(keys[1], example.features.invariants)
@@ -143,10 +145,9 @@ class Potential:
 
         In a crystal it is on the branch of the positions, and its derivatives are exact.
         """
-        axes = jnp.eye(3, dtype=structure.positions.dtype)
         if self._long_range is None:
-            return jnp.zeros_like(axes[0])
-        return jnp.stack([self.coupling_fn(params, structure, axis) for axis in axes])
+            return jnp.zeros(3, structure.positions.dtype)
+        return self._long_range.polarization(params, structure)
 
     def coupling_fn(
         self, params: Params, structure: Structure, field: Float[Array, " 3"]

@@ -84,17 +84,17 @@ def flat(charges, dipoles):
 def dense(kind, moments, positions, response):
     """K, R and the local field as plain matrices."""
     matrix = np.asarray(columns_of(kind, positions))
-    response_matrix = np.zeros((4 * ATOMS, 4 * ATOMS))
+    responses = np.zeros((4 * ATOMS, 4 * ATOMS))
     kappa, alpha = (
         np.asarray(a) for a in (response.charge_softness, response.polarizabilities)
     )
-    response_matrix[:ATOMS, :ATOMS] = np.diag(kappa)
+    responses[:ATOMS, :ATOMS] = np.diag(kappa)
     if response.conserve_charge:
-        response_matrix[:ATOMS, :ATOMS] -= np.outer(kappa, kappa) / kappa.sum()
+        responses[:ATOMS, :ATOMS] -= np.outer(kappa, kappa) / kappa.sum()
     for i in range(ATOMS):
         rows = slice(ATOMS + 3 * i, ATOMS + 3 * i + 3)
-        response_matrix[rows, rows] = 0.5 * (alpha[i] + alpha[i].T)
-    return matrix, response_matrix, -matrix @ flat(moments.charges, moments.dipoles)
+        responses[rows, rows] = 0.5 * (alpha[i] + alpha[i].T)
+    return matrix, responses, -matrix @ flat(moments.charges, moments.dipoles)
 
 
 @pytest.mark.parametrize(
@@ -104,18 +104,12 @@ def dense(kind, moments, positions, response):
 def test_both_modes_are_those_of_dense_matrices(kind, conserve, seed):
     moments, positions, response = random_ions(seed)
     response = dataclasses.replace(response, conserve_charge=conserve)
-    matrix, response_matrix, source = dense(kind, moments, positions, response)
+    matrix, responses, source = dense(kind, moments, positions, response)
     once, settled = induced_both(kind, moments, positions, response)
     np.testing.assert_allclose(matrix, matrix.T, atol=1e-12)
-    np.testing.assert_allclose(
-        flat(once.charges, once.dipoles), response_matrix @ source, atol=1e-12
-    )
-    np.testing.assert_allclose(
-        once.energy, -0.5 * source @ response_matrix @ source, rtol=1e-11
-    )
-    expected = response_matrix @ np.linalg.solve(
-        np.eye(4 * ATOMS) + matrix @ response_matrix, source
-    )
+    np.testing.assert_allclose(flat(once.charges, once.dipoles), responses @ source, atol=1e-12)
+    np.testing.assert_allclose(once.energy, -0.5 * source @ responses @ source, rtol=1e-11)
+    expected = responses @ np.linalg.solve(np.eye(4 * ATOMS) + matrix @ responses, source)
     np.testing.assert_allclose(flat(settled.charges, settled.dipoles), expected, atol=1e-10)
     np.testing.assert_allclose(settled.energy, -0.5 * source @ expected, rtol=1e-10)
     assert 1 <= int(settled.report.steps) <= 4 * ATOMS + 2
@@ -151,10 +145,10 @@ def test_slabs_and_meshes_are_interactions_like_any_other(kind):
 @given(seeds)
 def test_self_consistent_moments_are_the_minimum(seed):
     moments, positions, response = random_ions(seed)
-    matrix, response_matrix, _ = dense("cluster", moments, positions, response)
+    matrix, responses, _ = dense("cluster", moments, positions, response)
     permanent = flat(moments.charges, moments.dipoles)
     once, settled = induced_both("cluster", moments, positions, response)
-    stiffness = np.linalg.inv(response_matrix)
+    stiffness = np.linalg.inv(responses)
 
     def functional(change):
         both = permanent + change

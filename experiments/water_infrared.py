@@ -19,7 +19,7 @@ from jles.analysis.reports.infrared import infrared
 from jles.analysis.run import open_run
 from jles.data.sets import published_model
 from jles.models.config import ScreeningConfig
-from jles.pictures import ACCENT, INK, SECOND, new_figure, save_figure
+from jles.pictures import ACCENT, GUIDE, INK, SECOND, new_figure, save_figure
 
 TIMESTEP = 0.25
 FIELDS = (0.0, 0.05, 0.1, 0.15)
@@ -86,7 +86,7 @@ def draw(path: Path, spectra: dict) -> None:
             linewidth=0,
         )
     for name, place in EXPERIMENT.items():
-        axis.axvline(place, color="#888888", linewidth=0.8, linestyle="--", zorder=0.9)
+        axis.axvline(place, color=GUIDE, linewidth=0.8, linestyle="--", zorder=0.9)
         axis.annotate(
             f"{name}\n(exp.)", (place, 0.98), xycoords=("data", "axes fraction"), fontsize=7,
             ha="left", va="top", xytext=(3, 0), textcoords="offset points", color="#666666",

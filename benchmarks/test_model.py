@@ -18,7 +18,7 @@ from jles.data.sets import data_set, published_model
 from jles.electrostatics.multipoles import Multipoles
 from jles.errors import InputError
 from jles.interop.cace_import import import_torch
-from jles.models.long_range import long_range_interaction
+from jles.models.enthalpy import long_range_interaction
 from jles.models.potential import build_potential, without_long_range
 from jles.observables.stress import energy_and_forces
 from jles.predict.model import Model

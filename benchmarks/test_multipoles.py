@@ -17,9 +17,9 @@ from benchmarks.test_lattice_sum import K_MAX, SIGMA, box
 from jles.electrostatics import (
     Multipoles,
     Response,
-    drive_of,
     ewald_energy,
     induce,
+    local_field,
     plan_kgrid,
     plan_mesh,
     pme_energy,
@@ -129,7 +129,7 @@ def test_induction(in_units, mode, atoms):
     """Charges on polarizable atoms (1 angstrom^3): energy and forces."""
     charges, positions, cell = box(atoms)
     charges = 0.3 * charges
-    answers = Response(None, jnp.full(atoms, 1.0 / COULOMB_CONSTANT, jnp.float32), mode)
+    response = Response(None, jnp.full(atoms, 1.0 / COULOMB_CONSTANT, jnp.float32), mode)
     grid = plan_kgrid(cell, K_MAX)
 
     def energy(positions):
@@ -139,7 +139,7 @@ def test_induction(in_units, mode, atoms):
             return reciprocal_energy(ewald, moments) - self_energy(moments, SIGMA)
 
         moments = Multipoles(charges)
-        induced = induce(interaction, drive_of(interaction, moments, answers), answers)
+        induced = induce(interaction, local_field(interaction, moments, response), response)
         return interaction(moments) + induced.energy, induced.report
 
     function = jax.jit(jax.value_and_grad(energy, has_aux=True))

@@ -1,4 +1,4 @@
-"""Does a model trained on dimers at short range follow 1/r beyond its cutoff?
+"""Does the energy of a model trained on dimers at short range follow 1/r beyond its cutoff?
 
 Run:     python experiments/charged_dimers.py --out results/charged_dimers
 Needs:   lode-charged-dimers (JLES_DATA); 2 cores, about 20 minutes for all six pairs.
@@ -6,18 +6,18 @@ Writes:  PAIR_with/, PAIR_without/ (models), results.json, charged_dimers.png in
 Expect:  for the pair CC beyond 12 angstrom, published errors of 5.8 meV and 8.3 meV/angstrom with
          latent charges, 566 meV and 63.5 meV/angstrom without (Cheng, npj Comput. Mater. 11, 80).
 
-One set of hyper-parameters for all six pairs (C charged, P polar, A apolar), ten frames each. The
-far frames of the publication are not at hand, so fragments of the last frame are moved rigidly to
-8-20 angstrom. The reference there, for CC, is the law of Coulomb in the same periodic box between
-the fragments' known charges (+1, -1 e) as points on the line of centres, as far inside the centres
-of mass as the net forces of the three outermost training frames say; no model enters it. Beside it
-the law for the fragment charges that the model found. Other pairs have no such law: their curves
-are drawn and the change from 12 to 20 angstrom is given.
+All six pairs (C charged, P polar, A apolar) share one set of hyperparameters and have ten training
+frames each. The far frames of the publication are not in the data: fragments of the last frame are
+moved rigidly to 8-20 angstrom instead. The reference for CC is Coulomb's law in the same periodic
+box for point charges of +1 and -1 e on the line of centres. Their distance from the centres of mass
+is fitted to the net forces of the three outermost training frames; no model enters the reference.
+A second reference takes the fragment charges that the model found. The other pairs have no such
+reference: their curves are drawn, and the change from 12 to 20 angstrom is given.
 """
 
 import ase.io
 import numpy as np
-from common import arguments, trained, write_results
+from common import options, run, trained, write_results
 from scipy.optimize import minimize_scalar
 
 from jles.data.sets import data_set
@@ -49,7 +49,7 @@ SETTINGS = {
 
 
 def moved(atoms, distance):
-    """The frame with its second fragment moved rigidly so that centres are `distance` apart."""
+    """The frame, its second fragment moved rigidly to a distance of the centres of `distance`."""
     second = fragments(atoms)[1]
     first_center, second_center = centers(atoms)
     axis = second_center - first_center
@@ -59,6 +59,7 @@ def moved(atoms, distance):
 
 
 def fragments(atoms):
+    """Indices of the atoms of the two fragments."""
     start = int(atoms.info["indexB"])
     indices = np.arange(len(atoms))
     return indices[:start], indices[start:]
@@ -80,7 +81,7 @@ def centers(atoms):
 def point_law(atoms, charges, approach=0.0):
     """Energy and force on the second of two point charges in the periodic box of `atoms`.
 
-    The charges sit at the centres of mass, moved towards each other by `approach` in all.
+    The charges are at the centres of mass, moved towards each other by `approach` in total.
     """
     places = centers(atoms)
     axis = (places[1] - places[0]) / np.linalg.norm(places[1] - places[0])
@@ -91,7 +92,7 @@ def point_law(atoms, charges, approach=0.0):
 
 
 def fitted_approach(frames, charges):
-    """How far inside the centres of mass the charges sit: least squares on net DFT forces."""
+    """The `approach` of `point_law` that fits the net DFT forces of the three outermost frames."""
     outer = sorted(frames, key=lambda a: float(a.info["distance"]))[-3:]
 
     def misfit(approach):
@@ -104,7 +105,7 @@ def fitted_approach(frames, charges):
 
 
 def gauge(charges, frames):
-    """Overall sign of the charges such that the first charged fragment is right."""
+    """Overall sign of the charges for which the charged fragments have the right sign."""
     atoms, found = frames[0], charges[0]
     first, second = fragments(atoms)
     expected = atoms.info["chargeA"] * found[first].sum()
@@ -113,7 +114,7 @@ def gauge(charges, frames):
 
 
 def evaluate(model, frames):
-    """Energies, net forces and, if there are any, fragment charges along a scan."""
+    """Energies and net forces of frames; and latent charges, or None without them."""
     latent = model.config.charges is not None
     want = ("energy", "forces", "charges") if latent else ("energy", "forces")
     results = model.predict(frames, want=want)
@@ -123,15 +124,18 @@ def evaluate(model, frames):
     return energies, forces, charges
 
 
-def one_pair(pair, out):
+def one_pair(pair, out, smoke):
+    """Numbers of a pair, and what its panel of the picture shows."""
     file = str(data_set(f"lode-charged-dimers/{pair}.xyz"))
     frames = ase.io.read(file, ":")
-    # Ten frames are few: all of them train, and the same ones choose the best epoch.
+    # All ten frames are training frames; the same ones choose the best epoch.
     settings = SETTINGS | {"data": {"train": file, "valid": file}}
     models = {
-        "with": trained(settings, out / f"{pair}_with"),
+        "with": trained(settings, out / f"{pair}_with", smoke),
         "without": trained(
-            settings | {"model": settings["model"] | {"charges": None}}, out / f"{pair}_without"
+            settings | {"model": settings["model"] | {"charges": None}},
+            out / f"{pair}_without",
+            smoke,
         ),
     }
     distances = [float(a.info["distance"]) for a in frames]
@@ -154,7 +158,7 @@ def one_pair(pair, out):
             found = gauge(charges, scan) * charges[-1]
             record["fragment_charges_e"] = [float(found[w].sum()) for w in fragments(last)]
     law = None
-    # The anchor of all curves: where training ends.
+    # All curves are shifted to zero at the end of the training range.
     anchor = int(np.argmin(np.abs(FAR - max(distances))))
     fragment_charges = (float(last.info["chargeA"]), float(last.info["chargeB"]))
     if fragment_charges[0] * fragment_charges[1] != 0.0:
@@ -163,7 +167,7 @@ def one_pair(pair, out):
 
 
 def judge(record, curves, scan, frames, charges, anchor):
-    """Errors of both models against the law of Coulomb beyond 12 angstrom; returns its energies."""
+    """Adds the errors of both models beyond 12 angstrom; returns the energies of Coulomb's law."""
     approach = fitted_approach(frames, charges)
     record["charges_inside_centres_angstrom"] = approach
     laws = [point_law(a, charges, approach) for a in scan]
@@ -189,12 +193,15 @@ def judge(record, curves, scan, frames, charges, anchor):
 
 
 def draw(path, pictures):
-    figure, axes = new_figure(columns=len(pictures), width=3.0, height=3.2)
+    """Energy against distance, one panel a pair, at most three in a row."""
+    columns = min(3, len(pictures))
+    rows = -(-len(pictures) // columns)
+    figure, axes = new_figure(columns=columns, rows=rows, width=3.0, height=3.2)
     for axis, (pair, (data, curves, law, anchor)) in zip(axes, pictures.items(), strict=True):
         distances, energies = data
         zero = curves["with"][0][anchor]
         if law is not None:
-            axis.plot(FAR, law - law[anchor], color=INK, linewidth=1.0, label="Coulomb law")
+            axis.plot(FAR, law - law[anchor], color=INK, linewidth=1.0, label="Coulomb's law")
         colors = {"with": ACCENT, "without": SECOND}
         for name, (values, _) in curves.items():
             axis.plot(
@@ -207,20 +214,21 @@ def draw(path, pictures):
             )
         axis.plot(distances, energies - zero, "o", color=INK, markersize=3, label="training")
         axis.set(title=pair, xlabel="distance of centres (Å)")
-    axes[0].set_ylabel("energy (eV)")
+    for axis in axes[::columns]:
+        axis.set_ylabel("energy (eV)")
     axes[0].legend(frameon=False, fontsize=7)
     save_figure(figure, path)
 
 
-def main():
-    out = arguments(__doc__, "results/charged_dimers").out
+def main(chosen):
+    out = chosen.out
     results, pictures = {}, {}
-    for pair in PAIRS:
-        results[pair], pictures[pair] = one_pair(pair, out)
+    for pair in PAIRS[:1] if chosen.smoke else PAIRS:
+        results[pair], pictures[pair] = one_pair(pair, out, chosen.smoke)
         print(pair, results[pair], flush=True)
     draw(out / "charged_dimers.png", pictures)
     write_results(out, results)
 
 
 if __name__ == "__main__":
-    main()
+    run(main, options(__doc__, "results/charged_dimers"))

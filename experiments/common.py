@@ -1,32 +1,77 @@
-"""What every experiment does: train once (or go on), and write its numbers with their origin."""
+"""What the experiments share: options, training, molecular dynamics, errors and results."""
 
 import argparse
 import json
 import platform
 import subprocess
+import sys
+import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import ase.io
 import jax
 import numpy as np
+from ase import Atoms
+from ase.data import chemical_symbols
 
 from jles.cli.evaluate import statistics
 from jles.config import from_dict
+from jles.data.sets import MissingDataError, published_model
+from jles.dynamics.config import MdConfig
+from jles.dynamics.run import run_md
 from jles.files import write_atomically
+from jles.interop.cace_import import import_torch
+from jles.models.config import ScreeningConfig
 from jles.predict.model import Model, load_model
 from jles.train.config import TrainConfig
 from jles.train.loop import train
 
-
-def arguments(description: str, default_out: str) -> argparse.Namespace:
-    """`--out`, the one flag of an experiment."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--out", type=Path, default=Path(default_out))
-    return parser.parse_args()
+SKIPPED = 77
+"""Exit status of a script whose data are missing."""
 
 
-def trained(values: dict, out: Path) -> Model:
-    """The model of these training settings: loaded if it is done, resumed if it was cut short."""
+# Options
+
+
+def options(description: str, out: str) -> argparse.ArgumentParser:
+    """The options of every experiment: `--out`, by default the folder `out`, and `--smoke`."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, help=f"folder for all results (default: {out})")
+    parser.add_argument(
+        "--smoke", action="store_true", help="tiny sizes, in a temporary folder without --out"
+    )
+    parser.set_defaults(default_out=Path(out))
+    return parser
+
+
+def run(main: Callable[[argparse.Namespace], None], parser: argparse.ArgumentParser) -> None:
+    """Runs an experiment on the options of the command line.
+
+    Missing data end it with one line and the exit status `SKIPPED`.
+    """
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        if chosen.out is None:
+            chosen.out = Path(temporary) if chosen.smoke else chosen.default_out
+        try:
+            main(chosen)
+        except MissingDataError as error:
+            print(f"skipped: {error}", file=sys.stderr)
+            sys.exit(SKIPPED)
+
+
+# Training
+
+
+def trained(values: dict, out: Path, smoke: bool = False) -> Model:
+    """The model of these training settings: loaded if finished, resumed if interrupted."""
+    if smoke:
+        values = shortened(values)
     if not (out / "config.yaml").is_file():
         config = from_dict(TrainConfig, values, str(out))
         start = time.monotonic()
@@ -36,14 +81,80 @@ def trained(values: dict, out: Path) -> Model:
     return load_model(out, values.get("dtype", "float32"))
 
 
+def shortened(values: dict) -> dict:
+    """The same training with a small network, four frames and two epochs."""
+    model, data = dict(values["model"]), values["data"] | {"limit": 4}
+    if "backbone" in model:
+        small = {"l_max": 1, "body_order": 2, "n_rbf": 4, "n_radial_basis": 4}
+        cutoff = min(model["backbone"]["cutoff"], 3.5)
+        model["backbone"] = model["backbone"] | small | {"cutoff": cutoff}
+    if "valid" not in data:
+        data["valid_fraction"] = 0.5
+    loss = {
+        name: {0: weight[0], 1: weight[max(weight)]} if isinstance(weight, dict) else weight
+        for name, weight in values["loss"].items()
+    }
+    short = {"epochs": 2, "validate_every": 1, "checkpoint_every": 2}
+    return values | short | {"model": model, "data": data, "loss": loss}
+
+
 def training_seconds(out: Path) -> float | None:
-    """How long a training of `trained` took (its last leg, where it was resumed)."""
+    """Seconds a training by `trained` took; of a resumed one, those of its last part."""
     file = out / "seconds.txt"
     return float(file.read_text()) if file.is_file() else None
 
 
+# Molecular dynamics
+
+
+def imported(
+    name: str, dtype: str = "float32", screening: ScreeningConfig | None = None
+) -> Model:
+    """A published model; `screening` converts its latent moments to physical ones."""
+    config, params = import_torch(published_model(name))
+    if screening is not None:
+        config = replace(config, screening=screening)
+    return Model(config, params, dtype, name)
+
+
+def duration(picoseconds: float, timestep: float) -> dict:
+    """The keys of an md config for the length of a run; the time step is in fs."""
+    return {"steps": round(1e3 * picoseconds / timestep), "timestep": timestep}
+
+
+def simulated(model: Model, start: Atoms, config: dict, out: Path) -> Atoms:
+    """The last state of a run: read if the run is finished, resumed if it was interrupted."""
+    final = out / "final.extxyz"
+    if not final.is_file():
+        interrupted = (out / "checkpoint").is_dir()
+        run_md(model, start, from_dict(MdConfig, config, str(out)), out, resume=interrupted)
+    return ase.io.read(final)
+
+
+def settled(
+    model: Model,
+    start: Atoms,
+    length: dict,
+    temperature: float,
+    out: Path,
+    friction: float = 20.0,
+    **more,
+) -> Atoms:
+    """The last state of a run with a Langevin thermostat; `length` comes from `duration`."""
+    ensemble = {"kind": "langevin", "temperature": temperature, "friction": friction}
+    return simulated(model, start, {**length, "ensemble": ensemble, **more}, out)
+
+
+# Errors, times, results
+
+
+def to_atoms(frame) -> Atoms:
+    """A frame of a data file without its labels."""
+    return Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=frame.pbc)
+
+
 def error_of(pairs) -> dict[str, float]:
-    """RMSE, MAE and R2 of all numbers of (reference, predicted) pairs together."""
+    """RMSE, MAE and R2 over all numbers of (reference, predicted) pairs."""
     reference, predicted = (
         np.concatenate([np.ravel(x) for x in part]) for part in zip(*pairs, strict=True)
     )
@@ -51,8 +162,35 @@ def error_of(pairs) -> dict[str, float]:
     return {name: row[name] for name in ("rmse", "mae", "r2")}
 
 
+def born_errors(numbers, reference, predicted) -> dict:
+    """Errors of Born charges (e): of all, by component and by element.
+
+    `best_factor` is the factor on the predicted charges that fits the reference best.
+    """
+    diagonal = np.eye(3, dtype=bool)
+    record = error_of([(reference, predicted)])
+    record["diagonal"] = error_of([(reference[:, diagonal], predicted[:, diagonal])])
+    record["off_diagonal"] = error_of([(reference[:, ~diagonal], predicted[:, ~diagonal])])
+    for z in np.unique(numbers):
+        chosen = numbers == z
+        record[chemical_symbols[z]] = error_of([(reference[chosen], predicted[chosen])])
+    record["best_factor"] = float(np.vdot(reference, predicted) / np.vdot(predicted, predicted))
+    return record
+
+
+def fastest(function: Callable, *arguments, rounds: int = 5) -> float:
+    """Seconds of the fastest call, after one that compiles."""
+    jax.block_until_ready(function(*arguments))
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        jax.block_until_ready(function(*arguments))
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
 def write_results(out: Path, results: dict) -> None:
-    """`results.json`: the numbers, and where they were made."""
+    """Writes `results.json`: the numbers with the commit, machine and date that gave them."""
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"],
         capture_output=True,
@@ -68,7 +206,6 @@ def write_results(out: Path, results: dict) -> None:
         "date": time.strftime("%Y-%m-%d"),
     }
     out.mkdir(parents=True, exist_ok=True)
-    write_atomically(
-        out / "results.json", json.dumps({**results, "made": made}, indent=2) + "\n"
-    )
+    text = json.dumps({**results, "made": made}, indent=2)
+    write_atomically(out / "results.json", text + "\n")
     print(json.dumps(results, indent=2))

@@ -1,17 +1,17 @@
-"""Do latent charges of dipeptides, learnt from energies and forces, give the dipole moment?
+"""Do latent charges learnt from energies and forces give the dipole moments of dipeptides?
 
 Run:     python experiments/dipeptides.py --out results/dipeptides
 Needs:   dipeptides-spice (JLES_DATA); 2 cores, about 40 minutes.
 Writes:  model/, results.json, dipeptides.png in --out.
 Expect:  with 500 epochs 1.29 meV/atom, 53 meV/angstrom and R2 0.987 of the dipole on val_bec.xyz
-         (arXiv 2507.14302); this run is shorter.
+         (arXiv 2507.14302).
 
-Dipoles are labels of the files but are not read by the training.
+The files contain dipoles, which the training does not read.
 """
 
 import ase.io
 import numpy as np
-from common import arguments, trained, training_seconds, write_results
+from common import options, run, trained, training_seconds, write_results
 
 from jles.data.sets import data_set
 from jles.pictures import new_figure, parity_axis, save_figure
@@ -32,12 +32,13 @@ SETTINGS = {
 }
 
 
-def main():
-    out = arguments(__doc__, "results/dipeptides").out
+def main(chosen):
+    out = chosen.out
     train_file = str(data_set("dipeptides-spice/train.xyz"))
     settings = SETTINGS | {"data": SETTINGS["data"] | {"train": train_file}}
-    model = trained(settings, out / "model")
-    frames = ase.io.read(data_set("dipeptides-spice/val_bec.xyz"), ":")
+    model = trained(settings, out / "model", chosen.smoke)
+    index = ":3" if chosen.smoke else ":"
+    frames = ase.io.read(data_set("dipeptides-spice/val_bec.xyz"), index)
     results = model.predict(frames, want=("energy", "forces", "dipole", "charges"))
     atoms = np.array([len(a) for a in frames])
     energy = np.array([r.energy for r in results])
@@ -46,7 +47,7 @@ def main():
     force_reference = np.concatenate([a.get_forces() for a in frames])
     dipole = np.array([r.dipole for r in results])
     truth = np.array([a.info["dipole_ref"] for a in frames])
-    # Energies and forces leave the overall sign of the charges open.
+    # Energies and forces do not determine the overall sign of the charges.
     dipole = dipole * np.sign(np.sum(dipole * truth))
     slope = float(np.sum(dipole * truth) / np.sum(dipole**2))
     residual = np.sum((dipole - truth) ** 2)
@@ -74,4 +75,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run(main, options(__doc__, "results/dipeptides"))

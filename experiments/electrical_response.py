@@ -1,23 +1,34 @@
-"""Do energies and forces alone teach Born charges and polarizabilities, and does the ladder pay?
+"""Do energies and forces teach Born charges and polarizabilities, and do further moments help?
 
 Run:     python experiments/electrical_response.py --out results/electrical_response
 Needs:   water-rpbe-d3, batio3-allegro-pol, sio2-allegro-pol, dipeptides-spice, spice-bec,
          ionic-crystals-phonopy (JLES_DATA); one core, about five minutes a model and system.
-Writes:  SYSTEM/RUNG/ (models), results.json, table.md, and pictures in --out.
+Writes:  SYSTEM/RUNG/ (models), results.json, table.md and pictures in --out.
 Expect:  water, Born charges: 0.022 e RMSE with charges, dipoles and induced dipoles
          (arXiv 2605.05746). Dipeptides, charges alone: dipole R2 0.987, quadrupole 0.910, Born
-         charges 0.943 and 0.085 e (arXiv 2507.14302). Born charges and polarizabilities are never
-         trained on.
+         charges 0.943 and 0.085 e (arXiv 2507.14302).
+
+A rung of the ladder is a set of latent moments: charges q, dipoles u, quadrupoles Q, charge
+softness kappa, polarizability alpha. Born charges and polarizabilities are never trained on.
+`--redraw FILE` draws the picture of a table.md, or of README.md, without any training.
 """
 
-import argparse
 import json
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
 from ase.geometry import find_mic
-from common import error_of, trained, training_seconds, write_results
+from common import (
+    born_errors,
+    error_of,
+    options,
+    run,
+    to_atoms,
+    trained,
+    training_seconds,
+    write_results,
+)
 
 from jles.cli.evaluate import nearest_branch, polarizability_of
 from jles.data.frames import read_frames
@@ -26,7 +37,7 @@ from jles.data.splits import split_frames
 from jles.electrostatics.multipoles import traceless
 from jles.models.config import ScreeningConfig
 from jles.observables.polarization import polarization_change
-from jles.pictures import ACCENT, SECOND, born_charge_picture, new_figure, save_figure
+from jles.pictures import INK, PALETTE, born_charge_picture, new_figure, save_figure
 from jles.predict.model import Model, load_model
 from jles.units import EPSILON0
 
@@ -46,7 +57,7 @@ RUNGS = {
     },
 }
 
-# Files, cutoff, epochs, held-out fraction, dielectric constant of the electrons (section 7).
+# Files, cutoff, epochs, held-out fraction, electronic dielectric constant.
 SYSTEMS = {
     "water": (("water-rpbe-d3/ef.xyz", "water-rpbe-d3/ef_bec.xyz"), 4.5, 120, 0.2, 1.78),
     "BaTiO3": (("batio3-allegro-pol/BaTiO3.xyz",), 5.0, 250, 0.2, None),
@@ -68,7 +79,7 @@ SYSTEMS = {
 
 
 def settings(system: str, rung: str, longer: int = 1) -> dict:
-    """The training file of one model, `longer` times as long as usual."""
+    """The training settings of one model, with `longer` times the usual epochs."""
     files, cutoff, epochs, held_out, _ = SYSTEMS[system]
     epochs *= longer
     return {
@@ -90,11 +101,11 @@ def settings(system: str, rung: str, longer: int = 1) -> dict:
 
 
 MOST_FRAMES = 12
-"""Frames that a model is tested on: Born charges of large cells take their time."""
+"""Most test frames of a system, since Born charges of large cells are expensive."""
 
 
 def test_frames(system: str):
-    """Frames that were not trained on, those with the most labels first."""
+    """Frames held out of the training, those with Born charges first."""
     if system == "dipeptides":
         return read_frames(data_set("dipeptides-spice/val_bec.xyz"))
     files, _, _, held_out, _ = SYSTEMS[system]
@@ -104,12 +115,8 @@ def test_frames(system: str):
     return sorted(kept, key=lambda frame: "born_charges" not in frame.labels)[:most]
 
 
-def atoms_of(frame) -> Atoms:
-    return Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=frame.pbc)
-
-
 def known_permittivity(system: str, frames) -> float | None:
-    """Electronic dielectric constant of a crystal: of the literature, or of the labels."""
+    """Electronic dielectric constant of a crystal, from the literature or from the labels."""
     given = SYSTEMS[system][-1]
     if given is not None:
         return given
@@ -125,87 +132,91 @@ POSITIVE = {"water": "H", "BaTiO3": "Ti", "SiO2": "Si", "MgO": "Mg", "NaCl": "Na
 
 
 def physical(place: Path, system: str, frames) -> Model:
-    """A trained model whose moments are read physically in crystals."""
+    """A trained model; in crystals its moments are converted to physical ones."""
     if not frames[0].pbc.any():
         return load_model(place)
     screening = ScreeningConfig(known_permittivity(system, frames), POSITIVE[system])
     return load_model(place, screening=screening)
 
 
-def score(place: Path, system: str) -> dict:
+def score(place: Path, system: str, most: int | None = None) -> dict:
     """Errors of one model: forces (meV/angstrom), Born charges (e), dipoles, polarizability."""
-    frames = test_frames(system)
+    frames = test_frames(system)[:most]
     model = physical(place, system, frames)
     crystal = bool(frames[0].pbc.any())
+    alpha = model.config.polarizability is not None
     want = ["forces", "polarization"]
     want += [] if crystal else ["quadrupole"]
-    labelled = [f for f in frames if "born_charges" in f.labels]
-    if labelled:
-        want.append("born_charges")
-    alpha = model.config.polarizability is not None
+    want += ["born_charges"] if any("born_charges" in f.labels for f in frames) else []
     want += ["polarizability"] if alpha else []
-    outs = model.predict([atoms_of(frame) for frame in frames], want)
-    forces = [(f.labels["forces"], o.forces) for f, o in zip(frames, outs, strict=True)]
+    outs = model.predict([to_atoms(frame) for frame in frames], want)
+    pairs = list(zip(frames, outs, strict=True))
+    forces = [(f.labels["forces"], o.forces) for f, o in pairs]
     record = {"force_rmse": 1e3 * error_of(forces)["rmse"], "frames": len(frames)}
     sign = 1.0
     if not crystal:
-        dipoles = [
-            (f.labels["dipole"], o.polarization) for f, o in zip(frames, outs, strict=True)
-        ]
-        sign = np.sign(sum(float(a @ b) for a, b in dipoles))
-        record["dipole"] = error_of([(a, sign * b) for a, b in dipoles])
-        moments = [
-            # The data's quadrupoles are second moments, trace and all.
-            (traceless(f.labels["quadrupole"]), sign * o.quadrupole)
-            for f, o in zip(frames, outs, strict=True)
-            if "quadrupole" in f.labels
-        ]
-        if moments:
-            record["quadrupole"] = error_of(moments)
+        # Energies and forces do not determine the overall sign of the moments.
+        sign = np.sign(sum(float(f.labels["dipole"] @ o.polarization) for f, o in pairs))
+        record |= moment_errors(pairs, sign)
     elif all("dipole" in f.labels for f in frames):
         record["polarization_change"] = error_of(polarization_changes(model, frames))
-    if labelled:
-        born = [
-            (f.numbers, f.labels["born_charges"], sign * o.born_charges, o.acoustic_sum)
-            for f, o in zip(frames, outs, strict=True)
-            if "born_charges" in f.labels
-        ]
-        record["born_charges"] = born_errors(
-            *(np.concatenate(part) for part in list(zip(*born, strict=True))[:3])
-        )
-        record["acoustic_sum_per_atom"] = float(
-            np.sqrt(np.mean([(b[3] / len(b[0])) ** 2 for b in born]))
-        )
-        born_charge_picture(
-            place.parent / f"born_{place.name}.png",
-            *(np.concatenate(part) for part in list(zip(*born, strict=True))[:3]),
-        )
-    reference = [f.labels.get("polarizability") for f in frames]
-    if alpha and reference[0] is not None:
+    if "born_charges" in want:
+        record |= score_born_charges(pairs, sign, place.parent / f"born_{place.name}.png")
+    if alpha and "polarizability" in frames[0].labels:
         record["polarizability"] = error_of(
-            [
-                (label, polarizability_of(o.epsilon_infinity, frame.cell))
-                for label, o, frame in zip(reference, outs, frames, strict=True)
-            ]
+            (f.labels["polarizability"], polarizability_of(o.epsilon_infinity, f.cell))
+            for f, o in pairs
         )
     if alpha and crystal:
-        # What physical scaling makes of it is the given constant; the latent one is the finding.
-        latent = [
-            o.polarizability / float(latent_factor(model, a) ** 2)
-            for o, a in zip(outs, map(atoms_of, frames), strict=True)
-        ]
-        volume = [abs(np.linalg.det(f.cell)) for f in frames]
-        record["latent_epsilon"] = 1.0 + float(
-            np.mean([np.trace(a) / 3.0 / v for a, v in zip(latent, volume, strict=True)])
-            / EPSILON0
-        )
+        record["latent_epsilon"] = latent_epsilon(model, pairs)
     if system in ("MgO", "NaCl"):
         record["born_charges"] = rock_salt(model, system)
     return record
 
 
+def moment_errors(pairs, sign: float) -> dict:
+    """Errors of dipoles and, where they are labels, traceless quadrupoles of molecules."""
+    dipoles = [(f.labels["dipole"], sign * o.polarization) for f, o in pairs]
+    # Quadrupoles of the data are second moments with their trace.
+    quadrupoles = [
+        (traceless(f.labels["quadrupole"]), sign * o.quadrupole)
+        for f, o in pairs
+        if "quadrupole" in f.labels
+    ]
+    record = {"dipole": error_of(dipoles)}
+    return record | ({"quadrupole": error_of(quadrupoles)} if quadrupoles else {})
+
+
+def score_born_charges(pairs, sign: float, picture: Path) -> dict:
+    """Errors of Born charges and of their sum rule, with a parity plot."""
+    labelled = [(f, o) for f, o in pairs if "born_charges" in f.labels]
+    numbers = np.concatenate([f.numbers for f, _ in labelled])
+    reference = np.concatenate([f.labels["born_charges"] for f, _ in labelled])
+    predicted = sign * np.concatenate([o.born_charges for _, o in labelled])
+    born_charge_picture(picture, numbers, reference, predicted)
+    sums = [np.asarray(o.acoustic_sum) / len(f.numbers) for f, o in labelled]
+    return {
+        "born_charges": born_errors(numbers, reference, predicted),
+        "acoustic_sum_per_atom": float(np.sqrt(np.mean(np.square(sums)))),
+    }
+
+
+def latent_epsilon(model: Model, pairs) -> float:
+    """Dielectric constant of the latent induced dipoles, before conversion to physical ones.
+
+    The converted one is the given constant; the latent one is what the model has learnt.
+    """
+    found = []
+    for frame, out in pairs:
+        structure = model.structure(to_atoms(frame))
+        factor = float(model.potential.factor_fn(model.params, structure) ** 2)
+        volume = abs(np.linalg.det(frame.cell))
+        found.append(np.trace(out.polarizability / factor) / 3.0 / volume)
+    return 1.0 + float(np.mean(found) / EPSILON0)
+
+
 def polarization_changes(model: Model, frames) -> list:
-    """From the first frame to every other of the same cell: labels on the nearest branch, ours."""
+    """Changes from the first frame to others of the same cell: labels (nearest branch), ours."""
 
     def born(positions):
         atoms = Atoms(first.numbers, positions, cell=first.cell, pbc=True)
@@ -217,7 +228,7 @@ def polarization_changes(model: Model, frames) -> list:
         if not np.allclose(frame.cell, first.cell, atol=1e-6):
             continue
         moved, _ = find_mic(frame.positions - first.positions, first.cell)
-        # A crystal as a whole may have moved; that is no polarization of it.
+        # A displacement of the whole crystal does not polarize it.
         moved -= moved.mean(axis=0)
         change = polarization_change(born, first.positions, first.positions + moved, points=3)
         label = frame.labels["dipole"] - first.labels["dipole"]
@@ -225,13 +236,8 @@ def polarization_changes(model: Model, frames) -> list:
     return pairs
 
 
-def latent_factor(model: Model, atoms: Atoms):
-    """From latent to physical moments, as the model has it."""
-    return model.potential.factor_fn(model.params, model.structure(atoms))
-
-
 def rock_salt(model: Model, system: str) -> dict:
-    """Born charge of the cation in the ideal crystal, beside that of DFT."""
+    """Born charge of the cation in the ideal crystal, ours and that of DFT."""
     born = json.loads(data_set(f"ionic-crystals-phonopy/{system}_born.json").read_text())
     cell = np.array(born["primitive_lattice"])
     symbols = born["primitive_symbols"]
@@ -251,23 +257,8 @@ def rock_salt(model: Model, system: str) -> dict:
     }
 
 
-def born_errors(numbers, reference, predicted) -> dict:
-    """All, diagonal, off-diagonal, by element; and the factor that would fit best."""
-    from ase.data import chemical_symbols
-
-    diagonal = np.eye(3, dtype=bool)
-    record = error_of([(reference, predicted)])
-    record["diagonal"] = error_of([(reference[:, diagonal], predicted[:, diagonal])])
-    record["off_diagonal"] = error_of([(reference[:, ~diagonal], predicted[:, ~diagonal])])
-    for z in np.unique(numbers):
-        chosen = numbers == z
-        record[chemical_symbols[z]] = error_of([(reference[chosen], predicted[chosen])])
-    record["best_factor"] = float(np.vdot(reference, predicted) / np.vdot(predicted, predicted))
-    return record
-
-
 def scores(out: Path) -> dict:
-    """Of every model in a folder: by system, then by rung."""
+    """Scores of all models in a folder, by system and rung."""
     found = {}
     for system in SYSTEMS:
         paths = (out / system).glob("*/score.json")
@@ -278,13 +269,13 @@ def scores(out: Path) -> dict:
 
 
 def _rung(name: str) -> int:
-    """Which rung a model is of, whatever the length of its training; -1 for none."""
+    """Number of the rung of a model, whatever the length of its training; -1 for none."""
     ours = (n for n, rung in enumerate(RUNGS) if name == rung or name.startswith(f"{rung} ("))
     return max(ours, default=-1)
 
 
 def table(results: dict) -> str:
-    """Rung by system as Markdown."""
+    """All scores as a Markdown table."""
     lines = [
         "| system | rung | force RMSE (meV/Å) | Born charges RMSE (e) | R² | best factor | other |",
         "|---|---|---|---|---|---|---|",
@@ -312,63 +303,95 @@ def table(results: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
+def read_table(file: Path) -> dict:
+    """Force and Born charge RMSE of every rung in a table by `table`."""
+    found = {}
+    for line in file.read_text(encoding="utf-8").splitlines():
+        system, rung, *cells = [cell.strip(" *") for cell in line.strip("|").split("|")] + [""]
+        if system in SYSTEMS and rung in RUNGS:
+            forces, born = float(cells[0]), float(cells[1])
+            row = {"force_rmse": forces, "born_charges": {"rmse": born}}
+            found.setdefault(system, {})[rung] = row
+    return {system: found[system] for system in SYSTEMS if system in found}
+
+
 def ladder_picture(path: Path, results: dict) -> None:
-    """Force and Born-charge errors, relative to charges alone, rung by rung."""
-    figure, axes = new_figure(columns=2, width=5.2, height=3.8)
+    """Force and Born charge errors relative to those of charges alone, one line a rung."""
     panels = (
-        ("force RMSE / that of q", lambda r: r["force_rmse"]),
-        ("Born charge RMSE / that of q", lambda r: r["born_charges"]["rmse"]),
+        ("force RMSE relative to q", lambda row: row["force_rmse"], (0.5, 0.7, 1.0, 1.4)),
+        (
+            "Born charge RMSE relative to q",
+            lambda row: row["born_charges"]["rmse"],
+            (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0),
+        ),
     )
-    markers = "osD^vP*"
-    for axis, (label, value) in zip(axes, panels, strict=True):
-        for number, (system, rungs) in enumerate(results.items()):
-            if "q" not in rungs:
-                continue
-            names = [name for name in RUNGS if name in rungs]
-            heights = [value(rungs[name]) / value(rungs["q"]) for name in names]
+    rungs = [name for name in RUNGS if name != "q"]
+    systems = [name for name, rows in results.items() if "q" in rows]
+    # Every system of a rung has a line of its own, so that no point hides another.
+    line = {}
+    for rung in rungs:
+        present = [name for name in systems if rung in results[name]]
+        for place, name in enumerate(present):
+            line[rung, name] = 0.8 * ((place + 0.5) / len(present) - 0.5)
+    figure, axes = new_figure(columns=2, width=4.8, height=6.2)
+    for axis, (label, value, ticks) in zip(axes, panels, strict=True):
+        axis.axvline(1.0, color=INK, linewidth=0.8, zorder=0.9)
+        for number, system in enumerate(systems):
+            rows = results[system]
+            drawn = [rung for rung in rungs if rung in rows]
             axis.plot(
-                [list(RUNGS).index(name) for name in names],
-                heights,
-                markers[number] + "-",
-                color=[ACCENT, SECOND, "#2e7d46", "#7a4fa3", "#b0902c", "#3a8f9e", "#222222"][
-                    number
-                ],
-                linewidth=0.8,
-                markersize=5,
+                [value(rows[rung]) / value(rows["q"]) for rung in drawn],
+                [rungs.index(rung) + line[rung, system] for rung in drawn],
+                "osD^vP*"[number],
+                color=PALETTE[number],
+                markersize=6.5,
                 label=system,
             )
-        axis.axhline(1.0, color="#222222", linewidth=0.6)
-        axis.set_xticks(range(len(RUNGS)), list(RUNGS), rotation=30, ha="right", fontsize=8)
-        axis.set_ylabel(label)
-        axis.set_yscale("log")
-    axes[0].legend(frameon=False, fontsize=8)
+        for n in range(0, len(rungs), 2):
+            axis.axhspan(n - 0.5, n + 0.5, color="#f3f3f3", zorder=0)
+        axis.grid(visible=False, axis="y")
+        axis.set_xscale("log")
+        axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axis.minorticks_off()
+        axis.set_yticks(range(len(rungs)), rungs)
+        axis.set(xlabel=label, ylim=(len(rungs) - 0.5, -0.5))
+    axes[1].tick_params(labelleft=False)
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=7, frameon=False,
+        fontsize=9, handletextpad=0.2, columnspacing=1.2,
+    )  # fmt: skip
     save_figure(figure, path)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("results/electrical_response"))
-    parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), choices=SYSTEMS)
-    parser.add_argument("--rungs", nargs="+", default=list(RUNGS), choices=RUNGS)
-    parser.add_argument("--longer", type=int, default=1, help="times as many epochs")
-    parser.add_argument("--only-trained", action="store_true", help="train nothing more")
-    chosen = parser.parse_args()
+def main(chosen):
+    out, most = chosen.out, 2 if chosen.smoke else None
+    if chosen.redraw is not None:
+        ladder_picture(out / "ladder.png", read_table(chosen.redraw))
+        return
+    if chosen.smoke:
+        chosen.systems, chosen.rungs = ["BaTiO3", "dipeptides"], ["q", "q+u+alpha"]
     for rung in chosen.rungs:
         for system in chosen.systems:
             name = rung if chosen.longer == 1 else f"{rung} ({chosen.longer} x)"
-            place = chosen.out / system / name
+            place = out / system / name
             if chosen.only_trained and not (place / "config.yaml").is_file():
                 continue
-            trained(settings(system, rung, chosen.longer), place)
+            trained(settings(system, rung, chosen.longer), place, chosen.smoke)
             done = place / "score.json"
             if not done.is_file():
-                record = score(place, system) | {"seconds": training_seconds(place)}
+                record = score(place, system, most) | {"seconds": training_seconds(place)}
                 done.write_text(json.dumps(record))
-    results = scores(chosen.out)
-    write_results(chosen.out, results)
-    (chosen.out / "table.md").write_text(table(results), encoding="utf-8")
-    ladder_picture(chosen.out / "ladder.png", results)
+    results = scores(out)
+    write_results(out, results)
+    (out / "table.md").write_text(table(results), encoding="utf-8")
+    ladder_picture(out / "ladder.png", results)
 
 
 if __name__ == "__main__":
-    main()
+    parser = options(__doc__, "results/electrical_response")
+    parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), choices=SYSTEMS)
+    parser.add_argument("--rungs", nargs="+", default=list(RUNGS), choices=RUNGS)
+    parser.add_argument("--longer", type=int, default=1, help="times the usual epochs")
+    parser.add_argument("--only-trained", action="store_true", help="score, but train nothing")
+    parser.add_argument("--redraw", type=Path, metavar="FILE", help="draw this table only")
+    run(main, parser)

@@ -1,19 +1,18 @@
-"""What do 20 frames with Born charges add to a water model that saw energies and forces only?
+"""What do 20 frames with Born charges add to a water model trained on energies and forces?
 
 Run:     python experiments/fine_tuning.py --out results/fine_tuning [--start MODEL]
-Needs:   water-rpbe-d3 (JLES_DATA); a model of electrical_response.py, which is trained where it is
-         not given (five minutes); ten minutes on one core.
+Needs:   water-rpbe-d3 (JLES_DATA); a water model of electrical_response.py, trained here unless
+         --start names one (five minutes); ten minutes on one core.
 Writes:  tuned/ (the model), born_before.png, born_after.png and results.json in --out.
 Expect:  better Born charges and hardly worse forces, as published for superionic water
          (arXiv 2504.05169); no published number for these frames.
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
-from common import error_of, trained, write_results
-from electrical_response import atoms_of, born_errors, settings
+from common import born_errors, error_of, options, run, to_atoms, trained, write_results
+from electrical_response import settings
 
 from jles.data.frames import read_frames
 from jles.data.sets import data_set
@@ -26,7 +25,7 @@ FILE = "water-rpbe-d3/ef_bec.xyz"
 
 
 def tuning(start: Path) -> dict:
-    """20 frames to learn from, 4 to choose the best epoch, the last 20 for the test alone."""
+    """Settings: 20 training frames, 4 to choose the best epoch; the last 20 are for the test."""
     file = data_set(FILE)
     return {
         "data": {"train": f"{file}@0:20", "valid": f"{file}@20:24"},
@@ -40,13 +39,13 @@ def tuning(start: Path) -> dict:
     }
 
 
-def score(place: Path, picture: Path) -> dict:
-    """Errors on frames that neither training saw."""
+def score(place: Path, picture: Path, smoke: bool) -> dict:
+    """Errors on frames whose Born charges are not used in training."""
     model = load_model(place, screening=ScreeningConfig(**SCREENING))
-    # The start model was trained on a random part of all frames: these are in it, without labels
-    # of Born charges.
-    frames = read_frames(f"{data_set(FILE)}@50:70")
-    outs = model.predict([atoms_of(f) for f in frames], ("forces", "born_charges"))
+    # The start model was trained on a random part of all frames, so on energies and forces of some
+    # of these.
+    frames = read_frames(f"{data_set(FILE)}@50:{51 if smoke else 70}")
+    outs = model.predict([to_atoms(f) for f in frames], ("forces", "born_charges"))
     forces = [(f.labels["forces"], o.forces) for f, o in zip(frames, outs, strict=True)]
     born = [
         np.concatenate(part)
@@ -60,21 +59,20 @@ def score(place: Path, picture: Path) -> dict:
     return {"force_rmse": 1e3 * error_of(forces)["rmse"], "born_charges": born_errors(*born)}
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("results/fine_tuning"))
-    parser.add_argument("--start", type=Path, help="a water model to begin with")
-    chosen = parser.parse_args()
-    start = chosen.start or chosen.out / "start"
+def main(chosen):
+    out = chosen.out
+    start = chosen.start or out / "start"
     if chosen.start is None:
-        trained(settings("water", "q"), start)
-    trained(tuning(start), chosen.out / "tuned")
+        trained(settings("water", "q"), start, chosen.smoke)
+    trained(tuning(start), out / "tuned", chosen.smoke)
     results = {
-        "before": score(start, chosen.out / "born_before.png"),
-        "after": score(chosen.out / "tuned", chosen.out / "born_after.png"),
+        "before": score(start, out / "born_before.png", chosen.smoke),
+        "after": score(out / "tuned", out / "born_after.png", chosen.smoke),
     }
-    write_results(chosen.out, results)
+    write_results(out, results)
 
 
 if __name__ == "__main__":
-    main()
+    parser = options(__doc__, "results/fine_tuning")
+    parser.add_argument("--start", type=Path, help="a water model to start from")
+    run(main, parser)

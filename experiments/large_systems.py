@@ -1,7 +1,7 @@
 """How do energy, forces and dynamics scale to 100,000 atoms with the particle mesh?
 
 Run:     python experiments/large_systems.py --out results/large_systems
-         [--parts size accuracy drift] [--smoke]
+         [--parts size accuracy drift]
 Needs:   water_v1.pth (published models), water-rpbe-d3; two quiet cores, 8 GiB; size 15 minutes,
          accuracy 2 minutes, drift 30 minutes.
 Writes:  short runs, results.json and large_systems.png in --out.
@@ -9,21 +9,18 @@ Expect:  size: at 98,304 atoms the long-range part takes at most 15 % of the tim
          forces. accuracy: forces of the mesh within `accuracy` of the direct sum's, relative to
          their root mean square. drift: that of the mesh no different from that of the direct sum.
 
-The 192-atom cell of the data set is repeated 2, 4 and 8 times along each direction and settled
-nowhere: copies of one equilibrated configuration are as good as any for cost and accuracy.
+The 192-atom cell of the data set is repeated 2, 4 and 8 times along each direction, without further
+equilibration: cost and accuracy do not need it.
 """
 
-import argparse
 import resource
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import ase.io
 import jax
 import numpy as np
-from common import write_results
-from dynamics import imported, lasting, stage
+from common import duration, fastest, imported, options, run, simulated, write_results
 from dynamics_quality import drift_of
 
 from jles.data.sets import data_set
@@ -47,21 +44,10 @@ def water(atoms: int):
 
 
 def summed(model: Model, **how) -> Model:
-    """The same model, summed in another way."""
+    """The same model with another method or accuracy of its electrostatic sum."""
     electrostatics = summed_by(model.config, how)
     config = replace(model.config, electrostatics=electrostatics)
     return Model(config, model.params, model.dtype, model.where)
-
-
-def best_time(function, *arguments, rounds: int) -> float:
-    """Seconds of the fastest call after the first, which compiles."""
-    jax.block_until_ready(function(*arguments))
-    times = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        jax.block_until_ready(function(*arguments))
-        times.append(time.perf_counter() - start)
-    return min(times)
 
 
 def forces_of(potential):
@@ -78,18 +64,18 @@ def size_of(model: Model, count: int, out: Path, steps: int) -> dict:
     atoms = water(count)
     structure = model.structure(atoms)
     rounds = 10 if count < 10_000 else 3
-    whole = best_time(forces_of(model.potential), model.params, structure, rounds=rounds)
+    whole = fastest(forces_of(model.potential), model.params, structure, rounds=rounds)
     bare = build_potential(without_long_range(model.config))
-    short = best_time(forces_of(bare), model.params, structure, rounds=rounds)
+    short = fastest(forces_of(bare), model.params, structure, rounds=rounds)
     block = max(steps // 4, 1)
     config = {
-        **lasting(1e-3 * TIMESTEP * steps, TIMESTEP),
+        **duration(1e-3 * TIMESTEP * steps, TIMESTEP),
         "velocities": {"temperature": 300.0},
         "record": {"thermo": block, "positions": 0},
         "block": block,
     }
-    stage(model, atoms, config, out / f"run_{count}")
-    # The run's own speed leaves out its first block, which compiles.
+    simulated(model, atoms, config, out / f"run_{count}")
+    # The speed in the log leaves out the first block, which compiles.
     speed = float((out / f"run_{count}" / "log.csv").read_text().split(",")[-1])
     step = TIMESTEP * 1e-6 * 86400.0 / speed
     return {
@@ -136,12 +122,12 @@ def drift(model: Model, count: int, picoseconds: float, out: Path) -> dict:
     atoms = water(count)
     cases = {"direct": {"method": "direct"}}
     cases |= {f"mesh {a:g}": {"method": "mesh", "accuracy": a} for a in ACCURACIES}
-    config = {**lasting(picoseconds, TIMESTEP), "velocities": {"temperature": 300.0}}
+    config = {**duration(picoseconds, TIMESTEP), "velocities": {"temperature": 300.0}}
     config["record"] = {"thermo": 10, "positions": 0}
     found = {}
     for name, how in cases.items():
         place = out / name.replace(" ", "_")
-        stage(summed(model, **how), atoms, config, place)
+        simulated(summed(model, **how), atoms, config, place)
         found[name] = drift_of(place)
         print(name, found[name], flush=True)
     return found
@@ -162,28 +148,23 @@ def draw(path: Path, sizes: dict) -> None:
     save_figure(picture, path)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("results/large_systems"))
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument("--smoke", action="store_true", help="few atoms and steps")
-    arguments = parser.parse_args()
+def main(chosen) -> None:
+    out, smoke = chosen.out, chosen.smoke
     model = summed(imported("water_v1.pth"), method="auto", accuracy=1e-4)
     results = {}
-    if "size" in arguments.parts:
-        counts = (192,) if arguments.smoke else tuple(REPEATS)
-        results["size"] = {
-            str(count): size_of(model, count, arguments.out, 4 if arguments.smoke else 20)
-            for count in counts
-        }
-        draw(arguments.out / "large_systems.png", results["size"])
-    if "accuracy" in arguments.parts:
-        results["accuracy"] = accuracy_of(model, 192 if arguments.smoke else 12_288)
-    if "drift" in arguments.parts:
-        count, length = (192, 0.005) if arguments.smoke else (1_536, 2.0)
-        results["drift"] = drift(model, count, length, arguments.out)
-    write_results(arguments.out, results)
+    if "size" in chosen.parts:
+        counts, steps = ((192,), 4) if smoke else (tuple(REPEATS), 20)
+        results["size"] = {str(count): size_of(model, count, out, steps) for count in counts}
+        draw(out / "large_systems.png", results["size"])
+    if "accuracy" in chosen.parts:
+        results["accuracy"] = accuracy_of(model, 192 if smoke else 12_288)
+    if "drift" in chosen.parts:
+        count, length = (192, 0.005) if smoke else (1_536, 2.0)
+        results["drift"] = drift(model, count, length, out)
+    write_results(out, results)
 
 
 if __name__ == "__main__":
-    main()
+    parser = options(__doc__, "results/large_systems")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    run(main, parser)

@@ -1,25 +1,26 @@
 """Do energies and forces alone split the optical modes of MgO at the zone centre?
 
 Run:     python experiments/lo_to.py --out results/lo_to
-Needs:   ionic-crystals-phonopy (JLES_DATA), phonopy; one core, about twelve minutes, ten of
-         them for two trainings.
+Needs:   ionic-crystals-phonopy (JLES_DATA), phonopy and symfc; one core, about twelve minutes,
+         ten of them for two trainings.
 Writes:  MgO/q_cutoff_4/, MgO/q/ (models, with BORN), results.json, lo_to.png in --out.
 Expect:  TO 12.0 THz (401 cm^-1), LO 21.5 to 21.7 THz (718-725 cm^-1): experiment, Jasperse, Kahan,
-         Plendl and Mitra, Phys. Rev. 146, 526 (1966). The DFT of the data itself, which is what a
-         model can learn: force constants fitted to its forces here, with its Born charges.
+         Plendl and Mitra, Phys. Rev. 146, 526 (1966). A model can at best reach the DFT of its
+         data: force constants fitted here to the DFT forces, with the Born charges of DFT.
 
-A long-range model in a supercell has already the dipole-dipole interaction of every wave that fits
-in, splitting included: see the dots of a long cell, to which nothing is added. Two things are
-missing: the wave of zero length, which feels no macroscopic field in a periodic cell (TO only), and
-all waves that do not fit. phonopy's correction (Gonze and Lee) adds the first, and takes the
-dipole-dipole part out before it interpolates and puts it back after, so that at waves that fit
-nothing is counted twice. It needs Z* and epsilon_infinity; of charges-only models only
-Z* Z*/epsilon_infinity enters, in which the dielectric constant that latent charges are multiplied
-by cancels: the splitting is a result of energies and forces alone. Model and DFT have the lattice
-constant of the data; nothing is relaxed.
+In a supercell, a long-range model includes the dipole-dipole interaction, and so the splitting, of
+every phonon that fits the cell. The dots of a long cell, without correction, show it. Two cases are
+missing: the phonon at zero wave vector, which has no macroscopic field in a periodic cell (TO
+only), and all phonons that do not fit. phonopy's correction (Gonze and Lee) adds the first. For the
+others it subtracts the dipole-dipole part, interpolates, and adds that part again, so that phonons
+that fit are not counted twice. The correction needs Z* and epsilon_infinity. For a charges-only
+model it depends on Z* Z*/epsilon_infinity alone, in which the factor sqrt(epsilon_infinity) between
+latent and physical charges cancels: the splitting is a result of energies and forces alone. Model
+and DFT have the lattice constant of the data; nothing is relaxed.
 """
 
 import json
+from typing import NamedTuple
 
 import ase.io
 import jax
@@ -27,7 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 from ase import Atoms
 from ase.build import bulk
-from common import arguments, trained, training_seconds, write_results
+from common import options, run, trained, training_seconds, write_results
 from electrical_response import settings
 from phonopy import Phonopy
 from phonopy.structure.atoms import PhonopyAtoms
@@ -46,13 +47,11 @@ GAMMA, X, X_BEYOND_K, K, L = (
 )  # twice the coordinates in the primitive cell
 PATH = [(GAMMA, X), (X_BEYOND_K, K), (K, GAMMA), (GAMMA, L)]
 LABELS = ("Γ", "X", "K", "Γ", "L")
-POINTS = 41
-LONG = 8  # conventional cells in the long cell
 THZ_TO_WAVENUMBER = 33.35641
 EXPERIMENT = {"TO": 12.0, "LO": 21.6}  # THz
-# The cells that carry most of the data are 8.4 angstrom wide: within 5 angstrom an atom sees every
-# other one, and forces at the waves that fit tell nothing of the long range. Below half of that
-# they do. The weight of 30 on energies late in that training took the forces from 4 to 15 meV/A.
+# Most frames are cells of 8.4 angstrom. With a cutoff of 5 angstrom an atom sees every other atom,
+# and forces do not determine the long range; with a cutoff below half the cell they do. The
+# energy weight of 30 late in the training raised the force error from 4 to 15 meV/angstrom.
 SHORT = "q_cutoff_4"
 TITLES = {
     SHORT: "cutoff 4 Å, energy weight 1",
@@ -60,8 +59,15 @@ TITLES = {
 }
 
 
+class Size(NamedTuple):
+    """Sizes of the study: conventional cells in the long cell, points of a segment of the path."""
+
+    long: int
+    points: int
+
+
 def training(name: str) -> dict:
-    """The rung `q` of electrical_response.py as it is, or with a cutoff below half the cell."""
+    """Settings of the rung `q` of electrical_response.py, or with a cutoff below half the cell."""
     values = settings("MgO", "q")
     if name == SHORT:
         values["model"]["backbone"]["cutoff"] = 4.0
@@ -77,7 +83,7 @@ def reference():
 
 
 def phonon_of(constant: float, supercell) -> Phonopy:
-    """Rock salt, magnesium first; the primitive cell has one atom of each."""
+    """Rock salt with magnesium first; the primitive cell has one atom of each element."""
     atoms = bulk("MgO", "rocksalt", a=constant, cubic=True)
     atoms = atoms[np.argsort(atoms.numbers == 8, kind="stable")]
     unit = PhonopyAtoms(
@@ -87,11 +93,12 @@ def phonon_of(constant: float, supercell) -> Phonopy:
 
 
 def as_atoms(cell: PhonopyAtoms) -> Atoms:
+    """The cell of phonopy as periodic ASE atoms."""
     return Atoms(cell.symbols, cell=cell.cell, positions=cell.positions, pbc=True)
 
 
 def model_phonon(model, constant: float, supercell) -> tuple[Phonopy, float]:
-    """Force constants by finite displacements; the largest force where nothing is displaced."""
+    """Force constants by finite displacements, and the largest force without displacements."""
     phonon = phonon_of(constant, supercell)
     phonon.generate_displacements(distance=DISPLACEMENT)
     calculator = model.calculator()
@@ -102,12 +109,12 @@ def model_phonon(model, constant: float, supercell) -> tuple[Phonopy, float]:
     return phonon, float(np.abs(calculator.get_forces(as_atoms(phonon.supercell))).max())
 
 
-def dft_phonon(constant: float) -> Phonopy:
-    """Force constants fitted to the 64-atom frames, all of whose atoms are displaced."""
+def dft_phonon(constant: float, frames: list[Atoms]) -> Phonopy:
+    """Force constants fitted to the 64-atom frames, in which all atoms are displaced."""
     phonon = phonon_of(constant, [2, 2, 2])
     ideal, side = phonon.supercell.positions, 2.0 * constant
     displacements, forces = [], []
-    for frame in frames():
+    for frame in frames:
         if len(frame) != len(ideal):
             continue
         away = frame.positions[None] - ideal[:, None]
@@ -121,21 +128,17 @@ def dft_phonon(constant: float) -> Phonopy:
     return phonon
 
 
-def frames():
-    return ase.io.read(data_set("ionic-crystals-phonopy/MgO.xyz"), ":")
-
-
-def force_errors(model) -> dict:
-    """Force RMSE (meV/angstrom) by the size of the cell, over all frames."""
+def force_errors(model, frames: list[Atoms]) -> dict:
+    """Force RMSE (meV/angstrom) of the frames, by the size of the cell."""
     squares = {}
-    for frame in frames():
+    for frame in frames:
         error = model.predict(frame, want=("forces",)).forces - frame.get_forces()
         squares.setdefault(len(frame), []).append(np.mean(error**2))
     return {f"{size} atoms": 1e3 * float(np.sqrt(np.mean(s))) for size, s in squares.items()}
 
 
 def latent_born_charges(model, primitive: Atoms):
-    """Latent Born charges (atoms, 3, 3), e, of the sign that makes magnesium positive."""
+    """Latent Born charges (atoms, 3, 3), e, with the sign that makes Mg positive, and their sum."""
     with jax.enable_x64(True):
         structure = model.structure(primitive)
         coupling = coupling_at(model.potential, model.params, structure)
@@ -148,7 +151,7 @@ def latent_born_charges(model, primitive: Atoms):
 
 
 def optical_modes(phonon: Phonopy) -> dict:
-    """TO and LO towards X, THz; equal where there is no correction."""
+    """TO and LO towards X, THz; equal without the correction."""
     found = phonon.run_qpoints([GAMMA], nac_q_direction=X).frequencies[0]
     return {
         "TO": float(found[3]),
@@ -159,14 +162,14 @@ def optical_modes(phonon: Phonopy) -> dict:
     }
 
 
-def bands(phonon: Phonopy):
-    """Distances (points,) and frequencies (points, 6) of every leg of the path."""
-    legs = [np.linspace(start, end, POINTS) / 2.0 for start, end in PATH]
+def bands(phonon: Phonopy, points: int):
+    """Distances (points,) and frequencies (points, 6) of every segment of the path."""
+    legs = [np.linspace(start, end, points) / 2.0 for start, end in PATH]
     found = phonon.run_band_structure(legs)
     return list(zip(found.distances, found.frequencies, strict=True))
 
 
-def study(model, constant: float, dft_nac: dict, folder) -> tuple[dict, dict]:
+def study(model, constant, dft_nac, frames, folder, size: Size) -> tuple[dict, dict]:
     """Numbers and bands of one model."""
     phonon, residual = model_phonon(model, constant, [2, 2, 2])
     latent, violation = latent_born_charges(model, as_atoms(phonon.primitive))
@@ -178,22 +181,22 @@ def study(model, constant: float, dft_nac: dict, folder) -> tuple[dict, dict]:
     modes, curves = {}, {}
     for name, correction in corrections.items():
         phonon.nac_params = correction
-        modes[name], curves[name] = optical_modes(phonon), bands(phonon)
-    fitting = np.arange(1, LONG + 1) / LONG
+        modes[name], curves[name] = optical_modes(phonon), bands(phonon, size.points)
+    fitting = np.arange(1, size.long + 1) / size.long
     phonon.nac_params = corrections["with"]
     corrected = phonon.run_qpoints(fitting[:, None] * X / 2.0).frequencies
-    long_cell, _ = model_phonon(model, constant, [LONG, 1, 1])
+    long_cell, _ = model_phonon(model, constant, [size.long, 1, 1])
     own = long_cell.run_qpoints(fitting[:, None] * X / 2.0).frequencies
     curves["long_cell"] = (fitting * curves["without"][0][0][-1], own)
     results = {
-        "force_rmse": force_errors(model),
+        "force_rmse": force_errors(model, frames),
         "largest_force_undisplaced": residual,
         "born_charge_Mg_latent": float(np.trace(latent[0]) / 3.0),
         "born_charge_Mg_physical": float(np.trace(physical[0]) / 3.0),
         "acoustic_sum_latent": float(np.trace(violation) / 3.0),
         "at_gamma": modes,
         "shortest_wave_number_in_long_cell": {
-            "of_X": 1.0 / LONG,
+            "of_X": 1.0 / size.long,
             "LO_own": float(own[0, -1]),
             "LO_corrected": float(corrected[0, -1]),
             "TO_own": float(own[0, 3]),
@@ -204,11 +207,16 @@ def study(model, constant: float, dft_nac: dict, folder) -> tuple[dict, dict]:
 
 
 def draw(path, curves: dict, dft: list) -> None:
+    """Bands of each model beside those of DFT, the long cell and experiment."""
     figure, axes = new_figure(columns=len(curves), width=5.4, height=4.4)
     for axis, (title, own) in zip(axes, curves.items(), strict=True):
         styles = (
-            (dft, "DFT of the data", {"color": INK, "linewidth": 0.8, "linestyle": ":"}),
-            (own["without"], "not corrected", {"color": SECOND, "linewidth": 1.0}),
+            (
+                dft,
+                "DFT of the data",
+                {"color": INK, "linewidth": 1.0, "linestyle": ":", "zorder": 2.5},
+            ),
+            (own["without"], "without correction", {"color": SECOND, "linewidth": 1.0}),
             (own["with"], "with its own Born charges", {"color": ACCENT, "linewidth": 1.4}),
         )
         for legs, label, style in styles:
@@ -218,11 +226,11 @@ def draw(path, curves: dict, dft: list) -> None:
                     lines[0].set_label(label)
         places, frequencies = own["long_cell"]
         dots = axis.plot(places, frequencies, "o", color=INK, markersize=3.5, mfc="white")
-        dots[0].set_label("long cell, not corrected")
+        dots[0].set_label("long cell, without correction")
         ticks = [dft[0][0][0]] + [distance[-1] for distance, _ in dft]
         zone_centre = 2 * [ticks[LABELS.index("Γ", 1)]]
         measured = axis.plot(
-            zone_centre, list(EXPERIMENT.values()), "D", color=INK, markersize=4
+            zone_centre, list(EXPERIMENT.values()), "D", color=INK, markersize=5, zorder=3
         )
         measured[0].set_label("experiment")
         axis.set_xticks(ticks, LABELS)
@@ -232,11 +240,15 @@ def draw(path, curves: dict, dft: list) -> None:
     save_figure(figure, path)
 
 
-def main():
-    out = arguments(__doc__, "results/lo_to").out
+def main(chosen):
+    out = chosen.out
+    size = Size(long=2, points=5) if chosen.smoke else Size(long=8, points=41)
     constant, charges, epsilon = reference()
     dft_nac = nac_params(charges, epsilon)
-    dft = dft_phonon(constant)
+    frames = ase.io.read(data_set("ionic-crystals-phonopy/MgO.xyz"), ":")
+    if chosen.smoke:
+        frames = [frame for frame in frames if len(frame) == 64][:4]
+    dft = dft_phonon(constant, frames)
     dft.nac_params = dft_nac
     results = {
         "experiment": EXPERIMENT,
@@ -247,16 +259,16 @@ def main():
         },
     }
     curves = {}
-    for name in TITLES:
+    for name in (SHORT,) if chosen.smoke else TITLES:
         folder = out / "MgO" / name
-        trained(training(name), folder)
+        trained(training(name), folder, chosen.smoke)
         model = load_model(folder, "float64")
-        results[name], own = study(model, constant, dft_nac, folder)
+        results[name], own = study(model, constant, dft_nac, frames, folder, size)
         results[name]["training_seconds"] = training_seconds(folder)
         curves[TITLES[name]] = own
-    draw(out / "lo_to.png", curves, bands(dft))
+    draw(out / "lo_to.png", curves, bands(dft, size.points))
     write_results(out, results)
 
 
 if __name__ == "__main__":
-    main()
+    run(main, options(__doc__, "results/lo_to"))

@@ -1,4 +1,4 @@
-"""Does water learn charges from energies and forces, and does the long-range part pay?
+"""Does a model of water learn charges from energies and forces, and do they reduce its errors?
 
 Run:     python experiments/water.py --out results/water
 Needs:   water-rpbe-d3 and the published water_v1 (JLES_DATA); 2 cores, under an hour a training.
@@ -7,13 +7,13 @@ Expect:  imported water_v1: about 17.5 meV/angstrom RMSE and 0.10 meV/atom after
          (arXiv 2504.05169). Trained here: no published number for these 111 frames; the same
          network without charges should do worse.
 
-The two files differ by about 0.7 meV/atom in their energy zero (see results.json), so energy
-errors are given after a shift for each file, and the energy weight is kept low.
+The energy zeros of the two files differ by about 0.7 meV/atom (see results.json). Energy errors are
+therefore given after one shift for each file, and the energy weight in the loss is small.
 """
 
 import ase.io
 import numpy as np
-from common import arguments, trained, training_seconds, write_results
+from common import options, run, trained, training_seconds, write_results
 
 from jles.data.frames import read_frames
 from jles.data.sets import data_set, published_model
@@ -46,7 +46,7 @@ def files():
 
 
 def validation_frames():
-    """The frames that training held out, as ASE atoms, by file."""
+    """The frames held out of the training, as ASE atoms, by file."""
     frames = [frame for file in files() for frame in read_frames(file)]
     held_out = {frame.source for frame in split_frames(frames, VALID_FRACTION, SPLIT_SEED)[1]}
     chosen = {}
@@ -77,7 +77,7 @@ def errors(model, frames):
 
 
 def charges_by_element(model, frames):
-    """Mean and spread of latent charges (e); oxygen negative by choice of the overall sign."""
+    """Mean and spread of latent charges (e), with the overall sign that makes oxygen negative."""
     charges = np.array([r.charges for r in model.predict(frames, want=("charges",))])
     is_oxygen = frames[0].numbers == 8
     sign = -np.sign(charges[:, is_oxygen].mean())
@@ -101,32 +101,32 @@ def draw(path, table, charges):
         range(len(labels)), [name.replace(" ", "\n") for name in labels], fontsize=8
     )
     left.set_ylabel("force RMSE (meV/Å)")
-    left.set_title("held-out frames (imported: all of ef.xyz)", fontsize=9)
+    left.set_title("held-out frames of ef.xyz (imported: all frames)", fontsize=9)
     for name, color in (("O", SECOND), ("H", ACCENT)):
         right.hist(charges[name]["values"], bins=60, color=color, alpha=0.8, label=name)
     right.set(xlabel="latent charge (e)", ylabel="atoms")
-    right.set_title("charges found from energies and forces", fontsize=9)
+    right.set_title("latent charges learnt from energies and forces", fontsize=9)
     right.legend(frameon=False)
     save_figure(figure, path)
 
 
-def main():
-    out = arguments(__doc__, "results/water").out
+def main(chosen):
+    out, most = chosen.out, 2 if chosen.smoke else None
     config, params = import_torch(published_model("water_v1.pth"), OFFSETS)
     save_model(out / "imported", config, params, training={"source": "water_v1.pth"})
     imported = load_model(out / "imported")
     results = {
         "imported": {
-            name: errors(imported, ase.io.read(file, ":"))
+            name: errors(imported, ase.io.read(file, ":")[:most])
             for name, file in zip(FILES, files(), strict=True)
         }
     }
-    held_out = validation_frames()
+    held_out = {name: frames[:most] for name, frames in validation_frames().items()}
     settings = SETTINGS | {"data": SETTINGS["data"] | {"train": files()}}
     for name in ("with_charges", "without_charges"):
         if name == "without_charges":
             settings = settings | {"model": settings["model"] | {"charges": None}}
-        model = trained(settings, out / name)
+        model = trained(settings, out / name, chosen.smoke)
         results[name] = {file: errors(model, frames) for file, frames in held_out.items()}
         results[name]["training_seconds"] = training_seconds(out / name)
         if name == "with_charges":
@@ -145,4 +145,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run(main, options(__doc__, "results/water"))

@@ -1,26 +1,25 @@
-"""Raman spectrum of liquid water from a model of ours that saw energies and forces only.
+"""Raman spectrum of liquid water from a model trained here on energies and forces only.
 
 Run:     python experiments/water_raman.py --out results/water_raman
 Needs:   the model of electrical_response.py --systems water --rungs q+u+Q+kappa+alpha, whose
-         polarizabilities are tensors (numbers have no anisotropic spectrum), and water-rpbe-d3,
-         whose first frame is the start; one core, about half an hour.
+         polarizabilities are tensors (scalar ones have no anisotropic spectrum), and the first
+         frame of water-rpbe-d3 (JLES_DATA); one core, about half an hour.
 Writes:  the runs (`jles md`), raman.csv and .png, results.json in --out.
 Expect:  an isotropic stretch band between 3200 and 3450 1/cm that is by far the strongest, the
          bend near 1640 1/cm weak and the librations (400 to 800 1/cm) in the anisotropic part only
          (Carey, Korenowski, J. Chem. Phys. 108, 2669 (1998)).
 """
 
-import argparse
 from pathlib import Path
 
 import ase.io
 import numpy as np
-from common import write_results
-from dynamics import lasting, settled, stage
+from common import duration, options, run, settled, simulated, trained, write_results
+from electrical_response import settings
 from water_infrared import BANDS
 
-from jles.analysis.outcome import write_outcome
-from jles.analysis.raman import raman
+from jles.analysis.reports.outcome import write_outcome
+from jles.analysis.reports.raman import raman
 from jles.analysis.run import open_run
 from jles.data.sets import data_set
 from jles.models.config import ScreeningConfig
@@ -28,10 +27,11 @@ from jles.predict.model import load_model
 
 TIMESTEP = 0.5
 EPSILON_INFINITY = 1.78
+RUNG = "q+u+Q+kappa+alpha"
 
 
 def bands(columns: dict) -> dict[str, dict[str, float]]:
-    """Where each band is highest, and its integral as a fraction of the stretch's, by part."""
+    """Maximum of each band and its integral relative to that of the stretch, by spectrum."""
     nu, *spectra = columns.items()
     found = {}
     for name, values in spectra:
@@ -58,34 +58,37 @@ def _band(nu, values, low: float, high: float) -> dict[str, float]:
     }
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    trained = Path("results/electrical_response/water/q+u+Q+kappa+alpha")
-    parser.add_argument("--model", type=Path, default=trained)
-    parser.add_argument("--out", type=Path, default=Path("results/water_raman"))
-    parser.add_argument("--picoseconds", type=float, default=20.0)
-    parser.add_argument("--settling", type=float, default=2.0)
-    chosen = parser.parse_args()
+def main(chosen):
+    out, resolution = chosen.out, 40.0
+    if chosen.smoke:
+        chosen.model, chosen.picoseconds, chosen.settling = out / "model", 0.15, 0.01
+        resolution = 1000.0
+        trained(settings("water", RUNG), chosen.model, smoke=True)
     model = load_model(chosen.model, screening=ScreeningConfig(EPSILON_INFINITY, "H"))
     start = ase.io.read(data_set("water-rpbe-d3/ef.xyz"), 0)
-    length = lasting(chosen.settling, TIMESTEP)
-    warm = settled(model, start, length, 300.0, chosen.out / "settle")
-    stage(
+    length = duration(chosen.settling, TIMESTEP)
+    warm = settled(model, start, length, 300.0, out / "settle")
+    simulated(
         model,
         warm,
         {
-            **lasting(chosen.picoseconds, TIMESTEP),
+            **duration(chosen.picoseconds, TIMESTEP),
             "record": {"thermo": 20, "polarizability": 4, "current": 4, "positions": 200},
         },
-        chosen.out / "nve",
+        out / "nve",
     )
-    run = open_run(chosen.out / "nve")
-    found = raman([run], resolution=40.0)
-    write_outcome(found, chosen.out)
+    trajectory = open_run(out / "nve")
+    found = raman([trajectory], resolution=resolution)
+    write_outcome(found, out)
     print("\n".join(found.lines))
-    temperature = float(run.read("thermo", "temperature").values.mean())
-    write_results(chosen.out, {"temperature": temperature, **bands(found.columns)})
+    temperature = float(trajectory.read("thermo", "temperature").values.mean())
+    write_results(out, {"temperature": temperature, **bands(found.columns)})
 
 
 if __name__ == "__main__":
-    main()
+    parser = options(__doc__, "results/water_raman")
+    start_model = Path("results/electrical_response/water") / RUNG
+    parser.add_argument("--model", type=Path, default=start_model)
+    parser.add_argument("--picoseconds", type=float, default=20.0, help="length of the NVE run")
+    parser.add_argument("--settling", type=float, default=2.0, help="ps with a thermostat")
+    run(main, parser)

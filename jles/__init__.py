@@ -1,11 +1,52 @@
 """Latent Ewald summation in JAX: learn charges from energies and forces alone.
 
-Importing this package is cheap: JAX and the rest are imported by what uses them.
+Importing this package is cheap: the names below, and JAX with them, are imported on first use.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from jles import units as units
 from jles.errors import InputError as InputError
 from jles.version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from jles.dynamics.run import run_md as run_md
+    from jles.electrostatics.lattice_sum import lattice_sum as lattice_sum
+    from jles.electrostatics.multipoles import Multipoles as Multipoles
+    from jles.electrostatics.response.applied_field import polarization as polarization
+    from jles.electrostatics.response.induction import Response as Response
+    from jles.models.config import ModelConfig as ModelConfig
+    from jles.models.potential import build_potential as build_potential
+    from jles.observables.born_charges import born_charges as born_charges
+    from jles.observables.polarizability import polarizability as polarizability
+    from jles.structures.structure import Structure as Structure
+
+_LAZY = {
+    "ModelConfig": "jles.models.config",
+    "Multipoles": "jles.electrostatics.multipoles",
+    "Response": "jles.electrostatics.response.induction",
+    "Structure": "jles.structures.structure",
+    "born_charges": "jles.observables.born_charges",
+    "build_potential": "jles.models.potential",
+    "lattice_sum": "jles.electrostatics.lattice_sum",
+    "polarizability": "jles.observables.polarizability",
+    "polarization": "jles.electrostatics.response.applied_field",
+    "run_md": "jles.dynamics.run",
+}
+"""Public names and the modules they are imported from on first use."""
+
+
+def __getattr__(name: str):
+    if name not in _LAZY:
+        raise AttributeError(f"module 'jles' has no attribute '{name}'")
+    value = getattr(import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*_LAZY, "InputError", "__version__", "load", "units"])
 
 
 def load(path, dtype: str = "float32", electrostatics=None):

@@ -14,12 +14,13 @@ PALETTE = (ACCENT, SECOND, "#2e7d46", "#7a4fa3", "#b0902c", "#3a8f9e", INK)
 """Colours of kinds that stand beside one another."""
 
 
-def new_figure(width: float = 5.0, height: float = 4.0, columns: int = 1):
-    """A figure without a window and its axes, in the style of all pictures here."""
+def new_figure(width: float = 5.0, height: float = 4.0, columns: int = 1, rows: int = 1):
+    """A figure without a window and its axes, row by row; `width`, `height` are of one panel."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width * columns, height), layout="constrained", dpi=150)
-    axes = figure.subplots(1, columns, squeeze=False)[0]
+    size = (width * columns, height * rows)
+    figure = Figure(figsize=size, layout="constrained", dpi=150)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes:
         axis.grid(color=GRID, linewidth=0.6)
         axis.set_axisbelow(True)
@@ -85,7 +86,7 @@ def parity_axis(axis, reference, predicted, name: str, unit: str, color=ACCENT) 
         points(axis, reference, predicted, color, size=4.0 if reference.size < 300 else 2.5)
     error = predicted - reference
     mae, rmse = np.mean(np.abs(error)), np.sqrt(np.mean(error**2))
-    axis.set(xlim=limits, ylim=limits, aspect="equal")
+    axis.set(xlim=limits, ylim=limits, box_aspect=1.0)
     axis.set_xlabel(f"{name}, reference ({unit})")
     axis.set_ylabel(f"{name}, predicted ({unit})")
     axis.set_title(f"MAE {mae:.3g}, RMSE {rmse:.3g} {unit}", fontsize=9)
@@ -96,7 +97,7 @@ def born_charge_picture(path, elements, reference, predicted) -> None:
     from ase.data import chemical_symbols
 
     on_diagonal = np.eye(3, dtype=bool)
-    figure, axes = new_figure(4.2, 4.4, columns=2)
+    figure, axes = new_figure(4.2, 4.5, columns=2)
     for axis, which, name in zip(
         axes, (on_diagonal, ~on_diagonal), ("diagonal", "off-diagonal"), strict=True
     ):

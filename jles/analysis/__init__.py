@@ -1,1 +1,1 @@
-"""What is measured from a run: spectra, transport, fluctuations, loops, structure."""
+"""Measurements on runs of `jles md`: spectra, transport, fluctuations, loops, structure."""

@@ -1,35 +1,18 @@
 """The flow of charge in a run: from Born charges as recorded, or from formal charges."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from jles.analysis.conditions import same_interval
+from jles.analysis.estimators.conductivity import ChargeFlow
+from jles.analysis.estimators.transport import Sampled, cumulative
 from jles.analysis.moment import LEAST_FRAMES
 from jles.analysis.run import Run
-from jles.analysis.transport import cumulative
 from jles.errors import InputError
 
 _NEUTRAL = 1e-6
-
-
-class Sampled(NamedTuple):
-    """The same quantity of several runs, each (frames, 3), and the time between frames, fs."""
-
-    parts: list[Float[np.ndarray, "frames 3"]]
-    interval: float
-
-
-class ChargeFlow(NamedTuple):
-    """Current and displaced charge of the cell."""
-
-    name: str
-    current: Sampled | None
-    """J, e angstrom/fs; None where only positions were recorded."""
-    dipole: Sampled
-    """The integral of J, e angstrom, or the recorded polarization."""
 
 
 def recorded_flow(runs: Sequence[Run], scale: float = 1.0) -> ChargeFlow | None:

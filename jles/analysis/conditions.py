@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jles.analysis.estimators.units import ATOMIC_MASS, BOLTZMANN
 from jles.analysis.run import Record, Run
-from jles.analysis.units import ATOMIC_MASS, BOLTZMANN
 from jles.errors import InputError
 
 
@@ -73,12 +73,3 @@ def same_interval(records: Sequence[Record], runs: Sequence[Run]) -> float:
         )
         raise InputError(f"runs recorded at different intervals ({listed}); analyse them apart")
     return intervals[0]
-
-
-def describe(runs: Sequence[Run], records: Sequence[Record], temperature: float | None) -> str:
-    """One line for titles: temperature, total length, frames, runs."""
-    length = 1e-3 * sum(record.length for record in records)
-    frames = sum(len(record.steps) for record in records)
-    parts = [] if temperature is None else [f"{temperature:.1f} K"]
-    parts += [f"{length:.4g} ps", f"{frames} frames"]
-    return ", ".join(parts + ([f"{len(runs)} runs"] if len(runs) > 1 else []))

@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Float
 
 from jles.analysis.conditions import cells
+from jles.analysis.estimators.transport import cumulative
 from jles.analysis.run import Record, Run
-from jles.analysis.transport import cumulative
 from jles.errors import InputError
 
 LEAST_FRAMES = 64

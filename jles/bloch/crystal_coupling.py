@@ -1,4 +1,4 @@
-r"""E . P of the charges of a crystal, with its exact (k -> 0) derivative (docs/theory.md)."""
+r"""E . P of the charges of a crystal, with exact (k -> 0) derivatives (docs/theory.md)."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,29 +19,31 @@ from jles.typing import Charges
 def crystal_coupling(
     charges_fn: Callable[..., Charges], to_second_order: bool = True
 ) -> Callable[[Float[Array, " 3"], dict, Structure], Array]:
-    r"""The function E . P of charges in a crystal, with its exact derivative.
+    r"""The function E . P of the charges of a crystal, with exact derivatives.
 
-    The value is :math:`E\cdot\sum_i (q_i - \langle q\rangle) r_i` on the branch of the positions
-    as they are given. The derivative in the positions is that of the infinite crystal,
+    The value is :math:`E\cdot\sum_i (q_i - \langle q\rangle) r_i` on the branch of the
+    positions as they are given. Its derivative with respect to positions is that of the
+    infinite crystal,
 
     .. math:: \frac{\partial P_a}{\partial r_{ib}} = q_i \delta_{ab}
         + \sum_j (r_j - r_i)_a \frac{\partial q_j}{\partial r_{ib}},
 
-    with j over all images and true vectors, of which charge that flows over the border of the
-    cell knows nothing in the value. Along the open direction of a slab there is no border, and the
-    derivative is that of the value. Strain moves the branch with the cell and charge by
+    with j over all images and true vectors. The value misses charge that crosses the boundary
+    of the cell; this derivative includes it. Along the open direction of a slab there is no
+    boundary, and the derivative is that of the value. Strain moves the branch with the cell,
+    and adds
 
     .. math:: e_{a,bc} = -\tfrac12(M_{ac,b} + M_{ab,c} - M_{bc,a}), \quad
         M_{ac,b} = \sum_{ij} (r_j - r_i)_a (r_j - r_i)_c \frac{\partial q_j}{\partial r_{ib}}
 
-    Derivatives of it, of any order, are right too; in parameters the value is differentiated as it
-    stands. Reverse mode costs one pass of the charges and a slope of it.
+    Higher derivatives are exact too. Derivatives with respect to parameters are those of the
+    value. Reverse mode takes one pass through the charges and one more directional derivative.
 
     Args:
-        charges_fn: `(params, structure, bloch) -> (atoms,)`, e, zero on padding; with `bloch` it
-            must carry its derivatives from atom to atom, see `jles.bloch.weighted`.
-        to_second_order: whether it carries them to second order in `bloch`, without which the cell
-            cannot be differentiated.
+        charges_fn: `(params, structure, bloch) -> (atoms,)`, e, zero on padding. Where `bloch`
+            is given its derivatives must be Bloch-weighted, see `jles.bloch.weighted`.
+        to_second_order: whether they are exact to second order in `bloch`, which derivatives
+            with respect to the cell need.
 
     Returns:
         `(field, params, structure) -> e angstrom times the unit of field`.
@@ -77,9 +79,10 @@ def crystal_coupling(
             return value, change
 
         def rate(wave, along, lift=None):
-            """Rate of the sum of all charges where atoms move along `along`, carried by `wave`.
+            """Rate of the total charge as atoms move along `along`, Bloch-weighted by `wave`.
 
-            Along the open direction of a slab a place says all: there `lift` weighs the charges.
+            Along the open direction of a slab plain positions suffice: `lift` weights the
+            charges by them.
             """
             weight = (
                 1.0 if lift is None else 1.0 + from_centre(positions, structure.mask) @ lift
@@ -91,7 +94,7 @@ def crystal_coupling(
 
             return jax.jvp(total, (positions,), (jnp.broadcast_to(along, positions.shape),))[1]
 
-        still, moved = jnp.zeros_like(field), instantiate(positions, moved)
+        origin, moved = jnp.zeros_like(field), instantiate(positions, moved)
         if _varies(cell_dot):
             if not to_second_order:
                 raise NotImplementedError(
@@ -101,19 +104,18 @@ def crystal_coupling(
             moved -= positions @ strain
             change += on_branch(strain @ field, params, structure)
             change += jnp.sum(strain * _strain_slope(rate, field))
-        # The field is a direction here, so that many of them share all but the last slope.
+        # The field is only the direction of the last derivative: several fields share the rest.
         charges = charges_fn(params, structure, None)
         change += charges @ (moved @ field)
         if structure.plan.slab is None:
-            return value, change + jax.jvp(lambda wave: rate(wave, moved), (still,), (field,))[
-                1
-            ]
+            flow = jax.jvp(lambda wave: rate(wave, moved), (origin,), (field,))[1]
+            return value, change + flow
         outward = _outward(field, structure)
         mean = jnp.sum(charges) / jnp.maximum(jnp.sum(structure.mask), 1)
         change -= mean * jnp.sum(structure.mask * (moved @ outward))
         change += jax.jvp(
             lambda wave, lift: rate(wave, moved, lift),
-            (still, still),
+            (origin, origin),
             (field - outward, outward),
         )[1]
         return value, change
@@ -129,13 +131,13 @@ def crystal_coupling(
 
 def _strain_slope(rate, field):
     r""":math:`\sum_a E_a e_{a,bc}` of charges, e angstrom times the unit of field, (3, 3)."""
-    still, axes = jnp.zeros_like(field), jnp.eye(3, dtype=field.dtype)
+    origin, axes = jnp.zeros_like(field), jnp.eye(3, dtype=field.dtype)
 
     def slope_in(wave, along):
         return jax.jvp(lambda moving: rate(moving, along), (wave,), (field,))[1]
 
-    along_field = jax.vmap(lambda b: jax.jacfwd(slope_in)(still, b))(axes)
-    of_field = jax.jacfwd(jax.grad(rate))(still, field)
+    along_field = jax.vmap(lambda b: jax.jacfwd(slope_in)(origin, b))(axes)
+    of_field = jax.jacfwd(jax.grad(rate))(origin, field)
     return -0.5 * (along_field + along_field.T - of_field)
 
 

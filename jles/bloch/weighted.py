@@ -1,9 +1,11 @@
-r"""Derivatives that know how far they have come (docs/theory.md, Polarization of a crystal).
+r"""Bloch-weighted derivatives (docs/theory.md, Polarization of a crystal).
 
-A charge that answers the displacement of an atom a vector d away moves charge along that vector.
-In a crystal the sum over atoms of charge times place cannot tell: an atom and its images are one
-variable. Here every step from a neighbour to the atom that sees it multiplies the *derivative* by
-:math:`e^{-t\cdot d}`, and the slope in t at zero is the derivative weighted by the true distance.
+If the displacement of an atom changes a charge a vector d away, charge moves along d. The sum
+over atoms of charge times position cannot show this in a crystal, where an atom and all its
+images are one variable. Here every step from a neighbour j to the atom i that sees it
+multiplies the *derivative*, not the value, by :math:`e^{-t\cdot d}` with d from i to j. The
+slope in t at t = 0 is the derivative weighted by the true distance, through any number of
+message-passing layers.
 """
 
 import jax
@@ -14,30 +16,31 @@ from jles.structures.structure import Structure, neighbor_positions, neighbor_ve
 
 
 @jax.custom_jvp
-def carry(values: Array, weight: Array) -> Array:
-    """`values`, whose derivative alone is multiplied by `weight` (of the leading axes).
+def bloch_weighted(values: Array, weight: Array) -> Array:
+    """`values`; their derivatives are multiplied by `weight`, an array of the leading axes.
 
-    Not for the body of a loop: there jax 0.10 forgets custom rules in derivatives of second order
-    that are taken outside (of a function half(x) = x whose rule says 0.5, too).
+    Do not use it in the body of a loop: jax 0.10 loses custom rules there in derivatives of
+    second order that are taken outside the loop.
     """
     return values
 
 
-@carry.defjvp
-def _carry_jvp(primals, tangents):
+@bloch_weighted.defjvp
+def _bloch_weighted_jvp(primals, tangents):
     values, weight = primals
-    # Without the stop the values, too, would be followed along the weight, to find only zeros.
-    still = jax.lax.stop_gradient(weight)
-    return carry(values, still), _like(weight, values) * tangents[0]
+    # The values do not depend on the weight: without the stop JAX would differentiate for
+    # nothing.
+    fixed = jax.lax.stop_gradient(weight)
+    return bloch_weighted(values, fixed), _broadcast(weight, values) * tangents[0]
 
 
-def _like(weight, values):
+def _broadcast(weight, values):
     return weight.reshape(weight.shape + (1,) * (values.ndim - weight.ndim))
 
 
 def gather(values: Array, index: Array, weight: Array | None = None) -> Array:
-    """`values[index]`, the neighbours' values, carried where there is a weight."""
-    return values[index] if weight is None else carry(values[index], weight)
+    """`values[index]`, the values of the neighbours; Bloch-weighted where there is a weight."""
+    return values[index] if weight is None else bloch_weighted(values[index], weight)
 
 
 def bloch_weight(
@@ -55,7 +58,7 @@ def bloch_weight(
 def bloch_vectors(
     structure: Structure, bloch: Float[Array, " 3"] | None
 ) -> Float[Array, "atoms neighbors 3"]:
-    """Vectors from atoms to neighbours whose derivatives are Bloch-weighted where `bloch` is given.
+    """Vectors from atoms to neighbours; derivatives are Bloch-weighted where `bloch` is given.
 
     Args:
         structure: one structure.
@@ -65,4 +68,4 @@ def bloch_vectors(
         return neighbor_vectors(structure)
     places = neighbor_positions(structure)
     weight = bloch_weight(places - structure.positions[:, None, :], bloch)
-    return neighbor_vectors(structure, carry(places, weight))
+    return neighbor_vectors(structure, bloch_weighted(places, weight))

@@ -8,7 +8,7 @@ from jles.errors import InputError
 
 def run(arguments: Namespace) -> None:
     """Prints the result; writes a table and a picture."""
-    from jles.analysis.outcome import write_outcome
+    from jles.analysis.reports.outcome import write_outcome
     from jles.analysis.run import open_run
 
     if not arguments.skip >= 0.0:
@@ -21,7 +21,7 @@ def run(arguments: Namespace) -> None:
 
 
 def _infrared(runs, arguments):
-    from jles.analysis.infrared import infrared
+    from jles.analysis.reports.infrared import infrared
 
     return infrared(
         runs,
@@ -34,7 +34,7 @@ def _infrared(runs, arguments):
 
 
 def _vdos(runs, arguments):
-    from jles.analysis.vdos import vibrational_density
+    from jles.analysis.reports.vdos import vibrational_density
 
     return vibrational_density(
         runs, arguments.resolution, arguments.highest, arguments.temperature
@@ -42,7 +42,7 @@ def _vdos(runs, arguments):
 
 
 def _raman(runs, arguments):
-    from jles.analysis.raman import raman
+    from jles.analysis.reports.raman import raman
 
     return raman(
         runs,
@@ -57,14 +57,14 @@ def _raman(runs, arguments):
 
 def _conductivity(runs, arguments):
     from jles.analysis.charge_flow import parse_formal
-    from jles.analysis.conductivity_report import conductivity
+    from jles.analysis.reports.conductivity import conductivity
 
     formal = parse_formal(arguments.formal)
     return conductivity(runs, formal, arguments.window, arguments.scale, arguments.temperature)
 
 
 def _dielectric(runs, arguments):
-    from jles.analysis.dielectric import dielectric
+    from jles.analysis.reports.dielectric import dielectric
 
     return dielectric(
         runs,
@@ -76,13 +76,13 @@ def _dielectric(runs, arguments):
 
 
 def _hysteresis(runs, arguments):
-    from jles.analysis.hysteresis_report import hysteresis
+    from jles.analysis.reports.hysteresis import hysteresis
 
     return hysteresis(runs, arguments.scale, arguments.temperature, arguments.moment)
 
 
 def _order(runs, arguments):
-    from jles.analysis.order import order_parameter
+    from jles.analysis.reports.order import order_parameter
 
     return order_parameter(
         runs, arguments.stretches, arguments.scale, tuple(arguments.zero), arguments.moment
@@ -90,7 +90,7 @@ def _order(runs, arguments):
 
 
 def _rdf(runs, arguments):
-    from jles.analysis.rdf import radial_distributions
+    from jles.analysis.reports.rdf import radial_distributions
 
     return radial_distributions(
         runs, arguments.r_max, arguments.width, arguments.every, arguments.temperature

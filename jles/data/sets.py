@@ -8,6 +8,10 @@ from jles.errors import InputError
 _BESIDE_CHECKOUT = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
+class MissingDataError(InputError):
+    """A named data set or published model that is not there."""
+
+
 def data_folder() -> Path:
     """The folder of named data sets; models and golden numbers lie beside it."""
     return Path(os.environ.get("JLES_DATA", _BESIDE_CHECKOUT))
@@ -17,7 +21,7 @@ def data_set(name: str) -> Path:
     """A file of a named data set, e.g. "water-rpbe-d3/ef.xyz".
 
     Raises:
-        InputError: it is not there.
+        MissingDataError: it is not there.
     """
     return _existing(data_folder() / name)
 
@@ -26,12 +30,14 @@ def published_model(name: str) -> Path:
     """A published torch checkpoint beside the data sets.
 
     Raises:
-        InputError: it is not there.
+        MissingDataError: it is not there.
     """
     return _existing(data_folder().parent / "models" / name)
 
 
 def _existing(path: Path) -> Path:
     if not path.exists():
-        raise InputError(f"{path}: not there; set JLES_DATA to the folder of the data sets")
+        raise MissingDataError(
+            f"{path}: not there; set JLES_DATA to the folder of the data sets"
+        )
     return path

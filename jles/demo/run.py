@@ -11,15 +11,7 @@ from jles.config import from_dict
 from jles.demo.point_charges import make_frames
 from jles.errors import InputError
 from jles.files import atomic_path, write_atomically
-from jles.pictures import (
-    ACCENT,
-    GUIDE,
-    SECOND,
-    diagonal,
-    new_figure,
-    points,
-    save_figure,
-)
+from jles.pictures import ACCENT, INK, SECOND, new_figure, save_figure
 from jles.predict.model import Model, load_model
 from jles.train.config import TrainConfig
 from jles.train.loop import train
@@ -205,33 +197,42 @@ def report(summary: dict) -> None:
 
 
 def draw(path, found: dict[str, Found]) -> None:
-    """Left: errors of the recovered charges. Right: forces with and without latent charges."""
+    """Histograms of errors: recovered charges left, forces with and without charges right."""
     figure, (left, right) = new_figure(columns=2, width=4.6, height=3.8)
-    with_charges = found["with_charges"]
-    error = with_charges.charges - with_charges.truth
+    _draw_charges(left, found["with_charges"])
+    _draw_forces(right, found)
+    save_figure(figure, path)
+
+
+def _draw_charges(axis, one: Found) -> None:
+    """Recovered minus true charge, by the sign of the true charge."""
+    error = one.charges - one.truth
     spread = 1.5 * np.quantile(np.abs(error), 0.995)
-    left.axvline(0.0, color=GUIDE, linewidth=0.8, zorder=1)
-    for value, color, sign in ((1.0, ACCENT, "+"), (-1.0, SECOND, "−")):
-        left.hist(
-            error[with_charges.truth == value],
+    axis.axvline(0.0, color=INK, linewidth=0.8, zorder=0.9)
+    for value, color in ((1.0, ACCENT), (-1.0, SECOND)):
+        axis.hist(
+            error[one.truth == value],
             bins=np.linspace(-spread, spread, 61),
             color=color,
             alpha=0.7,
-            zorder=2,
-            label=f"true charge {sign}1 e",
+            label=f"true charge {value:+.0f} e",
         )
-    left.set(xlabel="recovered minus true charge (e)", ylabel="particles")
-    left.locator_params(axis="x", nbins=5)
-    left.margins(y=0.2)  # for the legend
-    left.set_title(f"Charges: MAE {with_charges.charge_mae:.2g} e", fontsize=9)
-    left.legend(frameon=False, fontsize=8, loc="upper left")
-    diagonal(right, [with_charges.reference.min(), with_charges.reference.max()])
-    # The model without charges first: its errors are larger, and its points lie below.
-    for name, color in (("without_charges", SECOND), ("with_charges", ACCENT)):
-        one = found[name]
-        label = f"{name.replace('_', ' ')}: MAE {1e3 * one.force_mae:.4g} meV/Å"
-        points(right, one.reference, one.forces, color, size=2.0, label=label)
-    right.set(xlabel="exact force (eV/Å)", ylabel="predicted force (eV/Å)", aspect="equal")
-    right.set_title("Forces", fontsize=9)
-    right.legend(frameon=False, fontsize=8, markerscale=4, loc="upper left")
-    save_figure(figure, path)
+    axis.set(xlabel="recovered minus true charge (e)", ylabel="particles")
+    axis.locator_params(axis="x", nbins=5)
+    axis.set_title(f"hidden charges: MAE {one.charge_mae:.2g} e", fontsize=9)
+    axis.legend(frameon=False, fontsize=8)
+
+
+def _draw_forces(axis, found: dict[str, Found]) -> None:
+    """Absolute errors of force components; logarithmic, since the two differ by decades."""
+    errors = {name: 1e3 * np.abs(one.forces - one.reference) for name, one in found.items()}
+    high = max(error.max() for error in errors.values())
+    low = min(np.quantile(error, 0.01) for error in errors.values())
+    bins = np.geomspace(max(low, 1e-4 * high), high, 61)
+    for name, color in zip(RUNS, (ACCENT, SECOND), strict=True):
+        label = f"{name.replace('_', ' ')}: MAE {1e3 * found[name].force_mae:.4g} meV/Å"
+        axis.hist(errors[name].ravel(), bins=bins, color=color, alpha=0.7, label=label)
+    axis.set_xscale("log")
+    axis.set(xlabel="absolute force error (meV/Å)", ylabel="force components")
+    axis.set_ylim(top=1.25 * axis.get_ylim()[1])
+    axis.legend(frameon=False, fontsize=8, loc="upper left")

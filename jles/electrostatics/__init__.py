@@ -17,8 +17,8 @@ from jles.electrostatics.response.equilibration import (
     equilibrate_charges as equilibrate_charges,
 )
 from jles.electrostatics.response.induction import Response as Response
-from jles.electrostatics.response.induction import drive_of as drive_of
 from jles.electrostatics.response.induction import induce as induce
+from jles.electrostatics.response.induction import local_field as local_field
 from jles.electrostatics.response.induction import relax as relax
 from jles.electrostatics.sums.cluster import cluster_energy as cluster_energy
 from jles.electrostatics.sums.ewald import ewald_energy as ewald_energy

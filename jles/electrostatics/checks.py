@@ -1,4 +1,4 @@
-"""What `lattice_sum` checks on the host, and what it says when something is not right."""
+"""Checks of the arguments of `lattice_sum`, on the host."""
 
 import dataclasses
 
@@ -15,7 +15,7 @@ from jles.errors import InputError
 
 
 def concrete(array) -> np.ndarray | None:
-    """The values in float64 where they are known (also under `jax.grad`), None under `jit`."""
+    """The values in float64, known also under `jax.grad`; None under `jit`."""
     # A NumPy array must not meet an operation of JAX, which would make it a tracer under jit.
     known = lax.stop_gradient(array) if isinstance(array, jax.Array) else array
     try:
@@ -25,7 +25,7 @@ def concrete(array) -> np.ndarray | None:
 
 
 def check_options(sigma, k_max, cutoff: str, background: str, method: str) -> None:
-    """Refuses widths and cutoffs that are not positive, and unknown words."""
+    """Refuses widths and cutoffs that are not positive, and unknown options."""
     for name, value, unit in (("sigma", sigma, "angstrom"), ("k_max", k_max, "1/angstrom")):
         number = concrete(value)
         if number is not None and not (number.ndim == 0 and 0.0 < number < np.inf):
@@ -38,7 +38,7 @@ def check_options(sigma, k_max, cutoff: str, background: str, method: str) -> No
 
 
 def _float_array(name: str, value, shapes: str):
-    """`value` as an array of JAX, if it is one, or of NumPy; integers become floats."""
+    """`value` as an array, of NumPy unless it is one of JAX; integers become floats."""
     array = value if isinstance(value, jax.Array) else np.asarray(value)
     if jnp.issubdtype(array.dtype, jnp.integer):
         array = array.astype(jnp.result_type(float))
@@ -60,7 +60,7 @@ def _check_finite(name: str, array, unit: str) -> None:
 
 
 def moments_and_positions(multipoles, positions):
-    """Both as arrays, checked for type, shape and finite values; not yet of one dtype."""
+    """Both as arrays, checked for type, shape and finite values; dtypes may still differ."""
     if not isinstance(multipoles, Multipoles):
         raise InputError(
             f"multipoles are a {type(multipoles).__name__}; pass Multipoles(charges, dipoles=None, "
@@ -105,7 +105,7 @@ def _shaped(name: str, value, shape):
 
 
 def _check_one_dtype(arrays) -> None:
-    """JAX arrays of float32 beside float64 are a mistake; NumPy's and Python's numbers adapt."""
+    """Refuses JAX arrays of float32 beside float64; NumPy arrays and numbers are converted."""
     given = {name: a.dtype.name for name, a in arrays.items() if isinstance(a, jax.Array)}
     if len(set(given.values())) > 1:
         listed = ", ".join(f"{name} {dtype}" for name, dtype in given.items())
@@ -113,8 +113,8 @@ def _check_one_dtype(arrays) -> None:
 
 
 def checked_response(response, moments: Multipoles):
-    """The response as arrays, None where nothing answers; checked for shapes and signs."""
-    if response is None or not response.answers:
+    """The response as arrays, checked for shapes and signs; None where nothing responds."""
+    if response is None or not response.responds:
         return None
     if response.mode not in ("one-shot", "self-consistent"):
         raise InputError(
@@ -152,7 +152,7 @@ def _check_positive(name: str, values, unit: str) -> None:
         where = np.unravel_index(np.argmin(values), values.shape)
         raise InputError(
             f"{name} of atom {where[0]} is {values[where]:.6g} ({unit}); it must not be negative "
-            "(a matrix: no eigenvalue), or moments would run away"
+            "(nor may an eigenvalue of a matrix): moments would grow without bound"
         )
 
 
@@ -208,7 +208,7 @@ def cell_array(cell):
 
 
 def check_plan_kind(plan: SumPlan, axes) -> None:
-    """Refuses the plan of a crystal for a slab, and the like."""
+    """Refuses a plan of another kind of structure, e.g. that of a crystal for a slab."""
     axis = axes[0] if axes else None
     planned = None if plan.slab is None else plan.slab.axis
     if not plan.periodic or plan.cluster or planned != axis:
@@ -238,7 +238,7 @@ def check_plan(plan: SumPlan, cell: np.ndarray, positions, k_max, sigma) -> None
 
 
 def traced_cell_error() -> InputError:
-    """Under jit or vmap the number of wavevectors cannot be read off the cell."""
+    """The error for a traced cell, from which no plan can be made."""
     return InputError(
         "cell, sigma or k_max (or the positions of a slab) are traced, so the sum cannot be "
         "planned; make "

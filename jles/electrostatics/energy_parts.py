@@ -1,4 +1,4 @@
-"""The energy by the moments that make it, for looking at a model."""
+"""The energy split by pairs of moments, to analyse a model."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,7 @@ def energy_parts(
     moments: Multipoles,
     induced: Induced | None = None,
 ) -> dict[str, Float[Array, ""]]:
-    r"""Energies (eV) by name: "charge-charge", "charge-dipole", ..., "induced"; they add up.
+    r"""Energies (eV) by name: "charge-charge", "charge-dipole", ..., "induced"; their sum is E.
 
     .. math:: E_{ab} = m_a\cdot K m_b \;(a \ne b), \quad E_{aa} = \tfrac12 m_a\cdot K m_a
     """

@@ -1,4 +1,4 @@
-"""The electrostatic energy as a quadratic form of the moments, whichever way it is summed.
+"""The electrostatic energy as a quadratic form of the moments, for every kind of sum.
 
 Its gradient with respect to the moments is the symmetric operator K of docs/theory.md: the
 potential, minus the field, half the field gradient. Models and `lattice_sum` both use it.
@@ -57,7 +57,7 @@ def build_interaction(
     pair_offset: float = 0.0,
     boundary: Boundary | None = None,
 ) -> Interaction:
-    """The energy (eV) as a function of the moments alone; tables are made once, here.
+    """The energy (eV) as a function of the moments alone; tables are computed once, here.
 
     Args:
         positions: angstrom.
@@ -69,8 +69,8 @@ def build_interaction(
         remove_self: leave out the energy of every multipole with itself.
         background: of a charged crystal, see `multipoles.background_energy`.
         pair_offset: of clusters, see `cluster_energy`.
-        boundary: which of the planned sums this structure takes; by default the plan of a single
-            structure says so. Required with the plan of a batch that mixes kinds.
+        boundary: which of the planned sums this structure takes; by default the plan of a
+            single structure says so. Required with the plan of a batch that mixes kinds.
 
     Raises:
         InputError: the plan is empty.

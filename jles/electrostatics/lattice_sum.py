@@ -25,7 +25,7 @@ from jles.errors import InputError
 
 
 class LatticeSum(NamedTuple):
-    """What the moments have and make; with channels their axis stands after `atoms`.
+    """Results of `lattice_sum`; with channels, their axis follows that of the atoms.
 
     Attributes:
         energy: eV; in a field the enthalpy.
@@ -33,8 +33,8 @@ class LatticeSum(NamedTuple):
         field: minus its gradient, V/angstrom; the applied field is not in it.
         effective: permanent plus induced moments.
         polarization: of the effective moments, e angstrom.
-        parts: energies by name, where they were asked for.
-        report: of the self-consistent solve, None without one.
+        parts: energies by name; None unless requested.
+        report: of the self-consistent solve; None without one.
     """
 
     energy: Float[Array, ""]
@@ -54,7 +54,7 @@ def _evaluate(
     moments, places, positions, cell, sigma, k_max, response, field, *, plan, parts,
     tolerance, max_steps, **options,
 ):  # fmt: skip
-    """`places` are the wrapped positions to sum at, `positions` those that polarization sees."""
+    """Sums at `places`, which are wrapped; the polarization is that of `positions`."""
     interaction = build_interaction(places, cell, plan, sigma=sigma, k_max=k_max, **options)
     total = enthalpy(
         interaction,
@@ -79,10 +79,10 @@ def _evaluate(
 
 
 def _wrapped_on_host(positions, cell, host_positions, host_cell, axes):
-    """Positions in the cell, exact to float64 before they are rounded to the working precision.
+    """Positions wrapped into the cell in float64, then rounded to the working precision.
 
-    As functions of positions and cell they are r - n cell with constant integers n, which is
-    what derivatives see, while the value is the host's. Nothing is wrapped along open `axes`.
+    Values come from the host. Derivatives are those of r - n cell with constant integers n.
+    Nothing is wrapped along open `axes`.
     """
     cells_away = np.round(host_positions @ np.linalg.inv(host_cell))
     cells_away[:, axes] = 0.0
@@ -127,37 +127,37 @@ def lattice_sum(
     tolerance: float | None = None,
     max_steps: int = MAX_STEPS,
 ) -> LatticeSum:
-    r"""Energy of smeared multipoles, the potential and field they make, and how they respond.
+    r"""Energy of smeared multipoles, their potential and field, and their response.
 
-    A crystal (`pbc` all true) is summed in reciprocal space, `ewald_energy` or `pme_energy`; a
-    slab (two true) too, with `slab_correction`; a cluster (none) over pairs, `cluster_energy`.
-    Potential and field are derivatives of that energy in the moments. With `remove_self` an atom
-    does not feel itself.
+    A crystal (`pbc` all true) is summed in reciprocal space, by `ewald_energy` or `pme_energy`.
+    A slab (two true) is summed in the same way, with `slab_correction`. A cluster (none true)
+    is summed over pairs, by `cluster_energy`. Potential and field are derivatives of the energy
+    with respect to the moments.
 
-    Differentiable, to any order, in positions, cell and every moment, also under `jax.grad` and
-    `jax.jvp`. Under `jit` or `vmap` a traced cell cannot be planned for: pass
-    `plan=plan_sum(cell, positions, pbc, k_max=k_max)`, made beforehand.
+    The result can be differentiated to any order with respect to positions, cell and every
+    moment. Under `jit` or `vmap` the cell is traced and the sum cannot be planned: make
+    `plan = plan_sum(cell, positions, pbc, k_max=k_max)` outside and pass it.
 
     Args:
-        multipoles: `charges` (atoms,) or (atoms, channels), e; `dipoles` (atoms, [channels,] 3);
-            `quadrupoles` (atoms, [channels,] 3, 3).
+        multipoles: `charges` (atoms,) or (atoms, channels), e; `dipoles` (atoms, [channels,]
+            3); `quadrupoles` (atoms, [channels,] 3, 3).
         positions: (atoms, 3), angstrom; need not be wrapped.
-        cell: (3, 3), rows are lattice vectors, angstrom; may be None for a cluster; of a slab the
-            vector that is not periodic is not used.
+        cell: (3, 3), rows are lattice vectors, angstrom; may be None for a cluster; of a slab
+            the vector that is not periodic is not used.
         pbc: True, False or three booleans, of which one alone may not be true.
         sigma: smearing width, angstrom.
         k_max: cutoff of the reciprocal sum, 1/angstrom.
         cutoff: "sharp" sphere or "smooth", see `ewald_energy`.
-        method: "ewald" (also "direct"), the direct sum; "pme" (also "mesh"), the particle mesh; or
-            "auto", the cheaper of the two by measured cost.
+        method: "ewald" (also "direct"), the direct sum; "pme" (also "mesh"), the particle mesh;
+            or "auto", the cheaper of the two by measured cost.
         accuracy: relative error of the forces of the particle mesh, see `plan_mesh`.
         remove_self: leave out the energy of each smeared multipole with itself.
         background: of a charged crystal: "smeared", or "point", the conventional uniform
             background of point charges, which subtracts `background_energy`.
-        response: how charges and dipoles answer, see `Response`.
+        response: how charges and dipoles respond, see `Response`.
         field: applied, (3,), V/angstrom; the energy is then the enthalpy of `enthalpy`.
-        parts: whether to split the energy by moments, see `energy_parts`; without a field the parts
-            add up to the energy.
+        parts: whether to split the energy by moments, see `energy_parts`; without a field the
+            parts add up to the energy.
         plan: static, for traced cells or to share compilations among similar cells.
         tolerance: of the self-consistent solve, see `response.relax`.
         max_steps: of the self-consistent solve.
@@ -166,7 +166,7 @@ def lattice_sum(
         LatticeSum: in the dtype of charges and positions.
 
     Raises:
-        InputError: what was given, and what would be right; a solve that does not converge.
+        InputError: an argument is wrong, or the self-consistent solve does not converge.
     """
     checks.check_options(sigma, k_max, cutoff, background, method)
     axes = open_axes(pbc)
@@ -206,8 +206,8 @@ def lattice_sum(
         (moments, positions, cell, response, field, sigma, k_max),
     )
     if axes and host_positions is not None:
-        # Nothing depends on where a cluster is, or how high a slab, but float32 has more digits
-        # near the origin.
+        # The energy does not depend on the place of a cluster or the height of a slab. Near the
+        # origin float32 has more digits.
         offset = _open_part(host_positions.mean(axis=0), host_cell, axes)
         host_positions = host_positions - offset
         moved = positions - lax.stop_gradient(positions)
@@ -239,7 +239,7 @@ def lattice_sum(
 
 
 def _check_report(report: SolveReport | None, max_steps: int) -> None:
-    """A solve that was not traced and did not converge is an error; a traced one gives NaN."""
+    """Refuses a solve that did not converge; a traced one gives NaN instead."""
     if report is None or checks.concrete(report.residual) is None:
         return
     if not bool(report.converged):

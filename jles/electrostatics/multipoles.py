@@ -1,4 +1,4 @@
-"""Moments of the atoms, and what each of them has with itself (docs/theory.md, Multipoles)."""
+"""Moments of the atoms and their self-energy (docs/theory.md, Multipoles)."""
 
 import math
 from typing import NamedTuple
@@ -17,9 +17,9 @@ Quadrupoles = Float[Array, "atoms 3 3"] | Float[Array, "atoms channels 3 3"]
 class Multipoles(NamedTuple):
     r"""Moments of the atoms: charges e, dipoles e angstrom, quadrupoles e angstrom^2.
 
-    Latent channels, which do not see one another, are an axis after `atoms` of every moment.
-    Quadrupoles are :math:`Q_{ab} = \sum q x_a x_b` made traceless; any trace is accepted, and of
-    a matrix that is not symmetric the symmetric part counts.
+    Latent channels, which do not interact, are an axis after `atoms` of every moment.
+    Quadrupoles are :math:`Q_{ab} = \sum q x_a x_b` made traceless; any trace is accepted, and
+    of a matrix that is not symmetric the symmetric part counts.
     """
 
     charges: Charges
@@ -28,7 +28,7 @@ class Multipoles(NamedTuple):
 
 
 def as_multipoles(moments: Multipoles | Charges) -> Multipoles:
-    """Plain charges are multipoles, too."""
+    """The moments, or charges alone, as `Multipoles`."""
     return moments if isinstance(moments, Multipoles) else Multipoles(moments)
 
 
@@ -45,7 +45,7 @@ def channels_first(moments: Multipoles) -> Multipoles:
 
 
 def with_dipoles(moments: Multipoles) -> Multipoles:
-    """Zeros for dipoles that are absent but whose slope, or place, is needed."""
+    """The same moments, with zero dipoles if they had none."""
     if moments.dipoles is not None:
         return moments
     charges = moments.charges
@@ -58,7 +58,7 @@ def rank_of(moments: Multipoles) -> int:
 
 
 def symmetric(matrices):
-    """The part of quadrupoles or polarizabilities that counts."""
+    """The symmetric part, the only one that counts in quadrupoles and polarizabilities."""
     return 0.5 * (matrices + matrices.swapaxes(-1, -2))
 
 
@@ -93,9 +93,9 @@ def self_energy(moments: Multipoles | Charges, sigma: Scalar) -> Float[Array, ""
 
 
 def background_energy(total_charge, volume: Scalar, sigma: Scalar) -> Float[Array, ""]:
-    r"""What smearing adds to the energy (eV) of a charged cell: :math:`\pi k_e\sigma^2Q^2/V`.
+    r"""The energy (eV) that smearing adds in a charged cell: :math:`\pi k_e\sigma^2Q^2/V`.
 
-    Leaving k = 0 out neutralises the *smeared* charges; subtract this term from
+    A sum without k = 0 neutralises the *smeared* charges. Subtract this term from
     `ewald_energy` for the conventional uniform background of point charges.
 
     Args:

@@ -33,7 +33,7 @@ MEMORY_LIMIT = 8 * 2**30
 _UNITS_PER_WAVE = 6.6e-9
 _UNITS_PER_ATOM = 4.0e-5
 _UNITS_PER_POINT = 5.0e-7
-"""Measured cost of energy and gradient, in units of benchmarks/; see docs/electrostatics.md."""
+"""Measured costs of energy and gradient in units of benchmarks/, see docs/electrostatics.md."""
 
 
 class SlabPlan(NamedTuple):
@@ -53,9 +53,9 @@ class SlabPlan(NamedTuple):
 class SumPlan(NamedTuple):
     """Static plan of the electrostatic sums of a structure or of a batch of structures.
 
-    A crystal or slab has a `grid` or a `mesh`, a cluster has `cluster`. A batch that mixes crystals
-    and clusters has both, and each structure selects its own. An empty plan sums nothing: it
-    belongs to a model without a long-range part.
+    A crystal or slab has a `grid` or a `mesh`, a cluster has `cluster`. A batch that mixes
+    crystals and clusters has both, and each structure selects its own. An empty plan sums
+    nothing: it belongs to a model without a long-range part.
 
     Attributes:
         grid: k-vectors of the direct reciprocal sum.
@@ -82,7 +82,7 @@ class SumPlan(NamedTuple):
         return "direct" if self.mesh is None else "mesh"
 
     def for_batch(self) -> "SumPlan":
-        """The same plan without the slab's own axis and height, which a batch does not share."""
+        """The same plan without axis and height of a slab, which differ within a batch."""
         return self if self.slab is None else self._replace(slab=SlabPlan())
 
 
@@ -137,8 +137,8 @@ def plan_sum(
     """Chooses the sum of one structure and the size of its tables.
 
     Args:
-        cell: rows are lattice vectors, angstrom, (3, 3); ignored for clusters, as is the row of a
-            slab's open direction.
+        cell: rows are lattice vectors, angstrom, (3, 3); ignored for clusters, as is the row of
+            a slab's open direction.
         positions: angstrom; a slab's extent along its normal counts, so it must not be wrapped
             there.
         pbc: a boolean or three.
@@ -236,7 +236,7 @@ def grow_plan(plan: SumPlan, factor: float) -> SumPlan:
 
 
 def plan_is_too_small(plan: SumPlan, cell, k_max: float) -> bool:
-    """Whether a cell has outgrown its plan, which then misses k-vectors: plan again."""
+    """Whether the plan misses k-vectors of the cell, which needs a new plan then."""
     if plan.slab is not None:
         cell = slab_cell_on_host(cell, *plan.slab)
     if plan.grid is not None:

@@ -1,24 +1,24 @@
-"""Read-outs beyond a perceptron: what turns with the atoms, and charge that flows between them."""
+"""Read-outs beyond a perceptron: charge flow, moments and polarizability."""
 
 from dataclasses import replace
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
-from jles.bloch.weighted import gather
 from jles.electrostatics.response.induction import positive, positive_tensor
-from jles.models.backbones.cace import Features
+from jles.models.backbones.features import Features
+from jles.models.backbones.graph import Graph
 from jles.models.config import ChargeConfig, MomentConfig, PolarizabilityConfig
 from jles.models.readouts import Perceptron, Readout
 
 
 class FlowReadout(nn.Module):
-    r"""Charges that neighbours hand to one another: :math:`q_i = \sum_j (t_{ij} - t_{ji})`.
+    r"""Charges that flow between neighbours: :math:`q_i = \sum_j (t_{ij} - t_{ji})`.
 
-    :math:`t_{ij} = f(r_{ij})\, a_i\cdot b_j`, where a and b are read off the invariants and f ends
-    at the cutoff: what one atom wins its neighbour loses, so that charges sum to zero and their
-    Born charges too, in crystals as in clusters.
+    :math:`t_{ij} = f(r_{ij})\, a_i\cdot b_j`, where a and b are read-outs of the invariants and
+    f ends at the cutoff. Each atom gains what its neighbour loses, so the charges sum to zero,
+    and so do the Born charges, in crystals as in clusters.
     """
 
     config: ChargeConfig
@@ -27,24 +27,23 @@ class FlowReadout(nn.Module):
     def __call__(
         self,
         invariants: Float[Array, "atoms features"],
-        index: Int[Array, "atoms neighbors"],
+        graph: Graph,
         reach: Float[Array, "atoms neighbors"],
-        weight: Float[Array, "atoms neighbors"] | None = None,
     ) -> Float[Array, "atoms 1"]:
-        """Charges, e; `reach` is f of every slot, zero on padding; `weight` see `carry`."""
+        """Charges, e; `reach` is f of every slot, zero in padding slots."""
         plain = replace(self.config, scale=1.0)
         both = Readout(plain, self.config.outputs, name="sides")(invariants)
         take, give = jnp.split(both, 2, axis=1)
-        won = jnp.einsum("im,inm->in", take, gather(give, index, weight))
-        lost = jnp.einsum("im,inm->in", give, gather(take, index, weight))
-        return self.config.scale * jnp.sum(reach * (won - lost), axis=1, keepdims=True)
+        gained = jnp.einsum("im,inm->in", take, graph.gather(give))
+        lost = jnp.einsum("im,inm->in", give, graph.gather(take))
+        return self.config.scale * jnp.sum(reach * (gained - lost), axis=1, keepdims=True)
 
 
 class MomentReadout(nn.Module):
     r"""Vectors or tensors of every atom: :math:`s\sum_c g_c(B) \sum_v W_{vc} X_v`.
 
-    X are the backbone's vectors or tensors, B its invariants, g a perceptron, s `config.scale`:
-    what turns enters linearly, so the answer turns with it.
+    X are the vectors or tensors of the backbone, B its invariants, g a perceptron and s
+    `config.scale`. The result is linear in X, and therefore equivariant.
     """
 
     config: MomentConfig
@@ -53,20 +52,21 @@ class MomentReadout(nn.Module):
     def __call__(
         self,
         invariants: Float[Array, "atoms features"],
-        turning: Float[Array, "atoms many ..."],
+        equivariants: Float[Array, "atoms many ..."],
     ) -> Float[Array, "atoms ..."]:
-        """What every atom carries."""
+        """The moment of every atom."""
         config, dtype = self.config, invariants.dtype
-        shape = (turning.shape[1], config.channels)
+        shape = (equivariants.shape[1], config.channels)
         init = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
         mixing = self.param("mixing", init, shape, dtype)
         gates = Perceptron((*config.hidden, config.channels), name="perceptron")(invariants)
-        # Gate first: the product with the mixing is then one number per vector, not per channel.
-        return config.scale * jnp.einsum("av...,av->a...", turning, gates @ mixing.T)
+        # Gate first: the product with the mixing is then one number per vector, not per
+        # channel.
+        return config.scale * jnp.einsum("av...,av->a...", equivariants, gates @ mixing.T)
 
 
 class PolarizabilityReadout(nn.Module):
-    """Scalars (atoms,) or symmetric tensors (atoms, 3, 3) that are never negative."""
+    """Scalars (atoms,) or symmetric tensors (atoms, 3, 3) without negative eigenvalues."""
 
     config: PolarizabilityConfig
 

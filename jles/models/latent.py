@@ -1,4 +1,4 @@
-"""From features to what every atom carries: moments, and how they respond."""
+"""The latent quantities of every atom: moments, and how they respond."""
 
 from typing import NamedTuple
 
@@ -7,19 +7,18 @@ import jax.numpy as jnp
 from ase.data import atomic_numbers
 from jaxtyping import Array, Float
 
-from jles.bloch.weighted import bloch_vectors, bloch_weight
 from jles.electrostatics.multipoles import Multipoles, summed_channels
 from jles.electrostatics.response.induction import Response, positive
-from jles.models.backbones.cace import Features
-from jles.models.backbones.radial import envelope
+from jles.models.backbones.envelope import envelope
 from jles.models.config import HEADS, ModelConfig, ScreeningConfig
+from jles.models.environment import Environment
 from jles.models.heads import FlowReadout, MomentReadout, PolarizabilityReadout
 from jles.models.readouts import Readout
 from jles.observables.screening import gauge_sign, hidden_permittivity, sum_polarizabilities
 from jles.structures.structure import Structure
 
-_TURNING = {"dipoles": "vectors", "quadrupoles": "tensors"}
-"""Which of the backbone's features a moment is made of."""
+_MADE_OF = {"dipoles": "vectors", "quadrupoles": "tensors"}
+"""The equivariant features that each moment is made of."""
 
 
 class Latent(NamedTuple):
@@ -30,7 +29,7 @@ class Latent(NamedTuple):
 
 
 class LatentHeads:
-    """All read-outs of a model but that of the energy; `params` has one entry for each."""
+    """All read-outs of a model except that of the energy; `params` has one entry for each."""
 
     def __init__(self, config: ModelConfig):
         self._config = config
@@ -40,83 +39,52 @@ class LatentHeads:
             self._readouts["charges"] = FlowReadout(config.charges)
         elif config.charges is not None:
             self._readouts["charges"] = Readout(config.charges, config.charges.outputs)
-        for name in _TURNING.keys() & set(config.heads):
+        for name in _MADE_OF.keys() & set(config.heads):
             self._readouts[name] = MomentReadout(getattr(config, name))
         if config.charge_softness is not None:
             self._readouts["charge_softness"] = Readout(config.charge_softness)
         if config.polarizability is not None:
             self._readouts["polarizability"] = PolarizabilityReadout(config.polarizability)
 
-    def init(self, key, features: Features) -> dict:
-        """Parameters of every read-out; those of the charges are the same whatever else is."""
+    def init(self, key, environment: Environment) -> dict:
+        """Parameters of every read-out; those of one head do not depend on the others."""
         params = {}
         for number, name in enumerate(("charges", *HEADS)):
             if name in self._readouts:
                 one = jax.random.fold_in(key, number) if number else key
-                inputs = self._inputs(name, features)
-                if name == "charges" and self._flows:
-                    lone = jnp.zeros((len(features.invariants), 1), int)
-                    inputs += (lone, lone.astype(features.invariants.dtype))
-                variables = self._readouts[name].init(one, *inputs)
+                variables = self._readouts[name].init(one, *self._inputs(name, environment))
                 params[name] = dict(variables)["params"]
         return params
 
-    def values(self, params, name: str, features: Features, *around) -> Array:
-        """What the read-out `name` says of every atom, padding included."""
-        inputs = self._inputs(name, features)
-        return self._readouts[name].apply({"params": params[name]}, *inputs, *around)
-
-    def _charges(self, params, features, structure, bloch=None):
-        """As read, zero on padding, (atoms, channels)."""
-        around = ()
-        if self._flows:
-            vectors = bloch_vectors(structure, bloch)
-            distance = jnp.sqrt(jnp.sum(vectors**2, axis=-1))
-            reach = envelope(distance, self._config.backbone) * structure.neighbor_mask
-            around = structure.neighbor_index, reach, bloch_weight(vectors, bloch)
-        return at_atoms(self.values(params, "charges", features, *around), structure.mask)
+    def values(self, params: dict, name: str, environment: Environment) -> Array:
+        """The read-out `name` of every atom, padding included."""
+        inputs = self._inputs(name, environment)
+        return self._readouts[name].apply({"params": params[name]}, *inputs)
 
     def latent(
-        self,
-        params,
-        features: Features,
-        structure: Structure,
-        bloch: Float[Array, " 3"] | None = None,
-        still: Features | None = None,
+        self, params: dict, environment: Environment, plain: Environment | None = None
     ) -> Latent:
-        """Moments and response of a structure, zero on padding; of directly read charges.
+        """Moments and response of a structure, zero on padding; not for equilibrated charges.
 
-        Where derivatives are carried along `bloch`, `still` are the features that carry none: what
-        is spread over the whole structure to make the total charge right comes from nowhere.
+        Args:
+            params: of the model.
+            environment: of the structure.
+            plain: the same with plain derivatives, where those of `environment` are
+                Bloch-weighted. The shift that corrects the total charge is uniform, so it
+                transports no charge: it is computed from `plain`.
         """
-        config, mask = self._config, structure.mask
-        still = features if still is None else still
+        config, mask = self._config, environment.structure.mask
+        plain = environment if plain is None else plain
 
         def read(name):
             if name not in self._readouts:
                 return None
-            return at_atoms(self.values(params, name, features), mask)
+            return at_atoms(self.values(params, name, environment), mask)
 
-        def softness_of(features):
-            if config.charge_softness is None:
-                return None
-            values = self.values(params, "charge_softness", features)[:, 0]
-            # The read-out's own scale multiplies what softplus makes of it, not before.
-            scale = config.charge_softness.scale
-            return at_atoms(positive(values / scale, scale), mask)
-
-        charges, softness = (
-            self._charges(params, features, structure, bloch),
-            softness_of(features),
-        )
+        charges = self._charges(params, environment)
+        softness = self._softness(params, environment)
         if config.charges.total != "free":
-            missing = structure.total_charge - jnp.sum(self._charges(params, still, structure))
-            if config.charges.total == "softness":
-                total = jnp.sum(softness_of(still))
-                charges += (missing / jnp.where(total > 0.0, total, 1.0) * softness)[:, None]
-            else:
-                count = jnp.maximum(jnp.sum(mask), 1) * charges.shape[1]
-                charges += at_atoms(jnp.full_like(charges, missing / count), mask)
+            charges += self._shift(params, plain, softness, charges)
         if not config.heads:
             return Latent(Multipoles(charges), None)
         moments = Multipoles(charges[:, 0], read("dipoles"), read("quadrupoles"))
@@ -126,11 +94,38 @@ class LatentHeads:
             config.response.mode,
             config.response.conserve_charge,
         )
-        return Latent(moments, response if response.answers else None)
+        return Latent(moments, response if response.responds else None)
 
-    def _inputs(self, name: str, features: Features) -> tuple:
-        if name in _TURNING:
-            return features.invariants, getattr(features, _TURNING[name])
+    def _charges(self, params, environment):
+        """As read, zero on padding, (atoms, channels)."""
+        return at_atoms(self.values(params, "charges", environment), environment.structure.mask)
+
+    def _softness(self, params, environment):
+        """Charge softness, e/V, zero on padding; None without the head."""
+        if self._config.charge_softness is None:
+            return None
+        values = self.values(params, "charge_softness", environment)[:, 0]
+        # The scale of the read-out multiplies the softplus, not its argument.
+        scale = self._config.charge_softness.scale
+        return at_atoms(positive(values / scale, scale), environment.structure.mask)
+
+    def _shift(self, params, plain, softness, charges):
+        """The shift that makes the charges sum to the total charge of the structure."""
+        structure = plain.structure
+        missing = structure.total_charge - jnp.sum(self._charges(params, plain))
+        if self._config.charges.total == "softness":
+            total = jnp.sum(self._softness(params, plain))
+            return (missing / jnp.where(total > 0.0, total, 1.0) * softness)[:, None]
+        count = jnp.maximum(jnp.sum(structure.mask), 1) * charges.shape[1]
+        return at_atoms(jnp.full_like(charges, missing / count), structure.mask)
+
+    def _inputs(self, name: str, environment: Environment) -> tuple:
+        _, graph, features = environment
+        if name == "charges" and self._flows:
+            reach = envelope(graph.distances, self._config.backbone) * graph.present
+            return features.invariants, graph, reach
+        if name in _MADE_OF:
+            return features.invariants, getattr(features, _MADE_OF[name])
         return (features,) if name == "polarizability" else (features.invariants,)
 
 
@@ -139,8 +134,10 @@ def at_atoms(values, mask):
     return jnp.where(mask.reshape(-1, *[1] * (values.ndim - 1)), values, 0.0)
 
 
-def physical_factor(latent: Latent, structure: Structure, config: ScreeningConfig):
-    """What latent moments are multiplied by to be physical ones, see `ScreeningConfig`."""
+def physical_factor(
+    latent: Latent, structure: Structure, config: ScreeningConfig
+) -> Float[Array, ""]:
+    """The factor from latent to physical moments, see `ScreeningConfig`."""
     charges = summed_channels(latent.moments.charges)
     factor = jnp.ones((), charges.dtype)
     if config.positive is not None:

@@ -1,4 +1,4 @@
-"""From features to what an atom carries: a perceptron with an optional linear map beside it."""
+"""Read-outs: from features to atomic quantities, by a perceptron and a linear map."""
 
 import flax.linen as nn
 import jax
@@ -20,7 +20,7 @@ class Perceptron(nn.Module):
 
     @nn.compact
     def __call__(self, features: Float[Array, "*batch features"]) -> Float[Array, "*batch out"]:
-        """The last layer's values."""
+        """Values of the last layer."""
         for n, size in enumerate(self.sizes):
             is_last = n == len(self.sizes) - 1
             dense = nn.Dense(
@@ -39,9 +39,9 @@ class Perceptron(nn.Module):
 class Readout(nn.Module):
     """`scale` times (perceptron + linear map) of every atom's features.
 
-    The linear map starts at zero and, with `start_at_zero`, so does the perceptron's answer: what
-    few data do not determine then stays small instead of keeping its random start. Charges cannot
-    start at zero, where the energy, quadratic in them, has no slope.
+    The linear map starts at zero, and with `start_at_zero` so does the perceptron. What the
+    data do not determine then stays small instead of keeping its random start. Charges cannot
+    start at zero: the energy is quadratic in them, so it would have no gradient.
     """
 
     config: ReadoutConfig
@@ -50,7 +50,7 @@ class Readout(nn.Module):
 
     @nn.compact
     def __call__(self, features: Float[Array, "atoms features"]) -> Float[Array, "atoms out"]:
-        """What every atom carries."""
+        """The quantities of every atom."""
         config = self.config
         sizes = (*config.hidden, self.outputs)
         values = Perceptron(sizes, config.bias, self.start_at_zero, name="perceptron")(features)

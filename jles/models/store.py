@@ -1,7 +1,7 @@
 """The model directory: config.yaml, params.safetensors, metrics.json, README.md.
 
-`config.yaml` holds everything needed to rebuild the model and the digest of the parameters that
-belong to it; it is renamed last, so a directory with a config is a whole model.
+`config.yaml` holds everything needed to rebuild the model, and the digest of its parameters. It
+is renamed last, so a directory with a config is a complete model.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ UNITS = {"length": "angstrom", "energy": "eV", "charge": "e", "stress": "eV/angs
 
 
 class StoredModel(NamedTuple):
-    """What a model directory holds; `training` and `metrics` are for people, not for code."""
+    """The contents of a model directory; no code depends on `training` and `metrics`."""
 
     config: ModelConfig
     params: dict
@@ -33,17 +33,17 @@ class StoredModel(NamedTuple):
 
 
 def save_model(path, config: ModelConfig, params, metrics=None, training=None) -> None:
-    """Writes a model directory; a failure leaves the one that was there as it was.
+    """Writes a model directory; if that fails, an existing one stays as it was.
 
     Args:
-        path: the directory; made if it is not there.
+        path: the directory; created if needed.
         config: the model.
         params: nested dict of arrays.
         metrics: errors to show in `metrics.json`, e.g. {"valid": {"forces_rmse": 0.02}}.
-        training: where the model came from, kept in `config.yaml`.
+        training: origin of the model, kept in `config.yaml`.
 
     Raises:
-        InputError: the disk is full or the place cannot be written.
+        InputError: the disk is full or the directory cannot be written.
     """
     from safetensors.numpy import save
 
@@ -78,7 +78,8 @@ def read_model(path) -> StoredModel:
     """Reads a model directory.
 
     Raises:
-        InputError: a file is missing, damaged, of another model, or of a newer format.
+        InputError: a file is missing or damaged, belongs to another model, or has a newer
+            format.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load
@@ -110,7 +111,7 @@ def read_model(path) -> StoredModel:
 
 
 def _check_params(config: ModelConfig, params: dict, path: Path) -> None:
-    """Refuses parameters of another architecture than the config's: it was edited."""
+    """Refuses parameters that do not fit the config, which was edited then."""
     import jax
 
     from jles.models.potential import build_potential
@@ -148,12 +149,12 @@ def _check_format(file: Path, record: dict) -> None:
             "update jles"
         )
     if "training" not in record:
-        # The last key of the file: without it keys before it may have been lost as well.
+        # This is the last key of the file: without it, others may be missing as well.
         raise InputError(f"{file}: cut off (no key 'training'); copy the directory again")
 
 
 def flatten(tree: dict, prefix: str = "") -> dict:
-    """Nested dict -> flat dict with dotted names; leaves are left as they are."""
+    """A flat dict with dotted names from a nested dict; leaves are not changed."""
     flat = {}
     for name, value in tree.items():
         key = f"{prefix}{name}"

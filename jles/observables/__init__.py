@@ -1,1 +1,1 @@
-"""What follows from an energy or a charge function, whatever model gives it."""
+"""Observables as derivatives of energy and charge functions of any model."""

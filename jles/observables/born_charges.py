@@ -1,9 +1,12 @@
-r"""Born effective charges, and what needs them without ever making them.
+r"""Born effective charges, and their products with vectors, without forming the tensor.
 
-Everything here takes a *coupling*, the function :math:`(r, E) \to E\cdot P(r)`: the part of the
-enthalpy that is linear in the field. `coupling_of` makes one of a dipole function.
+Every function here takes the polarization in one of two forms: a *dipole function*
+:math:`r \to P(r)`, or a *coupling* :math:`(r, E) \to E\cdot P(r)`, the part of the enthalpy
+that is linear in the field. A coupling is cheaper in reverse mode; models have one,
+`coupling_fn`.
 """
 
+import inspect
 import math
 from collections.abc import Callable
 from functools import partial
@@ -19,6 +22,7 @@ from jles.errors import InputError
 from jles.structures.structure import HostOrDevice
 from jles.typing import AtomMask, Cell, Positions
 
+Dipole = Callable[[Positions], Float[Array, " 3"]]
 Coupling = Callable[[Positions, Float[Array, " 3"]], Float[Array, ""]]
 BornCharges = Float[HostOrDevice, "atoms 3 3"]
 
@@ -26,26 +30,40 @@ _ATOMS_AT_ONCE = 512
 """More atoms than this, and the three reverse passes are made one after the other."""
 
 
-def coupling_of(dipole_fn: Callable[[Positions], Float[Array, " 3"]]) -> Coupling:
-    """The coupling of a dipole function, e angstrom."""
-    return lambda positions, field: field @ dipole_fn(positions)
+def coupling_of(polarization: Dipole | Coupling) -> Coupling:
+    """The coupling of a dipole function (e angstrom); a coupling is returned as it is.
+
+    A function that can be called with positions alone counts as a dipole function.
+    """
+    try:
+        inspect.signature(polarization).bind(None)
+    except TypeError:
+        return polarization
+    return lambda positions, field: field @ polarization(positions)
 
 
 def born_charges(
-    coupling: Coupling,
+    polarization: Dipole | Coupling,
     positions: Positions,
     mode: Literal["reverse", "forward"] = "reverse",
     chunk: int | None = None,
 ) -> BornCharges:
     r"""Born effective charges, e: :math:`Z^*_{i,ab} = \partial P_a / \partial r_{ib}`.
 
+    They are exact if the derivative of `polarization` is: of a molecule any dipole function
+    will do; of a crystal take `coupling_fn` or `dipole_fn` of a model, or `crystal_coupling`.
+
     Args:
-        coupling: E . P, e angstrom times the unit of E.
+        polarization: a dipole function or a coupling, see above.
         positions: angstrom.
-        mode: three reverse passes, or 3N forward ones, which agree to rounding; static. Where
-            the answer is differentiated again, as in training, take "reverse".
-        chunk: how many passes are made at once; bounds the memory. Reverse: three or one.
+        mode: three reverse passes, or 3N forward ones, which agree to rounding; static. Use
+            "reverse" where the result is differentiated again, as in training.
+        chunk: number of passes made at once, which bounds the memory. Reverse: three or one.
+
+    Raises:
+        InputError: another mode.
     """
+    coupling = coupling_of(polarization)
     if mode not in ("reverse", "forward"):
         raise InputError(f"mode must be 'reverse' or 'forward', got {mode!r}")
     axes = jnp.eye(3, dtype=positions.dtype)
@@ -56,32 +74,32 @@ def born_charges(
         rows = jax.vmap(row)(axes) if together else lax.map(row, axes)
         return jnp.moveaxis(rows, 0, 1)
 
-    def polarization(places):
+    def dipole(places):
         return jnp.stack([coupling(places, axis) for axis in axes])
 
     def column(place):
         moved = jnp.zeros(positions.size, positions.dtype).at[place].set(1.0)
-        return jax.jvp(polarization, (positions,), (moved.reshape(positions.shape),))[1]
+        return jax.jvp(dipole, (positions,), (moved.reshape(positions.shape),))[1]
 
     columns = lax.map(column, jnp.arange(positions.size), batch_size=chunk or 16)
     return jnp.moveaxis(columns.reshape(*positions.shape, 3), 2, 1)
 
 
 def field_force(
-    coupling: Coupling, positions: Positions, field: Float[Array, " 3"]
+    polarization: Dipole | Coupling, positions: Positions, field: Float[Array, " 3"]
 ) -> Float[Array, "atoms 3"]:
     r"""Force of a weak field, eV/angstrom: :math:`F_i = E\cdot Z^*_i`, one reverse pass.
 
     Args:
-        coupling: E . P.
+        polarization: a dipole function or a coupling, see above.
         positions: angstrom.
         field: V/angstrom.
     """
-    return jax.grad(coupling)(positions, field)
+    return jax.grad(coupling_of(polarization))(positions, field)
 
 
 def dipole_current(
-    coupling: Coupling,
+    polarization: Dipole | Coupling,
     positions: Positions,
     velocities: Float[Array, "atoms 3"],
     mode: Literal["reverse", "forward"] = "forward",
@@ -89,12 +107,14 @@ def dipole_current(
     r"""Rate of the polarization: :math:`\dot P = \sum_i Z^*_i v_i`.
 
     Args:
-        coupling: E . P.
+        polarization: a dipole function or a coupling, see above.
         positions: angstrom.
-        velocities: angstrom per unit of time; the answer is e angstrom per unit of time.
-        mode: one forward pass; or all Born charges and their product, which for charges of a
-            crystal is half the work: their three reverse passes share all but the last slope.
+        velocities: angstrom per unit of time; the rate is in e angstrom per unit of time.
+        mode: "forward" makes one forward pass. "reverse" makes all Born charges and multiplies
+            them, which is half the work for charges of a crystal: its three reverse passes
+            share all but the last directional derivative.
     """
+    coupling = coupling_of(polarization)
     if mode == "reverse":
         charges = born_charges(coupling, positions)
         return jnp.einsum("iab,ib->a", charges, velocities, precision=lax.Precision.HIGHEST)
@@ -111,14 +131,14 @@ def wave_born_charges(
     cell: Cell,
     mask: AtomMask,
 ) -> BornCharges:
-    r"""Born charges of the charges in a crystal as published, at the cell's own wave vectors.
+    r"""Born charges of the charges in a crystal by the published formula, for comparison.
 
     .. math:: P_a = \sum_i (q_i - \langle q\rangle) \frac{e^{i b_a\cdot r_i}}{2\pi i}, \quad
         Z^*_i = \mathrm{Re}\left[e^{-i b_a\cdot r_i}\,\partial P_a/\partial r_i\right]
 
-    along each reciprocal vector, then to Cartesian axes by the transposed cell. Charge that flows a
-    distance d counts only :math:`\sin(2\pi d/L)/(2\pi d/L)`; it grows with the cell. For
-    comparison with published numbers; `born_charges` of `crystal_coupling` is exact.
+    along each reciprocal vector, then transformed to Cartesian axes. Charge that flows a
+    distance d counts only with :math:`\sin(2\pi d/L)/(2\pi d/L)`, which grows with the cell.
+    `born_charges` of `crystal_coupling` is exact.
 
     Args:
         charges_fn: effective charges, e, zero on padding.
@@ -146,7 +166,7 @@ def wave_born_charges(
 
 
 def acoustic_sum(charges: BornCharges) -> Float[HostOrDevice, "3 3"]:
-    r""":math:`\sum_i Z^*_i`, e; the total charge times the identity where charge is conserved."""
+    r""":math:`\sum_i Z^*_i`, e: the total charge times the identity if charge is conserved."""
     return charges.sum(axis=0)
 
 

@@ -1,4 +1,4 @@
-r"""How strain at clamped atoms polarizes a crystal (docs/theory.md, Polarization of a crystal)."""
+r"""The piezoelectric tensor at clamped atoms (docs/theory.md, Polarization of a crystal)."""
 
 from collections.abc import Callable
 
@@ -20,9 +20,9 @@ def piezoelectric_tensor(
     .. math:: e_{a,bc} = \frac1V \frac{\partial}{\partial\epsilon_{bc}}
         \left[\tilde E\cdot P\right]_{\tilde E\cdot a_k = const}, \quad \tilde E = \hat e_a
 
-    with positions and cell multiplied by :math:`1+\epsilon`: the charge that flows through a wire
-    between electrodes, which knows no branch. Where the atoms are not at their places of least
-    energy the ions' own displacement comes on top of it.
+    with positions and cell multiplied by :math:`1+\epsilon`. It is the charge that flows
+    through a wire between electrodes, and does not depend on the branch of the polarization.
+    Relaxation of the atoms under strain adds a contribution of its own.
 
     Args:
         coupling: `(positions, cell, E) -> E . P`, e angstrom times the unit of E.

@@ -1,4 +1,4 @@
-r"""What answers a field at clamped atoms: polarizability, dielectric constant, Raman tensors."""
+r"""Response to a field at clamped atoms: polarizability, permittivity, Raman tensors."""
 
 from collections.abc import Callable
 
@@ -15,11 +15,11 @@ from jles.units import EPSILON0
 def polarizability(
     enthalpy_fn: Callable[[Float[Array, " 3"]], Float[Array, ""]], field: Float[Array, " 3"]
 ) -> Float[Array, "3 3"]:
-    r"""Of a whole structure, e angstrom^2/V: :math:`A = -\partial^2 H/\partial E^2`.
+    r"""Polarizability of a structure, e angstrom^2/V: :math:`A = -\partial^2 H/\partial E^2`.
 
     Args:
         enthalpy_fn: enthalpy (eV) as a function of the field.
-        field: at which, V/angstrom; customarily zero.
+        field: V/angstrom, at which it is evaluated; usually zero.
     """
     return -jax.jacfwd(jax.grad(enthalpy_fn))(field)
 
@@ -48,6 +48,7 @@ def dielectric_tensor(
     Args:
         total: polarizability of the cell, e angstrom^2/V.
         volume: angstrom^3.
-        hidden: :math:`\epsilon_e`, of electrons that the model does not see, see `screening`.
+        hidden: :math:`\epsilon_e` of the electrons that the model does not contain, see
+            `screening`.
     """
     return hidden * np.eye(3, dtype=total.dtype) + total / (EPSILON0 * volume)

@@ -1,4 +1,4 @@
-r"""Polarization of charges, and its exact derivative in a crystal (docs/theory.md)."""
+r"""Dipoles and quadrupoles of clusters, and changes of the polarization of crystals."""
 
 from collections.abc import Callable
 
@@ -14,8 +14,8 @@ from jles.typing import AtomMask, Charges, Positions
 def cluster_dipole(charges: Charges, positions: Positions, mask: AtomMask) -> Float[Array, "3"]:
     r"""Dipole of a cluster, e angstrom: :math:`P = \sum_i (q_i - \langle q\rangle)\, r_i`.
 
-    The mean over the structure's atoms is removed, so that the dipole of a cluster whose latent
-    charges do not quite cancel does not depend on the origin. Channels are summed.
+    The mean charge is subtracted, so that the dipole does not depend on the origin if the
+    latent charges of the cluster do not sum to zero. Channels are summed.
 
     Args:
         charges: e; zero on padding atoms.
@@ -63,13 +63,14 @@ def polarization_change(
 
     .. math:: \Delta P = \int_0^1 \sum_i Z^*_i(r_0 + s\,\Delta r)\,\Delta r_i\, ds
 
-    along the straight line between them, by Gauss-Legendre quadrature. Free of the branch, and of
-    what the value of P on a branch does not know: charge that flows over the border of the cell.
+    along the straight line between them, by Gauss-Legendre quadrature. It does not depend on
+    the branch, and it includes charge that crosses the boundary of the cell, which a difference
+    of polarizations on one branch misses.
 
     Args:
         born_fn: positions (atoms, 3) to Born charges (atoms, 3, 3), e.
         start: positions, angstrom.
-        end: those of the same atoms in the same images; no atom may meet another on the way.
+        end: positions of the same atoms in the same images; atoms must not meet on the way.
         points: of the quadrature.
 
     Source: King-Smith, Vanderbilt, Phys. Rev. B 47, 1651 (1993).

@@ -1,7 +1,7 @@
-r"""From latent to physical moments: a factor and a sign that no energy or force can tell.
+r"""From latent to physical moments: a factor and a sign.
 
-A latent charge is screened by electrons that the model does not see,
-:math:`q = q_{phys}/\sqrt{\epsilon_e}`; docs/conventions.md, section 7.
+Energies and forces determine neither. A latent charge is screened by electrons that the model
+does not contain, :math:`q = q_{phys}/\sqrt{\epsilon_e}`; docs/conventions.md, section 7.
 """
 
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from jles.units import EPSILON0
 def hidden_permittivity(
     epsilon_infinity: Scalar, total: Float[Array, "3 3"] | None, volume: Scalar
 ) -> Float[Array, ""]:
-    r""":math:`\epsilon_e = \epsilon_\infty/(1 + \chi)`, what induced dipoles do not screen already.
+    r""":math:`\epsilon_e = \epsilon_\infty/(1 + \chi)`, the screening without induced dipoles.
 
     Args:
         epsilon_infinity: electronic dielectric constant of the material, at least 1.
@@ -27,9 +27,9 @@ def hidden_permittivity(
 
 
 def hidden_polarizability(permittivity: Array, volume: Scalar) -> Float[Array, "3 3"]:
-    r""":math:`(\epsilon_e - 1)\epsilon_0 V`, e angstrom^2/V: of what the model does not see.
+    r""":math:`(\epsilon_e - 1)\epsilon_0 V`, e angstrom^2/V, of electrons not in the model.
 
-    With it the polarizability of a model is that of the cell, (eps_inf - 1) eps0 V.
+    Together with it the polarizability of a model is that of the cell, (eps_inf - 1) eps0 V.
     """
     return (permittivity - 1.0) * EPSILON0 * volume * jnp.eye(3, dtype=permittivity.dtype)
 
@@ -37,7 +37,7 @@ def hidden_polarizability(permittivity: Array, volume: Scalar) -> Float[Array, "
 def gauge_sign(charges: Float[Array, " atoms"], chosen: Bool[Array, " atoms"], mask) -> Array:
     """The sign, 1 or -1, that makes the chosen atoms more positive than the others.
 
-    1 where there are no such atoms, or no others: nothing can be told from them.
+    1 if there are no such atoms, or no others.
 
     Args:
         charges: latent, e.
@@ -55,7 +55,7 @@ def gauge_sign(charges: Float[Array, " atoms"], chosen: Bool[Array, " atoms"], m
 
 
 def sum_polarizabilities(polarizabilities: Array) -> Float[Array, "3 3"]:
-    """Of all atoms, scalars (atoms,) or tensors (atoms, 3, 3), e angstrom^2/V."""
+    """Sum over atoms of scalars (atoms,) or tensors (atoms, 3, 3), e angstrom^2/V."""
     if polarizabilities.ndim == 1:
         return jnp.sum(polarizabilities) * jnp.eye(3, dtype=polarizabilities.dtype)
     return jnp.sum(polarizabilities, axis=0)

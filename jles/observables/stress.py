@@ -40,9 +40,9 @@ def energy_forces_stress(
     .. math:: F_i = -\partial E/\partial r_i, \quad
               \sigma = \frac1V \partial E/\partial\epsilon, \quad r \to r(1+\epsilon)
 
-    with the symmetric part of the strain; tension is positive, as in ASE. In a field the voltages
-    across the cell, :math:`E\cdot a_k`, stay as they are while it is strained, as between
-    electrodes: the answer then does not depend on the branch of the polarization.
+    with the symmetric part of the strain. Tension is positive, as in ASE. In a field the
+    voltages across the cell, :math:`E\cdot a_k`, are fixed under strain, as between electrodes.
+    The result then does not depend on the branch of the polarization.
 
     Args:
         energy_fn: `structure -> eV`, or `(structure, field) -> eV` where there is a field.
@@ -71,7 +71,7 @@ def strained(
     Args:
         energy_fn: `(positions, cell) -> eV`, or `(positions, cell, field) -> eV` in a field.
         cell: rows are lattice vectors, angstrom; strained with the positions.
-        field: V/angstrom; what it becomes keeps :math:`E\cdot a_k`.
+        field: V/angstrom; under strain it changes such that :math:`E\cdot a_k` stays fixed.
 
     Returns:
         `(positions, strain) -> eV`; only the symmetric part of the strain counts.

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jles.config import from_dict, to_dict
 from jles.errors import InputError
 from jles.models.config import ElectrostaticsConfig, ModelConfig, ScreeningConfig
+from jles.models.describe import describe
 from jles.models.potential import build_potential
 from jles.models.store import read_model
 from jles.predict.outputs import outputs
@@ -45,6 +46,9 @@ class Model(Predictor):
         self.dipole_fn = self._pure(self.potential.dipole_fn)
         self.enthalpy_fn = self._pure(self.potential.enthalpy_fn)
         self.coupling_fn = self._pure(self.potential.coupling_fn)
+
+    def __str__(self) -> str:
+        return f"{self.where}\n{describe(self.config, self.params)}"
 
     def _pure(self, function):
         """`function`, refusing to run a float64 model in a float32 JAX."""

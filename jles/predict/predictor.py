@@ -10,9 +10,9 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ase.data import chemical_symbols
 
 from jles.errors import InputError
+from jles.models.atoms import charge_of, structure_of
 from jles.models.config import ModelConfig
 from jles.predict.collect import collect
 from jles.predict.prediction import (
@@ -21,7 +21,7 @@ from jles.predict.prediction import (
     check_wanted,
     field_array,
 )
-from jles.structures.batch import build_structure, on_device, pad_structure, size_of
+from jles.structures.batch import on_device, pad_structure, size_of
 from jles.structures.sizes import Size, merge_sizes, plan_buckets, round_up_size
 from jles.structures.structure import Structure
 
@@ -114,17 +114,12 @@ class Predictor(ABC):
 
     def _bare(self, atoms) -> Structure:
         """The structure without room, on the host."""
-        self._check_elements(atoms)
-        cutoff = self.config.backbone.cutoff
-        return build_structure(
-            atoms.numbers,
-            atoms.positions,
-            atoms.cell.array,
-            atoms.pbc,
-            cutoff=cutoff,
+        return structure_of(
+            atoms,
+            self.config,
             total_charge=self.total_charge(atoms),
+            where=self.where,
             dtype=self.dtype,
-            **self.config.sum_options,
         )
 
     def total_charge(self, atoms) -> float:
@@ -133,15 +128,7 @@ class Predictor(ABC):
         Raises:
             InputError: it is no finite number.
         """
-        key = self.label_keys.get("total_charge", "total_charge")
-        value = atoms.info.get(key, 0.0)
-        try:
-            charge = float(value)
-        except (TypeError, ValueError):
-            charge = math.nan
-        if not math.isfinite(charge):
-            raise InputError(f"atoms.info['{key}'] must be a finite number (e), got {value!r}")
-        return charge
+        return charge_of(atoms, self.label_keys.get("total_charge", "total_charge"))
 
     def _size_for(self, need: Size) -> Size:
         """A planned size, or one already compiled for that wastes little, or one with room."""
@@ -157,14 +144,6 @@ class Predictor(ABC):
         self._sizes.append(size)
         self._sizes.sort(key=lambda s: (s.atoms, s.neighbors, _k_box(s)))
         return size
-
-    def _check_elements(self, atoms) -> None:
-        unknown = sorted(set(atoms.numbers.tolist()) - set(self.config.numbers))
-        if unknown:
-            names = ", ".join(chemical_symbols[z] for z in unknown)
-            raise InputError(
-                f"{self.where} has not seen {names}; it knows {', '.join(self.config.elements)}"
-            )
 
     def predict(
         self,

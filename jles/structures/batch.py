@@ -1,4 +1,4 @@
-"""From atoms to padded structures: one static size, many structures, one compilation."""
+"""Building, padding and stacking structures, so that many share one compilation."""
 
 import jax
 import jax.numpy as jnp
@@ -42,8 +42,8 @@ def build_structure(
 ) -> Structure:
     """A structure of NumPy arrays, ready for `stack` or for a compiled function.
 
-    In float64, before the cast to `dtype`, atoms are wrapped into the cell and clusters moved to
-    the origin, so that atoms far away keep their digits; unless `wrapped` is False.
+    In float64, before the cast to `dtype`, atoms are wrapped into the cell and clusters moved
+    to the origin, so that atoms far away keep their digits; unless `wrapped` is False.
 
     Args:
         numbers: atomic numbers, (atoms,).
@@ -52,15 +52,15 @@ def build_structure(
         pbc: one boolean or three.
         cutoff: of the neighbours, angstrom.
         k_max: of the reciprocal sum, 1/angstrom; None for a model without a long-range part.
-        sigma: smearing width, angstrom; of slabs it sets how high a cell they are summed in.
+        sigma: smearing width, angstrom; it enters the height of the cell of a slab.
         method: "direct", "mesh" or "auto", see `plan_sum`.
         accuracy: relative error of the forces of the particle mesh.
         rank: highest moment that is summed, 0 to 2.
-        margin: relative growth of the cell edges that the plan leaves room for.
+        margin: relative growth of the cell edges to leave room for.
         total_charge: e.
         size: pad to this; by default no padding.
-        neighbors: of these `positions`, where they are known already.
-        wrapped: False leaves every atom where it is, as dynamics needs.
+        neighbors: of these `positions`, if they are known already.
+        wrapped: False keeps the positions as they are, as dynamics needs.
         dtype: of the real arrays.
 
     Raises:
@@ -86,7 +86,8 @@ def build_structure(
         positions, images = wrap(positions, cell, pbc)
         shift = rewrap_shifts(neighbors, images)
     if wrapped and not pbc.any():
-        # No energy depends on where a cluster is, but float32 has more digits near the origin.
+        # The energy does not depend on the place of a cluster; float32 is finer near the
+        # origin.
         positions = positions - positions.mean(axis=0)
     structure = Structure(
         positions=positions.astype(dtype),
@@ -103,7 +104,7 @@ def build_structure(
         plan=plan.for_batch(),
     )
     own = size_of(structure)
-    # At least one slot: a lonely atom must not make an axis of length zero.
+    # At least one slot: an isolated atom must not make an axis of length zero.
     return pad_structure(structure, size or own._replace(neighbors=max(own.neighbors, 1)))
 
 
@@ -114,13 +115,13 @@ def size_of(structure: Structure) -> Size:
 
 
 def pad_structure(structure: Structure, size: Size) -> Structure:
-    """The same structure, or batch of structures, in larger arrays.
+    """The same structure or batch, padded to larger arrays.
 
-    Padding atoms have number 0, mask False and sit at the origin; padding slots point at the
-    atom itself. The plan of the sums becomes that of `size`, which must cover the structure's.
+    Padding atoms have number 0, mask False and position zero. Padding slots point at the atom
+    itself. The plan of the sums becomes that of `size`, which must cover that of the structure.
 
     Raises:
-        ValueError: `size` is too small in some respect.
+        ValueError: `size` is too small.
     """
     own = size_of(structure)
     if np.any(structure.open_axis >= 0) and own.plan.periodic and own.plan.slab is None:
@@ -150,7 +151,7 @@ def pad_structure(structure: Structure, size: Size) -> Structure:
 
 
 def stack(structures) -> Structure:
-    """A batch: every array with a leading axis, padded to the smallest common size."""
+    """A batch: structures padded to their smallest common size, on a new leading axis."""
     structures = list(structures)
     size = merge_sizes(size_of(structure) for structure in structures)
     padded = [pad_structure(structure, size) for structure in structures]
@@ -158,7 +159,7 @@ def stack(structures) -> Structure:
 
 
 def empty_structure(size: Size, dtype=np.float32) -> Structure:
-    """A structure with no atoms at all, only padding: fills the last batch."""
+    """A structure of padding alone, to fill the last batch."""
     return Structure(
         positions=np.zeros((size.atoms, 3), dtype),
         cell=np.eye(3, dtype=dtype),
@@ -183,7 +184,7 @@ def on_device(structure: Structure) -> Structure:
 
 
 def _volume_cell(cell, pbc):
-    """The cell a strain acts on: the user's where it has a volume, else a completed one."""
+    """The cell that a strain acts on: the given one, completed if it has no volume."""
     if not pbc.any():
         return np.eye(3)
     if pbc.all() or abs(np.linalg.det(cell)) > 1e-9 * np.prod(np.linalg.norm(cell, axis=1)):
@@ -192,7 +193,7 @@ def _volume_cell(cell, pbc):
 
 
 def _compact(shift):
-    # Neighbours are most of the memory of a data set: 16 bits hold any image of wrapped atoms.
+    # Neighbours take most of the memory of a data set; 16 bits hold any image of wrapped atoms.
     if np.abs(shift).max(initial=0) > np.iinfo(np.int16).max:
         raise InputError("the cell is so skewed that neighbours lie over 32767 cells away")
     return shift.astype(np.int16)

@@ -8,12 +8,12 @@ from jaxtyping import Bool, Float, Int
 from jles.errors import InputError
 
 SAME_SPOT = 1e-3
-"""Two atoms nearer than this, angstrom, are a mistake in the input."""
+"""Two atoms closer than this, angstrom, are a mistake in the input."""
 
 MOST_NEIGHBORS = 20_000
-"""More neighbours per atom than this can only come from wrong units; they would fill memory."""
+"""Neighbours per atom, above which units must be wrong; they would also fill the memory."""
 
-# Below this many atoms starting threads costs more than they save.
+# Below this number of atoms threads cost more than they save.
 _ATOMS_WORTH_THREADS = 2000
 
 
@@ -33,19 +33,19 @@ class NeighborTable(NamedTuple):
 def find_neighbors(positions, cell, pbc, cutoff: float) -> NeighborTable:
     """All neighbours with distance strictly below `cutoff`, periodic images included.
 
-    Cells smaller than the cutoff, either handedness, any combination of periodic directions and
-    atoms any number of cells away are fine; shifts belong to the positions as given.
+    Cells may be smaller than the cutoff and of either handedness, any directions may be
+    periodic, and atoms may lie outside the cell. Shifts belong to the positions as given.
 
     Args:
         positions: Cartesian, angstrom, (atoms, 3); need not be wrapped.
         cell: rows are lattice vectors, angstrom, (3, 3); rows of directions that are not
-            periodic play no part and may be zero.
+            periodic are not used and may be zero.
         pbc: one boolean or three.
         cutoff: angstrom.
 
     Raises:
-        InputError: a number that is not finite, periodic vectors that span nothing, two atoms
-            (or an atom and an image of one) on the same spot, a cutoff that is not positive.
+        InputError: a number is not finite, periodic vectors are linearly dependent, two atoms
+            (or an atom and an image) are at the same position, or the cutoff is not positive.
     """
     positions, cell, pbc = check_geometry(positions, cell, pbc)
     if not 0.0 < cutoff < np.inf:
@@ -82,10 +82,10 @@ def wrap(positions, cell, pbc):
 
 
 def complete_cell(cell, pbc) -> Float[np.ndarray, "3 3"]:
-    """The cell with rows of directions that are not periodic made orthonormal to the others.
+    """The cell, rows of non-periodic directions replaced by unit vectors normal to the others.
 
     Raises:
-        InputError: the periodic rows are zero or depend on one another.
+        InputError: the periodic rows are zero or linearly dependent.
     """
     cell, pbc = np.asarray(cell, np.float64), np.asarray(pbc, bool)
     lengths = np.linalg.norm(cell[pbc], axis=1)
@@ -172,7 +172,7 @@ def _refuse_crowds(positions, cell, pbc, cutoff):
 
 
 def _table(n_atoms, receivers, senders, shifts) -> NeighborTable:
-    """Rows from a list of pairs, each row ordered by (sender, shift)."""
+    """A table from a list of pairs, each row ordered by (sender, shift)."""
     order = np.lexsort((*shifts.T[::-1], receivers * n_atoms + senders))
     receivers, senders, shifts = receivers[order], senders[order], shifts[order]
     counts = np.bincount(receivers, minlength=n_atoms)

@@ -1,4 +1,4 @@
-"""Fewer neighbours on device: those within the cutoff, of a list that reaches farther."""
+"""Dropping neighbours beyond the cutoff, on the device."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from jles.structures.structure import Structure, neighbor_vectors
 
 
 def within(structure: Structure, cutoff: float) -> Bool[Array, "atoms neighbors"]:
-    """Which slots hold a neighbour nearer than `cutoff`, angstrom."""
+    """Which slots hold a neighbour within `cutoff`, angstrom."""
     squared = jnp.sum(lax.stop_gradient(neighbor_vectors(structure)) ** 2, axis=-1)
     return structure.neighbor_mask & (squared < cutoff**2)
 
@@ -21,10 +21,10 @@ def most_neighbors(structure: Structure, cutoff: float) -> Int[Array, ""]:
 
 
 def prune(structure: Structure, cutoff: float, slots: int) -> Structure:
-    """The same structure with the neighbours within `cutoff` alone, in order, in `slots` slots.
+    """The same structure with only the neighbours within `cutoff`, in order, in `slots` slots.
 
-    A model's cost goes with slots, and those of a list with a skin are twice as many as it needs.
-    Neighbours for which there is no slot are lost: see `most_neighbors`.
+    The cost of a model grows with the number of slots, and a list with a skin has about twice
+    as many as needed. Neighbours beyond `slots` are lost: see `most_neighbors`.
     """
     near = within(structure, cutoff)
     own = jnp.arange(len(near), dtype=structure.neighbor_index.dtype)[:, None]

@@ -1,4 +1,4 @@
-"""Static sizes: what a compilation depends on, and which few of them serve a whole data set."""
+"""Static sizes, on which compilations depend, and buckets of them for a data set."""
 
 import math
 from collections.abc import Sequence
@@ -10,15 +10,15 @@ from jles.electrostatics.plan import SumPlan, merge_plans
 from jles.electrostatics.sums.kgrid import KGrid
 from jles.errors import InputError
 
-# A bucket costs a compilation: it must save this part of the work to be worth one.
+# A bucket costs a compilation; it must save this fraction of the work.
 _WORTH_A_BUCKET = 0.05
 
-# Merging candidates pair by pair is cubic in their number; more than this are rounded first.
+# Merging pairs is cubic in the number of candidates; more than this are rounded first.
 _MOST_CANDIDATES = 48
 
 
 class Size(NamedTuple):
-    """Everything that decides how a function of a structure is compiled.
+    """The shapes and plan that a compiled function of a structure depends on.
 
     Attributes:
         atoms: length of the axis of atoms.
@@ -42,11 +42,11 @@ def merge_sizes(sizes) -> Size:
 
 
 def round_up_size(size: Size, factor: float = 1.2, multiple: int = 8) -> Size:
-    """A size from a sparse ladder, so that similar structures share one compilation.
+    """A size from a coarse ladder, so that similar structures share one compilation.
 
-    Atoms and neighbours become multiples of `multiple`, each rung about `factor` above the
-    last; reciprocal indices climb a ladder of whole numbers with the same ratio. The sizes of a
-    particle mesh stay: they are multiples of eight already.
+    Atoms and neighbours become multiples of `multiple`; each rung is about `factor` above the
+    last. Reciprocal indices use a ladder of integers with the same ratio. The sizes of a
+    particle mesh stay, because they are multiples of eight already.
     """
     grid = size.plan.grid
     if grid is not None:
@@ -61,16 +61,16 @@ def round_up_size(size: Size, factor: float = 1.2, multiple: int = 8) -> Size:
 def plan_buckets(
     sizes: Sequence[Size], max_buckets: int, batch_size: int = 1
 ) -> tuple[tuple[Size, ...], np.ndarray]:
-    """A few sizes that hold every structure and waste little.
+    """A few sizes that hold all structures with little padding.
 
     Buckets are merged, cheapest pair first, until there are at most `max_buckets` and every
-    merge would add more than 5 % to the work of an epoch. Crystals and clusters (of a
-    long-range model) share a bucket only if `max_buckets` is 1.
+    further merge would add more than 5 % to the work of an epoch. Crystals and clusters of a
+    long-range model share a bucket only if `max_buckets` is 1.
 
     Args:
         sizes: of every structure.
         max_buckets: each bucket costs one compilation.
-        batch_size: a bucket's last batch is filled up, which makes small buckets expensive.
+        batch_size: the last batch of a bucket is padded, which makes small buckets expensive.
 
     Returns:
         The sizes of the buckets and, for every structure, the number of its bucket.
@@ -102,7 +102,7 @@ def plan_buckets(
 
 
 def _candidates(sizes) -> list[list[int]]:
-    """Structures of equal size together; of similar size where that makes too many groups."""
+    """Groups of structures of equal size, or of similar size if there are too many groups."""
     factor = 1.0
     while True:
         groups = {}
@@ -115,7 +115,7 @@ def _candidates(sizes) -> list[list[int]]:
 
 
 def _best_merge(groups, batch_size):
-    """The pair of one kind whose merging adds least to the cost of an epoch."""
+    """The pair of the same kind whose merging adds least to the cost of an epoch."""
     best = None
     for first, (a, members_a) in enumerate(groups):
         for second in range(first + 1, len(groups)):
@@ -137,9 +137,9 @@ def _kind(size: Size):
 
 
 def _cost(size: Size, count: int, batch_size: int) -> float:
-    """Work of an epoch over `count` structures: slots, and what the sums cost beside them."""
+    """Work of an epoch over `count` structures: neighbour slots and lattice sums."""
     work = size.atoms * (size.neighbors + 1.0)
-    # An edge costs a model about ten times as much as a phase factor.
+    # An edge costs about ten times as much as a phase factor.
     if size.plan.grid is not None:
         work += 0.1 * size.atoms * math.prod(2 * n + 1 for n in size.plan.grid)
     if size.plan.mesh is not None:

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jles.electrostatics.interaction import Boundary
 from jles.electrostatics.plan import SumPlan
 
-# Data sets stay in host memory as NumPy arrays; a compiled function takes either kind.
+# Data sets stay in host memory as NumPy arrays; compiled functions take both kinds.
 HostOrDevice = Array | np.ndarray
 
 
@@ -21,21 +21,22 @@ class Structure:
 
     Neighbours are stored receiver by receiver: slot `n` of atom `i` holds the neighbour
     `j = neighbor_index[i, n]` in the image `neighbor_shift[i, n]`, so that the vector from `i`
-    to it is `positions[j] + neighbor_shift[i, n] @ cell - positions[i]`, and every sum over
-    neighbours is a reduction over an axis, never a scatter.
+    to it is `positions[j] + neighbor_shift[i, n] @ cell - positions[i]`. Sums over neighbours
+    are reductions over an axis, never scatters.
 
     Attributes:
         positions: Cartesian, angstrom; need not be wrapped.
         cell: rows are lattice vectors, angstrom; the identity where nothing is periodic.
         numbers: atomic numbers; 0 for padding.
-        mask: False for padding atoms, which carry no energy and no charge.
+        mask: False for padding atoms, which have no energy and no charge.
         neighbor_index: `j` of each slot; padding slots point at the atom itself.
         neighbor_shift: integer image of each slot.
         neighbor_mask: False for padding slots.
-        total_charge: e; what the latent charges sum to where the model is told to enforce it.
-        periodic: True for a crystal or slab, False for a cluster; selects the sum in a mixed batch.
+        total_charge: e; the sum of the latent charges if the model enforces it.
+        periodic: True for a crystal or slab, False for a cluster; selects the sum in a mixed
+            batch.
         open_axis: lattice vector of a slab that is not periodic; -1 for crystals and clusters.
-        slab_height: height of the cell a slab is summed in, angstrom; 1 if it is no slab.
+        slab_height: height of the cell a slab is summed in, angstrom; 1 for other structures.
         plan: static plan of the electrostatic sums, the same for every structure of a batch.
     """
 
@@ -59,7 +60,7 @@ class Structure:
 
 
 def neighbor_positions(structure: Structure) -> Float[Array, "atoms neighbors 3"]:
-    """Positions of the neighbours of every atom, in the image that is its neighbour, angstrom."""
+    """Positions of the neighbours of every atom, in the right image, angstrom."""
     positions, cell = structure.positions, structure.cell
     return (
         positions[structure.neighbor_index] + structure.neighbor_shift.astype(cell.dtype) @ cell
@@ -71,7 +72,7 @@ def neighbor_vectors(
 ) -> Float[Array, "atoms neighbors 3"]:
     """Vectors from each atom to its neighbours, angstrom; padding slots hold (1000, 0, 0).
 
-    The filler keeps every function of a distance, and all its derivatives, finite at padding.
+    This filler keeps functions of the distance and their derivatives finite in padding slots.
 
     Args:
         structure: one structure.

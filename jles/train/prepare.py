@@ -16,8 +16,9 @@ from jles.data.offsets import fit_element_energies
 from jles.data.splits import split_frames
 from jles.errors import InputError
 from jles.follow import follow
+from jles.models.backbones.features import EQUIVARIANT
 from jles.models.config import HEADS, ModelConfig, ScreeningConfig
-from jles.models.potential import TURNING, Potential, build_potential
+from jles.models.potential import Potential, build_potential
 from jles.models.store import read_model
 from jles.train.config import DataConfig, ModelSection, TrainConfig
 from jles.train.optimizer import at_epoch
@@ -214,11 +215,11 @@ def feature_statistics(potential: Potential, params: dict, loader: Loader) -> di
             )
 
     count = total = 0
-    squares = dict.fromkeys(TURNING, 0.0)
+    squares = dict.fromkeys(EQUIVARIANT, 0.0)
     for block in blocks():
         count += len(block.invariants)
         total = total + block.invariants.sum(axis=0)
-        for name in TURNING:
+        for name in EQUIVARIANT:
             turning = getattr(block, name)
             if turning is not None:
                 flat = turning.reshape(*turning.shape[:2], -1)
@@ -226,7 +227,7 @@ def feature_statistics(potential: Potential, params: dict, loader: Loader) -> di
     mean = total / count
     variance = sum(((block.invariants - mean) ** 2).sum(axis=0) for block in blocks()) / count
     constants = {"mean": mean, "scale": _inverse(np.sqrt(variance), 1e-6 * np.abs(mean))}
-    for name in TURNING:
+    for name in EQUIVARIANT:
         if f"{name}_scale" in params["features"]:
             length = np.sqrt(squares[name] / count)
             constants[f"{name}_scale"] = _inverse(length, 1e-6 * length.max(initial=0.0))

@@ -5,7 +5,7 @@ import pytest
 
 from jles.analysis.charge_flow import recorded_flow
 from jles.analysis.moment import agreement, at_steps, polarization_density, polarization_path
-from jles.analysis.order import order_parameter
+from jles.analysis.reports.order import order_parameter
 from jles.analysis.run import Record, open_run
 from jles.errors import InputError
 from tests.support.processes import write_run

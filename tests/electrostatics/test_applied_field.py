@@ -13,9 +13,9 @@ from jles.electrostatics import (
     Multipoles,
     Response,
     build_interaction,
-    drive_of,
     enthalpy,
     lattice_sum,
+    local_field,
     plan_sum,
 )
 from jles.errors import InputError
@@ -264,7 +264,7 @@ def test_one_shot_enthalpy_is_the_response_to_the_sum_of_both_fields():
     moments, positions, response = system("crystal", rung="alpha")
     plan = PLANS["crystal"]
     interaction = build_interaction(positions, jnp.asarray(CELL), plan, sigma=1.0, k_max=K_MAX)
-    local = drive_of(interaction, moments, response).dipoles + FIELD
+    local = local_field(interaction, moments, response).dipoles + FIELD
     answered = np.einsum("nab,nb->na", response.polarizabilities, local)
     charges = moments.charges - moments.charges.mean()
     permanent = (charges @ positions + moments.dipoles.sum(axis=0)) @ FIELD
@@ -276,9 +276,9 @@ def test_one_shot_enthalpy_is_the_response_to_the_sum_of_both_fields():
 
 def test_softness_that_settles_in_a_crystal_knows_no_field():
     moments, positions, response = system("cluster", "self-consistent", "both")
-    with pytest.raises(InputError, match="no answer to a field in a periodic"):
+    with pytest.raises(InputError, match="no response to a field in a periodic"):
         lattice_sum(moments, positions, CELL, response=response, field=FIELD)
-    with pytest.raises(InputError, match="no answer to a field in a periodic"):
+    with pytest.raises(InputError, match="no response to a field in a periodic"):
         enthalpy(lambda m: 0.0, moments, positions, response, FIELD, periodic=True)
     with pytest.raises(InputError, match="field have shape"):
         lattice_sum(moments, positions, CELL, field=np.zeros(2))

@@ -277,7 +277,7 @@ MISTAKES = {
             "response": Response(charge_softness=np.ones(2), mode="self-consistent"),
             "field": np.ones(3),
         },
-        "no answer to a field in a periodic cell",
+        "no response to a field in a periodic cell",
     ),
     "polarization catastrophe": (
         {

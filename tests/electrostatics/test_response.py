@@ -14,9 +14,9 @@ from jles.electrostatics import (
     Multipoles,
     Response,
     build_interaction,
-    drive_of,
     induce,
     lattice_sum,
+    local_field,
     plan_sum,
 )
 from jles.errors import InputError
@@ -71,9 +71,9 @@ def columns_of(kind, positions):
 def induced_both(kind, moments, positions, response):
     """One shot and self-consistent."""
     interaction = interaction_of(kind, positions)
-    drive = drive_of(interaction, moments, response)
+    source = local_field(interaction, moments, response)
     return [
-        induce(interaction, drive, dataclasses.replace(response, mode=mode)) for mode in MODES
+        induce(interaction, source, dataclasses.replace(response, mode=mode)) for mode in MODES
     ]
 
 
@@ -82,19 +82,19 @@ def flat(charges, dipoles):
 
 
 def dense(kind, moments, positions, response):
-    """K, R and the drive in plain matrices."""
+    """K, R and the local field as plain matrices."""
     matrix = np.asarray(columns_of(kind, positions))
-    answers = np.zeros((4 * ATOMS, 4 * ATOMS))
+    responses = np.zeros((4 * ATOMS, 4 * ATOMS))
     kappa, alpha = (
         np.asarray(a) for a in (response.charge_softness, response.polarizabilities)
     )
-    answers[:ATOMS, :ATOMS] = np.diag(kappa)
+    responses[:ATOMS, :ATOMS] = np.diag(kappa)
     if response.conserve_charge:
-        answers[:ATOMS, :ATOMS] -= np.outer(kappa, kappa) / kappa.sum()
+        responses[:ATOMS, :ATOMS] -= np.outer(kappa, kappa) / kappa.sum()
     for i in range(ATOMS):
         rows = slice(ATOMS + 3 * i, ATOMS + 3 * i + 3)
-        answers[rows, rows] = 0.5 * (alpha[i] + alpha[i].T)
-    return matrix, answers, -matrix @ flat(moments.charges, moments.dipoles)
+        responses[rows, rows] = 0.5 * (alpha[i] + alpha[i].T)
+    return matrix, responses, -matrix @ flat(moments.charges, moments.dipoles)
 
 
 @pytest.mark.parametrize(
@@ -104,14 +104,14 @@ def dense(kind, moments, positions, response):
 def test_both_modes_are_those_of_dense_matrices(kind, conserve, seed):
     moments, positions, response = random_ions(seed)
     response = dataclasses.replace(response, conserve_charge=conserve)
-    matrix, answers, drive = dense(kind, moments, positions, response)
+    matrix, responses, source = dense(kind, moments, positions, response)
     once, settled = induced_both(kind, moments, positions, response)
     np.testing.assert_allclose(matrix, matrix.T, atol=1e-12)
-    np.testing.assert_allclose(flat(once.charges, once.dipoles), answers @ drive, atol=1e-12)
-    np.testing.assert_allclose(once.energy, -0.5 * drive @ answers @ drive, rtol=1e-11)
-    expected = answers @ np.linalg.solve(np.eye(4 * ATOMS) + matrix @ answers, drive)
+    np.testing.assert_allclose(flat(once.charges, once.dipoles), responses @ source, atol=1e-12)
+    np.testing.assert_allclose(once.energy, -0.5 * source @ responses @ source, rtol=1e-11)
+    expected = responses @ np.linalg.solve(np.eye(4 * ATOMS) + matrix @ responses, source)
     np.testing.assert_allclose(flat(settled.charges, settled.dipoles), expected, atol=1e-10)
-    np.testing.assert_allclose(settled.energy, -0.5 * drive @ expected, rtol=1e-10)
+    np.testing.assert_allclose(settled.energy, -0.5 * source @ expected, rtol=1e-10)
     assert 1 <= int(settled.report.steps) <= 4 * ATOMS + 2
     assert 0.0 <= float(settled.report.residual) < 1e-10
     assert bool(settled.report.converged)
@@ -126,9 +126,9 @@ def charges_alone(kind, charges, positions, softness):
     """The self-consistent response, and K in charges alone."""
     interaction = interaction_of(kind, positions)
     response = Response(softness, mode="self-consistent")
-    drive = drive_of(interaction, Multipoles(charges), response)
+    source = local_field(interaction, Multipoles(charges), response)
     columns = jax.lax.map(jax.grad(lambda q: interaction(Multipoles(q))), jnp.eye(ATOMS))
-    return induce(interaction, drive, response), columns
+    return induce(interaction, source, response), columns
 
 
 @pytest.mark.parametrize("kind", ["slab", pytest.param("mesh", marks=pytest.mark.long)])
@@ -136,19 +136,19 @@ def test_slabs_and_meshes_are_interactions_like_any_other(kind):
     moments, positions, response = random_ions()
     kappa = response.charge_softness
     found, matrix = charges_alone(kind, moments.charges, positions, kappa)
-    drive = -np.asarray(matrix) @ moments.charges
-    expected = np.linalg.solve(np.diag(1.0 / kappa) + matrix, drive)
+    source = -np.asarray(matrix) @ moments.charges
+    expected = np.linalg.solve(np.diag(1.0 / kappa) + matrix, source)
     np.testing.assert_allclose(found.charges, expected, atol=1e-10)
-    np.testing.assert_allclose(found.energy, -0.5 * drive @ expected, rtol=1e-10)
+    np.testing.assert_allclose(found.energy, -0.5 * source @ expected, rtol=1e-10)
 
 
 @given(seeds)
 def test_self_consistent_moments_are_the_minimum(seed):
     moments, positions, response = random_ions(seed)
-    matrix, answers, _ = dense("cluster", moments, positions, response)
+    matrix, responses, _ = dense("cluster", moments, positions, response)
     permanent = flat(moments.charges, moments.dipoles)
     once, settled = induced_both("cluster", moments, positions, response)
-    stiffness = np.linalg.inv(answers)
+    stiffness = np.linalg.inv(responses)
 
     def functional(change):
         both = permanent + change
@@ -204,7 +204,7 @@ def settled(interaction, kappa, alpha, charges, mode="self-consistent"):
     alpha = alpha[:, None, None] * response.polarizabilities
     response = Response(kappa * response.charge_softness, alpha, mode)
     moments = moments._replace(charges=charges, dipoles=moments.dipoles * charges[:, None] ** 2)
-    return induce(interaction, drive_of(interaction, moments, response), response)
+    return induce(interaction, local_field(interaction, moments, response), response)
 
 
 @jax.jit
@@ -306,8 +306,8 @@ def test_nothing_breaks_where_softness_polarizability_or_charges_are_zero():
     # Of an atom that does not respond yet, the slope is minus half its field squared.
     moments, positions, response = random_ions()
     moments = moments._replace(dipoles=moments.dipoles * charges[:, None] ** 2)
-    _, _, drive = dense("crystal", moments, positions, response)
-    field = drive[ATOMS:].reshape(ATOMS, 3)
+    _, _, source = dense("crystal", moments, positions, response)
+    field = source[ATOMS:].reshape(ATOMS, 3)
     expected = -0.5 * np.einsum("na,nab,nb->n", field, response.polarizabilities, field)
     found = settled_gradient(positions, cell, none, none, charges)[3]
     np.testing.assert_allclose(found, expected, rtol=1e-9)

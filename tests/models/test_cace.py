@@ -17,7 +17,8 @@ from jles.models.backbones.angular import (
     monomials,
 )
 from jles.models.backbones.cace import n_features
-from jles.models.backbones.radial import envelope, initial_frequencies, radial_functions
+from jles.models.backbones.envelope import envelope
+from jles.models.backbones.radial import initial_frequencies, radial_functions
 from jles.models.config import CaceConfig
 from jles.structures.batch import pad_structure, size_of
 from tests.support.small_systems import (

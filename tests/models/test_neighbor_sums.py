@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jles.bloch.weighted import carry
+from jles.bloch.weighted import bloch_weighted
 from jles.models.backbones import neighbor_sums as module
 from jles.models.backbones.neighbor_sums import neighbor_sums
 from jles.models.potential import coupling_at
@@ -43,18 +43,18 @@ def kernel(rate, distance, cut):
 def at_once(values, index, weight, rate, distance, cut):
     found = values[index]
     if weight is not None:
-        found = carry(found, weight)
+        found = bloch_weighted(found, weight)
     return jnp.einsum("inc,inrc->irc", kernel(rate, distance, cut), found)
 
 
-@pytest.mark.parametrize("carried", [True, False])
+@pytest.mark.parametrize("weighted", [True, False])
 @pytest.mark.parametrize("rows", [1, 3, 7, 100])
 def test_values_and_derivatives_of_second_order_do_not_know_of_blocks(
-    system, rng, monkeypatch, rows, carried
+    system, rng, monkeypatch, rows, weighted
 ):
     values, index, weight, distance, cut = system
     # Second derivatives are asked for where the wave is zero.
-    weight = jnp.ones_like(weight) if carried else None
+    weight = jnp.ones_like(weight) if weighted else None
     monkeypatch.setattr(module, "_block_bytes", lambda: rows * NEIGHBORS * ROWS * COLUMNS * 8)
     cotangent = rng.normal(size=values.shape)
     way = rng.normal(size=values.shape), rng.normal(size=distance.shape)
@@ -81,7 +81,7 @@ def test_values_and_derivatives_of_second_order_do_not_know_of_blocks(
         assert np.abs(expected).max() > 0.1
 
 
-def test_first_derivatives_are_carried_by_any_weight(system, rng, monkeypatch):
+def test_first_derivatives_are_multiplied_by_any_weight(system, rng, monkeypatch):
     values, index, weight, distance, cut = system
     monkeypatch.setattr(module, "_block_bytes", lambda: 2 * NEIGHBORS * ROWS * COLUMNS * 8)
     cotangent = rng.normal(size=values.shape)
@@ -104,13 +104,13 @@ def test_first_derivatives_are_carried_by_any_weight(system, rng, monkeypatch):
         assert np.abs(expected).max() > 0.1
 
 
-def test_derivatives_of_what_is_carried_are_right(system, rng, monkeypatch):
+def test_derivatives_of_weighted_derivatives_are_exact(system, rng, monkeypatch):
     """The slope in the wave of a slope in the values, and how that changes with the values."""
     values, index, distance, _, cut = system
     monkeypatch.setattr(module, "_block_bytes", lambda: 2 * NEIGHBORS * ROWS * COLUMNS * 8)
     way, other = rng.normal(size=(2, *values.shape))
 
-    def carried(sums):
+    def weighted_slopes(sums):
         def coupling(values, wave):
             weight = jnp.exp(-wave * distance)
             return jnp.sum(jnp.sin(sums(values, weight)))
@@ -123,10 +123,10 @@ def test_derivatives_of_what_is_carried_are_right(system, rng, monkeypatch):
 
         return wave_slope(values), jax.jvp(wave_slope, (values,), (other,))[1]
 
-    found = carried(
+    found = weighted_slopes(
         lambda v, weight: neighbor_sums(v, kernel, index, weight, RATE, distance, cut)
     )
-    expected = carried(lambda v, weight: at_once(v, index, weight, RATE, distance, cut))
+    expected = weighted_slopes(lambda v, weight: at_once(v, index, weight, RATE, distance, cut))
     np.testing.assert_allclose(found, expected, rtol=1e-11)
     # By hand: sin' of the sums, times the sums of the slopes weighted by -d.
     values_of = partial(jnp.einsum, "inc,inrc->irc", kernel(RATE, distance, cut))

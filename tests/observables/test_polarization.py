@@ -224,3 +224,21 @@ def test_the_projection_obeys_the_sum_rule(rng):
     np.testing.assert_array_equal(projected[3], 0.0)
     change = (projected - tensors)[:3]
     np.testing.assert_allclose(change, np.broadcast_to(change[0], (3, 3, 3)), atol=1e-13)
+
+
+def test_born_charges_take_a_dipole_function_or_a_coupling(rng):
+    flow = jnp.asarray(rng.normal(size=(4, 3, 3)))
+    positions = jnp.asarray(rng.normal(size=(4, 3)))
+
+    def dipole(places):
+        return jnp.einsum("iab,ib->a", flow, places)
+
+    def coupling(places, field):
+        return field @ dipole(places)
+
+    for function in (dipole, jax.jit(dipole), coupling, jax.jit(coupling)):
+        np.testing.assert_allclose(born_charges(function, positions), flow, rtol=1e-12)
+        force = field_force(function, positions, jnp.ones(3))
+        np.testing.assert_allclose(force, flow.sum(axis=1), rtol=1e-12)
+        current = dipole_current(function, positions, positions)
+        np.testing.assert_allclose(current, dipole(positions), rtol=1e-12)

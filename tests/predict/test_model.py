@@ -256,7 +256,7 @@ def counting(config):
         traces.append(structure.positions.shape)
         return inner(params, structure)
 
-    model.potential = model.potential._replace(energy_fn=counted)
+    model.potential.energy_fn = counted
     return model, traces
 
 

@@ -134,6 +134,15 @@ def test_slow_packages_are_imported_where_they_are_used(path):
     assert not names & SLOW_TO_IMPORT
 
 
+@pytest.mark.parametrize("path", sorted((PACKAGE / "analysis" / "estimators").glob("*.py")))
+def test_estimators_know_neither_files_nor_pictures(path):
+    modules = list(imported_modules(ast.parse(path.read_text(encoding="utf-8"))))
+    assert jles_units(modules) <= {"analysis", "errors", "units"}
+    inside = [name for name in modules if name.startswith("jles.analysis")]
+    assert all(name.startswith("jles.analysis.estimators.") for name in inside)
+    assert not {name.split(".")[0] for name in modules} & {"h5py", "matplotlib", "pathlib"}
+
+
 @pytest.mark.parametrize("module", ["jles", "jles.cli.main"])
 def test_the_front_door_imports_nothing_heavy(module):
     heavy = {"jax", "numpy", "ase", "flax", "yaml"} | SLOW_TO_IMPORT

@@ -13,6 +13,11 @@ def autoregressive(rng, frames, channels, decay):
     return lfilter([1.0], [1.0, -decay], noise, axis=0)
 
 
+def integral_of_ornstein_uhlenbeck(decay, interval=1.0):
+    """Trapezoidal integral of the correlation of one channel of variance one."""
+    return interval * (1.0 + decay) / (2.0 * (1.0 - decay))
+
+
 def oscillator(rng, frames, channels, interval, frequency, damping, variance):
     """Positions and velocities of thermal oscillators dv = -w^2 x - damping v + noise.
 

@@ -1,4 +1,4 @@
-r"""Moments in a uniform applied field: the electric enthalpy (docs/theory.md, Applied field)."""
+r"""Moments in an applied field: the electric enthalpy (docs/theory.md, Applied field)."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -10,21 +10,21 @@ from jaxtyping import Array, Bool, Float
 from jles.electrostatics.multipoles import Dipoles, Multipoles, summed_channels
 from jles.electrostatics.response.induction import (
     MAX_STEPS,
-    Drive,
     Induced,
+    LocalField,
     Response,
-    answer,
+    apply_response,
     dot,
-    drive_of,
     effective_multipoles,
     induce,
+    local_field,
 )
 from jles.errors import InputError
 from jles.typing import AtomMask, Positions
 
 
 class Enthalpy(NamedTuple):
-    """Enthalpy (eV), effective moments, polarization of them (e angstrom), what was induced."""
+    """Enthalpy (eV), effective moments, their polarization (e angstrom), induced moments."""
 
     energy: Float[Array, ""]
     effective: Multipoles
@@ -35,9 +35,10 @@ class Enthalpy(NamedTuple):
 def polarization(
     moments: Multipoles, positions: Positions, mask: AtomMask | None = None
 ) -> Float[Array, " 3"]:
-    r""":math:`P = \sum_i (q_i - \langle q\rangle) r_i + \sum_i u_i`, e angstrom, channels summed.
+    r""":math:`P = \sum_i (q_i - \langle q\rangle) r_i + \sum_i u_i`, e angstrom, over channels.
 
-    In a crystal a branch: that of the positions as they are given. `mask` is False on padding.
+    In a crystal it is on the branch of the positions as they are given. `mask` is False on
+    padding.
     """
     total = summed_channels(moments.charges) @ from_centre(positions, mask)
     return total + sum_of_dipoles(moments.dipoles, positions.dtype)
@@ -73,22 +74,23 @@ def enthalpy(
 
     .. math:: H = U - E\cdot P - \tfrac12 E\cdot A\cdot E
 
-    One shot: U with the induction energy of section 5 of docs/conventions.md, P of the effective
-    moments, :math:`A = \sum\alpha_i`, in a cluster also :math:`\sum\kappa_i\rho_i\rho_i` with
-    :math:`\rho` from the centre at which :math:`\sum\kappa\rho = 0`. Self-consistent: the minimum
-    of the same functional in the presence of the field. In a crystal softness answers the
-    potential of the moments only, since a potential that grows without end has no bulk meaning.
+    One-shot: U contains the induction energy of section 5 of docs/conventions.md, P is that of
+    the effective moments, and :math:`A = \sum\alpha_i`; in a cluster A also contains
+    :math:`\sum\kappa_i\rho_i\rho_i`, with :math:`\rho` from the centre where
+    :math:`\sum\kappa\rho = 0`. Self-consistent: H is the minimum of the same functional in the
+    field. In a crystal soft charges respond to the potential of the moments only: the potential
+    of a uniform field grows without bound and has no bulk meaning.
 
     Args:
         interaction: quadratic form of the moments, eV.
         moments: permanent.
         positions: angstrom, for P.
-        response: what answers.
+        response: of the moments; None for none.
         field: V/angstrom; None for none.
         periodic: crystal or slab.
         mask: False on padding atoms, whose moments and response are zero.
-        coupling: `(field, charges) -> E . P` of charges; by default `polarization` of them. A
-            model whose charges move with the atoms gives one with the right derivative.
+        coupling: `(field, charges) -> E . P` of the charges; by default from `polarization`. A
+            model, whose charges depend on the positions, passes one with the exact derivative.
         tolerance: see `response.relax`.
         max_steps: see `response.relax`.
     """
@@ -96,8 +98,9 @@ def enthalpy(
     soft = response is not None and response.charge_softness is not None
     if is_solved and soft and field is not None and periodic is not False:
         raise InputError(
-            "charge_softness with mode 'self-consistent' has no answer to a field in a periodic "
-            "cell, whose potential grows without end; use mode 'one-shot' or no charge_softness"
+            "charge_softness with mode 'self-consistent' has no response to a field in a "
+            "periodic cell, whose potential grows without bound; use mode 'one-shot' or no "
+            "charge_softness"
         )
     if coupling is None:
 
@@ -106,23 +109,24 @@ def enthalpy(
 
     energy = interaction(moments)
     induced, effective = None, moments
-    if response is not None and response.answers:
-        drive = drive_of(interaction, moments, response)
+    if response is not None and response.responds:
+        source = local_field(interaction, moments, response)
         climb = _climb(field, positions, mask, periodic)
         if is_solved:
-            drive = _with_field(drive, field, climb)
-        induced = induce(interaction, drive, response, tolerance, max_steps)
+            source = _with_field(source, field, climb)
+        induced = induce(interaction, source, response, tolerance, max_steps)
         energy += induced.energy
         effective = effective_multipoles(moments, induced)
     if field is not None:
-        # What a solve finds in the field has met it already; one shot has not.
-        met = moments if is_solved else effective
-        energy -= coupling(field, met.charges) + field @ sum_of_dipoles(
-            met.dipoles, positions.dtype
+        # A self-consistent solve has the energy of its induced moments in the field; one shot
+        # not.
+        coupled = moments if is_solved else effective
+        energy -= coupling(field, coupled.charges) + field @ sum_of_dipoles(
+            coupled.dipoles, positions.dtype
         )
     if field is not None and induced is not None and not is_solved:
-        alone = _with_field(jax.tree.map(jnp.zeros_like, drive), field, climb)
-        more = answer(_centred(response), alone)
+        alone = _with_field(jax.tree.map(jnp.zeros_like, source), field, climb)
+        more = apply_response(_centred(response), alone)
         energy -= 0.5 * dot(alone, more)
         induced = induced._replace(
             charges=_sum(induced.charges, more.charges),
@@ -139,18 +143,18 @@ def _climb(field, positions, mask, periodic):
     return jnp.where(periodic, 0.0, from_centre(positions, mask) @ field)
 
 
-def _with_field(drive: Drive, field, climb) -> Drive:
-    """The applied field added; in a cluster its potential -E.r too."""
+def _with_field(source: LocalField, field, climb) -> LocalField:
+    """Local field with the applied field added, in a cluster with its potential -E . r too."""
     if field is None:
-        return drive
-    charges, dipoles = drive
+        return source
+    charges, dipoles = source
     if charges is not None:
         charges = charges + climb.reshape(-1, *[1] * (charges.ndim - 1))
-    return Drive(charges, None if dipoles is None else dipoles + field)
+    return LocalField(charges, None if dipoles is None else dipoles + field)
 
 
 def _centred(response: Response) -> Response:
-    """A conserving answer is one from the centre of softness."""
+    """The response that conserves charge, which refers positions to the centre of softness."""
     return Response(response.charge_softness, response.polarizabilities, "one-shot", True)
 
 

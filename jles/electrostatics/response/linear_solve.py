@@ -1,8 +1,10 @@
-r"""Conjugate gradients for :math:`(1 + K R)\,w = b` with K and R symmetric, R positive.
+r"""Conjugate gradients for :math:`(1 + K R)\,w = b` with symmetric K and R.
 
-No inverse and no root of R is needed, so responses may be zero: the operator is self-adjoint in
-the inner product :math:`\langle x, y\rangle = x\cdot R y`. Derivatives of any order come from
-the implicit function theorem.
+R must be positive semidefinite.
+
+The operator is self-adjoint in the inner product :math:`\langle x, y\rangle = x\cdot R y`. The
+method needs neither an inverse nor a root of R, so responses may be zero. Derivatives of any
+order follow from the implicit function theorem.
 """
 
 from collections.abc import Callable
@@ -25,16 +27,16 @@ def solve(
     max_steps: int,
     noise=0.0,
 ) -> tuple[Vector, Int[Array, ""]]:
-    """The w of the equation above, with K `interact` and R `respond`, and the steps it took.
+    """The solution w, with K `interact` and R `respond`, and the number of steps.
 
     Args:
         interact: static.
         respond: static.
         right_side: b.
         tolerance: on the relative residual.
-        noise: residual, in the norm of R, that is as good as none.
-        max_steps: after which the iteration ends, as it does when K + 1/R turns out not to be
-            positive: look at the residual of what comes back.
+        noise: residual, in the norm of R, that counts as converged.
+        max_steps: limit of the iteration. It also ends if K + 1/R proves not to be positive:
+            check the residual of the result.
     """
 
     def operator(vector):
@@ -58,15 +60,15 @@ def _iterate(interact, respond, b, tolerance, max_steps, noise):
     norm = inner(b, respond(b))
     goal = jnp.maximum(tolerance**2 * norm, noise**2)
 
-    def goes_on(state):
+    def continues(state):
         _, _, _, residual, step, is_positive = state
         return (residual > goal) & (step < max_steps) & is_positive
 
     def advance(state):
         w, r, p, residual, step, _ = state
-        answer = respond(p)
-        image = _add(p, interact(answer))
-        curvature = inner(answer, image)
+        response = respond(p)
+        image = _add(p, interact(response))
+        curvature = inner(response, image)
         is_positive = curvature > 0.0
         length = residual / jnp.where(is_positive, curvature, 1.0)
         w, r = _add(w, p, length), _add(r, image, -length)
@@ -75,8 +77,8 @@ def _iterate(interact, respond, b, tolerance, max_steps, noise):
         return w, r, p, smaller, step + 1, is_positive
 
     start = (jax.tree.map(jnp.zeros_like, b), b, b, norm, jnp.zeros((), int), jnp.array(True))
-    w, _, _, _, steps, _ = lax.while_loop(goes_on, advance, start)
-    # Where R is zero the iteration has not looked; one more application settles it.
+    w, _, _, _, steps, _ = lax.while_loop(continues, advance, start)
+    # The inner product does not see components where R is zero: the equation itself sets them.
     w = _add(b, interact(respond(w)), -1.0)
     return w, steps
 

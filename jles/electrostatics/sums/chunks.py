@@ -1,10 +1,10 @@
-"""Cutting an axis of atoms into equal parts, which a scan goes through one by one."""
+"""Splitting an axis of atoms into equal parts for a scan."""
 
 import jax.numpy as jnp
 
 
 def in_chunks(array, steps: int, axis: int = 0, fill=0):
-    """`axis` padded with `fill` and cut into `steps` equal parts, which become a leading axis."""
+    """`axis` padded with `fill` and split into `steps` equal parts along a new leading axis."""
     axis %= array.ndim
     size = -(-array.shape[axis] // steps)
     padding = [(0, 0)] * array.ndim

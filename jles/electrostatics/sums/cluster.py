@@ -1,4 +1,4 @@
-"""The direct sum over pairs of smeared multipoles without periodicity (docs/conventions.md, 3)."""
+"""The sum over pairs of smeared multipoles of a cluster (docs/conventions.md, section 3)."""
 
 import math
 from functools import partial
@@ -36,7 +36,7 @@ def smeared_coulomb(
 
 
 def _published_offset(squared_distance, offset: float):
-    """The factor r / (r + offset), which makes 1/r the 1/(r + offset) of published models."""
+    """The factor r / (r + offset): published models have 1/(r + offset) instead of 1/r."""
     is_zero = squared_distance == 0.0
     distance = jnp.sqrt(jnp.where(is_zero, 1.0, squared_distance))
     return jnp.where(is_zero, 1.0, distance / (distance + offset))
@@ -99,7 +99,7 @@ def _dot(a, b):
 
 
 def _rows_energy(rows, moments, positions, sigma, remove_self, pair_offset):
-    """Half the energy of a few rows of the pair matrix with every column."""
+    """Half the energy of some rows of the pair matrix with all columns."""
     row_moments, row_positions, row_index = rows
     separations = row_positions[:, None, :] - positions[None, :, :]
     squared_distance = jnp.sum(separations**2, axis=-1)
@@ -139,13 +139,13 @@ def cluster_energy(
     and, unless `remove_self`, the terms i = j, which are `self_energy`.
 
     Args:
-        moments: `Multipoles`, or charges alone (e): (atoms,) or (atoms, channels), whose energies
-            add up. Padding has moments 0 and any finite position; atoms may coincide.
+        moments: `Multipoles`, or charges alone (e): (atoms,) or (atoms, channels), whose
+            energies add up. Padding has moments 0 and any finite position; atoms may coincide.
         positions: angstrom.
         sigma: smearing width, angstrom.
         remove_self: static.
-        pair_offset: static; angstrom added to distances in the denominator, 1e-6 in published
-            models of charges and 0 in nature.
+        pair_offset: static; angstrom added to distances in the denominator: 1e-6 in published
+            models of charges, else 0.
         chunk: static; rows of the pair matrix per step. Memory is O(atoms chunk).
     """
     moments = channels_first(as_multipoles(moments))

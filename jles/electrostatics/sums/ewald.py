@@ -34,8 +34,7 @@ SMOOTH_ONSET = 0.75
 def reciprocal_cell(cell: Cell) -> tuple[Float[Array, "3 3"], Float[Array, ""]]:
     r"""Rows b with :math:`a_i\cdot b_j = 2\pi\delta_{ij}`, 1/angstrom, and the volume.
 
-    Either handedness is a crystal: the sign of the determinant belongs to the rows b, the
-    volume is its magnitude.
+    The cell may be left-handed: the volume is the magnitude of the determinant.
     """
     first, second, third = cell
     normals = jnp.stack(
@@ -50,8 +49,8 @@ def wrapped_reduced(
 ) -> Float[Array, "atoms 3"]:
     """Coordinates along the lattice vectors, within half a cell of zero.
 
-    Whole cells are subtracted in Cartesian space, where positions and cell are as exact as they
-    were given: an atom a thousand cells away keeps its phase in float32.
+    Whole cells are subtracted in Cartesian space, where no digits have been lost yet: an atom a
+    thousand cells away keeps its phase in float32.
     """
 
     def reduce(vectors):
@@ -65,8 +64,8 @@ def wrapped_reduced(
 def kgrid_is_too_small(grid: KGrid, cell: Cell, k_max: Scalar) -> Bool[Array, ""]:
     """Whether `grid` misses k-vectors inside the cutoff for this cell; can be traced.
 
-    The flag of a run whose cell changes: read it after a block of steps, plan again where it is
-    set. `kgrid_overflow` is the same for the host.
+    A run whose cell changes reads this flag after a block of steps, and plans again if it is
+    set. `kgrid_overflow` is the same on the host.
     """
     edges = jnp.linalg.norm(cell, axis=1)
     need = jnp.floor(k_max * edges / (2.0 * math.pi) * (1.0 + 0.5 * SPHERE_TOLERANCE))
@@ -74,7 +73,7 @@ def kgrid_is_too_small(grid: KGrid, cell: Cell, k_max: Scalar) -> Bool[Array, ""
 
 
 def _sphere_weight(k_squared, k_max, cutoff: str):
-    """1 inside the sphere and 0 outside; "smooth" falls between by a C2 polynomial of k^2."""
+    """1 inside the sphere and 0 outside; "smooth" has a C2 polynomial of k^2 in between."""
     if cutoff == "sharp":
         inside = lax.stop_gradient(k_squared) <= k_max**2 * (1.0 + SPHERE_TOLERANCE)
         return inside.astype(k_squared.dtype)
@@ -103,7 +102,7 @@ def reciprocal_weight(k_squared, sigma: Scalar, k_max: Scalar, cutoff: str, slop
 
 
 class EwaldSum(NamedTuple):
-    """All of the reciprocal sum that does not depend on the moments, for using it repeatedly."""
+    """The part of the reciprocal sum that does not depend on the moments, for reuse."""
 
     frame: Float[Array, "3 3"]
     tables: PhaseTables
@@ -150,10 +149,10 @@ def reciprocal_energy(ewald: EwaldSum, moments: Multipoles) -> Float[Array, ""]:
 
 
 def _octant_weights(reciprocal, grid, green):
-    """green(k^2) at (+-a, +-b, c), a, b, c >= 0, with the number of times that k counts.
+    """green(k^2) at (+-a, +-b, c), a, b, c >= 0, times the multiplicity of k.
 
-    k and -k count alike, so c >= 0 with both signs of a and b, twice, is everything; an index
-    that is zero has only one sign and would be counted twice.
+    k and -k contribute equally, so c >= 0 with both signs of a and b counts twice. An index
+    that is zero has one sign only, and is halved.
     """
     a, b, c = (
         jnp.arange(n + 1, dtype=reciprocal.dtype).reshape(shape)
@@ -207,28 +206,28 @@ def ewald_energy(
         \quad S(k) = \sum_i \left[q_i + i k\cdot u_i - \tfrac12 k\cdot Q_i\cdot k\right]
         e^{ik\cdot r_i}
 
-    With cutoff "sharp", w = 1 on the closed ball: a k whose square exceeds k_max^2 by less than
-    the fraction `SPHERE_TOLERANCE` is on its surface and counts. The selection carries no
-    derivative, and the energy jumps where a k crosses the surface. With "smooth", w falls from
-    1 at `SMOOTH_ONSET` k_max to 0 at k_max and the energy is a C2 function of the cell.
+    With cutoff "sharp", w = 1 on the closed ball. A k whose square exceeds k_max^2 by less than
+    the fraction `SPHERE_TOLERANCE` counts as on its surface. The selection has no derivative,
+    and the energy jumps when a k crosses the surface. With "smooth", w falls from 1 at
+    `SMOOTH_ONSET` k_max to 0 at k_max, and the energy is a C2 function of the cell.
 
     Args:
-        moments: `Multipoles`, or charges alone (e): (atoms,) or (atoms, channels), whose energies
-            add up. Padding has moments 0 and any finite position. A nonzero total charge is
-            compensated by a uniform background, see `background_energy`.
+        moments: `Multipoles`, or charges alone (e): (atoms,) or (atoms, channels), whose
+            energies add up. Padding has moments 0 and any finite position. A nonzero total
+            charge is compensated by a uniform background, see `background_energy`.
         positions: angstrom; need not be wrapped.
         cell: rows are lattice vectors, angstrom; either handedness.
         sigma: smearing width, angstrom.
         k_max: cutoff of the sum, 1/angstrom.
-        grid: static, from `plan_kgrid` for this or a larger cell. One planned for a smaller
-            cell silently drops vectors: check with `kgrid_overflow` and plan again.
+        grid: static, from `plan_kgrid` for this or a larger cell. A grid planned for a smaller
+            cell misses vectors without an error: check with `kgrid_overflow` and plan again.
         cutoff: static.
         remove_self: static; subtract `self_energy`.
         chunk: static; atoms per step of the sum, for memory.
 
     Source: Cheng, npj Comput. Mater. 11, 80 (2025); multipoles: Kim et al., arXiv 2605.05746
-    (2026). Cost O(atoms kvecs), memory O(atoms + kvecs); derivatives of any order and any
-    argument go through.
+    (2026). Cost O(atoms kvecs), memory O(atoms + kvecs). It can be differentiated to any order
+    with respect to any argument.
     """
     moments = as_multipoles(moments)
     ewald = prepare_ewald(

@@ -1,4 +1,4 @@
-"""Host plan of the reciprocal sum: which integer box holds every k-vector inside the cutoff."""
+"""Host plan of the reciprocal sum: the box of integers that holds all k inside the cutoff."""
 
 import math
 from typing import NamedTuple
@@ -8,15 +8,17 @@ import numpy as np
 from jles.errors import InputError
 
 SPHERE_TOLERANCE = 4e-6
-"""A vector is inside while k^2 <= k_max^2 (1 + this): rounding, float32 too, must not decide
-whether one exactly on the sphere belongs to it."""
+"""A vector counts as inside if k^2 <= k_max^2 (1 + this).
+
+Rounding, in float32 too, must not decide about a vector that lies exactly on the sphere.
+"""
 
 
 _MOST_INDICES = 1e5
 
 
 class KGrid(NamedTuple):
-    """Largest reciprocal index along each lattice vector. Static: hash it, never trace it."""
+    """Largest reciprocal index along each lattice vector; static."""
 
     n_a: int
     n_b: int
@@ -46,7 +48,7 @@ def plan_kgrid(cell, k_max: float, margin: float = 0.0) -> KGrid:
     edges = np.linalg.norm(cell, axis=1)
     if not k_max > 0.0:
         raise InputError(f"k_max must be positive (1/angstrom), got {k_max}")
-    # The box holds what the sum counts as inside, so its radius has the sum's tolerance.
+    # The sum uses the same tolerance to decide which vectors are inside.
     radius = k_max * math.sqrt(1.0 + 2.0 * SPHERE_TOLERANCE)
     needed = radius * edges * (1.0 + margin) / (2.0 * math.pi)
     if needed.max() > _MOST_INDICES:
@@ -59,7 +61,7 @@ def plan_kgrid(cell, k_max: float, margin: float = 0.0) -> KGrid:
 
 
 def check_volume(cell: np.ndarray) -> None:
-    """Refuses a cell whose vectors depend on one another."""
+    """Refuses a cell whose vectors are linearly dependent."""
     if not abs(np.linalg.det(cell)) > 1e-9 * np.prod(np.linalg.norm(cell, axis=1)):
         raise InputError(
             f"cell {cell.tolist()} has no volume; a periodic sum needs three vectors"
@@ -67,7 +69,7 @@ def check_volume(cell: np.ndarray) -> None:
 
 
 def kgrid_overflow(grid: KGrid, cell, k_max: float) -> bool:
-    """Whether `cell` has outgrown `grid`, which then misses k-vectors: plan again."""
+    """Whether `grid` misses k-vectors of `cell`, which needs a new plan then."""
     return any(need > have for need, have in zip(plan_kgrid(cell, k_max), grid, strict=True))
 
 

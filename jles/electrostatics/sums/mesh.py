@@ -1,10 +1,10 @@
 r"""Smooth particle mesh: the reciprocal sum by interpolation on a mesh and a Fourier transform.
 
-Source: Essmann et al., J. Chem. Phys. 103, 8577 (1995), here for a sum that lives in reciprocal
-space alone. Spreading is done by matrix products, not by scattering: atoms are sorted into blocks
-of the mesh and taken in tiles of a few atoms of one block, whose splines are tabulated on the
-block's whole window (`table_products`); windows are then added where they overlap. A CPU as well
-as an accelerator multiplies zeros faster than it scatters numbers.
+Source: Essmann et al., J. Chem. Phys. 103, 8577 (1995), here without a real-space part. Moments
+are spread by matrix products instead of scatters: atoms are sorted into blocks of the mesh and
+grouped into tiles of a few atoms of one block. The splines of a tile are tabulated on the whole
+window of its block (`table_products`), and windows are added where they overlap. CPUs and
+accelerators multiply zeros faster than they scatter numbers.
 """
 
 import math
@@ -73,18 +73,20 @@ def plan_mesh(
     rank: int = 0,
     margin: float = 0.0,
 ) -> MeshPlan:
-    r"""The smallest mesh whose forces are right to `accuracy`, relative to their root mean square.
+    r"""The smallest mesh whose forces have a given relative error.
 
-    An interpolated wave of wavevector k carries aliases of relative size
-    :math:`(x/(1-x))^{p-l}`, :math:`x = kh/2\pi`, for mesh step h, spline order p and multipoles of
-    rank l, and counts with :math:`k^l e^{-\sigma^2k^2/4}`. Measured errors are half of that for
-    charges and a hundredth for loose meshes of quadrupoles; half a power less is too little.
+    That is the root mean square error over the root mean square force. An interpolated wave of
+    wavevector k carries aliases of relative size :math:`(x/(1-x))^{p-l}`, :math:`x = kh/2\pi`,
+    for mesh step h, spline order p and multipoles of rank l. Their weight is
+    :math:`k^l e^{-\sigma^2k^2/4}`. Measured errors are half of this estimate for charges, and a
+    hundredth for quadrupoles on coarse meshes. An exponent smaller by one half underestimates
+    them.
 
     Args:
         cell: rows are lattice vectors, angstrom, (3, 3).
         k_max: cutoff of the sum, 1/angstrom.
         sigma: smearing width, angstrom.
-        accuracy: down to 1e-10.
+        accuracy: relative error of the forces, down to 1e-10.
         rank: 0 for charges, 1 with dipoles, 2 with quadrupoles.
         margin: relative growth of the cell edges to leave room for, e.g. 0.1 for NPT runs.
 
@@ -137,13 +139,13 @@ def _is_smooth(size: int) -> bool:
 
 
 def mesh_is_too_small(plan: MeshPlan, cell, k_max: float) -> bool:
-    """Whether a cell has outgrown the mesh, which then lacks some k: plan again."""
+    """Whether the mesh misses k-vectors of the cell, which needs a new plan then."""
     grid = plan_kgrid(cell, k_max)
     return any(size < 2 * n + 2 for size, n in zip(plan.sizes, grid, strict=True))
 
 
 class MeshSum(NamedTuple):
-    """All of the sum that does not depend on the moments, for using it repeatedly."""
+    """The part of the sum that does not depend on the moments, for reuse."""
 
     frame: Float[Array, "3 3"]
     places: Float[Array, "tiles tile 3"]
@@ -172,7 +174,7 @@ def prepare_mesh(
     sizes = jnp.array(plan.sizes)
     reduced = wrapped_reduced(positions, cell, reciprocal)
     mesh = (reduced - lax.stop_gradient(jnp.floor(reduced))) * sizes
-    # Rounding may put an atom on the far edge, which is the near edge of the next cell.
+    # Rounding may put an atom on the far edge, which belongs to the next cell.
     block = jnp.clip(lax.stop_gradient(mesh).astype(int), 0, sizes - 1) // BLOCK
     local = mesh - BLOCK * block
     n_blocks = [n // BLOCK for n in plan.sizes]
@@ -220,8 +222,8 @@ def pme_energy(
         k_max: cutoff of the sum, 1/angstrom; the same k-vectors count as in the direct sum.
         plan: static, from `plan_mesh` for this or a larger cell, see `mesh_is_too_small`.
         cutoff: static.
-        remove_self: static; subtract `self_energy`, which interpolation reproduces to the accuracy
-            of the plan.
+        remove_self: static; subtract `self_energy`, which interpolation reproduces to the
+            accuracy of the plan.
     """
     moments = as_multipoles(moments)
     mesh = prepare_mesh(positions, cell, sigma=sigma, k_max=k_max, plan=plan, cutoff=cutoff)
@@ -230,7 +232,7 @@ def pme_energy(
 
 
 def _tiles(block: Int[Array, " atoms"], n_blocks: int):
-    """Atoms of every tile, all of one block, and that block; any distribution of atoms fits."""
+    """Atoms of each tile and its block, for any distribution of the atoms."""
     count = block.shape[0]
     n_tiles = -(-count // TILE) + min(n_blocks, count)
     order = jnp.argsort(block)
@@ -257,10 +259,10 @@ def _squared_wavevectors(reciprocal, plan: MeshPlan):
 
 
 def _spline_weights(plan: MeshPlan, dtype):
-    """Undoes the damping by the splines; k and -k are one entry, but for c = 0 and c = n / 2."""
+    """Inverse damping by the splines; k and -k share an entry unless c = 0 or c = n / 2."""
     gains = [spline_gains(plan.order, n) for n in plan.sizes]
-    # At the end of the band an odd spline has none: no wave of the sphere is there, and in float32
-    # the product of such inverses would overflow.
+    # At the end of the band the gain of an odd spline is zero. No wave of the sphere is there,
+    # and the product of the inverses would overflow in float32.
     a, b, c = (np.where(gain > 1e-9, 1.0 / np.maximum(gain, 1e-9), 0.0) for gain in gains)
     half = c[: plan.n_c // 2 + 1]
     twice = np.where((np.arange(len(half)) % (plan.n_c // 2)) == 0, 1.0, 2.0)
@@ -300,12 +302,12 @@ def _spread(moments: ReducedMoments, mesh: MeshSum, plan: MeshPlan):
 
 
 def _windows(tiles: ReducedMoments, places, plan: MeshPlan):
-    """What the atoms of some tiles spread on the windows of their blocks, (tiles, c, a, b)."""
+    """The moments of some tiles, spread on the windows of their blocks, (tiles, c, a, b)."""
     tables = tuple(
         jnp.moveaxis(spline_table(plan.order, places, plan.window, n), (1, 3), (0, 1))
         for n in range(tiles.order + 1)
     )
-    # Without the barrier the compiler makes every table anew for each element of a plane.
+    # Without the barrier the compiler computes the tables again for every element of a plane.
     tables = lax.optimization_barrier(tables)
 
     def of_tile(tile: ReducedMoments, tables):
@@ -316,7 +318,7 @@ def _windows(tiles: ReducedMoments, places, plan: MeshPlan):
 
 
 def _overlap_add(windows, axis: int, window_axis: int):
-    """The first points of a window lie in the block before: add them there, keep `BLOCK` points."""
+    """Adds the first points of each window to the previous block, and keeps `BLOCK` points."""
     halo = windows.shape[window_axis] - BLOCK
     before, own = jnp.split(windows, [halo], axis=window_axis)
     padding = [(0, 0)] * windows.ndim

@@ -1,7 +1,7 @@
-r"""Two periodic directions: a crystal of slabs, less what the slabs do to one another.
+r"""Two periodic directions: the sum of a crystal of slabs, and its correction to one slab.
 
-Source: Yeh and Berkowitz, J. Chem. Phys. 111, 3155 (1999); charged slabs: Ballenegger, Arnold and
-Cerda, J. Chem. Phys. 131, 094107 (2009).
+Source: Yeh and Berkowitz, J. Chem. Phys. 111, 3155 (1999); charged slabs: Ballenegger, Arnold
+and Cerda, J. Chem. Phys. 131, 094107 (2009).
 """
 
 import math
@@ -17,7 +17,7 @@ from jles.units import HALF_INVERSE_EPSILON0
 
 _IMAGE_DECAY = math.log(1e8)
 _STEP = 1.1
-"""Heights are powers of this, so that a slab that breathes keeps its plan."""
+"""Heights are powers of this, so that a plan still fits after a slab has grown a little."""
 
 
 def slab_normal(cell: Cell, axis) -> tuple[Float[Array, " 3"], Float[Array, ""]]:
@@ -29,7 +29,7 @@ def slab_normal(cell: Cell, axis) -> tuple[Float[Array, " 3"], Float[Array, ""]]
 
 
 def slab_cell(cell: Cell, axis, height: Scalar) -> Float[Array, "3 3"]:
-    """The cell to sum in: the vector `axis`, whatever it was, upright and of this height."""
+    """The cell to sum in: `axis` is replaced by a vector along the normal, of this height."""
     normal, _ = slab_normal(cell, axis)
     return cell.at[axis].set(height * normal)
 
@@ -43,16 +43,16 @@ def slab_cell_on_host(cell, axis: int, height: float) -> np.ndarray:
 
 
 def area_vector(cell: np.ndarray, axis: int) -> np.ndarray:
-    """Perpendicular to the two periodic vectors, as long as the area they span; host."""
+    """Normal of the two periodic vectors, with the area they span as its length; host."""
     return np.cross(cell[(axis + 1) % 3], cell[(axis + 2) % 3])
 
 
 def plan_slab_height(cell, positions, axis: int, sigma: float) -> float:
-    r"""Height (angstrom) at which slabs no longer feel one another's corrugation.
+    r"""Height (angstrom) of a cell in which the images of a slab do not interact.
 
-    A wave of wavevector g along the slab decays outside as :math:`e^{-g z}`; with the longest
-    wave the gap is such that this is 1e-8. The user's own vacuum does not enter: the energy does
-    not depend on it.
+    A wave of wavevector g along the slab decays outside as :math:`e^{-g z}`. The gap is chosen
+    so that the longest wave decays to 1e-8. The vacuum of the given cell is not used, and the
+    energy does not depend on it.
 
     Args:
         cell: rows are lattice vectors, (3, 3); row `axis` is ignored and may be zero.
@@ -65,7 +65,8 @@ def plan_slab_height(cell, positions, axis: int, sigma: float) -> float:
     normal = area_vector(cell, axis)
     area = np.linalg.norm(normal)
     longest = max(np.linalg.norm(first), np.linalg.norm(second), np.linalg.norm(first + second))
-    # The shortest reciprocal vector is at least 2 pi over the longest height of the parallelogram.
+    # The shortest reciprocal vector is at least 2 pi over the longest height of the
+    # parallelogram.
     gap = max(_IMAGE_DECAY * longest / (2.0 * math.pi), 12.0 * sigma)
     height = np.ptp(positions @ (normal / area)) + gap
     return float(_STEP ** math.ceil(math.log(height) / math.log(_STEP)))
@@ -74,19 +75,19 @@ def plan_slab_height(cell, positions, axis: int, sigma: float) -> float:
 def slab_correction(
     moments: Multipoles, positions: Positions, cell: Cell, axis, sigma: Scalar
 ) -> Float[Array, ""]:
-    r"""What turns the energy (eV) of a crystal of slabs into that of one slab.
+    r"""The difference (eV) between the energy of one slab and that of a crystal of slabs.
 
     .. math:: E = \frac{1}{2\epsilon_0 V}\left[M^2 - Q\,S - Q^2 L^2/12\right]
 
     with the moments of the smeared charge along the normal: the charge Q, the dipole
-    :math:`M = \sum q z + u_z`, and :math:`S = \sum q (z^2 + \sigma^2/2) + 2 u_z z + Q_{zz}`; L is
-    the height of the cell. For a charged slab the energy is that of the bare potential
+    :math:`M = \sum q z + u_z`, and :math:`S = \sum q (z^2 + \sigma^2/2) + 2 u_z z + Q_{zz}`; L
+    is the height of the cell. For a charged slab the energy is that of the bare potential
     :math:`-|z|/(2\epsilon_0 A)`, with no background.
 
     Args:
-        moments: any, channels too.
+        moments: of any rank, with or without channels.
         positions: angstrom, not wrapped along the normal.
-        cell: the one that was summed in, from `slab_cell`.
+        cell: in which the crystal of slabs was summed, from `slab_cell`.
         axis: the direction that is not periodic; may be traced.
         sigma: smearing width, angstrom.
     """

@@ -1,6 +1,6 @@
 """Cardinal B-splines, tabulated at unit steps, with derivatives of any order.
 
-Between two whole numbers a spline is a polynomial; its coefficients are worked out on the host.
+Between two integers a spline is a polynomial, whose coefficients are computed on the host.
 """
 
 from functools import cache
@@ -18,7 +18,7 @@ def spline_pieces(order: int, derivative: int = 0) -> np.ndarray:
     .. math:: M_n(x) = \frac{x}{n-1} M_{n-1}(x) + \frac{n-x}{n-1} M_{n-1}(x-1)
 
     M_n is a C^{n-2} bump on (0, n). Source: Essmann et al., J. Chem. Phys. 103, 8577 (1995),
-    eq. 4.1. About the middle of a piece powers stay small, which float32 needs.
+    eq. 4.1. The expansion about the middle of a piece keeps powers small, which float32 needs.
     """
     polynomial = np.polynomial.Polynomial
     w = polynomial([0.5, 1.0])
@@ -42,7 +42,7 @@ def spline_table(
         order: static.
         start: any numbers.
         count: static.
-        derivative: static; its own derivatives, by JAX, are those of the polynomials.
+        derivative: static; order of the derivative.
     """
     first = lax.stop_gradient(jnp.floor(start))
     place = start - first - 0.5
@@ -57,13 +57,13 @@ def spline_table(
 
 
 def spline_gains(order: int, size: int) -> np.ndarray:
-    r"""What spreading with splines does to the waves of a mesh of `size` points, squared.
+    r"""The squared factor by which spreading with splines damps the waves of a mesh.
 
     .. math:: |b_m|^{-2} = \left|\sum_j M_n(j + 1)\, e^{2\pi i m j / size}\right|^2
 
     for m = 0 .. size - 1; host, float64 (Essmann et al., eq. 4.4).
     """
-    # Whole numbers are where a piece ends, half a step from its middle.
+    # A piece ends at an integer, half a step from its middle.
     values = spline_pieces(order) @ 0.5 ** np.arange(order)
     waves = np.exp(2j * np.pi * np.outer(np.arange(size), np.arange(order)) / size)
     return np.abs(waves @ values) ** 2

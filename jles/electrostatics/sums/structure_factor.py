@@ -33,7 +33,7 @@ def phase_table(
 ) -> Float[Array, "*chunks two indices atoms"]:
     r"""Cosines and sines of :math:`2\pi a s` for a = 0 .. count.
 
-    The derivative rule reuses the table itself, to any order: no trigonometric function is
+    The derivative rule reuses the table, to any order, so no trigonometric function is
     evaluated twice.
     """
     angles = _frequencies(count, reduced.dtype) * reduced[..., None, :]
@@ -84,13 +84,12 @@ def structure_products(
 ) -> Float[Array, "channels two z two x two y"]:
     r"""Sums over atoms of the moments acting on products of cosines and sines.
 
-    A derivative of a wave along x or y is the wave itself, turned and times a frequency that no
-    atom changes. So all moments share one plane of products X Y, and only the lines along z
-    carry them, see `_moment_lines`: memory traffic is that of charges, and what dipoles and
-    quadrupoles add is a taller matrix product.
+    The derivative of a cosine is a sine times its frequency, which is the same for all atoms.
+    Derivatives along x and y are therefore taken after the sum over atoms. All moments share one
+    plane of products X Y; the lines along z hold the moments, see `_moment_lines`.
 
-    Atoms are taken a chunk at a time and their plane of products is made again in the reverse
-    pass, so that memory is that of the tables, of the sums and of one plane.
+    Atoms are processed in chunks, and the reverse pass computes the plane of products of a
+    chunk again. Memory is that of the tables, of the sums and of one plane.
 
     Args:
         moments: reduced, with a leading channel axis; zero for padding.
@@ -105,7 +104,7 @@ def structure_products(
     if steps == 1:
         products = per_channel(*jax.tree.map(lambda array: array[0], (chunked, tables)))
     else:
-        # The sum stays outside the checkpoint: its partial values are no residuals.
+        # The sum stays outside the checkpoint, so its partial values are not saved.
         products_of_chunk = jax.checkpoint(per_channel)
         shape = jax.eval_shape(per_channel, *jax.tree.map(lambda a: a[0], (chunked, tables)))
         products, _ = lax.scan(
@@ -148,7 +147,7 @@ def _moment_lines(moments: ReducedMoments, z: Float[Array, "two indices atoms"])
 def _sum_of_derivatives(
     products: Float[Array, "derivatives channels two z two x two y"],
 ) -> Float[Array, "channels two z two x two y"]:
-    """Turns the sums over X Y into those over its derivatives, and adds them."""
+    """Differentiates the sums along x and y as `_moment_lines` says, and adds them up."""
 
     def along_x(sums):
         return derivative_table(sums.reshape(*sums.shape[:-2], -1)).reshape(sums.shape)
@@ -179,5 +178,5 @@ _every_channel = jax.vmap(_products_of_chunk, (0, None))
 
 
 def _one_channel(moments: ReducedMoments, tables: PhaseTables):
-    # The same without a batch axis, which costs a fifth of the time.
+    # Without the batch axis this takes a fifth less time.
     return _products_of_chunk(jax.tree.map(lambda array: array[0], moments), tables)[None]

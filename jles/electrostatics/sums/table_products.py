@@ -1,14 +1,14 @@
 r"""Sums over atoms of moments acting on products of one-dimensional tables.
 
-A multipole is the operator :math:`D_i = q_i + u_i\cdot\nabla + \tfrac12 Q_i:\nabla\nabla`. Where a
-function of the position is a product over the axes, :math:`X_a(s_1) Y_b(s_2) Z_c(s_3)`, so are its
-derivatives, and :math:`\sum_i D_i [X_a Y_b Z_c]` is a matrix product of lines (of Z and its
-derivatives) with planes (of X, Y and theirs): one for charges, two with dipoles, three with
-quadrupoles. Phases and B-splines are such functions: the reciprocal sum and the particle mesh
-share this file.
+A multipole is the operator :math:`D_i = q_i + u_i\cdot\nabla + \tfrac12 Q_i:\nabla\nabla`.
+Where a function of the position is a product over the axes, :math:`X_a(s_1) Y_b(s_2) Z_c(s_3)`,
+so are its derivatives, and :math:`\sum_i D_i [X_a Y_b Z_c]` is a matrix product of lines (of Z
+and its derivatives) with planes (of X, Y and theirs): one for charges, two with dipoles, three
+with quadrupoles. Phases and B-splines are such functions: the reciprocal sum and the particle
+mesh share this file.
 
-Atoms are the last, contiguous axis of every table: measured on a CPU, the products and their
-reverse pass are then up to twice as fast as with atoms first.
+Atoms are the last, contiguous axis of every table. On a CPU the products and their reverse pass
+are then up to twice as fast as with atoms first.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 from jles.electrostatics.multipoles import Multipoles, symmetric, with_dipoles
 
 HIGHEST = lax.Precision.HIGHEST
-"""Full float32 products everywhere: accelerators otherwise round the factors to ten bits."""
+"""Full float32 products: by default accelerators round the factors to ten bits."""
 
 
 class ReducedMoments(NamedTuple):

@@ -1,1 +1,1 @@
-"""Backbones: networks that turn the environment of every atom into features."""
+"""Backbones: networks that map the environment of every atom to features."""

@@ -1,7 +1,7 @@
 """Cartesian monomials of a unit vector and the rotation invariants built from them.
 
-A monomial is L = (lx, ly, lz), its degree l = lx + ly + lz; the order is l ascending and, within
-one l, lexicographically descending, so that l = 1 reads x, y, z.
+A monomial is L = (lx, ly, lz), its degree l = lx + ly + lz; the order is l ascending and,
+within one l, lexicographically descending, so that l = 1 reads x, y, z.
 """
 
 import math
@@ -15,7 +15,10 @@ from jles.electrostatics.multipoles import traceless
 
 @cache
 def monomials(l_max: int) -> tuple[tuple[int, int, int], ...]:
-    """All (lx, ly, lz) up to degree `l_max`, in order; (l_max+1)(l_max+2)(l_max+3)/6 of them."""
+    """All (lx, ly, lz) up to degree `l_max`, in order.
+
+    There are (l_max+1)(l_max+2)(l_max+3)/6 of them.
+    """
     return tuple(
         (lx, ly, l - lx - ly)
         for l in range(l_max + 1)
@@ -32,7 +35,7 @@ def degrees(l_max: int) -> tuple[int, ...]:
 def evaluate_monomials(
     unit: Float[Array, "*batch 3"], l_max: int
 ) -> list[Float[Array, " *batch"]]:
-    """Values of every monomial of `unit`, each one product away from one of lower degree."""
+    """Values of every monomial of `unit`, each by one product from one of lower degree."""
     x, y, z = unit[..., 0], unit[..., 1], unit[..., 2]
     values = {(0, 0, 0): jnp.ones_like(x)}
     for lx, ly, lz in monomials(l_max)[1:]:
@@ -59,7 +62,7 @@ def _add(first, second):
 
 @cache
 def invariant_terms(l_max: int, body_order: int):
-    """Polynomials in the atomic basis that no rotation changes (docs/theory.md, eqs. 6-9).
+    """Rotation-invariant polynomials of the atomic basis (docs/theory.md, eqs. 6-9).
 
     Returns:
         For each invariant a tuple of terms (coefficient, indices): the sum over terms of the
@@ -104,7 +107,7 @@ def invariant_terms(l_max: int, body_order: int):
 
 
 def _merge(terms):
-    """Adds the coefficients of terms that multiply the same entries."""
+    """Adds the coefficients of equal products."""
     total = {}
     for weight, factors in terms:
         key = tuple(sorted(factors))
@@ -113,7 +116,7 @@ def _merge(terms):
 
 
 def invariants(basis: list[Float[Array, "..."]], l_max: int, body_order: int) -> list:
-    """Values of every invariant; `basis[n]` is the entry of monomial n, any shape."""
+    """Values of every invariant; `basis[n]` is the entry of monomial n, of any shape."""
     values = []
     for terms in invariant_terms(l_max, body_order):
         total = None

@@ -1,8 +1,8 @@
 """The Cartesian atomic cluster expansion as a Flax module (docs/theory.md, eqs. 1-13).
 
-Source: Cheng, npj Comput. Mater. 10, 157 (2024). Two rearrangements leave the mathematics as it
-is and the cost far below that of edge-wise tensors: the receiver's embedding is taken out of the
-sum over neighbours, and radial channels are mixed after that sum.
+Source: Cheng, npj Comput. Mater. 10, 157 (2024). Two rearrangements make it much cheaper than
+edge-wise tensors and leave the mathematics unchanged: the embedding of the receiver is taken
+out of the sum over neighbours, and radial channels are mixed after that sum.
 """
 
 from typing import NamedTuple
@@ -11,52 +11,41 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
-from jles.bloch.weighted import gather
-from jles.models.backbones.angular import degrees, equivariants, evaluate_monomials, invariants
-from jles.models.backbones.neighbor_sums import neighbor_sums
-from jles.models.backbones.radial import envelope, initial_frequencies, radial_functions
+from jles.models.backbones.angular import (
+    degrees,
+    equivariants,
+    evaluate_monomials,
+    invariant_terms,
+    invariants,
+)
+from jles.models.backbones.envelope import envelope
+from jles.models.backbones.features import Features
+from jles.models.backbones.graph import Graph
+from jles.models.backbones.radial import initial_frequencies, radial_functions
 from jles.models.config import CaceConfig
 from jles.models.readouts import Perceptron
 
 
 def n_features(config: CaceConfig) -> int:
     """Length of the feature vector of one atom."""
-    from jles.models.backbones.angular import invariant_terms
-
     kinds = len(invariant_terms(config.l_max, config.body_order))
     return config.n_radial_basis * kinds * config.n_atom_basis**2 * (config.layers + 1)
 
 
-class Features(NamedTuple):
-    """What a backbone says of every atom; what is not used costs nothing under `jit`.
-
-    Attributes:
-        invariants: unchanged by rotations.
-        vectors: turn like the dipole of the neighbours; None below l_max 1.
-        tensors: symmetric and traceless, turn like a quadrupole; None below l_max 2.
-    """
-
-    invariants: Float[Array, "atoms features"]
-    vectors: Float[Array, "atoms vectors 3"] | None
-    tensors: Float[Array, "atoms tensors 3 3"] | None
-
-
 class Edges(NamedTuple):
-    """From every atom to its neighbours; see `Cace` for index and weight.
+    """Quantities of every edge that all layers share.
 
     Attributes:
-        index: of the neighbours.
-        weight: of what is gathered from them.
+        graph: the graph they belong to.
         distance: angstrom.
-        cut: envelope, zero at padding.
+        cut: envelope, zero in padding slots.
         weights: embedding of the sender times radial functions, (..., sender channels, rbf).
         angular: monomials of the direction, (..., monomials).
     """
 
-    index: Int[Array, "atoms neighbors"]
-    weight: Float[Array, "atoms neighbors"] | None
+    graph: Graph
     distance: Float[Array, "atoms neighbors"]
     cut: Float[Array, "atoms neighbors"]
     weights: Float[Array, "atoms neighbors senders rbf"]
@@ -69,47 +58,39 @@ def _decaying(rate, distance, cut):
 
 
 class Cace(nn.Module):
-    """Features of every atom's environment.
+    """The Cartesian atomic cluster expansion.
 
-    Call with `vectors` (atoms, neighbors, 3) from each atom to its neighbours, angstrom; `index`
-    (atoms, neighbors) of the neighbours; `present` (atoms, neighbors), 1 or 0 for padding slots;
-    `species` (atoms,), positions in the element list; `weight`, if derivatives are to be carried
-    from atom to atom, see `jles.bloch.weighted`. Returns `Features`.
+    Attributes:
+        config: of the expansion.
+        n_elements: length of the element list.
     """
 
     config: CaceConfig
     n_elements: int
 
     @nn.compact
-    def __call__(
-        self,
-        vectors: Float[Array, "atoms neighbors 3"],
-        index: Int[Array, "atoms neighbors"],
-        present: Float[Array, "atoms neighbors"],
-        species: Int[Array, " atoms"],
-        weight: Float[Array, "atoms neighbors"] | None = None,
-    ) -> Features:
-        """Features of every atom; arguments as in the class docstring."""
-        config, dtype = self.config, vectors.dtype
-        sender, receiver = self._embeddings(species, dtype)
-        distance = jnp.sqrt(jnp.sum(vectors**2, axis=-1))
+    def __call__(self, graph: Graph) -> Features:
+        """Features of every atom's environment."""
+        config, dtype = self.config, graph.vectors.dtype
+        sender, receiver = self._embeddings(graph.species, dtype)
+        distance = graph.distances
         frequencies = None
         if config.radial == "bessel":
             initial = initial_frequencies(config.n_rbf, config.cutoff)
             frequencies = self.param("bessel_weights", lambda _: jnp.asarray(initial, dtype))
-        cut = envelope(distance, config) * present
+        cut = envelope(distance, config) * graph.present
         radial = radial_functions(distance, config, frequencies) * cut[..., None]
         # Edges point from the sender (neighbour) to the receiver (this atom).
         angular = jnp.stack(
-            evaluate_monomials(-vectors / distance[..., None], config.l_max), -1
+            evaluate_monomials(-graph.vectors / distance[..., None], config.l_max), -1
         )
         mixing = [
             self.param(f"radial_mixing_{l}", self._mixing_init, self._mixing_shape, dtype)
             for l in range(config.l_max + 1)
         ]
 
-        weights = sender[index][..., :, None] * radial[..., None, :]
-        edges = Edges(index, weight, distance, cut, weights, angular)
+        weights = sender[graph.index][..., :, None] * radial[..., None, :]
+        edges = Edges(graph, distance, cut, weights, angular)
         density = self._density(weights, angular)
         basis = self._mix(density, mixing, receiver)
         bases, layers = [basis], [self._invariants(basis)]
@@ -118,7 +99,7 @@ class Cace(nn.Module):
             basis = self._message(t, basis, layers[-1], edges, mixing, receiver)
             bases.append(basis)
             layers.append(self._invariants(basis))
-        invariants = jnp.stack(layers, axis=-1).reshape(species.shape[0], -1)
+        invariants = jnp.stack(layers, axis=-1).reshape(graph.species.shape[0], -1)
         return Features(invariants, *equivariants(bases, config.l_max))
 
     @property
@@ -209,9 +190,7 @@ class Cace(nn.Module):
         for l, rate in enumerate(decay):
             entries = [e for e, d in zip(basis, degree, strict=True) if d == l]
             flat = jnp.stack([entry.reshape(len(entry), -1) for entry in entries], axis=1)
-            found = neighbor_sums(
-                flat, _decaying, edges.index, edges.weight, rate.ravel(), distance, edges.cut
-            )
+            found = edges.graph.sums(flat, _decaying, rate.ravel(), distance, edges.cut)
             messages += [part.reshape(entries[0].shape) for part in found.swapaxes(0, 1)]
         return messages
 
@@ -221,9 +200,7 @@ class Cace(nn.Module):
         n_l = config.l_max + 1 if config.bchi_per_l else 1
         n_c = self._channels if config.bchi_per_channel else 1
         network = Perceptron((*config.bchi_hidden, n_l * n_c), name=f"bchi_{t}")
-        scalars = gather(
-            network(features.reshape(len(features), -1)), edges.index, edges.weight
-        )
+        scalars = edges.graph.gather(network(features.reshape(len(features), -1)))
         scalars = scalars.reshape(*scalars.shape[:2], n_l, n_c)
         if n_c == 1:
             per_degree = scalars[..., 0]

@@ -1,8 +1,8 @@
-"""Weighted sums of what the neighbours have, a block of atoms at a time.
+"""Weighted sums over the values of neighbours, one block of atoms at a time.
 
-What is gathered for all atoms at once is the largest array of a model with messages, and on a CPU
-it is the way to memory and back that costs: a block of it that stays in the cache takes a sixth of
-the time.
+Gathered for all atoms at once, these values are the largest array of a model with messages, and
+on a CPU their way to memory and back dominates the cost. A block that stays in the cache takes
+a sixth of the time.
 """
 
 from collections.abc import Callable
@@ -31,16 +31,17 @@ def neighbor_sums(
 
     Args:
         values: v of every atom.
-        kernel: `(parameters, *edges) -> k`, made again for derivatives; it closes over no array.
+        kernel: `(parameters, *edges) -> k`, evaluated again for derivatives; it must not close
+            over arrays.
         index: j, of the neighbours.
-        weight: of derivatives that are carried from the neighbours, see `jles.bloch.weighted`.
-            Derivatives of second order are right where it is one, and that is where they are taken.
-        parameters: arrays that are the same for all edges.
-        edges: what else k is a function of; it must be zero at padding, where these are zero.
+        weight: of Bloch-weighted derivatives, see `jles.bloch.weighted`. Derivatives of second
+            order are exact where it is one, which is where they are needed.
+        parameters: arrays that all edges share.
+        edges: one number per edge each; k must vanish in padding slots, where they are zero.
     """
     if weight is None:
         return _sums(kernel, values, index, parameters, edges)
-    return _carried_sums(kernel, values, index, weight, parameters, edges)
+    return _weighted_sums(kernel, values, index, weight, parameters, edges)
 
 
 def _sums(kernel: Kernel, values, index, parameters, edges):
@@ -60,28 +61,29 @@ def _sums(kernel: Kernel, values, index, parameters, edges):
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _carried_sums(kernel: Kernel, values, index, weight, parameters, edges):
-    """The same, with derivatives in the values that are multiplied by the weight.
+def _weighted_sums(kernel: Kernel, values, index, weight, parameters, edges):
+    """The same sums; derivatives with respect to the values are multiplied by the weight.
 
-    The rule is that of `carry`, for a whole sum: jax 0.10 would forget it inside of a loop.
-    Reverse mode forgets the rule of what changes with the kernel, below, whose own derivatives in
-    the values are then plain: right where the weight is one, as at the wave zero of a polarization.
+    The rule is that of `bloch_weighted` for a whole sum, because jax 0.10 would lose it inside
+    a loop. Reverse mode loses the rule of the term below that changes with the kernel:
+    derivatives of that term with respect to the values are then plain, which is exact where the
+    weight is one.
     """
     return _sums(kernel, values, index, parameters, edges)
 
 
-def _carried_sums_jvp(kernel, primals, tangents):
+def _weighted_sums_jvp(kernel, primals, tangents):
     values, index, weight, *of_kernel = primals
     moved, _, _, *kernel_moved = tangents
-    # As in `carry` the value does not follow the weight.
-    still = jax.lax.stop_gradient(weight)
+    # As in `bloch_weighted` the value does not depend on the weight.
+    fixed = jax.lax.stop_gradient(weight)
     change = jnp.zeros_like(values)
 
     def weighted(parameters, weight, *edges):
         return kernel(parameters, *edges) * weight[..., None]
 
     def slope(pair, *edges):
-        """Of the kernel, and it in turn is a kernel."""
+        """The derivative of the kernel, which is a kernel too."""
         half = len(edges) // 2
         at, along = (pair[0], *edges[:half]), (pair[1], *edges[half:])
         return jax.jvp(kernel, at, along)[1]
@@ -91,15 +93,15 @@ def _carried_sums_jvp(kernel, primals, tangents):
         change += _sums(weighted, jnp.asarray(moved), index, parameters, (weight, *edges))
     if not all(map(is_zero, jax.tree.leaves(kernel_moved, is_leaf=is_zero))):
         along = jax.tree.map(instantiate, of_kernel, kernel_moved, is_leaf=is_zero)
-        change += _carried_sums(
-            slope, values, index, still, (parameters, along[0]), (*edges, *along[1])
+        change += _weighted_sums(
+            slope, values, index, fixed, (parameters, along[0]), (*edges, *along[1])
         )
-    return _carried_sums(kernel, values, index, still, *of_kernel), change
+    return _weighted_sums(kernel, values, index, fixed, *of_kernel), change
 
 
-_carried_sums.defjvp(_carried_sums_jvp, symbolic_zeros=True)
+_weighted_sums.defjvp(_weighted_sums_jvp, symbolic_zeros=True)
 
 
 def _block_bytes() -> int:
-    """What is gathered at once: what a cache holds, or on accelerators what saves memory."""
+    """Size of a block: it fits the cache of a CPU, or saves memory on accelerators."""
     return 2**22 if jax.default_backend() == "cpu" else 2**28

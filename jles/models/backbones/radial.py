@@ -1,18 +1,21 @@
-"""Radial functions of a neighbour distance and the envelopes that end them at the cutoff."""
+"""Radial functions of the distance to a neighbour."""
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jles.models.backbones.envelope import Distances
 from jles.models.config import CaceConfig
-
-Distances = Float[Array, "*batch"]
 
 
 def bessel(distance: Distances, frequencies: Float[Array, " rbf"], cutoff: float):
-    r"""Trainable Bessel functions :math:`\sqrt{2/r_c}\,\sin(w_m r)/r` (docs/theory.md, eq. 2)."""
+    r"""Bessel functions with trainable frequencies, :math:`\sqrt{2/r_c}\,\sin(w_m r)/r`.
+
+    Source: docs/theory.md, eq. 2.
+    """
     r = distance[..., None]
-    # Published models hold the prefactor in float32: rounded alike, they come back exactly.
+    # Published models store the prefactor in float32; the same rounding reproduces them
+    # exactly.
     prefactor = np.float32(np.sqrt(2.0 / cutoff)).astype(distance.dtype)
     return prefactor * jnp.sin(frequencies * r) / r
 
@@ -40,36 +43,3 @@ def radial_functions(distance: Distances, config: CaceConfig, frequencies=None):
     if config.radial == "bessel":
         return bessel(distance, frequencies, config.cutoff)
     return _fixed_radial(distance, config)
-
-
-def envelope(distance: Distances, config: CaceConfig) -> Distances:
-    """The factor that takes every radial function to zero at the cutoff (docs/theory.md, eq. 3)."""
-    x = distance / config.cutoff
-    inside = x < 1.0
-    x = jnp.where(inside, x, 0.5)  # keeps powers and quotients finite where the answer is zero
-    value = {
-        "polynomial": _polynomial,
-        "cosine": lambda x, _: 0.5 * (jnp.cos(np.pi * x) + 1.0),
-        "mollifier": lambda x, _: jnp.exp(1.0 - 1.0 / (1.0 - x**2)),
-        "switch": _switch,
-    }[config.envelope](x, config)
-    return jnp.where(inside, value, 0.0)
-
-
-def _polynomial(x, config):
-    p = config.envelope_power
-    exponent = int(p) if p == int(p) else p  # integer powers are products, not logarithms
-    return 1.0 + x**exponent * (
-        -(p + 1.0) * (p + 2.0) / 2.0 + p * (p + 2.0) * x - p * (p + 1.0) / 2.0 * x**2
-    )
-
-
-def _switch(x, config):
-    """1 below the onset, 0 at the cutoff, every derivative continuous."""
-    y = (x * config.cutoff - config.envelope_onset) / (config.cutoff - config.envelope_onset)
-
-    def g(t):
-        positive = t > 0.0
-        return jnp.where(positive, jnp.exp(-1.0 / jnp.where(positive, t, 1.0)), 0.0)
-
-    return g(1.0 - y) / (g(y) + g(1.0 - y))

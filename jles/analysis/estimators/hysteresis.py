@@ -1,0 +1,144 @@
+r"""The loop P(E) of a cycled field, its coercive fields, remanences and area.
+
+The loop is the projection of P/V and E on the line along which the field goes. It is cut where the
+field turns; halves that go from one extreme of the field to the other are kept. The polarization
+of a crystal has no absolute zero on a branch: half the sum of its values at the two extremes is
+taken off, so an imprint shows in the fields, not in the polarization.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from jles.analysis.estimators.units import ENERGY_DENSITY, POLARIZATION
+from jles.errors import InputError
+
+_BINS = 101
+"""Bins of the field; odd, so that the middle one is centred on zero."""
+
+
+_FULL = 0.98
+"""A half loop is complete if it starts and ends beyond this fraction of the largest field."""
+
+
+class Loop(NamedTuple):
+    """Half loops and what is read off them; NaN where a half does not cross."""
+
+    field: Float[np.ndarray, " bins"]
+    """V/angstrom"""
+    falling: Float[np.ndarray, "halves bins"]
+    """Polarization on the way down, microC/cm^2."""
+    rising: Float[np.ndarray, "halves bins"]
+    coercive_falling: Float[np.ndarray, " halves"]
+    """Field at which the falling half crosses zero, V/angstrom."""
+    coercive_rising: Float[np.ndarray, " halves"]
+    remanent_falling: Float[np.ndarray, " halves"]
+    """Polarization at zero field on the way down, microC/cm^2."""
+    remanent_rising: Float[np.ndarray, " halves"]
+    areas: Float[np.ndarray, " cycles"]
+    """Energy lost in a cycle, J/cm^3."""
+
+
+def field_axis(field: Float[np.ndarray, "frames 3"]) -> Float[np.ndarray, " 3"]:
+    """Unit vector along which the field goes, its largest component positive.
+
+    Raises:
+        InputError: there is no field, or it does not stay on a line through zero.
+    """
+    _, sizes, rows = np.linalg.svd(field, full_matrices=False)
+    if not sizes[0] > 0.0:
+        raise InputError(
+            "the field is zero throughout; a loop needs `field: {kind: cycle, ...}`"
+        )
+    if sizes[1] > 1e-3 * sizes[0]:
+        raise InputError("the field does not keep to one direction; a loop needs one that does")
+    axis = rows[0]
+    return axis * np.sign(axis[np.argmax(np.abs(axis))])
+
+
+def turning_points(field: Float[np.ndarray, " frames"]) -> Int[np.ndarray, " turns"]:
+    """Frames where the field turns (the last one of a plateau), with the first and the last."""
+    moves = np.flatnonzero(np.diff(field) != 0.0)
+    signs = np.sign(np.diff(field)[moves])
+    turns = moves[1:][signs[1:] != signs[:-1]]
+    return np.unique(np.concatenate([[0], turns, [len(field) - 1]]))
+
+
+def full_halves(field: Float[np.ndarray, " frames"]) -> list[slice]:
+    """Stretches from one extreme of the field to the other, in order."""
+    turns = turning_points(field)
+    top, bottom = _FULL * np.max(field), _FULL * np.min(field)
+    halves = []
+    for first, last in zip(turns[:-1], turns[1:], strict=True):
+        ends = sorted((field[first], field[last]))
+        if bottom < 0.0 < top and ends[0] <= bottom and ends[1] >= top:
+            halves.append(slice(int(first), int(last) + 1))
+    return halves
+
+
+def hysteresis_loop(
+    field: Float[np.ndarray, " frames"], polarization: Float[np.ndarray, " frames"]
+) -> Loop:
+    """The loop of a field (V/angstrom) and a polarization per volume (e/angstrom^2).
+
+    Raises:
+        InputError: the field does not go from one extreme to the other and back.
+    """
+    halves = full_halves(field)
+    falling = [h for h in halves if field[h.start] > field[h.stop - 1]]
+    rising = [h for h in halves if field[h.start] < field[h.stop - 1]]
+    if not falling or not rising:
+        raise InputError(
+            "no complete loop: the field must go from one extreme through zero to the other and "
+            f"back; it made {len(falling)} way(s) down and {len(rising)} up"
+        )
+    grid = _grid(field)
+    down = np.array([_binned(field[h], polarization[h], grid) for h in falling])
+    up = np.array([_binned(field[h], polarization[h], grid) for h in rising])
+    zero = np.mean([np.mean(part[:, end]) for part in (down, up) for end in (0, -1)])
+    centred = POLARIZATION * (polarization - zero)
+    down, up = POLARIZATION * (down - zero), POLARIZATION * (up - zero)
+    areas = [
+        -np.trapezoid(centred[a.start : b.stop], field[a.start : b.stop])
+        for a, b in zip(halves[::2], halves[1::2], strict=False)
+        if a.stop - 1 == b.start
+    ]
+    middle = len(grid) // 2
+    return Loop(
+        grid,
+        down,
+        up,
+        np.array([_crossing(field[h], centred[h]) for h in falling]),
+        np.array([_crossing(field[h], centred[h]) for h in rising]),
+        down[:, middle],
+        up[:, middle],
+        np.array(areas) * ENERGY_DENSITY / POLARIZATION,
+    )
+
+
+def _grid(field):
+    """Centres of equal bins from one extreme to the other, the middle one at zero."""
+    largest = min(np.max(field), -np.min(field))
+    return largest * np.linspace(-1.0, 1.0, _BINS)
+
+
+def _binned(field, values, grid):
+    """Mean in each bin of the field; empty bins from their neighbours."""
+    width = grid[1] - grid[0]
+    index = np.clip(np.round((field - grid[0]) / width).astype(int), 0, len(grid) - 1)
+    count = np.bincount(index, minlength=len(grid))
+    total = np.bincount(index, weights=values, minlength=len(grid))
+    return np.interp(grid, grid[count > 0], total[count > 0] / count[count > 0])
+
+
+def _crossing(field, values) -> float:
+    """Field where the values cross zero: the middle between the first and the last time."""
+    found = np.flatnonzero(np.sign(values[1:]) != np.sign(values[:-1]))
+    if len(found) == 0:
+        return np.nan
+    ends = []
+    for at in (found[0], found[-1]):
+        share = values[at] / (values[at] - values[at + 1])
+        ends.append(field[at] + share * (field[at + 1] - field[at]))
+    return float(np.mean(ends))

@@ -1,0 +1,59 @@
+"""Polarization and tetragonality against temperature, from heating and cooling runs."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from jles.analysis.estimators.blocks import block_average
+
+
+class Stretch(NamedTuple):
+    """Averages over one of the equal stretches of time that a run is cut into."""
+
+    temperature: float
+    """K"""
+    polarization: Float[np.ndarray, " 4"]
+    """Mean length, then components, microC/cm^2."""
+    polarization_error: Float[np.ndarray, " 4"]
+    tetragonality: float
+    """Longest edge of the mean cell over the geometric mean of the others."""
+    tetragonality_error: float
+
+
+def tetragonality(cells: Float[np.ndarray, "frames 3 3"]) -> Float[np.ndarray, " frames"]:
+    """Edge that is longest on average over the geometric mean of the two others, frame by frame.
+
+    The edge is chosen once, so that fluctuations of a cubic cell do not look like a distortion
+    beyond what the mean cell has.
+    """
+    edges = np.linalg.norm(cells, axis=2)
+    longest = int(np.argmax(np.mean(edges, axis=0)))
+    others = np.delete(edges, longest, axis=1)
+    return edges[:, longest] / np.sqrt(np.prod(others, axis=1))
+
+
+def stretches(
+    temperature: Float[np.ndarray, " frames"],
+    polarization: Float[np.ndarray, "frames 3"],
+    cells: Float[np.ndarray, "frames 3 3"],
+    count: int,
+) -> list[Stretch]:
+    """Averages with block errors over `count` stretches of a run, in the order of time."""
+    found = []
+    edges = np.linspace(0, len(temperature), count + 1).round().astype(int)
+    for first, last in zip(edges[:-1], edges[1:], strict=True):
+        part = polarization[first:last]
+        lengths = np.linalg.norm(part, axis=1)
+        average = block_average(np.concatenate([lengths[:, None], part], axis=1))
+        ratio = block_average(tetragonality(cells[first:last]))
+        found.append(
+            Stretch(
+                float(np.mean(temperature[first:last])),
+                average.mean,
+                average.error,
+                float(ratio.mean),
+                float(ratio.error),
+            )
+        )
+    return found

@@ -1,0 +1,1 @@
+"""Reports: each reads runs and returns a table, a picture and lines of text."""

@@ -1,0 +1,130 @@
+"""Hysteresis of runs in a cycled field: what is read, printed, tabulated and drawn."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from jles.analysis.conditions import mean_temperature
+from jles.analysis.estimators.hysteresis import Loop, field_axis, hysteresis_loop
+from jles.analysis.estimators.units import POLARIZATION
+from jles.analysis.moment import agreement, at_steps, polarization_density
+from jles.analysis.reports.drawing import draw_band, rule
+from jles.analysis.reports.outcome import Outcome
+from jles.analysis.reports.wording import describe
+from jles.analysis.run import Run
+from jles.errors import InputError
+from jles.units import FIELD_UNITS
+
+_KV_PER_CM = 1.0 / FIELD_UNITS["kV/cm"]
+
+
+def hysteresis(
+    runs: Sequence[Run],
+    scale: float = 1.0,
+    temperature: float | None = None,
+    source: str = "current",
+) -> Outcome:
+    """Loop of one or more runs with the field (thermo), and polarization or current recorded.
+
+    Args:
+        runs: in the same cycled field; all their half loops are averaged.
+        scale: what the recorded polarization is multiplied with.
+        temperature: K, for the title; the mean of the runs if absent.
+        source: of the polarization, as for `moment.polarization_path`.
+    """
+    loops, records, fields, densities = [], [], [], []
+    for run in runs:
+        moment, density = polarization_density(run, source)
+        vectors = at_steps(run.read("thermo", "field"), moment.record.steps, "field")
+        try:
+            axis = field_axis(vectors)
+            loops.append(hysteresis_loop(vectors @ axis, scale * density @ axis))
+        except InputError as error:
+            raise InputError(f"{run.path}: {error}") from None
+        records.append(moment.record)
+        densities.append(density)
+        fields.append(vectors @ axis)
+    if not all(np.allclose(loop.field, loops[0].field, rtol=1e-3) for loop in loops):
+        raise InputError("runs in fields of different amplitudes; analyse them apart")
+    if temperature is None:
+        temperature = float(np.mean([mean_temperature(run) for run in runs]))
+    loop = Loop(loops[0].field, *map(np.concatenate, list(zip(*loops, strict=True))[1:]))
+    title = describe(runs, records, temperature)
+    raw = (fields[0], scale * _centred(densities[0] @ axis))
+    rate = np.median(np.abs(np.diff(fields[0]))) / records[0].interval * _KV_PER_CM * 1e3
+    note = f"{len(loop.falling)} way(s) down, {len(loop.rising)} up, {rate:.3g} kV/cm per ps"
+    lines = [f"hysteresis along {np.round(axis, 3).tolist()}, {title}, {note}", *_words(loop)]
+    lines += agreement(runs[0])
+    columns = {
+        "field (V/angstrom)": loop.field,
+        "field (kV/cm)": loop.field * _KV_PER_CM,
+    }
+    for name, halves in (("falling", loop.falling), ("rising", loop.rising)):
+        columns[f"polarization {name} (microC/cm^2)"] = np.mean(halves, axis=0)
+        columns[f"standard error {name} (microC/cm^2)"] = _error(halves)
+    return Outcome("hysteresis", columns, lines, draw_loop(loop, raw, f"{title}, {note}"))
+
+
+def draw_loop(loop: Loop, raw, title: str):
+    """Average loop with its error, on the frames of the first run."""
+    from jles.pictures import ACCENT, GRID, SECOND, new_figure
+
+    figure, (axis,) = new_figure(5.8, 4.2)
+    axis.plot(raw[0], raw[1], color="#bbbbbb", linewidth=0.5, zorder=0.5, rasterized=True)
+    for halves, color, name in (
+        (loop.falling, ACCENT, "field falling"),
+        (loop.rising, SECOND, "field rising"),
+    ):
+        draw_band(axis, loop.field, np.mean(halves, axis=0), _error(halves), color, name)
+    for along in "xy":
+        rule(axis, 0.0, along)
+    axis.set(xlabel="field (V/Å)", ylabel="polarization (µC/cm²)")
+    above = axis.secondary_xaxis("top", functions=(_to_kv_per_cm, _from_kv_per_cm))
+    above.set_xlabel("field (kV/cm)")
+    above.spines["top"].set_color(GRID)
+    axis.legend(frameon=False, loc="lower right")
+    axis.set_title(f"Hysteresis: {title}", fontsize=8)
+    return figure
+
+
+def _to_kv_per_cm(field):
+    return field * _KV_PER_CM
+
+
+def _from_kv_per_cm(field):
+    return field / _KV_PER_CM
+
+
+def _centred(density):
+    """In microC/cm^2, half the sum of the extremes taken off."""
+    values = POLARIZATION * density
+    return values - 0.5 * (np.max(values) + np.min(values))
+
+
+def _error(halves):
+    """Standard error over half loops, NaN of one."""
+    if len(halves) < 2:
+        return np.full(halves.shape[1:], np.nan)
+    return np.std(halves, axis=0, ddof=1) / np.sqrt(len(halves))
+
+
+def _words(loop: Loop) -> list[str]:
+    rows = (
+        ("coercive field, falling", loop.coercive_falling, "V/angstrom", _KV_PER_CM, "kV/cm"),
+        ("coercive field, rising", loop.coercive_rising, "V/angstrom", _KV_PER_CM, "kV/cm"),
+        ("remanent polarization, falling", loop.remanent_falling, "microC/cm^2", None, ""),
+        ("remanent polarization, rising", loop.remanent_rising, "microC/cm^2", None, ""),
+        ("area of a cycle", loop.areas, "J/cm^3", None, ""),
+    )
+    return [_line(*row) for row in rows]
+
+
+def _line(name, values, unit, factor, other) -> str:
+    known = values[np.isfinite(values)]
+    if len(known) == 0:
+        return f"{name}: not reached"
+    error = _error(known)
+    spread = f" ± {error:.2g}" if np.isfinite(error) else ""
+    also = f" ({factor * np.mean(known):.4g} {other})" if factor else ""
+    missed = f", not reached in {len(values) - len(known)}" if len(known) < len(values) else ""
+    return f"{name}: {np.mean(known):.4g}{spread} {unit}{also}{missed}"

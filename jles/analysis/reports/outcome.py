@@ -1,0 +1,48 @@
+"""What an analysis gives: a table, a picture, a few lines; written whole or not at all."""
+
+import io
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jles.files import write_atomically
+from jles.pictures import save_figure
+
+
+class Outcome(NamedTuple):
+    """The result of one analysis."""
+
+    name: str
+    """Stem of the files."""
+    columns: dict[str, np.ndarray]
+    """Columns of equal length; a name says its unit, "wavenumber (cm^-1)"."""
+    lines: list[str]
+    """What is printed."""
+    figure: Any
+
+
+def write_outcome(outcome: Outcome, out: Path) -> list[Path]:
+    """Writes `NAME.csv`, `NAME.txt` (the lines) and `NAME.png` into a folder; the paths."""
+    table, text, picture = (
+        out / f"{outcome.name}.{suffix}" for suffix in ("csv", "txt", "png")
+    )
+    write_atomically(table, table_text(outcome.columns))
+    write_atomically(text, "\n".join(outcome.lines) + "\n")
+    save_figure(outcome.figure, picture)
+    return [table, text, picture]
+
+
+def table_text(columns: dict[str, np.ndarray]) -> str:
+    """Comma-separated values with a line of names; numbers to nine digits, NaN left empty."""
+    text = io.StringIO()
+    text.write(",".join(columns) + "\n")
+    for row in zip(*columns.values(), strict=True):
+        text.write(",".join(_cell(value) for value in row) + "\n")
+    return text.getvalue()
+
+
+def _cell(value) -> str:
+    if isinstance(value, str):
+        return value
+    return "" if np.isnan(value) else f"{value:.9g}"

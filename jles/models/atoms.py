@@ -1,0 +1,71 @@
+"""From ASE atoms to the structure that the functions of a model take."""
+
+import math
+
+from ase.data import chemical_symbols
+
+from jles.errors import InputError
+from jles.models.config import ModelConfig
+from jles.structures.batch import build_structure
+from jles.structures.structure import Structure
+
+
+def structure_of(
+    atoms,
+    config: ModelConfig,
+    *,
+    total_charge: float | None = None,
+    where: str = "the model",
+    **options,
+) -> Structure:
+    """The structure of ASE atoms, on the host, with the cutoff and the sum plan of the model.
+
+    Args:
+        atoms: of ASE.
+        config: of the model.
+        total_charge: e; by default `atoms.info["total_charge"]`, or 0 where that is not set.
+        where: name of the model in errors.
+        options: `dtype` and others of `build_structure`.
+
+    Raises:
+        InputError: an element that the model does not know, or geometry that cannot be right.
+    """
+    check_elements(atoms, config, where)
+    return build_structure(
+        atoms.numbers,
+        atoms.positions,
+        atoms.cell.array,
+        atoms.pbc,
+        cutoff=config.backbone.cutoff,
+        total_charge=charge_of(atoms) if total_charge is None else total_charge,
+        **config.sum_options,
+        **options,
+    )
+
+
+def check_elements(atoms, config: ModelConfig, where: str) -> None:
+    """Refuses atoms of elements that the model does not know.
+
+    Raises:
+        InputError: names the elements.
+    """
+    unknown = sorted(set(atoms.numbers.tolist()) - set(config.numbers))
+    if unknown:
+        names = ", ".join(chemical_symbols[z] for z in unknown)
+        raise InputError(f"{where} has not seen {names}; it knows {', '.join(config.elements)}")
+
+
+def charge_of(atoms, key: str = "total_charge") -> float:
+    """Total charge (e) in `atoms.info[key]`; 0 where it is not set.
+
+    Raises:
+        InputError: it is not a finite number.
+    """
+    value = atoms.info.get(key, 0.0)
+    try:
+        charge = float(value)
+    except (TypeError, ValueError):
+        charge = math.nan
+    if not math.isfinite(charge):
+        raise InputError(f"atoms.info['{key}'] must be a finite number (e), got {value!r}")
+    return charge

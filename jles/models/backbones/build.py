@@ -1,0 +1,22 @@
+"""From the configuration of a backbone to its network."""
+
+import flax.linen as nn
+
+from jles.models.backbones.cace import Cace
+from jles.models.config import CaceConfig
+
+BACKBONES = {"cace": Cace}
+"""Networks by `kind`: `network(config, n_elements)` maps a `Graph` to `Features`."""
+
+
+def build_backbone(config: CaceConfig, n_elements: int) -> nn.Module:
+    """The network of a backbone.
+
+    Args:
+        config: of the backbone.
+        n_elements: length of the element list of the model.
+
+    Returns:
+        A Flax module whose `__call__(graph)` gives `Features`.
+    """
+    return BACKBONES[config.kind](config, n_elements)

@@ -1,0 +1,61 @@
+"""Envelopes: functions of a distance that end at the cutoff."""
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jles.models.config import CaceConfig
+
+Distances = Float[Array, "*batch"]
+
+
+def envelope(distance: Distances, config: CaceConfig) -> Distances:
+    """The factor that takes everything an edge contributes to zero at the cutoff.
+
+    It is 1 at distance zero, and zero at and beyond the cutoff.
+
+    Args:
+        distance: angstrom.
+        config: with `cutoff`, `envelope` (its name), `envelope_power` and `envelope_onset`.
+
+    Source: docs/theory.md, eq. 3.
+    """
+    x = distance / config.cutoff
+    inside = x < 1.0
+    x = jnp.where(inside, x, 0.5)  # keeps powers and quotients finite beyond the cutoff
+    return jnp.where(inside, _SHAPES[config.envelope](x, config), 0.0)
+
+
+def _polynomial(x, config):
+    p = config.envelope_power
+    exponent = int(p) if p == int(p) else p  # integer powers are products, not logarithms
+    return 1.0 + x**exponent * (
+        -(p + 1.0) * (p + 2.0) / 2.0 + p * (p + 2.0) * x - p * (p + 1.0) / 2.0 * x**2
+    )
+
+
+def _cosine(x, _):
+    return 0.5 * (jnp.cos(np.pi * x) + 1.0)
+
+
+def _mollifier(x, _):
+    return jnp.exp(1.0 - 1.0 / (1.0 - x**2))
+
+
+def _switch(x, config):
+    """1 below the onset, 0 at the cutoff, every derivative continuous."""
+    y = (x * config.cutoff - config.envelope_onset) / (config.cutoff - config.envelope_onset)
+
+    def g(t):
+        positive = t > 0.0
+        return jnp.where(positive, jnp.exp(-1.0 / jnp.where(positive, t, 1.0)), 0.0)
+
+    return g(1.0 - y) / (g(y) + g(1.0 - y))
+
+
+_SHAPES = {
+    "polynomial": _polynomial,
+    "cosine": _cosine,
+    "mollifier": _mollifier,
+    "switch": _switch,
+}

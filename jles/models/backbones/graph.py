@@ -1,0 +1,70 @@
+"""The graph of a structure, the input of every backbone."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from jles.bloch.weighted import bloch_vectors, bloch_weight, gather
+from jles.models.backbones.neighbor_sums import Kernel, neighbor_sums
+from jles.structures.structure import Structure
+
+
+class Graph(NamedTuple):
+    """Atoms of one structure and the edges from every atom to its neighbours.
+
+    Attributes:
+        vectors: from each atom to its neighbours, angstrom; (1000, 0, 0) in padding slots.
+        index: the neighbour in each slot; padding slots hold the atom itself.
+        present: 1 for a neighbour, 0 for a padding slot.
+        species: place of each atom's element in the element list of the model.
+        bloch_weight: weight of the derivatives of gathered values, see `jles.bloch.weighted`;
+            None for plain derivatives.
+    """
+
+    vectors: Float[Array, "atoms neighbors 3"]
+    index: Int[Array, "atoms neighbors"]
+    present: Float[Array, "atoms neighbors"]
+    species: Int[Array, " atoms"]
+    bloch_weight: Float[Array, "atoms neighbors"] | None = None
+
+    @property
+    def distances(self) -> Float[Array, "atoms neighbors"]:
+        """Lengths of the vectors, angstrom."""
+        return jnp.sqrt(jnp.sum(self.vectors**2, axis=-1))
+
+    def gather(self, values: Float[Array, "atoms ..."]) -> Float[Array, "atoms neighbors ..."]:
+        """The values of the neighbours of every atom."""
+        return gather(values, self.index, self.bloch_weight)
+
+    def sums(
+        self,
+        values: Float[Array, "atoms rows columns"],
+        kernel: Kernel,
+        parameters,
+        *edges: Float[Array, "atoms neighbors"],
+    ) -> Float[Array, "atoms rows columns"]:
+        """Sums of the neighbours' values times a kernel, see `neighbor_sums`."""
+        return neighbor_sums(values, kernel, self.index, self.bloch_weight, parameters, *edges)
+
+
+def build_graph(
+    structure: Structure,
+    species: Int[Array, " atoms"],
+    bloch: Float[Array, " 3"] | None = None,
+) -> Graph:
+    """The graph of one structure.
+
+    Args:
+        structure: one structure.
+        species: see `Graph`.
+        bloch: t, 1/angstrom, for Bloch-weighted derivatives, see `jles.bloch.weighted`.
+    """
+    vectors = bloch_vectors(structure, bloch)
+    return Graph(
+        vectors,
+        structure.neighbor_index,
+        structure.neighbor_mask.astype(vectors.dtype),
+        species,
+        bloch_weight(vectors, bloch),
+    )

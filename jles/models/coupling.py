@@ -1,0 +1,111 @@
+"""The coupling E . P of a model's charges, with exact derivatives in periodic structures."""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jles.bloch.crystal_coupling import crystal_coupling
+from jles.bloch.lattice_potential import bloch_weighted_potential
+from jles.electrostatics.multipoles import summed_channels
+from jles.errors import InputError
+from jles.models.config import ElectrostaticsConfig, ModelConfig
+from jles.models.environment import Environments
+from jles.models.latent import Latent, LatentHeads
+from jles.observables.polarization import cluster_dipole
+from jles.structures.structure import Structure
+
+
+class ChargeCoupling:
+    """E . P of the effective charges of a structure, as `electrostatics.enthalpy` takes it."""
+
+    def __init__(self, config: ModelConfig, environments: Environments, heads: LatentHeads):
+        self._config, self._environments, self._heads = config, environments, heads
+        self._periodic = crystal_coupling(
+            self._charges, to_second_order=config.charge_softness is None
+        )
+
+    def at(self, params: dict, structure: Structure) -> Callable[[Array, Array], Array]:
+        """The function `(field, charges) -> E . P`, e angstrom times the unit of the field.
+
+        Of a cluster it is the field times the dipole of `charges`. Of a crystal or slab it is
+        `crystal_coupling` of the model's own charges, and `charges` is not used.
+        """
+
+        def coupling(field, charges):
+            if structure.plan.periodic and not structure.plan.cluster:
+                return self._periodic(field, params, structure)
+            plain = field @ cluster_dipole(charges, structure.positions, structure.mask)
+            if not structure.plan.periodic:
+                return plain
+            crystal = self._periodic(field, params, structure)
+            return jnp.where(structure.periodic, crystal, plain)
+
+        return coupling
+
+    def _charges(self, params, structure, bloch):
+        """Effective charges (atoms,), with Bloch-weighted derivatives where `bloch` is given.
+
+        Raises:
+            InputError: the charges are those of a metal, which has no polarization.
+        """
+        config = self._config
+        if config.charges.method == "equilibrated":
+            raise InputError(
+                "charges.method 'equilibrated' in a crystal: charge flows through it as through a "
+                "metal, there is no polarization"
+            )
+        if config.charge_softness is not None and config.response.mode == "self-consistent":
+            raise InputError(
+                "charge_softness with response.mode 'self-consistent': soft charges of a crystal "
+                "that see one another respond like a metal, there is no coupling to a field"
+            )
+        plain = self._environments(params, structure)
+        weighted = plain if bloch is None else self._environments(params, structure, bloch)
+        latent = self._heads.latent(params, weighted, plain)
+        charges = latent.moments.charges
+        if config.charge_softness is not None:
+            fixed = self._heads.latent(params, plain)
+            charges += induced_charges(latent, fixed, structure, config.electrostatics, bloch)
+        return summed_channels(charges)
+
+
+def induced_charges(
+    latent: Latent,
+    plain: Latent,
+    structure: Structure,
+    config: ElectrostaticsConfig,
+    bloch: Float[Array, " 3"] | None,
+) -> Float[Array, " atoms"]:
+    """One-shot response of soft charges in a crystal, e, with Bloch-weighted derivatives.
+
+    NaN in a slab, for which `bloch_weighted_potential` is not implemented.
+
+    Args:
+        latent: moments and response, with Bloch-weighted derivatives where there is a `bloch`.
+        plain: the same with plain derivatives; the mean potential, which is uniform and
+            transports no charge, is computed from it.
+        structure: the crystal.
+        config: of the sum.
+        bloch: t, 1/angstrom, see `jles.bloch.weighted`.
+    """
+    potential_fn = bloch_weighted_potential(
+        sigma=config.sigma,
+        k_max=config.k_max,
+        plan=structure.plan,
+        cutoff=config.cutoff,
+        remove_self=config.remove_self,
+    )
+    none = jnp.zeros(3, structure.positions.dtype)
+
+    def potential(moments, wave):
+        return potential_fn(moments, structure.positions, structure.cell, wave)
+
+    local = potential(latent.moments, none if bloch is None else bloch)
+    if latent.response.conserve_charge:
+        softness = plain.response.charge_softness
+        total = jnp.sum(softness)
+        mean = softness @ potential(plain.moments, none) / jnp.where(total > 0.0, total, 1.0)
+        local -= mean
+    charges = -latent.response.charge_softness * local
+    return jnp.where(structure.open_axis >= 0, jnp.nan, charges)

@@ -1,0 +1,60 @@
+"""A model in a few lines of text."""
+
+import math
+
+from jles.models.config import ModelConfig
+
+
+def describe(config: ModelConfig, params=None) -> str:
+    """Backbone, elements, receptive field, heads, long range and number of parameters.
+
+    Args:
+        config: of the model.
+        params: parameters, or their shapes; None to leave their number out.
+    """
+    backbone = config.backbone
+    reach = backbone.cutoff * (1 + backbone.layers)
+    layers = "layer" if backbone.layers == 1 else "layers"
+    lines = {
+        "backbone": f"{backbone.kind}, {backbone.layers} message-passing {layers}",
+        "elements": ", ".join(config.elements),
+        "cutoff": f"{backbone.cutoff:g} angstrom, receptive field {reach:g} angstrom",
+        "heads": ", ".join(_heads(config)),
+        **_long_range(config),
+    }
+    if params is not None:
+        lines["parameters"] = f"{_count(params)}"
+    return "\n".join(f"{name + ':':<12}{value}" for name, value in lines.items())
+
+
+def _heads(config: ModelConfig) -> list[str]:
+    if config.charges is None:
+        return ["energy"]
+    channels = config.charges.channels
+    charges = f"charges ({channels} channels)" if channels > 1 else "charges"
+    return ["energy", charges, *config.heads]
+
+
+def _long_range(config: ModelConfig) -> dict[str, str]:
+    if config.charges is None:
+        return {"long range": "none"}
+    sums = config.electrostatics
+    mesh = f"particle mesh (relative error of the forces {sums.accuracy:g})"
+    by = {
+        "direct": "direct sum",
+        "mesh": mesh,
+        "auto": f"direct sum or {mesh}, whichever is cheaper",
+    }
+    return {
+        "long range": (
+            f"latent charges of width sigma {sums.sigma:g} angstrom, k_max {sums.k_max:.6g} "
+            f"1/angstrom, {sums.cutoff} cutoff"
+        ),
+        "summed by": by[sums.method],
+    }
+
+
+def _count(tree) -> int:
+    if isinstance(tree, dict):
+        return sum(_count(value) for value in tree.values())
+    return math.prod(tree.shape)

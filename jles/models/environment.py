@@ -1,0 +1,79 @@
+"""From a structure to the environments of its atoms: graph and features."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jles.models.backbones.build import build_backbone
+from jles.models.backbones.features import Features
+from jles.models.backbones.graph import Graph, build_graph
+from jles.models.config import ModelConfig
+from jles.models.normalization import normalize, unit_normalization
+from jles.structures.batch import empty_structure, on_device
+from jles.structures.sizes import Size
+from jles.structures.structure import Structure
+
+
+class Environment(NamedTuple):
+    """The input of the heads: a structure, its graph and the features of its atoms."""
+
+    structure: Structure
+    graph: Graph
+    features: Features
+
+
+class Environments:
+    """The backbone of a model as functions of `(params, structure)`."""
+
+    def __init__(self, config: ModelConfig):
+        self._config = config
+        self._backbone = build_backbone(config.backbone, len(config.elements))
+        self._species = _species_table(config)
+
+    def init(self, key, dtype) -> tuple[dict, Environment]:
+        """Initial parameters, and the environment of one atom whose features are all one."""
+        structure = on_device(empty_structure(Size(1, 1), dtype))
+        graph = self._graph(structure)
+        features, variables = self._backbone.init_with_output(key, graph)
+        features = jax.tree.map(jnp.ones_like, features)
+        params = {"backbone": dict(variables)["params"]}
+        if self._config.normalize_features:
+            params["features"] = unit_normalization(self._config, features)
+        return params, Environment(structure, graph, features)
+
+    def raw(
+        self, params: dict, structure: Structure, bloch: Float[Array, " 3"] | None = None
+    ) -> Environment:
+        """Environments with the features of the backbone as they are, not normalized.
+
+        Args:
+            params: of the model.
+            structure: one structure.
+            bloch: t, 1/angstrom, for Bloch-weighted derivatives, see `jles.bloch.weighted`.
+        """
+        graph = self._graph(structure, bloch)
+        features = self._backbone.apply({"params": params["backbone"]}, graph)
+        return Environment(structure, graph, features)
+
+    def __call__(
+        self, params: dict, structure: Structure, bloch: Float[Array, " 3"] | None = None
+    ) -> Environment:
+        """Environments, normalized if the configuration says so; arguments as of `raw`."""
+        found = self.raw(params, structure, bloch)
+        if not self._config.normalize_features:
+            return found
+        constants = jax.lax.stop_gradient(params["features"])
+        return found._replace(features=normalize(found.features, constants))
+
+    def _graph(self, structure, bloch=None) -> Graph:
+        return build_graph(structure, jnp.asarray(self._species)[structure.numbers], bloch)
+
+
+def _species_table(config: ModelConfig) -> np.ndarray:
+    """Atomic number -> place in the element list; padding (0) takes the first place."""
+    table = np.zeros(max(config.numbers) + 1, np.int32)
+    table[list(config.numbers)] = np.arange(len(config.numbers))
+    return table

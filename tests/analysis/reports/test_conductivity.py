@@ -1,0 +1,148 @@
+"""Conductivity and self-diffusion of independent Brownian ions."""
+
+import numpy as np
+import pytest
+
+from jles.analysis.charge_flow import parse_formal, recorded_flow
+from jles.analysis.estimators.conductivity import (
+    conductivity_unit,
+)
+from jles.analysis.estimators.diffusion import self_diffusion
+from jles.analysis.estimators.transport import (
+    cumulative,
+)
+from jles.analysis.reports.conductivity import conductivity
+from jles.analysis.run import open_run
+from jles.cli.main import main
+from jles.errors import InputError
+from tests.support.processes import autoregressive, integral_of_ornstein_uhlenbeck, write_run
+
+UNIT = conductivity_unit(1000.0, 800.0)
+DECAY = 0.9
+
+
+@pytest.fixture(scope="module")
+def ions(tmp_path_factory):
+    """Twelve independent Brownian ions; positions every fourth frame."""
+    rng = np.random.default_rng(3)
+    frames, atoms = 2**15, 12
+    velocities = 0.01 * autoregressive(rng, frames, 3 * atoms, DECAY).reshape(frames, atoms, 3)
+    flat = velocities.reshape(frames, -1)
+    positions = cumulative(flat, 2.0).reshape(velocities.shape) + rng.uniform(
+        0.0, 9.0, (atoms, 3)
+    )
+    numbers = np.array([1] * 8 + [8] * 4)
+    charges = np.where(numbers == 1, 1.0, -2.0)
+    current = np.einsum("i,fia->fa", charges, velocities)
+    path = write_run(
+        tmp_path_factory.mktemp("ions") / "run",
+        {
+            "current": {"current": current},
+            "positions": {"positions": positions[::4], "interval": 4},
+            "velocities": {"velocities": velocities},
+        },
+        timestep=2.0,
+        numbers=numbers,
+        cell=np.diag([8.0, 10.0, 10.0]),
+        temperature=1000.0,
+    )
+    single = 0.01**2 * integral_of_ornstein_uhlenbeck(DECAY, 2.0)
+    return path, single, 8 * 1.0 + 4 * 4.0
+
+
+def test_independent_ions_obey_nernst_and_einstein(ions):
+    path, diffusion, charge_squares = ions
+    expected = 3.0 * charge_squares * diffusion * UNIT
+    outcome = conductivity([open_run(path)], {"H": 1.0, "O": -2.0})
+    values = [
+        [float(word) for word in line.split(":")[1].replace("±", " ").split()[:2]]
+        for line in outcome.lines
+        if "±" in line
+    ]
+    *collective, _, _, nernst = values
+    assert len(collective) == 4
+    for value, error in collective:
+        assert value == pytest.approx(expected, abs=4.0 * error)
+        assert error < 0.2 * expected
+    # Motion relative to the centre of mass of twelve equal masses: a twelfth of it is missing.
+    assert nernst[0] == pytest.approx(expected * 11 / 12, abs=4.0 * nernst[1])
+    assert set(outcome.columns["charges"]) == {"Born", "formal"}
+
+
+def test_self_diffusion_is_the_integral_of_the_velocities(ions):
+    path, diffusion, _ = ions
+    run = open_run(path)
+    paths = [run.read("positions").values]
+    found = self_diffusion([run.numbers], paths, 8.0, 20)
+    assert set(found) == {1, 8}
+    for value in found.values():
+        assert value.value == pytest.approx(diffusion, abs=4.0 * value.error)
+        assert value.error < 0.1 * diffusion
+
+
+def test_positions_alone_give_einstein_alone(ions, tmp_path):
+    path, diffusion, charge_squares = ions
+    positions = open_run(path).read("positions")
+    alone = write_run(
+        tmp_path / "run",
+        {"positions": {"positions": positions.values, "interval": 4}},
+        timestep=2.0,
+        numbers=open_run(path).numbers,
+        cell=np.diag([8.0, 10.0, 10.0]),
+        temperature=1000.0,
+    )
+    outcome = conductivity([open_run(alone)], {"H": 1.0, "O": -2.0})
+    assert not any("Green-Kubo:" in line for line in outcome.lines)
+    assert np.isnan(outcome.columns["Green-Kubo integral (S/cm)"]).all()
+    (line,) = [line for line in outcome.lines if "Einstein:" in line and "S/m" in line]
+    value, error = (float(w) for w in line.split(":")[1].replace("±", " ").split()[:2])
+    expected = 3.0 * charge_squares * diffusion * UNIT
+    assert value == pytest.approx(expected, abs=4.0 * error)
+
+
+def test_few_positions_leave_out_self_diffusion_alone(ions, tmp_path, rng):
+    run = write_run(
+        tmp_path / "run",
+        {
+            "current": {"current": rng.normal(size=(400, 3))},
+            "positions": {"positions": np.zeros((20, 3, 3)), "interval": 20},
+        },
+        numbers=(1, 1, 8),
+    )
+    lines = conductivity([open_run(run)]).lines
+    assert "self-diffusion: needs 64 frames of positions, there are 20" in lines
+    assert any("Green-Kubo" in line for line in lines)
+
+
+def test_scale_and_absence_of_the_recorded_flow(ions, tmp_path):
+    run = open_run(ions[0])
+    plain, doubled = (recorded_flow([run], scale) for scale in (1.0, 2.0))
+    np.testing.assert_allclose(doubled.dipole.parts[0], 2.0 * plain.dipole.parts[0])
+    empty = write_run(tmp_path / "empty", {})
+    assert recorded_flow([open_run(empty)]) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--formal", "O=-2"), ("--formal", "H, O", "every element")),
+        (("--formal", "O=-2", "H=2"), ("add up to", "neutral")),
+        (("--formal", "O:-2"), ("O:-2", "ELEMENT=CHARGE")),
+        (("--formal", "O=two"), ("two", "not a number")),
+        (("--formal", "O=-2", "O=-1"), ("O is given twice",)),
+        (("--window", "60000"), ("--window", "quarter of the run")),
+        (("--window", "-1"), ("--window", "positive")),
+    ],
+)
+def test_mistakes_are_one_line(ions, capsys, options, words):
+    assert main(["analyse", "conductivity", str(ions[0]), *options]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert all(word in line for word in words), line
+
+
+def test_nothing_recorded_says_what_to_record(tmp_path):
+    empty = open_run(write_run(tmp_path / "empty", {}))
+    with pytest.raises(InputError, match="record: {current: 1}"):
+        conductivity([empty])
+    with pytest.raises(InputError, match="--formal needs positions"):
+        conductivity([empty], parse_formal(["H=0"]))

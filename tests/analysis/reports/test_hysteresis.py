@@ -1,0 +1,46 @@
+"""Hysteresis of runs in a cycled field."""
+
+import numpy as np
+import pytest
+
+from jles.cli.main import main
+from tests.support.double_well import COERCIVE
+from tests.support.processes import write_run
+
+
+def run_in_field(path, field, dipole, axis, volume=1000.0):
+    frames = len(field)
+    cells = np.tile(10.0 * np.eye(3), (frames, 1, 1))
+    records = {
+        "thermo": {
+            "temperature": np.full(frames, 300.0),
+            "cell": cells,
+            "field": field[:, None] * axis,
+        },
+        "polarization": {"polarization": volume * dipole[::2, None] * axis, "interval": 2},
+    }
+    return write_run(path, records)
+
+
+def test_the_command_reads_field_and_polarization(cycled, tmp_path, capsys):
+    field, dipole = cycled
+    path = run_in_field(tmp_path / "run", field, dipole, np.array([0.0, 0.6, 0.8]))
+    assert main(["analyse", "hysteresis", str(path)]) == 0
+    printed = capsys.readouterr().out
+    assert "[0.0, 0.6, 0.8]" in printed
+    (line,) = [
+        line for line in printed.splitlines() if line.startswith("coercive field, rising")
+    ]
+    assert float(line.split(":")[1].split()[0]) == pytest.approx(COERCIVE, rel=0.01)
+    assert float(line.split("(")[1].split()[0]) == pytest.approx(1e5 * COERCIVE, rel=0.01)
+    table = np.genfromtxt(path / "analysis" / "hysteresis.csv", delimiter=",", skip_header=1)
+    assert table.shape[1] == 6
+
+
+def test_half_a_loop_is_refused(cycled, tmp_path, capsys):
+    field, dipole = (values[: len(values) // 3] for values in cycled)
+    path = run_in_field(tmp_path / "run", field, dipole, np.array([1.0, 0.0, 0.0]))
+    assert main(["analyse", "hysteresis", str(path)]) == 2
+    line = capsys.readouterr().err
+    assert "no complete loop" in line
+    assert str(path) in line

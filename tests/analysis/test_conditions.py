@@ -1,0 +1,43 @@
+"""Temperature, volume and interval of runs."""
+
+import h5py
+import numpy as np
+import pytest
+
+from jles.analysis.conditions import conditions, mean_temperature, same_interval
+from jles.analysis.estimators.units import (
+    ATOMIC_MASS,
+    BOLTZMANN,
+)
+from jles.analysis.run import open_run
+from jles.errors import InputError
+from tests.support.processes import write_run
+
+
+def test_temperature_and_volume_are_the_recorded_ones(current_run, tmp_path, rng):
+    state = conditions([open_run(current_run)])
+    assert state == pytest.approx((300.0, 343.0))
+    masses = np.array([16.0, 1.0, 1.0])
+    spread = np.sqrt(BOLTZMANN * 250.0 / (masses * ATOMIC_MASS))[:, None]
+    velocities = spread * rng.standard_normal((2000, 3, 3))
+    run = write_run(
+        tmp_path / "other",
+        {"velocities": {"velocities": velocities}},
+        masses=masses,
+        numbers=[1] * 3,
+    )
+    with h5py.File(run / "trajectory.h5", "a") as file:
+        del file["thermo"]
+    # Nine independent momenta, of which three are taken to be the centre of mass at rest.
+    expected = 250.0 * 9.0 / 6.0
+    assert mean_temperature(open_run(run)) == pytest.approx(
+        expected, rel=4 * np.sqrt(2 / 18000)
+    )
+
+
+def test_runs_with_different_intervals_stay_apart(current_run):
+    runs = [open_run(current_run)] * 2
+    first = runs[0].read("current")
+    assert same_interval([first, first], runs) == 1.0
+    with pytest.raises(InputError, match="different intervals"):
+        same_interval([first, first._replace(interval=2.0)], runs)

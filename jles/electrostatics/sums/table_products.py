@@ -4,8 +4,9 @@ A multipole is the operator :math:`D_i = q_i + u_i\cdot\nabla + \tfrac12 Q_i:\na
 Where a function of the position is a product over the axes, :math:`X_a(s_1) Y_b(s_2) Z_c(s_3)`,
 so are its derivatives, and :math:`\sum_i D_i [X_a Y_b Z_c]` is a matrix product of lines (of Z
 and its derivatives) with planes (of X, Y and theirs): one for charges, two with dipoles, three
-with quadrupoles. Phases and B-splines are such functions: the reciprocal sum and the particle
-mesh share this file.
+with quadrupoles. The particle mesh multiplies tables of B-splines this way. The direct sum
+multiplies tables of phases, whose derivatives along x and y need no tables of their own, see
+`structure_products`.
 
 Atoms are the last, contiguous axis of every table. On a CPU the products and their reverse pass
 are then up to twice as fast as with atoms first.

@@ -187,7 +187,8 @@ def prepare_mesh(
     )
     weights = HALF_INVERSE_EPSILON0 / volume * green * _spline_weights(plan, dtype)
     frame = reciprocal.T / (2.0 * math.pi) * sizes.astype(dtype)
-    return MeshSum(frame, padded[atoms] + (plan.order - 1), atoms, blocks, weights)
+    places = padded[atoms] + (plan.order - 1)
+    return MeshSum(frame, places, atoms, blocks, weights)
 
 
 def mesh_energy(mesh: MeshSum, moments: Multipoles, plan: MeshPlan) -> Float[Array, ""]:
@@ -285,36 +286,44 @@ def _spread(moments: ReducedMoments, mesh: MeshSum, plan: MeshPlan):
 
     def add_step(total, step):
         tiles, places, blocks = step
-        return total.at[blocks].add(windows_of(tiles, places)), None
+        # The windows of a row of blocks along c overlap in one line.
+        row, first = blocks // n_blocks[2], BLOCK * (blocks % n_blocks[2])
+        points = first[:, None] + jnp.arange(plan.window)
+        return total.at[row[:, None], points].add(windows_of(tiles, places)), None
 
-    shape = (math.prod(n_blocks), *[plan.window] * 3)
+    halo = plan.window - BLOCK
+    shape = (n_blocks[0] * n_blocks[1], plan.n_c + halo, plan.window, plan.window)
     start = jnp.zeros(shape, mesh.frame.dtype)
     if steps == 1:
-        windows, _ = add_step(start, jax.tree.map(lambda a: a[0], (tiles, places, blocks)))
+        lines, _ = add_step(start, jax.tree.map(lambda a: a[0], (tiles, places, blocks)))
     else:
-        windows, _ = lax.scan(add_step, start, (tiles, places, blocks))
-    windows = windows.reshape(*n_blocks, *[plan.window] * 3)
-    # Window axes are (c, a, b); each pass adds the overlaps along one axis and merges it.
-    for axis, window_axis in ((0, 4), (1, 5), (2, 3)):
-        windows = _overlap_add(windows, axis, window_axis)
-    windows = jnp.transpose(windows, (0, 4, 1, 5, 2, 3))
-    return windows.reshape(plan.sizes)
+        lines, _ = lax.scan(add_step, start, (tiles, places, blocks))
+    # A line begins `halo` points before the cell.
+    lines = lines[:, halo:].at[:, -halo:].add(lines[:, :halo])
+    # Axes are (blocks a, blocks b, points c, a, b).
+    windows = lines.reshape(*n_blocks[:2], *lines.shape[1:])
+    windows = _overlap_add(_overlap_add(windows, 0, 3), 1, 4)
+    return jnp.transpose(windows, (0, 3, 1, 4, 2)).reshape(plan.sizes)
 
 
 def _windows(tiles: ReducedMoments, places, plan: MeshPlan):
     """The moments of some tiles, spread on the windows of their blocks, (tiles, c, a, b)."""
-    tables = tuple(
-        jnp.moveaxis(spline_table(plan.order, places, plan.window, n), (1, 3), (0, 1))
-        for n in range(tiles.order + 1)
-    )
-    # Without the barrier the compiler computes the tables again for every element of a plane.
-    tables = lax.optimization_barrier(tables)
+
+    def tables_of(start):
+        tables = (
+            spline_table(plan.order, start, plan.window, n) for n in range(tiles.order + 1)
+        )
+        return tuple(jnp.swapaxes(table, 0, 1) for table in tables)
+
+    # A loop over the axes keeps the tables apart from the products. Otherwise the compiler
+    # computes them again for every element of a plane.
+    tables = lax.map(tables_of, jnp.moveaxis(places, -1, 0))
 
     def of_tile(tile: ReducedMoments, tables):
         moments = jax.tree.map(lambda array: jnp.moveaxis(array, 0, -1), tile)
         return table_product(moments, *([table[d] for table in tables] for d in range(3)))
 
-    return jax.vmap(of_tile)(tiles, tables)
+    return jax.vmap(of_tile, (0, 1))(tiles, tables)
 
 
 def _overlap_add(windows, axis: int, window_axis: int):

@@ -3,8 +3,9 @@
 Between two integers a spline is a polynomial, whose coefficients are computed on the host.
 """
 
-from functools import cache
+from functools import cache, partial
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -33,6 +34,7 @@ def spline_pieces(order: int, derivative: int = 0) -> np.ndarray:
     return coefficients
 
 
+@partial(jax.custom_jvp, nondiff_argnums=(0, 2, 3))
 def spline_table(
     order: int, start: Float[Array, "*atoms"], count: int, derivative: int = 0
 ) -> Float[Array, "count *atoms"]:
@@ -43,6 +45,9 @@ def spline_table(
         start: any numbers.
         count: static.
         derivative: static; order of the derivative.
+
+    The derivative rule is the table of the next derivative, to any order: the reverse pass keeps
+    tables and no powers of the polynomials.
     """
     first = lax.stop_gradient(jnp.floor(start))
     place = start - first - 0.5
@@ -54,6 +59,13 @@ def spline_table(
             value = value * place + float(coefficient)
         table += jnp.where(steps == first - j, value, 0.0)
     return table
+
+
+@spline_table.defjvp
+def _spline_table_jvp(order, count, derivative, primals, tangents):
+    (start,), (velocity,) = primals, tangents
+    table = spline_table(order, start, count, derivative)
+    return table, spline_table(order, start, count, derivative + 1) * velocity
 
 
 def spline_gains(order: int, size: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What a person sees of a run: a bar on a terminal, lines elsewhere, and `log.csv`."""
+"""Progress of a run: a bar on a terminal, lines elsewhere, and `log.csv`."""
 
 import csv
 import io
@@ -22,17 +22,17 @@ COLUMNS = {
     "pressure": "eV/angstrom^3",
     "speed": "ns/day",
 }
-"""Of `log.csv`, with units."""
+"""Columns of `log.csv` and their units."""
 
 _SECONDS_BETWEEN_LINES = 10.0
 _SECONDS_OF_A_DAY = 86400.0
 
 
 class Drift:
-    """Slope of the conserved quantity by least squares over all that was recorded.
+    """Drift of the conserved quantity: slope of a least-squares line through all records.
 
     Args:
-        atoms: the drift is given per atom.
+        atoms: number of atoms; the drift is per atom.
     """
 
     def __init__(self, atoms: int):
@@ -41,32 +41,32 @@ class Drift:
         self._sums = np.zeros(5)
 
     def add(self, times, values) -> None:
-        """Times in ps, values in eV."""
+        """Adds records; times in ps, values in eV."""
         t, e = np.asarray(times, np.float64), np.asarray(values, np.float64)
         if len(t) == 0:
             return
         if self._first is None:
             self._first = e[0]
-        # From the first value on: the sums of small differences keep their digits.
+        # Sums of differences from the first value lose no digits.
         e = e - self._first
         self._sums += len(t), t.sum(), e.sum(), t @ t, t @ e
 
     @property
     def slope(self) -> float:
-        """Slope, meV per atom and ps; 0 before there are two times."""
+        """Drift, meV/atom/ps; 0 with fewer than two times."""
         n, t, e, tt, te = self._sums
         spread = n * tt - t * t
         return 1e3 * (n * te - t * e) / spread / self._atoms if spread > 0.0 else 0.0
 
 
 class Log:
-    """`log.csv`, a line a report."""
+    """Writes `log.csv`, one row per block."""
 
     def __init__(self, path: Path):
         self._path = Path(path)
 
     def start(self, up_to: int = -1) -> None:
-        """Keeps the rows up to a step and drops the rest, which will be made again."""
+        """Writes the header and keeps existing rows up to a step; later steps are run again."""
         titles = [f"{name} ({unit})" if unit else name for name, unit in COLUMNS.items()]
         lines = [_csv_line(titles)]
         if up_to >= 0 and self._path.exists():
@@ -75,7 +75,7 @@ class Log:
         write_atomically(self._path, "".join(lines))
 
     def append(self, row: dict) -> None:
-        """Adds a line.
+        """Adds a row.
 
         Raises:
             InputError: the disk is full.
@@ -91,12 +91,12 @@ class Log:
 
 
 class MdProgress:
-    """Shows how far a run is; use as a context manager.
+    """Shows the progress of a run; a context manager.
 
     Args:
-        steps: of the whole run.
-        first: step it starts or goes on from.
-        timestep: fs; None where nothing has a time.
+        steps: length of the whole run.
+        first: step to start or continue from.
+        timestep: fs; None for a minimisation.
     """
 
     def __init__(self, steps: int, first: int, timestep: float | None):
@@ -129,7 +129,7 @@ class MdProgress:
             self._bar.stop()
 
     def speed(self, step: int) -> float:
-        """ns/day since the first block, which compiles; 0 where nothing has a time."""
+        """Speed in ns/day, without the first block, which compiles; 0 for a minimisation."""
         now = time.monotonic()
         seconds = max(now - self._started, 1e-9)
         speed = (
@@ -140,7 +140,7 @@ class MdProgress:
         return speed
 
     def show(self, row: dict) -> None:
-        """After a block: its last values."""
+        """Shows the last values of a block."""
         step, text = row["step"], describe(row)
         if self._bar is not None:
             self._bar.update(self._task, completed=step, text=text)
@@ -153,7 +153,7 @@ class MdProgress:
         self.say(f"step {step}/{self._steps}  {text}")
 
     def say(self, line: str) -> None:
-        """A line of its own."""
+        """Prints a line."""
         if self._bar is not None:
             self._bar.console.print(line)
         else:
@@ -161,7 +161,7 @@ class MdProgress:
 
 
 def describe(row: dict) -> str:
-    """Temperature, drift and speed of one row."""
+    """Temperature, drift and speed of one row, as text."""
     return (
         f"{row['temperature']:.4g} K  drift {row['drift']:.3g} meV/atom/ps  "
         f"{row['speed']:.3g} ns/day"

@@ -36,7 +36,7 @@ def npt(pressure, cell, **keys):
 def with_cell_heat(engine):
     """The engine, writing down the kinetic energy of the cell too."""
     engine.plan.recorders["cell"] = Recorder(
-        5, lambda scene: {"energy": cell_energy(scene.motion.bath)}
+        5, lambda snapshot: {"energy": cell_energy(snapshot.motion.bath)}
     )
     return engine
 
@@ -100,11 +100,11 @@ def test_atoms_keep_their_temperature(small_crystal):
 
 
 def test_the_cell_changes_shape(small_crystal):
-    strains = np.linalg.inv(small_crystal.walk.anchor.cell) @ values(
+    strains = np.linalg.inv(small_crystal.state.reference.cell) @ values(
         small_crystal, "thermo", "cell"
     )
     assert np.std(strains[500:, 0, 1]) > 1e-3
-    bath = small_crystal.walk.progress.motion.bath
+    bath = small_crystal.state.loop.motion.bath
     np.testing.assert_allclose(bath.momentum, bath.momentum.T, atol=1e-12)
 
 
@@ -114,7 +114,7 @@ def test_the_volume_of_an_ideal_gas_has_its_distribution():
     count, pressure, steps = 12, 2e-4, 100_000
     gas = System(
         np.full(count, 4.0),
-        lambda r, cell, frame, field: 0.0 * jnp.sum(r) * jnp.sum(cell),
+        lambda r, cell, neighbors, field: 0.0 * jnp.sum(r) * jnp.sum(cell),
         pbc=(True, True, True),
         cell=np.eye(3) * (count * KT / pressure) ** (1 / 3),
     )

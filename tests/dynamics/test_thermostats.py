@@ -39,8 +39,8 @@ def long_run(request):
     count = len(system.masses)
     # A chain would remember a start that is too hot for very long.
     momenta = draw_momenta(system.masses, TEMPERATURE, seed=1)
-    walk = begin(engine, 0.1 * rng.normal(size=(count, 3)), momenta)
-    out = run(engine, walk, STEPS)
+    state = begin(engine, 0.1 * rng.normal(size=(count, 3)), momenta)
+    out = run(engine, state, STEPS)
     return engine, {
         kind: {key: rows[DISCARDED // 5 :] for key, rows in part.values.items()}
         for kind, part in out.frames.items()
@@ -108,8 +108,8 @@ def test_steps_are_those_of_jax_md(ensemble, rng):
     system = anharmonic_chain(count=5)
     places, momenta = rng.normal(size=(5, 3)) / 5, rng.normal(size=(5, 3))
     engine = engine_of(system, ensemble, 0.5)
-    walk = begin(engine, places, momenta, seed=3)
-    ours = run(engine, walk, 10).walk.progress.motion
+    state = begin(engine, places, momenta, seed=3)
+    ours = run(engine, state, 10).state.loop.motion
     kT, dt = BOLTZMANN * TEMPERATURE, 0.5 * FEMTOSECOND
     arguments = (lambda r, **_: system.energy(r, None, None, None), space.free()[1], dt, kT)
     if ensemble.kind == "langevin":
@@ -151,7 +151,7 @@ def test_downhill_ends_where_no_force_is_left():
     start = np.random.default_rng(0).normal(size=(6, 3))
     out = engine.run(begin(engine, start, np.zeros((6, 3))), 2000)
     assert out.done
-    motion = out.walk.progress.motion
+    motion = out.state.loop.motion
     assert np.max(np.linalg.norm(motion.forces, axis=1)) < 1e-5
     np.testing.assert_allclose(motion.positions, 0.0, atol=1e-5)
     energies = values(out, "thermo", "potential_energy")

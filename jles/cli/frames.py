@@ -3,6 +3,7 @@
 from argparse import Namespace
 from collections.abc import Sequence
 
+from jles.cli.sums import sum_options
 from jles.config import from_dict
 from jles.data.frames import Frame, LabelKeys
 from jles.errors import InputError
@@ -16,7 +17,8 @@ def load(arguments: Namespace, path=None):
 
     path = arguments.model if path is None else path
     epsilon, positive = arguments.epsilon_infinity, arguments.positive
-    model = jles.load(path, dtype=arguments.dtype)
+    sums = sum_options(arguments)
+    model = jles.load(path, dtype=arguments.dtype, electrostatics=sums)
     if epsilon is None and positive is None:
         return model
     own = model.config.screening
@@ -25,7 +27,7 @@ def load(arguments: Namespace, path=None):
             own.epsilon_infinity if epsilon is None else epsilon,
             own.positive if positive is None else positive,
         )
-        return load_model(path, arguments.dtype, screening)
+        return load_model(path, arguments.dtype, screening, sums)
     except InputError as error:
         raise InputError(f"--epsilon-infinity or --positive: {error}") from None
 

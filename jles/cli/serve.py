@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 
+from jles.cli.sums import sum_options
 from jles.errors import InputError
 
 
@@ -19,7 +20,8 @@ def run(arguments: Namespace) -> None:
     from jles.predict.ipi import Evaluation, answer, connect
 
     address = address_of(arguments)
-    model = jles.load(arguments.model, dtype=arguments.dtype)
+    sums = sum_options(arguments)
+    model = jles.load(arguments.model, dtype=arguments.dtype, electrostatics=sums)
     frame = read_frames(arguments.start, label_keys(model))[-1]
     check_elements([frame], model.config.numbers, f"of the model {arguments.model}")
     evaluate = Evaluation(model, atoms_of(model, frame), wanted_extras(arguments))

@@ -59,7 +59,7 @@ class Halt(NamedTuple):
     missing_slots: Array
 
 
-class LoopState(NamedTuple):
+class BlockState(NamedTuple):
     """State of the compiled loop.
 
     Attributes:
@@ -128,7 +128,7 @@ def make_block(plan: RunPlan, on_trace: Callable[[], None] = lambda: None):
         on_trace: called every time the loop is traced.
     """
 
-    def snapshot_of(loop: LoopState, neighbors, forcing) -> Snapshot:
+    def snapshot_of(loop: BlockState, neighbors, forcing) -> Snapshot:
         time = loop.step.astype(loop.motion.positions.dtype) * plan.clock
         return Snapshot(loop.motion, neighbors, forcing, loop.step, time)
 
@@ -171,7 +171,7 @@ def make_block(plan: RunPlan, on_trace: Callable[[], None] = lambda: None):
 
 
 def advance(
-    plan: RunPlan, loop: LoopState, neighbors: NeighborList, forcing: Forcing
+    plan: RunPlan, loop: BlockState, neighbors: NeighborList, forcing: Forcing
 ) -> Motion:
     """One trial step, not yet accepted."""
     system, motion = plan.system, loop.motion
@@ -278,7 +278,7 @@ def _work(plan: RunPlan, before: Motion, after: Motion) -> Array:
     return 0.5 * (rate(before) + rate(after))
 
 
-def _no_halt(loop: LoopState) -> Halt:
+def _no_halt(loop: BlockState) -> Halt:
     dtype = loop.motion.positions.dtype
     return Halt(jnp.int32(GOOD), jnp.int32(0), jnp.zeros((), dtype), jnp.int32(0))
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jles.dynamics.block import LoopState, Reference
+from jles.dynamics.block import BlockState, Reference
 from jles.dynamics.engine import RunState
 from jles.dynamics.system import Capacity
 from jles.electrostatics.plan import SlabPlan, SumPlan
@@ -35,7 +35,7 @@ class Checkpoint(NamedTuple):
         written: by name, number of frames of every kind and bytes of files.
     """
 
-    loop: LoopState
+    loop: BlockState
     reference: Reference
     capacity: Capacity
     rebuilt_at: int

@@ -14,8 +14,8 @@ from jles.dynamics.block import (
     PLAN_TOO_SMALL,
     STALE_NEIGHBORS,
     TOO_MANY_NEIGHBORS,
+    BlockState,
     Halt,
-    LoopState,
     Reference,
     RunPlan,
     make_block,
@@ -38,7 +38,7 @@ class RunState(NamedTuple):
         rebuilt_at: step at which the neighbour list was made.
     """
 
-    loop: LoopState
+    loop: BlockState
     neighbors: NeighborList
     reference: Reference
     capacity: Capacity
@@ -116,11 +116,11 @@ class Engine:
                 reference.positions, momenta, reference.cell, neighbors, self.forcing, key
             )
         return RunState(
-            LoopState(motion, jnp.int32(0), jnp.int32(-1)), neighbors, reference, capacity, 0
+            BlockState(motion, jnp.int32(0), jnp.int32(-1)), neighbors, reference, capacity, 0
         )
 
     def resume(
-        self, loop: LoopState, reference: Reference, capacity: Capacity, rebuilt_at: int
+        self, loop: BlockState, reference: Reference, capacity: Capacity, rebuilt_at: int
     ) -> RunState:
         """The state that these parts were taken from, with a new neighbour list."""
         neighbors, capacity = self._rebuild(reference, capacity)

@@ -141,6 +141,7 @@ class Run:
 
     def _resume(self) -> None:
         kept = load_checkpoint(self._checkpoint, self.state)
+        _check_same_sum(self._checkpoint, kept.capacity.plan, self.state.capacity.plan)
         self.state = self.engine.resume(
             kept.loop, kept.reference, kept.capacity, kept.rebuilt_at
         )
@@ -245,6 +246,17 @@ def forcing_of(config: MdConfig, dtype) -> Forcing:
         branch = jnp.asarray(config.displacement.branch, dtype)
         return forcing._replace(displacement=wave(config.displacement, dtype), branch=branch)
     return forcing
+
+
+def _check_same_sum(path: Path, before: SumPlan | None, now: SumPlan | None) -> None:
+    """Refuses to resume a run with another electrostatic sum than it was started with."""
+    kinds = [(p.method, p.mesh and p.mesh.order) if p else (None, None) for p in (before, now)]
+    if kinds[0] != kinds[1]:
+        raise InputError(
+            f"{path}: the run was started with another electrostatic sum "
+            f"({describe_plan(before or SumPlan())}); resume it with the same --method and "
+            "--accuracy"
+        )
 
 
 def _check_same(path: Path, config: MdConfig) -> None:

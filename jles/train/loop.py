@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ from jles.train.config import TrainConfig
 from jles.train.log import MetricsLog
 from jles.train.losses import LABELS, Errors, Weights, loss_of, root_mean_square
 from jles.train.optimizer import at_epoch, build_optimizer, build_plateau, learning_rate
-from jles.train.prepare import Prepared, needed_labels, prepare, to_list
+from jles.train.prepare import Prepared, needed_labels, planned_sums, prepare, to_list
 from jles.train.progress import TrainingProgress
 from jles.train.report import validation_pictures
 from jles.train.step import Steps, TrainState, build_steps
@@ -78,6 +79,8 @@ def _train(config: TrainConfig, out: Path, checkpoints: Checkpoints, resume: boo
     _check_directory(config, out, log, resume)
     goes_on = resume and _has_checkpoint(config, out, log, checkpoints)
     prepared = prepare(config)
+    for line in planned_sums(prepared):
+        print(line, file=sys.stderr, flush=True)
     out.mkdir(parents=True, exist_ok=True)
     if not resume:
         write_atomically(out / "train.yaml", yaml.safe_dump(to_dict(config), sort_keys=False))

@@ -14,6 +14,7 @@ from jles.data.frames import Frame, check_elements, read_frames
 from jles.data.loader import RESPONSES, Loader
 from jles.data.offsets import fit_element_energies
 from jles.data.splits import split_frames
+from jles.electrostatics.plan import SumPlan, describe_plan
 from jles.errors import InputError
 from jles.follow import follow
 from jles.models.backbones.features import EQUIVARIANT
@@ -73,6 +74,14 @@ def prepare(config: TrainConfig) -> Prepared:
     else:
         params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), params)
     return Prepared(potential, params, train_frames, valid_frames, train_loader, valid_loader)
+
+
+def planned_sums(prepared: Prepared) -> list[str]:
+    """A line for every electrostatic sum that was planned; none without a long-range part."""
+    sizes = (*prepared.train_loader.sizes, *prepared.valid_loader.sizes)
+    plans = dict.fromkeys(size.plan for size in sizes)
+    accuracy = prepared.potential.config.electrostatics.accuracy
+    return [f"long range: {describe_plan(p, accuracy)}" for p in plans if p != SumPlan()]
 
 
 def needed_labels(config: TrainConfig) -> tuple[str, ...]:

@@ -17,7 +17,8 @@ import jles
 from jles.cli import info
 from jles.cli.evaluate import statistics
 from jles.cli.import_torch import parse_offsets
-from jles.cli.main import main
+from jles.cli.main import build_parser, main
+from jles.cli.sums import sum_options
 from jles.errors import InputError
 from jles.models.config import CaceConfig, ChargeConfig, ModelConfig
 from jles.models.potential import build_potential
@@ -332,3 +333,46 @@ def test_statistics_know_their_limits(rng):
     assert statistics(reference, mean)["rmse"] == pytest.approx(reference.std())
     assert statistics(reference, reference + 2.0)["mae"] == pytest.approx(2.0)
     assert statistics(np.ones(3), np.zeros(3))["r2"] is None
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "md", "serve"])
+def test_the_sum_can_be_chosen_on_the_command_line(command):
+    """Either option alone leaves the other at the model's value."""
+    inputs = {
+        "predict": ["model", "in.xyz", "-o", "out.xyz"],
+        "evaluate": ["model", "in.xyz"],
+        "md": ["model", "in.xyz", "md.yaml"],
+        "serve": ["--ipi", "model", "in.xyz"],
+    }[command]
+
+    def options(*more):
+        return sum_options(build_parser().parse_args([command, *inputs, *more]))
+
+    assert options() == {}
+    assert options("--method", "mesh") == {"method": "mesh"}
+    assert options("--accuracy", "1e-3") == {"accuracy": 1e-3}
+    with pytest.raises(SystemExit):
+        options("--method", "fast")
+
+
+def test_predict_on_the_mesh_agrees_with_the_direct_sum_and_says_so(
+    model_path, structures, tmp_path, capsys
+):
+    forces = []
+    for method in ("direct", "mesh"):
+        out = tmp_path / f"{method}.xyz"
+        options = ["--dtype", "float64", "--method", method, "--accuracy", "1e-6"]
+        assert (
+            main(["predict", str(model_path), str(structures), "-o", str(out), *options]) == 0
+        )
+        assert ("note: long range: particle mesh" in capsys.readouterr().out) == (
+            method == "mesh"
+        )
+        forces.append(read(out, "1").get_forces())
+    np.testing.assert_allclose(*forces, atol=1e-5 * np.abs(forces[0]).max())
+
+
+def test_an_accuracy_out_of_range_is_one_line(model_path, structures, tmp_path, capsys):
+    arguments = [str(model_path), str(structures), "-o", str(tmp_path / "out.xyz")]
+    assert main(["predict", *arguments, "--accuracy", "2"]) == 2
+    assert "accuracy must lie between" in capsys.readouterr().err

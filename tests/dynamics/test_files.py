@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from jles.dynamics.block import LoopState, Reference
+from jles.dynamics.block import BlockState, Reference
 from jles.dynamics.checkpoint import load_checkpoint, save_checkpoint
 from jles.dynamics.engine import RecordedFrames, RunState
 from jles.dynamics.report import COLUMNS, Drift, Log, describe
@@ -96,7 +96,7 @@ def test_someone_else_may_read_while_a_run_writes(trajectory):
 
 def a_state(dtype=np.float64):
     places = np.arange(6.0).reshape(2, 3).astype(dtype)
-    loop = LoopState(
+    loop = BlockState(
         {"a": places, "key": np.array([1, 2], np.uint32)}, np.int32(7), np.int32(6)
     )
     return RunState(loop, None, Reference(places + 1, np.eye(3, dtype=dtype)), Capacity(9), 5)

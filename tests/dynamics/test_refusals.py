@@ -87,3 +87,17 @@ def test_a_checkpoint_of_something_else_is_refused(folder, whole, tmp_path, caps
     (tmp_path / "out" / "checkpoint" / "state.npz").write_bytes(b"PK damaged")
     assert md(folder, tmp_path / "out", "--resume") == 2
     assert "is damaged" in capsys.readouterr().err
+
+
+def test_a_run_is_resumed_with_the_sum_it_was_started_with(folder, tmp_path, capsys):
+    def run(*more):
+        places = (folder / "charged", f"{folder / 'start.xyz'}@-1", folder / "md.yaml")
+        arguments = ["md", *map(str, places), "--out", str(tmp_path / "out"), *more]
+        return main([*arguments, "--set", "steps=4", "record.extxyz=0"])
+
+    mesh = ["--method", "mesh", "--accuracy", "1e-3"]
+    assert run(*mesh) == 0
+    assert "long range: particle mesh" in capsys.readouterr().err
+    assert run("--resume", "--method", "direct") == 2
+    assert "started with another electrostatic sum (particle mesh" in capsys.readouterr().err
+    assert run("--resume", *mesh) == 0

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jles.dynamics.block import LoopState, advance, start_motion
+from jles.dynamics.block import BlockState, advance, start_motion
 from jles.dynamics.integrators import quiet
 from jles.dynamics.records import Snapshot
 
@@ -47,7 +47,7 @@ def run_copies(engine, positions, momenta, frames, every=1, seed=0):
     def one(positions, momenta, key):
         cell = jnp.asarray(plan.system.cell, positions.dtype)
         motion = start_motion(plan, positions, momenta, cell, None, forcing, key)
-        loop = LoopState(motion, jnp.int32(0), jnp.int32(-1))
+        loop = BlockState(motion, jnp.int32(0), jnp.int32(-1))
         return jax.lax.scan(frame, loop, None, frames)[1]
 
     keys = jax.random.split(jax.random.PRNGKey(seed), len(positions))

@@ -76,7 +76,7 @@ def prepare(config: TrainConfig) -> Prepared:
     return Prepared(potential, params, train_frames, valid_frames, train_loader, valid_loader)
 
 
-def planned_sums(prepared: Prepared) -> list[str]:
+def planned_sums(prepared) -> list[str]:
     """A line for every electrostatic sum that was planned; none without a long-range part."""
     sizes = (*prepared.train_loader.sizes, *prepared.valid_loader.sizes)
     plans = dict.fromkeys(size.plan for size in sizes)

@@ -25,7 +25,7 @@ from jles.dynamics.motion import Motion, kinetic_energy
 from jles.dynamics.records import Recorder, Snapshot, empty_buffers, record
 from jles.dynamics.system import NeighborList, System
 from jles.dynamics.units import BOLTZMANN
-from jles.typing import Cell, Positions
+from jles.typing import Cell, Positions, Scalar
 
 GOOD, STALE_NEIGHBORS, PLAN_TOO_SMALL, TOO_MANY_NEIGHBORS, BLOWN_UP = range(5)
 """Why the loop stopped. GOOD: all steps are done. STALE_NEIGHBORS: the neighbour list may lack a
@@ -91,15 +91,15 @@ class RunPlan(NamedTuple):
     integrator: Integrator
     recorders: dict[str, Recorder]
     masses: Array
-    timestep: float | None
+    timestep: Scalar | None
     block: int
     sum_rule: bool = True
     follow_work: bool = True
 
     @property
-    def clock(self) -> float:
+    def clock(self) -> Scalar:
         """Time per step, fs; 0 for a minimisation."""
-        return self.timestep or 0.0
+        return 0.0 if self.timestep is None else self.timestep
 
 
 def start_motion(

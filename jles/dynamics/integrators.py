@@ -16,6 +16,7 @@ from jaxtyping import Array
 
 from jles.dynamics.motion import Motion, kinetic_energy
 from jles.dynamics.units import FEMTOSECOND, PICOSECOND
+from jles.typing import Scalar
 
 ForceFn = Callable[..., Any]
 
@@ -60,7 +61,7 @@ def shift(positions, change, **_):
     return positions + change
 
 
-def nve(masses, timestep: float, free: bool = True) -> Integrator:
+def nve(masses, timestep: Scalar, free: bool = True) -> Integrator:
     """Velocity Verlet (`jax_md.simulate.nve`); timestep in fs."""
     from jax_md import simulate
 
@@ -78,7 +79,7 @@ def nve(masses, timestep: float, free: bool = True) -> Integrator:
     )
 
 
-def langevin(masses, timestep: float, friction: float) -> Integrator:
+def langevin(masses, timestep: Scalar, friction: float) -> Integrator:
     r"""BAOAB Langevin dynamics (`jax_md.simulate.nvt_langevin`).
 
     U + K minus the heat supplied by the random step is conserved up to integration errors (Bussi,
@@ -121,7 +122,7 @@ def langevin(masses, timestep: float, friction: float) -> Integrator:
 
 
 def nose_hoover(
-    masses, timestep: float, thermostat_time: float, free: bool = True
+    masses, timestep: Scalar, thermostat_time: float, free: bool = True
 ) -> Integrator:
     """Nosé-Hoover chain of five (`jax_md.simulate.nvt_nose_hoover`); times in fs."""
     from jax_md import simulate
@@ -152,7 +153,7 @@ def nose_hoover(
     )
 
 
-def nose_hoover_chain(timestep: float, thermostat_time: float):
+def nose_hoover_chain(timestep: Scalar, thermostat_time: float):
     """jax-md's functions for a chain of five, two substeps of order 3 each; times in fs."""
     from jax_md import simulate
 

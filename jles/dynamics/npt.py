@@ -31,6 +31,7 @@ from jles.dynamics.integrators import (
 )
 from jles.dynamics.motion import kinetic_energy
 from jles.dynamics.units import FEMTOSECOND, PRESSURE_UNITS
+from jles.typing import Scalar
 
 Matrix = Float[Array, "3 3"]
 
@@ -53,7 +54,7 @@ class PressureBath(NamedTuple):
     cell_chain: Any
 
 
-def npt(masses, timestep: float, config: EnsembleConfig, free: bool = True) -> Integrator:
+def npt(masses, timestep: Scalar, config: EnsembleConfig, free: bool = True) -> Integrator:
     """Integrator at constant pressure and temperature.
 
     Args:
@@ -143,7 +144,7 @@ def volume(cell) -> Array:
     return jnp.abs(jnp.linalg.det(cell))
 
 
-def exponentials(rate: Matrix, time: float) -> tuple[Matrix, Matrix]:
+def exponentials(rate: Matrix, time: Scalar) -> tuple[Matrix, Matrix]:
     r""":math:`e^{vt}` and :math:`\int_0^t e^{vs}ds` for a symmetric rate v."""
     values, axes = jnp.linalg.eigh(rate)
     x = values * time

@@ -1,4 +1,4 @@
-"""Blocks, lists of neighbours and capacities leave no trace in a trajectory."""
+"""A trajectory does not depend on blocks, neighbour lists or capacities."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ HOT = EnsembleConfig("langevin", temperature=300.0, friction=10.0)
 
 @pytest.fixture(scope="module")
 def atoms():
-    """32 argon-like atoms, denser than they like: they move."""
+    """32 argon-like atoms under pressure, so that they move."""
     crystal = bulk("Ar", "fcc", a=3.5, cubic=True) * 2
     crystal.rattle(0.05, seed=0)
     return crystal
@@ -50,8 +50,8 @@ def test_the_trajectory_does_not_depend_on_where_blocks_end(atoms):
     np.testing.assert_array_equal(at_once, other_buffers)
 
 
-def test_no_neighbour_is_ever_missed(atoms):
-    """A list that is made again every few steps and one that is made once see the same pairs."""
+def test_no_neighbour_is_missed(atoms):
+    """A list that is rebuilt every few steps and one that is built once see the same pairs."""
     places = []
     for skin in (0.05, 2.0):
         engine = engine_of(liquid(atoms, skin=skin), NVE, 1.0, RECORDS, block=190)
@@ -61,7 +61,7 @@ def test_no_neighbour_is_ever_missed(atoms):
     np.testing.assert_allclose(*places, atol=1e-9)
 
 
-def test_room_that_grows_gives_what_large_room_gives(atoms):
+def test_a_capacity_that_grows_gives_the_trajectory_of_a_large_one(atoms):
     lines, trajectories = [], []
     for slots in (0, 60):
         engine = engine_of(liquid(atoms, 0.1), NVE, 1.0, RECORDS, 200, say=lines.append)
@@ -82,7 +82,7 @@ def test_room_that_grows_gives_what_large_room_gives(atoms):
 
 
 def test_slots_within_reach_grow_before_one_is_missing(atoms):
-    """No step is taken in which an atom has more neighbours than there are slots for them."""
+    """No step is accepted in which an atom has more neighbours than slots."""
     lines, trajectories = [], []
     for near in (1, 60):
         engine = engine_of(liquid(atoms), NVE, 1.0, RECORDS, 200, say=lines.append)
@@ -95,7 +95,7 @@ def test_slots_within_reach_grow_before_one_is_missing(atoms):
     np.testing.assert_allclose(*trajectories, atol=1e-8)
 
 
-def test_new_neighbours_within_the_room_are_no_new_trace(atoms):
+def test_a_new_neighbour_list_within_the_capacity_is_no_new_trace(atoms):
     engine = engine_of(liquid(atoms, skin=0.1), NVE, 2.0, RECORDS, block=200)
     state = start(engine, atoms, capacity=Capacity(60))
     rebuilt_at = set()
@@ -137,7 +137,7 @@ def test_a_cell_that_outgrows_its_wave_vectors_stops_before_it_misses_one(atoms)
     np.testing.assert_allclose(*places, atol=1e-8)
 
 
-def test_a_run_that_blows_up_says_where_and_keeps_what_was_good(atoms):
+def test_a_run_that_blows_up_says_where_and_keeps_the_good_frames(atoms):
     engine = engine_of(liquid(atoms), NVE, 2.0, RECORDS, block=100)
     crushed = atoms.copy()
     crushed.positions[7] = crushed.positions[3] + [0.4, 0.0, 0.0]
@@ -149,7 +149,7 @@ def test_a_run_that_blows_up_says_where_and_keeps_what_was_good(atoms):
     assert np.isfinite(good).all()
 
 
-def test_an_atom_that_outruns_the_skin_in_one_step_is_told_of(atoms):
+def test_an_atom_that_crosses_the_skin_in_one_step_is_reported(atoms):
     engine = engine_of(liquid(atoms, skin=0.002), NVE, 2.0, RECORDS, block=10)
     out = engine.run(start(engine, atoms), 10)
     assert "neighbors.skin" in out.failure

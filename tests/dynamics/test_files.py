@@ -1,4 +1,4 @@
-"""What a run leaves on the disk: whole at any time, and told of where there is no capacity."""
+"""Files of a run: complete at any time, and a full disk is reported."""
 
 import contextlib
 import json
@@ -44,7 +44,7 @@ def trajectory(tmp_path):
 
 @contextlib.contextmanager
 def little_disk(size):
-    """No file may grow beyond so many bytes: writing fails as on a full disk."""
+    """No file may exceed so many bytes: writing fails as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -77,7 +77,7 @@ def test_a_full_disk_leaves_the_frames_before_it(trajectory):
     assert trajectory.path.stat().st_size == size
     trajectory.append(block_of(10, 4000), INTERVALS)
     assert trajectory.counts() == {"thermo": 4010, "positions": 4010}
-    # What was reserved and not used is given back.
+    # Space that was reserved and not used is released.
     assert trajectory.path.stat().st_size < size + 4000 * 17 * 8 * 1.5
 
 

@@ -1,4 +1,4 @@
-"""Without a thermostat: closed forms of velocity Verlet, with and without a field."""
+"""Velocity Verlet without a thermostat against closed forms, with and without a field."""
 
 import jax
 import jax.numpy as jnp
@@ -134,7 +134,7 @@ def test_at_resonance_the_amplitude_grows_with_time(charged_spring):
         * (np.sin(omega * t) - omega * t * np.cos(omega * t))
     )
     np.testing.assert_allclose(values(out, "positions")[:, 0, 0], expected, atol=2e-5)
-    # A field that changes in time does work, and that is all the energy there is.
+    # All energy comes from the work of the field.
     conserved = values(out, "thermo", "conserved")
     assert np.ptp(conserved) < 1e-4 * np.max(values(out, "thermo", "kinetic_energy"))
 

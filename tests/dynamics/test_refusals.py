@@ -1,4 +1,4 @@
-"""What cannot be run, and what blew up, is told of in one line."""
+"""A run that cannot be started, or that blows up, is reported in one line."""
 
 import shutil
 
@@ -73,7 +73,7 @@ def test_a_run_that_blows_up_names_step_atom_and_last_good_frame(model, atoms, t
     assert f"step {steps[-1]} in" in message
 
 
-def test_a_missing_start_and_one_of_many_frames_are_told_of(folder, tmp_path, capsys):
+def test_a_missing_start_and_one_of_many_frames_are_reported(folder, tmp_path, capsys):
     arguments = [str(folder / "model"), "nowhere.xyz", str(folder / "md.yaml")]
     assert main(["md", *arguments, "--out", str(tmp_path / "out")]) == 2
     assert "nowhere.xyz: no such file" in capsys.readouterr().err

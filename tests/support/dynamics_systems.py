@@ -1,4 +1,4 @@
-"""Closed forms to move: what the engine is tested on where no model is needed."""
+"""Closed forms of energy on which the engine is tested without a model."""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -42,7 +42,7 @@ def springs(stiffness, masses, charge=0.0) -> System:
 
 
 def anharmonic_chain(count=16, seed=0) -> System:
-    """Oscillators of different mass with quartic walls, coupled to the next: they share heat."""
+    """A ring of coupled quartic oscillators of different masses, which exchange heat."""
     masses = np.random.default_rng(seed).uniform(1.0, 4.0, count)
 
     def energy(positions, cell, neighbors, applied):
@@ -70,7 +70,7 @@ SIGMA, EPSILON = 2.3, 0.02
 
 
 def waves(charges, positions, cell, grid):
-    """A sum over all wave vectors inside a sphere that ends smoothly, per volume."""
+    """Reciprocal sum with a smooth cutoff, per volume."""
     axes = [np.arange(-n, n + 1) for n in grid]
     index = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
     kvecs = 2.0 * np.pi * index[np.any(index != 0, axis=1)] @ jnp.linalg.inv(cell).T
@@ -82,7 +82,7 @@ def waves(charges, positions, cell, grid):
 
 
 def liquid(atoms, skin=0.4, charges=None) -> System:
-    """Smoothly ended Lennard-Jones pairs, with a lattice sum of charges where there are any."""
+    """Lennard-Jones pairs with a smooth cutoff, and a reciprocal sum if charges are given."""
 
     def distances2(positions, cell, neighbors):
         places = positions[neighbors.index] + neighbors.shift.astype(cell.dtype) @ cell
@@ -91,7 +91,7 @@ def liquid(atoms, skin=0.4, charges=None) -> System:
 
     def pairs(positions, cell, neighbors):
         squared = distances2(positions, cell, neighbors)
-        # As a pruned list has it: those for which there is no slot are lost.
+        # As in a pruned list, neighbours without a slot are lost.
         order = jnp.cumsum(squared < REACH**2, axis=1)
         squared = jnp.where(order > neighbors.near, 2.0 * REACH**2, squared)
         x = SIGMA**6 / squared**3
@@ -170,7 +170,7 @@ def engine_of(
 
 
 def begin(engine, positions, momenta, cell=None, seed=0, capacity=None):
-    """A state from NumPy arrays."""
+    """The state before the first step, from NumPy arrays."""
     dtype = engine.plan.masses.dtype
     cell = engine.plan.system.cell if cell is None else cell
     arrays = (np.asarray(array, dtype) for array in (positions, momenta, cell))
@@ -178,7 +178,7 @@ def begin(engine, positions, momenta, cell=None, seed=0, capacity=None):
 
 
 def run(engine, state, steps):
-    """Walks on; returns the outcome with the frames."""
+    """Runs some steps and returns the outcome with its frames."""
     outcome = engine.run(state, state.step + steps)
     assert outcome.failure is None
     return outcome
@@ -190,7 +190,7 @@ def values(outcome, kind, key=None):
 
 
 def network(atoms, reach, stiffness=1.0) -> System:
-    """A crystal whose bonds, springs of their own lengths, are those of the start for ever."""
+    """A crystal of springs between the neighbours of the start, at rest in these positions."""
     table = find_neighbors(atoms.positions, atoms.cell.array, atoms.pbc, reach)
     index, shift = table.index, jnp.asarray(table.shift, float)
 

@@ -70,7 +70,7 @@ def test_a_full_disk_leaves_the_frames_before_it(trajectory):
     size = trajectory.path.stat().st_size
     with little_disk(size + 2000), pytest.raises(InputError) as caught:
         trajectory.append(block_of(10, 4000), INTERVALS)
-    assert str(caught.value).startswith(f"{trajectory.path}: no capacity left on the disk")
+    assert str(caught.value).startswith(f"{trajectory.path}: no space left on the disk")
     with h5py.File(trajectory.path, "r") as file:
         expected = block_of(0, 10)["positions"].values["positions"]
         np.testing.assert_array_equal(file["positions/positions"], expected)

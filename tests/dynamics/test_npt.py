@@ -126,7 +126,7 @@ def isobaric_samples(system, rng):
 def records():
     """Records of eight atoms in a flexible cell every 8 fs.
 
-    48 copies are in equilibrium, as many are the same at twice the timestep, and 16 start from
+    48 copies are in equilibrium, as many are the same at half the timestep, and 16 start from
     rest positions and a cell at rest, with all the heat in the momenta of the atoms.
     """
     rng = np.random.default_rng(0)
@@ -136,7 +136,7 @@ def records():
     atoms = np.tile(ATOMS.positions, (FEW, 1, 1)), np.sqrt(2.0) * momenta[:FEW]
     start = join(
         make_start(positions, momenta, TIMESTEP, True, cells),
-        make_start(positions, momenta, 2.0 * TIMESTEP, True, cells),
+        make_start(positions, momenta, TIMESTEP / 2.0, True, cells),
         make_start(*atoms, TIMESTEP, False, np.tile(ATOMS.cell.array, (FEW, 1, 1))),
     )
 
@@ -162,14 +162,14 @@ def test_the_internal_pressure_is_the_external_one(equilibrium):
 
 
 def test_the_cell_has_the_heat_of_six_degrees_of_freedom(equilibrium):
-    assert_mean(equilibrium["cell"]["energy"] / KT, 3.0, error=0.1)
+    assert_mean(equilibrium["cell"]["energy"] / KT, 3.0, error=0.12)
 
 
 def test_the_atoms_keep_their_temperature_and_its_fluctuations(equilibrium):
     thermo, degrees = equilibrium["thermo"], 3.0 * len(ATOMS) - 3.0
     assert_mean(thermo["temperature"] / TEMPERATURE, 1.0, error=0.015)
     kinetic = thermo["kinetic_energy"] / KT
-    assert_mean((kinetic - degrees / 2.0) ** 2 / (degrees / 2.0), 1.0, error=0.06)
+    assert_mean((kinetic - degrees / 2.0) ** 2 / (degrees / 2.0), 1.0, error=0.08)
 
 
 def test_a_cell_at_rest_is_set_in_motion(records):
@@ -191,15 +191,15 @@ def test_a_cell_at_rest_is_set_in_motion(records):
 
 
 def test_the_extended_energy_is_conserved_to_second_order_in_the_timestep(records):
-    """Its error is four times as large at twice the timestep, and small beside those of the energy.
+    """Its error is a quarter at half the timestep, and small beside the changes of the energy.
 
-    The ratio of two root mean squares over 48 copies and 800 fs has a standard error of some 6 %,
+    The ratio of two root mean squares over 48 copies and 400 fs has a standard error of some 6 %,
     a fifth of what is allowed. A wrong weight in the conserved quantity makes an error that does
-    not depend on the timestep, a step of first order one that is twice as large.
+    not depend on the timestep, a step of first order one that is halved.
     """
     thermo = records["thermo"]
-    fine, energy = spread({key: rows[:COPIES] for key, rows in thermo.items()}, 100)
-    coarse, _ = spread({key: rows[COPIES : 2 * COPIES] for key, rows in thermo.items()}, 50)
+    coarse, energy = spread({key: rows[:COPIES] for key, rows in thermo.items()}, 50)
+    fine, _ = spread({key: rows[COPIES : 2 * COPIES] for key, rows in thermo.items()}, 100)
     assert fine < 0.05 * energy
     assert 4.0 / 1.4 < coarse / fine < 4.0 * 1.4
 

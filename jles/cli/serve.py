@@ -15,7 +15,7 @@ def run(arguments: Namespace) -> None:
     import numpy as np
 
     import jles
-    from jles.cli.frames import atoms_of, label_keys
+    from jles.cli.model_on_frames import atoms_of, label_keys
     from jles.data.frames import check_elements, read_frames
     from jles.predict.ipi import Evaluation, answer, connect
 

@@ -9,8 +9,8 @@ def run(arguments) -> None:
     values = override(read_yaml(arguments.config), arguments.set)
     config = from_dict(TrainConfig, values, arguments.config)
 
+    from jles.train.directory import run_directory
     from jles.train.loop import train
-    from jles.train.prepare import run_directory
 
     out = train(
         config, run_directory(config, arguments.out, arguments.config), arguments.resume

@@ -2,7 +2,6 @@
 
 from dataclasses import fields, replace
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -248,8 +247,3 @@ def _inverse(sizes, least):
     """One over every size and over the root of their number; sizes below `least` count as one."""
     varies = sizes > least
     return np.where(varies, 1.0 / np.where(varies, sizes, 1.0), 1.0) / np.sqrt(len(sizes))
-
-
-def run_directory(config: TrainConfig, out: str | None, source: str) -> Path:
-    """Where a run writes: `--out`, else the file's `out`, else `runs/` and the file's name."""
-    return Path(out or config.out or Path("runs") / Path(source).stem)

@@ -87,11 +87,7 @@ def build_steps(
         updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
         updates = jax.tree.map(lambda u: (-learning_rate * u).astype(u.dtype), updates)
         params = optax.apply_updates(state.params, updates)
-        averaged = jax.tree.map(
-            lambda new, old: (old + (1.0 - decay) * (new - old)).astype(old.dtype),
-            params,
-            state.averaged,
-        )
+        averaged = optax.incremental_update(params, state.averaged, 1.0 - decay)
         return TrainState(params, averaged, optimizer_state), loss, errors
 
     @jax.jit

@@ -21,8 +21,8 @@ class ProgressBar:
         name: what is counted, e.g. "epoch".
         total: how many there are.
         first: how many were done before.
-        brief: for loops that are usually short: no bar for five or fewer, and no line before ten
-            seconds have passed.
+        brief: for loops that are usually short: no bar for five or fewer, and no line before
+            ten seconds have passed.
     """
 
     def __init__(self, name: str, total: int, first: int = 0, brief: bool = False):

@@ -1,10 +1,10 @@
-"""`jles info`: what a model directory holds, in words."""
+"""`jles info`: what a model directory holds."""
 
 from argparse import Namespace
 
 
 def run(arguments: Namespace) -> None:
-    """Prints architecture, electrostatics, element energies, origin, metrics and units."""
+    """Prints elements, heads, architecture, electrostatics, origin, metrics and units."""
     import yaml
 
     from jles.config import to_dict
@@ -12,12 +12,16 @@ def run(arguments: Namespace) -> None:
 
     stored = read_model(arguments.model)
     config = to_dict(stored.config)
+    backbone = stored.config.backbone
+    charges = ["charges"] if stored.config.charges else []
     count = sum(array.size for array in flatten(stored.params).values())
     no_energies = "none given: they count 0 eV"
     sections = {
         "model": str(arguments.model),
         "elements": ", ".join(stored.config.elements),
         "parameters": count,
+        "receptive field (angstrom)": (backbone.layers + 1) * backbone.cutoff,
+        "heads": ", ".join(["energy", *charges, *stored.config.heads]),
         "units": UNITS,
         "backbone": config["backbone"],
         "energy read-out": config["energy"],

@@ -49,7 +49,7 @@ class MetricsLog:
         return rows
 
     def start(self, first_epoch: int) -> None:
-        """Keeps the rows before `first_epoch` and drops the rest, which will be computed again."""
+        """Keeps the rows before `first_epoch`; the rest will be computed again."""
         kept = [row for row in self.rows() if row["epoch"] < first_epoch]
         write_atomically(self._csv, _csv_line(COLUMNS) + "".join(map(_csv_row, kept)))
         write_atomically(self._jsonl, "".join(json.dumps(row) + "\n" for row in kept))

@@ -1,4 +1,4 @@
-"""The training run: epochs, validation, checkpoints, metrics, and the model at the end."""
+"""The training run: epochs, validation, checkpoints, metrics and the final model."""
 
 import math
 import sys
@@ -214,7 +214,7 @@ def _named(batch, frames) -> str:
 def _not_finite(epoch, batch, frames) -> str:
     return (
         f"epoch {epoch + 1}: the loss or its gradient is not finite in the batch of "
-        f"{_named(batch, frames)}; the last checkpoint is intact: look at these frames, or start "
+        f"{_named(batch, frames)}; the last checkpoint is intact: check these frames, or start "
         "a new run with a lower optimizer.learning_rate"
     )
 
@@ -223,13 +223,13 @@ def _check_validation(errors: Errors, epoch: int, where: str = "") -> None:
     if not all(math.isfinite(value) for value in errors):
         raise NotFiniteError(
             f"epoch {epoch + 1}: the validation errors are not finite{where}; the last checkpoint "
-            "is intact: look at these frames, or start a new run with a lower "
+            "is intact: check these frames, or start a new run with a lower "
             "optimizer.learning_rate"
         )
 
 
 def _keep_best(config, out: Path, prepared, run, counters, log) -> str:
-    """Saves the best parameters of a run that stops early; says where, for the error message."""
+    """Saves the best parameters of a run that stops early; returns a remark for the error."""
     if counters.best_epoch < 0:
         return ""
     place = out / "best_before_stop"

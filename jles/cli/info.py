@@ -15,7 +15,7 @@ def run(arguments: Namespace) -> None:
     backbone = stored.config.backbone
     charges = ["charges"] if stored.config.charges else []
     count = sum(array.size for array in flatten(stored.params).values())
-    no_energies = "none given: they count 0 eV"
+    no_energies = "none given: taken as 0 eV"
     sections = {
         "model": str(arguments.model),
         "elements": ", ".join(stored.config.elements),

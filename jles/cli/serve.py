@@ -9,8 +9,8 @@ from jles.errors import InputError
 def run(arguments: Namespace) -> None:
     """Connects to the server and answers it until it says EXIT.
 
-    START is evaluated before, so that mistakes are found, and compiling is done, while no server
-    waits for it.
+    START is evaluated before, so that mistakes are found, and compiling is done, while no
+    server waits for it.
     """
     import numpy as np
 

@@ -50,7 +50,7 @@ def build_steps(
     shown = tuple(name for name in LABELS if name in {"energy", "forces", *needed})
 
     def init(params):
-        # A step donates its state, whose arrays must not share buffers with each other or others.
+        # A step donates its state, so its arrays must not share buffers with any other.
         first, average = (jax.tree.map(jnp.copy, params) for _ in range(2))
         return TrainState(first, average, optimizer.init(params))
 
@@ -79,7 +79,7 @@ def build_steps(
     @partial(jax.jit, donate_argnums=0)
     def train(state, batch, labels, weights, learning_rate, decay):
         counts = label_counts(batch, labels, needed)
-        # On a CPU the arrays of one structure stay in cache, those of a batch do not (measured).
+        # On a CPU the arrays of one structure fit in the cache, those of a batch do not.
         batch_gradient = gradient_in_turn if jax.default_backend() == "cpu" else gradient_fn
         (loss, errors), gradient = batch_gradient(state.params, batch, labels, weights, counts)
         # A gradient can be infinite where the loss is finite, and would spoil the parameters.

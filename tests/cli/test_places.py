@@ -1,20 +1,8 @@
 """Full disks and places that cannot be written."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 
-from tests.support.commands import assert_refused, commands, snapshot
-from tests.support.paths import ROOT
-
-_SMALL_DISK = """
-import resource, sys
-from jles.cli.main import main
-resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
-sys.exit(main(sys.argv[1:]))
-"""
+from tests.support.commands import assert_refused, commands, run_on_small_disk, snapshot
 
 
 @pytest.mark.parametrize("command", ["import-torch", "evaluate"])
@@ -25,13 +13,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_written(folder, torch_file,
     else:
         arguments = commands(folder)[2]
     before = snapshot(folder)
-    result = subprocess.run(
-        [sys.executable, "-c", _SMALL_DISK, *map(str, arguments)],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    result = run_on_small_disk(100, *arguments)
     assert result.returncode == 2, result.stderr
     # On a slow machine lines of progress stand before the one of the error.
     assert "Traceback" not in result.stderr

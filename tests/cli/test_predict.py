@@ -6,7 +6,7 @@ from ase import Atoms
 from ase.io import read, write
 
 from jles.cli.main import main
-from tests.support.commands import assert_one_line_error, run_program
+from tests.support.commands import assert_one_line_error, run_on_small_disk
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -81,16 +81,8 @@ def test_predict_does_not_write_over_its_input(model_path, structures, capsys):
 def test_predict_on_a_full_disk_leaves_the_old_file(model_path, structures, tmp_path):
     out = tmp_path / "out.extxyz"
     out.write_text("old", encoding="utf-8")
-
-    program = """if True:
-        import resource, sys
-        from jles.cli.main import main
-        resource.setrlimit(resource.RLIMIT_FSIZE, (50, 50))
-        sys.exit(main(sys.argv[1:]))
-    """
-    result = run_program(
-        "-c", program, "predict", model_path, f"{structures}@:1", "-o", out, capture_output=True
-    )
+    frame = f"{structures}@:1"
+    result = run_on_small_disk(50, "predict", model_path, frame, "-o", out)
     assert result.returncode == 2
     assert str(out) in result.stderr
     assert "Traceback" not in result.stderr

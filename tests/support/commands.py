@@ -11,6 +11,8 @@ from tests.support.paths import ROOT
 def run_program(*arguments, **options):
     """Python with these arguments, in a process of its own."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    # A program on a full disk would leave broken entries in a shared cache of compilations.
+    environment.pop("JAX_COMPILATION_CACHE_DIR", None)
     return subprocess.run(
         [sys.executable, *map(str, arguments)],
         env=environment,
@@ -18,6 +20,20 @@ def run_program(*arguments, **options):
         text=True,
         **options,
     )
+
+
+_SMALL_DISK = """
+import resource, sys
+from jles.cli.main import main
+size = int(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+def run_on_small_disk(size, *arguments):
+    """`jles` with these arguments in a process whose files hold at most `size` bytes."""
+    return run_program("-c", _SMALL_DISK, size, *arguments, capture_output=True)
 
 
 def assert_one_line_error(capsys, *words):

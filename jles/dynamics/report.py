@@ -10,6 +10,7 @@ import numpy as np
 
 from jles.errors import InputError
 from jles.files import write_atomically
+from jles.follow import ProgressBar
 
 COLUMNS = {
     "step": "",
@@ -24,7 +25,6 @@ COLUMNS = {
 }
 """Columns of `log.csv` and their units."""
 
-_SECONDS_BETWEEN_LINES = 10.0
 _SECONDS_OF_A_DAY = 86400.0
 
 
@@ -90,8 +90,8 @@ class Log:
             ) from None
 
 
-class MdProgress:
-    """Shows the progress of a run; a context manager.
+class MdProgress(ProgressBar):
+    """Shows how far a run is, and measures its speed.
 
     Args:
         steps: length of the whole run.
@@ -100,64 +100,22 @@ class MdProgress:
     """
 
     def __init__(self, steps: int, first: int, timestep: float | None):
-        self._steps, self._first, self._timestep = steps, first, timestep
-        self._since = first
-        self._bar = self._task = None
-        self._started = self._last_line = None
-
-    def __enter__(self):
-        self._started = time.monotonic()
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-            self._bar = Progress(
-                TextColumn("step {task.completed}/{task.total}"),
-                BarColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[text]}"),
-                console=Console(stderr=True),
-            )
-            self._bar.start()
-            self._task = self._bar.add_task(
-                "", total=self._steps, completed=self._first, text=""
-            )
-        return self
-
-    def __exit__(self, *_):
-        if self._bar is not None:
-            self._bar.stop()
+        super().__init__("step", steps, first)
+        self._first_step, self._timestep = first, timestep
+        self._since, self._clock = first, time.monotonic()
 
     def speed(self, step: int) -> float:
         """Speed in ns/day, without the first block, which compiles; 0 for a minimisation."""
         now = time.monotonic()
-        seconds = max(now - self._started, 1e-9)
-        speed = (
-            (step - self._since) * (self._timestep or 0.0) * 1e-6 * _SECONDS_OF_A_DAY / seconds
-        )
-        if self._since == self._first:
-            self._started, self._since = now, step
+        days = max(now - self._clock, 1e-9) / _SECONDS_OF_A_DAY
+        speed = 1e-6 * (step - self._since) * (self._timestep or 0.0) / days
+        if self._since == self._first_step:
+            self._clock, self._since = now, step
         return speed
 
     def show(self, row: dict) -> None:
         """Shows the last values of a block."""
-        step, text = row["step"], describe(row)
-        if self._bar is not None:
-            self._bar.update(self._task, completed=step, text=text)
-            return
-        now = time.monotonic()
-        early = self._last_line is not None and now - self._last_line < _SECONDS_BETWEEN_LINES
-        if early and step != self._steps:
-            return
-        self._last_line = now
-        self.say(f"step {step}/{self._steps}  {text}")
-
-    def say(self, line: str) -> None:
-        """Prints a line."""
-        if self._bar is not None:
-            self._bar.console.print(line)
-        else:
-            print(line, file=sys.stderr, flush=True)
+        self.update(row["step"], describe(row))
 
 
 def describe(row: dict) -> str:

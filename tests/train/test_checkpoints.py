@@ -1,12 +1,12 @@
 """Checkpoints: damage, full disks, and when the best is written."""
 
 import errno
-import json
 import shutil
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import yaml
 
 from jles.cli.main import main
 from jles.train import loop
@@ -34,7 +34,7 @@ def test_a_damaged_checkpoint_is_one_line(run, tmp_path, damage, capfd):
             elif path.is_file():
                 path.unlink()
     config = tmp_path / "c.yaml"
-    config.write_text(json.dumps(run.values), encoding="utf-8")
+    config.write_text(yaml.safe_dump(run.values), encoding="utf-8")
     assert main(["train", str(config), "--out", str(out), "--resume"]) == 2
     (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith(f"jles: error: {step}: damaged")

@@ -1,5 +1,7 @@
 """Potentials, batches and labels for tests of the training."""
 
+from dataclasses import replace
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -36,7 +38,7 @@ def springs(wrap=lambda energy_fn: energy_fn):
         atoms = jnp.sum(structure.mask)
         return params["spring"][0] * jnp.sum(squared) + params["offset"][0] * atoms
 
-    return build_potential(small_config(charges=None))._replace(energy_fn=wrap(energy_fn))
+    return replace(build_potential(small_config(charges=None)), energy_fn=wrap(energy_fn))
 
 
 def linear_responses(calls):
@@ -63,7 +65,8 @@ def linear_responses(calls):
         places = jnp.where(structure.mask[:, None], structure.positions, 0.0)
         return params["spring"][0] * jnp.sum(places**2)
 
-    return build_potential(small_config())._replace(
+    return replace(
+        build_potential(small_config()),
         energy_fn=energy_fn,
         coupling_fn=coupling_fn,
         dipole_fn=dipole_fn,

@@ -14,6 +14,7 @@ Expect:  NVE drift well below 0.1 meV per atom and ps in float32 at 0.25 fs, les
 import csv
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import ase.io
@@ -25,8 +26,8 @@ from common import duration, fastest, imported, options, run, simulated, write_r
 from jles.analysis.estimators.blocks import block_average
 from jles.analysis.run import open_run
 from jles.data.sets import data_set
-from jles.dynamics.matter import model_system
-from jles.dynamics.system import Room
+from jles.dynamics.model_system import model_system
+from jles.dynamics.system import Capacity
 from jles.models.config import ScreeningConfig
 from jles.predict.model import Model
 
@@ -148,14 +149,15 @@ def parts(model: Model, atoms) -> dict[str, float]:
     cell = jnp.asarray(atoms.cell.array, jnp.float32)
     found = {}
     for name, each in (("forces", system), ("short range", bare)):
-        frame, room = each.look(atoms.positions, atoms.cell.array, Room())
-        forces = jax.jit(
-            lambda r, frame, each=each: jax.grad(each.energy)(r, cell, frame, None)
+        neighbors, capacity = each.rebuild_neighbors(
+            atoms.positions, atoms.cell.array, Capacity()
         )
-        found[name] = 1e3 * fastest(forces, positions, frame)
-    found["search"] = 1e3 * fastest(
-        lambda: bare.look(atoms.positions, atoms.cell.array, room)[0].structure.positions
-    )
+        forces = jax.jit(
+            lambda r, neighbors, each=each: jax.grad(each.energy)(r, cell, neighbors, None)
+        )
+        found[name] = 1e3 * fastest(forces, positions, neighbors)
+    search = partial(bare.rebuild_neighbors, atoms.positions, atoms.cell.array, capacity)
+    found["search"] = 1e3 * fastest(lambda: search()[0].structure.positions)
     return found
 
 

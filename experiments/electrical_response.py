@@ -368,19 +368,19 @@ def main(chosen):
     if chosen.redraw is not None:
         ladder_picture(out / "ladder.png", read_table(chosen.redraw))
         return
+    wanted = [(rung, system) for rung in chosen.rungs for system in chosen.systems]
     if chosen.smoke:
-        chosen.systems, chosen.rungs = ["BaTiO3", "dipeptides"], ["q", "q+u+alpha"]
-    for rung in chosen.rungs:
-        for system in chosen.systems:
-            name = rung if chosen.longer == 1 else f"{rung} ({chosen.longer} x)"
-            place = out / system / name
-            if chosen.only_trained and not (place / "config.yaml").is_file():
-                continue
-            trained(settings(system, rung, chosen.longer), place, chosen.smoke)
-            done = place / "score.json"
-            if not done.is_file():
-                record = score(place, system, most) | {"seconds": training_seconds(place)}
-                done.write_text(json.dumps(record))
+        wanted = [("q", "dipeptides"), ("q+u+alpha", "BaTiO3")]
+    for rung, system in wanted:
+        name = rung if chosen.longer == 1 else f"{rung} ({chosen.longer} x)"
+        place = out / system / name
+        if chosen.only_trained and not (place / "config.yaml").is_file():
+            continue
+        trained(settings(system, rung, chosen.longer), place, chosen.smoke)
+        done = place / "score.json"
+        if not done.is_file():
+            record = score(place, system, most) | {"seconds": training_seconds(place)}
+            done.write_text(json.dumps(record))
     results = scores(out)
     write_results(out, results)
     (out / "table.md").write_text(table(results), encoding="utf-8")

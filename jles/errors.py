@@ -1,9 +1,9 @@
-"""The one exception that a user's mistake raises."""
+"""The exception for mistakes in the input."""
 
 
 class InputError(ValueError):
-    """Something the user gave is wrong: file, frame, key or value.
+    """A mistake in the input: a file, frame, key or value.
 
-    The message is one line that names the thing, the value it had and what would be right.
-    Commands print it and exit with status 2; Python users catch it as a `ValueError`.
+    The message is one line that names the thing, its value and a remedy. Commands print it and
+    exit with status 2; in Python it can be caught as a `ValueError`.
     """

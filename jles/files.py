@@ -1,4 +1,4 @@
-"""Writing files so that a final name never holds half a file."""
+"""Atomic writing of files."""
 
 import contextlib
 import errno
@@ -9,18 +9,18 @@ from pathlib import Path
 from jles.errors import InputError
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-"""Numbers of the errors that mean a full disk."""
+"""Error numbers of a full disk."""
 
 TRAJECTORY, TRAJECTORY_FORMAT, TRAJECTORY_VERSION = "trajectory.h5", "jles-trajectory", 1
-"""The file that `jles md` writes and `jles analyse` reads: its name, and what it says it is."""
+"""Name, format and version of the file that `jles md` writes and `jles analyse` reads."""
 
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
-    """Gives a temporary name beside `path`; what was written there becomes `path` at the end.
+    """Gives a temporary name beside `path`, which is renamed to `path` at the end.
 
-    The temporary name has the suffix of `path`, by which some writers choose a format. An
-    exception inside removes the temporary file and leaves an older `path` as it was.
+    The temporary name has the suffix of `path`, from which some writers infer the format. After
+    an exception the temporary file is removed and an older `path` is unchanged.
 
     Raises:
         InputError: the disk is full, or the folder cannot be written.
@@ -36,7 +36,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         yield temporary
         _flush_and_rename(temporary, path)
     except OSError as error:
-        # An error of another kind may be about another file: let it say so itself.
+        # Other errors may concern another file, which they name themselves.
         if error.errno not in NO_ROOM:
             raise
         raise _unwritable(path, error) from None
@@ -45,7 +45,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def write_atomically(path: str | os.PathLike, content: str | bytes) -> None:
-    """Writes a whole file (text as UTF-8), or leaves the old one as it was.
+    """Writes a whole file (text as UTF-8), or leaves the old one unchanged.
 
     Raises:
         InputError: the disk is full, or the folder cannot be written.
@@ -56,7 +56,7 @@ def write_atomically(path: str | os.PathLike, content: str | bytes) -> None:
 
 
 def _flush_and_rename(temporary: Path, path: Path) -> None:
-    # Some file systems tell of a full disk only when the data is flushed.
+    # Some file systems report a full disk only when the data is flushed.
     with open(temporary, "rb+") as file:
         os.fsync(file.fileno())
     try:

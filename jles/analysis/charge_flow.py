@@ -1,4 +1,4 @@
-"""The flow of charge in a run: from Born charges as recorded, or from formal charges."""
+"""The flow of charge in a run, as recorded (Born charges) or from formal charges."""
 
 from collections.abc import Sequence
 
@@ -16,9 +16,9 @@ _NEUTRAL = 1e-6
 
 
 def recorded_flow(runs: Sequence[Run], scale: float = 1.0) -> ChargeFlow | None:
-    """The flow from the recorded current, or else the polarization; None if there is neither.
+    """The flow from the recorded current, or from the polarization if there is no current.
 
-    The current is the better of the two, see `moment`.
+    None if neither was recorded. `moment` explains why the current is preferred.
     """
     has_current, has_dipole = (
         all(run.has(kind) for run in runs) for kind in ("current", "polarization")
@@ -32,11 +32,11 @@ def recorded_flow(runs: Sequence[Run], scale: float = 1.0) -> ChargeFlow | None:
 
 
 def formal_flow(runs: Sequence[Run], charges: dict[str, float]) -> ChargeFlow:
-    """The flow of rigid charges, from velocities and positions, or from either.
+    """The flow of formal charges that move with the atoms, from velocities or positions.
 
     Raises:
-        InputError: an element without a charge or absent from the run; charges that do not add up
-            to zero, so that the current would depend on the motion of the observer; neither
+        InputError: an element without a charge or absent from the run; charges that do not add
+            up to zero, so that the current would depend on the frame of reference; neither
             velocities nor positions recorded.
     """
     weights = [_atom_charges(run, charges) for run in runs]
@@ -58,7 +58,7 @@ def parse_formal(assignments: Sequence[str]) -> dict[str, float]:
     """Charges by element from `ELEMENT=CHARGE`.
 
     Raises:
-        InputError: no such element, no number, or an element that is given twice.
+        InputError: an unknown element, a charge that is no number, or an element given twice.
     """
     from ase.data import chemical_symbols
 

@@ -1,4 +1,4 @@
-"""What a run was made at: temperature and volume, averaged; the same for several runs."""
+"""Mean temperature and volume of runs, and the interval that they share."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from jles.errors import InputError
 
 
 class Conditions(NamedTuple):
-    """Averages over runs that belong together."""
+    """Averages over runs that are analysed together."""
 
     temperature: float
     """K"""
@@ -20,7 +20,7 @@ class Conditions(NamedTuple):
 
 
 def conditions(runs: Sequence[Run], temperature: float | None = None) -> Conditions:
-    """Mean temperature (unless it is given) and mean volume of the runs."""
+    """Mean temperature, unless given, and mean volume of the runs."""
     if temperature is None:
         temperature = float(np.mean([mean_temperature(run) for run in runs]))
     elif not temperature > 0.0:
@@ -29,7 +29,7 @@ def conditions(runs: Sequence[Run], temperature: float | None = None) -> Conditi
 
 
 def mean_temperature(run: Run) -> float:
-    """Of the recorded temperature, or of the velocities (three degrees of freedom less), K."""
+    """Mean temperature, K: as recorded, or from the velocities, the centre of mass at rest."""
     if run.has("thermo"):
         return float(np.mean(run.read("thermo", "temperature").values))
     if run.has("velocities"):
@@ -44,12 +44,12 @@ def mean_temperature(run: Run) -> float:
 
 
 def cells(run: Run) -> Record:
-    """The recorded cells, (frames, 3, 3) angstrom, from whichever group has them."""
+    """Recorded cells, (frames, 3, 3) angstrom, from the first group that has them."""
     for kind in ("thermo", "polarization", "positions", "polarizability"):
         if run.has(kind):
             return run.read(kind, "cell")
     raise InputError(
-        f"{run.path}: no cell was recorded; `record: {{thermo: 10}}` in the md config does it"
+        f"{run.path}: no cell was recorded; record it by `record: {{thermo: 10}}` in the md config"
     )
 
 
@@ -64,12 +64,18 @@ def mean_volume(run: Run) -> float:
 
 
 def same_interval(records: Sequence[Record], runs: Sequence[Run]) -> float:
-    """The time between frames of runs that are analysed together, fs."""
+    """Time between frames, fs, of runs that are analysed together.
+
+    Raises:
+        InputError: it is not the same for all runs.
+    """
     intervals = [record.interval for record in records]
     if not np.allclose(intervals, intervals[0], rtol=1e-9):
         listed = ", ".join(
             f"{run.path}: {interval:g} fs"
             for run, interval in zip(runs, intervals, strict=True)
         )
-        raise InputError(f"runs recorded at different intervals ({listed}); analyse them apart")
+        raise InputError(
+            f"runs recorded at different intervals ({listed}); analyse them separately"
+        )
     return intervals[0]

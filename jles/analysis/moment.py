@@ -1,10 +1,9 @@
-"""The polarization of a run along time: the integral of the current where that was recorded.
+"""The polarization of a run against time.
 
-The dipole moment of the charges in a cell knows nothing of charge that flows over its border, nor
-of which image of a neighbour a charge went to once atoms have diffused; the current dP/dt from
-Born charges does (docs/theory.md, Polarization of a crystal). So the recorded polarization gives
-the start and the current the rest; the recorded polarization alone is taken where there is no
-current.
+It is the integral of the recorded current dP/dt, starting at the recorded polarization. The
+dipole moment of the charges in a cell misses charge that crosses the border of the cell, and is
+ambiguous once atoms have diffused; the current from Born charges is not (docs/theory.md,
+Polarization of a crystal). Runs without a current give the recorded polarization itself.
 """
 
 from typing import NamedTuple
@@ -21,24 +20,24 @@ LEAST_FRAMES = 64
 
 
 class Moment(NamedTuple):
-    """The polarization of the cell along a run."""
+    """The polarization of the cell during a run."""
 
     record: Record
-    """(frames, 3) e angstrom, on the one branch that a run keeps to."""
+    """(frames, 3) e angstrom, continuous in time."""
     source: str
-    """"current" or "polarization", the group that its frames are those of."""
+    """The group that gave the frames: "current" or "polarization"."""
 
 
 def polarization_path(run: Run, source: str = "current") -> Moment:
-    """The polarization at the frames of the current, or else of the polarization.
+    """The polarization at the frames of the current, or of the polarization without one.
 
     Args:
         run: with either recorded.
-        source: "current" where there is one, its integral starting at the recorded polarization or
-            at zero; "polarization" for what was recorded as such.
+        source: "current" integrates the current, if there is one, from the recorded
+            polarization or zero; "polarization" takes the recorded polarization.
 
-    Each kick of a stochastic thermostat leaves an error in the integral, which drifts by
-    (gamma dt)^2/12 of free diffusion, dt being the interval.
+    The random forces of a stochastic thermostat leave an error in the integral. It grows like
+    free diffusion times (gamma dt)^2/12 for frames dt apart.
     """
     if source == "polarization" or not run.has("current"):
         return Moment(run.read("polarization", least=LEAST_FRAMES), "polarization")
@@ -52,19 +51,19 @@ def polarization_path(run: Run, source: str = "current") -> Moment:
 def polarization_density(
     run: Run, source: str = "current"
 ) -> tuple[Moment, Float[np.ndarray, "frames 3"]]:
-    """The polarization and, per volume of the cell at its time, e/angstrom^2."""
+    """The polarization, and the same divided by the volume of each frame, e/angstrom^2."""
     moment = polarization_path(run, source)
     volumes = np.abs(np.linalg.det(at_steps(cells(run), moment.record.steps)))
     return moment, moment.record.values / volumes[:, None]
 
 
 def at_steps(record: Record, steps, what: str = "cell") -> Float[np.ndarray, "frames *shape"]:
-    """A record at other steps, linear in between; `what` names it in an error.
+    """A record interpolated linearly at other steps; `what` names it in an error.
 
-    Steps before its first or after its last one, by less than its interval, have that one's.
+    Less than one interval before its first or after its last frame it is constant.
 
     Raises:
-        InputError: steps are farther outside.
+        InputError: steps lie further outside.
     """
     outside = max(record.steps[0] - steps[0], steps[-1] - record.steps[-1])
     if outside >= record.steps[1] - record.steps[0]:
@@ -78,7 +77,7 @@ def at_steps(record: Record, steps, what: str = "cell") -> Float[np.ndarray, "fr
 
 
 def agreement(run: Run) -> list[str]:
-    """How far the recorded polarization is from the integrated current, if both are there."""
+    """How far the recorded polarization deviates from the integrated current, in one line."""
     if not (run.has("current") and run.has("polarization")):
         return []
     recorded, path = run.read("polarization"), polarization_path(run).record

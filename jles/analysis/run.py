@@ -1,4 +1,4 @@
-"""The trajectory of a run, read lazily: one record kind at a time, frames equally spaced."""
+"""A run on disk: its trajectory is read lazily, one quantity at a time."""
 
 import contextlib
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from jles.files import TRAJECTORY, TRAJECTORY_FORMAT, TRAJECTORY_VERSION
 
 
 class Record(NamedTuple):
-    """Frames of one quantity."""
+    """Equally spaced frames of one quantity."""
 
     values: Float[np.ndarray, "frames *shape"]
     steps: Int[np.ndarray, " frames"]
@@ -31,7 +31,7 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """A run on disk; numbers are read when they are asked for."""
+    """A run on disk; nothing but its head is read before `read` is called."""
 
     path: Path
     """The directory that `jles md` wrote."""
@@ -42,7 +42,7 @@ class Run:
     """u"""
     pbc: Bool[np.ndarray, " 3"]
     skip: float = 0.0
-    """Time at the start that is left out, fs."""
+    """Time skipped at the start, fs."""
 
     def has(self, kind: str) -> bool:
         """Whether frames of this kind were recorded."""
@@ -50,16 +50,16 @@ class Run:
             return kind in file and len(file[kind]["step"]) > 0
 
     def read(self, kind: str, name: str | None = None, least: int = 2, atoms=None) -> Record:
-        """Frames of one data set of a group (of the same name, unless `name` says otherwise).
+        """Frames of one data set of a group.
 
         Args:
             kind: the group, as the `record` section of the md config names it.
-            name: the data set in it.
-            least: fewer frames than this are an error.
-            atoms: a slice of the second axis; everything if absent.
+            name: the data set in it; by default it has the name of the group.
+            least: the smallest number of frames that is accepted.
+            atoms: a slice of the second axis; by default all of it.
 
         Raises:
-            InputError: nothing of this kind was recorded, or too little, or not at equal steps.
+            InputError: nothing of this kind was recorded, too few frames, or unequal intervals.
         """
         with _opened(self.path) as file:
             group = self._group(file, kind)
@@ -98,7 +98,7 @@ def open_run(path, skip: float = 0.0) -> Run:
     """The run in a directory, without its first `skip` fs.
 
     Raises:
-        InputError: no directory, no trajectory in it, or not one of ours.
+        InputError: no such directory, no trajectory in it, or one of another format.
     """
     path = Path(path)
     with _opened(path) as file:
@@ -111,7 +111,7 @@ def open_run(path, skip: float = 0.0) -> Run:
         timestep = float(file.attrs["timestep"])
         if not timestep > 0.0:
             raise InputError(
-                f"{path / TRAJECTORY}: a minimisation has no time; nothing to analyse"
+                f"{path / TRAJECTORY}: a minimisation has no time axis; nothing to analyse"
             )
         return Run(
             path,
@@ -129,7 +129,7 @@ def _opened(path: Path) -> Iterator[h5py.File]:
     if not file.is_file():
         raise InputError(f"{file}: no such file; give the directory that `jles md` wrote")
     try:
-        # A run that goes on may be looked at: reading takes no lock.
+        # No lock is taken, so that a simulation can be analysed while it runs.
         opened = h5py.File(file, "r", locking=False)
     except OSError as error:
         raise InputError(f"{file}: not a readable HDF5 file ({error})") from None

@@ -1,1 +1,1 @@
-"""The program `jles`: `main` reads the command line, one module per command runs it."""
+"""The program `jles`: `main` reads the command line; one module per command runs it."""

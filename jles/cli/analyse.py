@@ -1,4 +1,4 @@
-"""`jles analyse`: a spectrum, a transport coefficient or a structure from runs of `jles md`."""
+"""`jles analyse`: spectra, transport coefficients and structure from runs of `jles md`."""
 
 from argparse import Namespace
 from pathlib import Path

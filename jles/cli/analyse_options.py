@@ -1,10 +1,10 @@
-"""The options of `jles analyse`, one parser a kind of analysis; imports nothing heavy."""
+"""The options of `jles analyse`, one parser per analysis; nothing heavy is imported."""
 
 import argparse
 
 
 def add_analyses(kinds) -> None:
-    """Adds the parser of every analysis to the subparsers of the command."""
+    """Adds a subparser for every analysis."""
     _add_infrared(kinds)
     _add_raman(kinds)
     _add_vdos(kinds)
@@ -17,10 +17,10 @@ def add_analyses(kinds) -> None:
 
 def _add(kinds, name: str, summary: str) -> argparse.ArgumentParser:
     parser = kinds.add_parser(name, help=summary, description=summary)
-    parser.add_argument("runs", metavar="RUN", nargs="+", help="directories that jles md wrote")
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="directories written by jles md")
     parser.add_argument("--out", metavar="DIR", help="where to write (RUN/analysis)")
     parser.add_argument(
-        "--skip", metavar="PS", type=float, default=0.0, help="time left out at the start"
+        "--skip", metavar="PS", type=float, default=0.0, help="time skipped at the start (0)"
     )
     return parser
 
@@ -31,11 +31,11 @@ def _add_number(parser, name: str, unit: str, default, text: str) -> None:
 
 
 def _add_temperature(parser) -> None:
-    _add_number(parser, "--temperature", "K", None, "instead of the mean of the run")
+    _add_number(parser, "--temperature", "K", None, "temperature (mean of the run)")
 
 
 def _add_scale(parser) -> None:
-    text = "multiplies dipoles and currents: sqrt(eps_inf) makes latent ones physical"
+    text = "factor of dipoles and currents; sqrt(eps_inf) makes latent ones physical"
     _add_number(parser, "--scale", "X", 1.0, text)
 
 
@@ -44,12 +44,14 @@ def _add_moment(parser) -> None:
         "--moment",
         choices=("current", "polarization"),
         default="current",
-        help="integrate the current where it was recorded, or take the recorded polarization",
+        help="integrate the recorded current, or take the recorded polarization (current)",
     )
 
 
 def _add_spectrum(parser) -> None:
-    _add_number(parser, "--resolution", "CM-1", 20.0, "width that a sharp line gets")
+    _add_number(
+        parser, "--resolution", "CM-1", 20.0, "full width at half maximum of a sharp line"
+    )
     _add_number(parser, "--highest", "CM-1", 4500.0, "last wavenumber shown")
     _add_temperature(parser)
 
@@ -62,7 +64,7 @@ def _add_infrared(kinds) -> None:
         "--correction",
         choices=("harmonic", "standard", "schofield"),
         default="harmonic",
-        help="quantum correction; the classical formula is the harmonic one",
+        help="quantum correction; harmonic leaves the classical formula as it is (harmonic)",
     )
 
 
@@ -75,10 +77,14 @@ def _add_raman(kinds) -> None:
     _add_spectrum(parser)
     _add_scale(parser)
     parser.add_argument(
-        "--stokes", action="store_true", help="with the Bose factor of Stokes scattering"
+        "--stokes", action="store_true", help="multiply by the Bose factor of Stokes scattering"
     )
     _add_number(
-        parser, "--laser", "NM", None, "wavelength, for the fourth power; with --stokes"
+        parser,
+        "--laser",
+        "NM",
+        None,
+        "laser wavelength, for the fourth power; implies --stokes",
     )
 
 
@@ -95,20 +101,24 @@ def _add_conductivity(kinds) -> None:
         help="formal charges of all elements, e.g. O=-2 H=1",
     )
     _add_number(
-        parser, "--window", "FS", None, "end of the Green-Kubo integral (found by itself)"
+        parser, "--window", "FS", None, "end of the Green-Kubo integral (found automatically)"
     )
 
 
 def _add_dielectric(kinds) -> None:
-    parser = _add(kinds, "dielectric", "static dielectric constant from the fluctuating dipole")
+    parser = _add(
+        kinds, "dielectric", "static dielectric constant from fluctuations of the dipole"
+    )
     _add_temperature(parser)
     _add_scale(parser)
     _add_moment(parser)
-    _add_number(parser, "--epsilon-infinity", "EPS", 1.0, "electronic part, added")
+    _add_number(
+        parser, "--epsilon-infinity", "EPS", 1.0, "electronic dielectric constant, added"
+    )
 
 
 def _add_hysteresis(kinds) -> None:
-    parser = _add(kinds, "hysteresis", "loop of the polarization in a cycled field")
+    parser = _add(kinds, "hysteresis", "hysteresis loop of the polarization in a cycled field")
     _add_moment(parser)
     _add_temperature(parser)
     _add_scale(parser)
@@ -119,7 +129,11 @@ def _add_order(kinds) -> None:
     _add_moment(parser)
     _add_scale(parser)
     parser.add_argument(
-        "--stretches", metavar="N", type=int, default=20, help="averages in time a run (20)"
+        "--stretches",
+        metavar="N",
+        type=int,
+        default=20,
+        help="averages in time per run (20)",
     )
     parser.add_argument(
         "--zero",
@@ -132,10 +146,12 @@ def _add_order(kinds) -> None:
 
 
 def _add_rdf(kinds) -> None:
-    parser = _add(kinds, "rdf", "radial distributions and coordination numbers by element pair")
+    parser = _add(
+        kinds, "rdf", "radial distributions and coordination numbers by pair of elements"
+    )
     _add_temperature(parser)
     _add_number(parser, "--r-max", "ANGSTROM", None, "last radius (half the cell)")
-    _add_number(parser, "--width", "ANGSTROM", 0.05, "of a bin")
+    _add_number(parser, "--width", "ANGSTROM", 0.05, "width of a bin")
     parser.add_argument(
-        "--every", metavar="N", type=int, default=1, help="only each N-th frame (1)"
+        "--every", metavar="N", type=int, default=1, help="use every N-th frame (1)"
     )

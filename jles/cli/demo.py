@@ -1,4 +1,4 @@
-"""`jles demo`: the main job, from making data to pictures."""
+"""`jles demo`: learns hidden point charges, from making the data to pictures."""
 
 
 def run(arguments) -> None:

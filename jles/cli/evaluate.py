@@ -52,7 +52,7 @@ class Comparison(NamedTuple):
 
 def run(arguments: Namespace) -> None:
     """Prints the table; writes `metrics.json` and a parity picture for every label."""
-    from jles.cli.frames import label_keys, load, plan
+    from jles.cli.model_on_frames import label_keys, load, plan
     from jles.data.frames import check_elements, read_frames
     from jles.files import write_atomically
     from jles.follow import follow
@@ -109,7 +109,7 @@ def draw(out: Path, comparison: Comparison) -> int:
 
 def compare(model, frames, born_mode: str = "exact") -> Comparison:
     """Everything that data and model share."""
-    from jles.cli.frames import predict_frame
+    from jles.cli.model_on_frames import predict_frame
     from jles.cli.predict import has, wanted
     from jles.electrostatics.multipoles import traceless
 

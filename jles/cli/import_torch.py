@@ -1,4 +1,4 @@
-"""`jles import-torch`: a published torch checkpoint becomes a model directory."""
+"""`jles import-torch`: converts a published torch checkpoint to a model directory."""
 
 import math
 from argparse import Namespace
@@ -34,7 +34,7 @@ def parse_offsets(assignments: list[str]) -> dict[str, float]:
     """Element energies (eV) from texts like "H=-5.853".
 
     Raises:
-        InputError: a text of another form, a value that is no finite number, an element twice.
+        InputError: a text of another form, a value that is not finite, an element given twice.
     """
     energies: dict[str, float] = {}
     for assignment in assignments:

@@ -1,30 +1,27 @@
-"""`jles info`: what a model directory holds, in words."""
+"""`jles info`: what a model directory holds."""
 
 from argparse import Namespace
 
 
 def run(arguments: Namespace) -> None:
-    """Prints architecture, electrostatics, element energies, origin, metrics and units."""
+    """Prints a summary of the model, then its config, origin, metrics and units."""
     import yaml
 
     from jles.config import to_dict
-    from jles.models.store import UNITS, flatten, read_model
+    from jles.models.describe import describe
+    from jles.models.store import UNITS, read_model
 
     stored = read_model(arguments.model)
     config = to_dict(stored.config)
-    count = sum(array.size for array in flatten(stored.params).values())
-    no_energies = "none given: they count 0 eV"
     sections = {
-        "model": str(arguments.model),
-        "elements": ", ".join(stored.config.elements),
-        "parameters": count,
         "units": UNITS,
         "backbone": config["backbone"],
         "energy read-out": config["energy"],
         "latent charges": config["charges"] or "none: no long-range part",
         "electrostatics": config["electrostatics"] if config["charges"] else "not used",
-        "element energies (eV)": config["element_energies"] or no_energies,
+        "element energies (eV)": config["element_energies"] or "none given: taken as 0 eV",
         "training": stored.training or "not recorded",
         "metrics": stored.metrics or "none recorded",
     }
-    print(yaml.safe_dump(sections, sort_keys=False, allow_unicode=True).rstrip())
+    details = yaml.safe_dump(sections, sort_keys=False, allow_unicode=True).rstrip()
+    print(f"{arguments.model}\n{describe(stored.config, stored.params)}\n\n{details}")

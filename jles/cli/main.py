@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from jles.cli.analyse_options import add_analyses
+from jles.cli.sums import add_sum
 from jles.errors import InputError
 from jles.version import __version__
 
@@ -120,6 +121,7 @@ def _add_evaluate(commands) -> None:
     )
     _add_born_mode(parser)
     _add_screening(parser)
+    add_sum(parser)
     _add_dtype(parser)
 
 
@@ -190,6 +192,7 @@ def _add_predict(commands) -> None:
         "--field-unit", choices=("V/angstrom", "kV/cm"), default="V/angstrom", help="of --field"
     )
     _add_screening(parser)
+    add_sum(parser)
     _add_dtype(parser)
 
 
@@ -204,6 +207,7 @@ def _add_md(commands) -> None:
     parser.add_argument("config", metavar="CONFIG.yaml", help="what to run and what to record")
     _add_set(parser)
     parser.add_argument("--out", metavar="DIR", default="md", help="where to write (md)")
+    add_sum(parser)
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
 
 
@@ -230,6 +234,7 @@ def _add_serve(commands) -> None:
         action="store_true",
         help="send dipole and Born effective charges as well",
     )
+    add_sum(parser)
     _add_dtype(parser)
 
 

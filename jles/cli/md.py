@@ -1,12 +1,13 @@
-"""`jles md`: molecular dynamics of a model, with an electric field where one is asked for."""
+"""`jles md`: molecular dynamics with a model, optionally in an electric field."""
 
 from argparse import Namespace
 
+from jles.cli.sums import sum_options
 from jles.config import from_dict, override, read_yaml
 
 
 def run(arguments: Namespace) -> None:
-    """Runs as the file and its overrides say."""
+    """Runs the dynamics that the config and its overrides describe."""
     from jles.dynamics.config import MdConfig
 
     values = override(read_yaml(arguments.config), arguments.set)
@@ -18,11 +19,12 @@ def run(arguments: Namespace) -> None:
     from jles.errors import InputError
 
     atoms = read_start(arguments.start)
-    model = jles.load(arguments.model, dtype=config.dtype)
+    sums = sum_options(arguments)
+    model = jles.load(arguments.model, dtype=config.dtype, electrostatics=sums)
     try:
         run_md(model, atoms, config, arguments.out, arguments.resume)
     except InputError as error:
-        # What begins with a file or a step says itself where it is.
+        # A message that begins with a file or a step already says where the mistake is.
         place = (
             "" if str(error).startswith((arguments.out, "step ")) else f"{arguments.start}: "
         )

@@ -48,7 +48,7 @@ def run(arguments: Namespace) -> None:
     """
     from ase.io import write
 
-    from jles.cli.frames import label_keys, plan, predict_frame
+    from jles.cli.model_on_frames import label_keys, plan, predict_frame
     from jles.data.frames import check_elements, read_frames
     from jles.files import atomic_path
     from jles.follow import follow
@@ -90,7 +90,7 @@ def run(arguments: Namespace) -> None:
 
 def asked_model(arguments: Namespace):
     """The model of the command line, or the committee of it and others."""
-    from jles.cli.frames import load
+    from jles.cli.model_on_frames import load
 
     model = load(arguments)
     if not arguments.committee:
@@ -135,7 +135,7 @@ def labelled_atoms(model, frame, prediction):
     """`ase.Atoms` that carry a `Prediction`."""
     from ase.calculators.singlepoint import SinglePointCalculator
 
-    from jles.cli.frames import atoms_of
+    from jles.cli.model_on_frames import atoms_of
 
     atoms = atoms_of(model, frame)
     results = {"energy": prediction.energy, "forces": prediction.forces}

@@ -2,24 +2,26 @@
 
 from argparse import Namespace
 
+from jles.cli.sums import sum_options
 from jles.errors import InputError
 
 
 def run(arguments: Namespace) -> None:
     """Connects to the server and answers it until it says EXIT.
 
-    START is evaluated before, so that mistakes are found, and compiling is done, while no server
-    waits for it.
+    START is evaluated before, so that mistakes are found, and compiling is done, while no
+    server waits for it.
     """
     import numpy as np
 
     import jles
-    from jles.cli.frames import atoms_of, label_keys
+    from jles.cli.model_on_frames import atoms_of, label_keys
     from jles.data.frames import check_elements, read_frames
     from jles.predict.ipi import Evaluation, answer, connect
 
     address = address_of(arguments)
-    model = jles.load(arguments.model, dtype=arguments.dtype)
+    sums = sum_options(arguments)
+    model = jles.load(arguments.model, dtype=arguments.dtype, electrostatics=sums)
     frame = read_frames(arguments.start, label_keys(model))[-1]
     check_elements([frame], model.config.numbers, f"of the model {arguments.model}")
     evaluate = Evaluation(model, atoms_of(model, frame), wanted_extras(arguments))

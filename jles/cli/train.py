@@ -1,16 +1,16 @@
-"""`jles train`: reads the training file, trains, says where the model is."""
+"""`jles train`: trains a model as the training file says."""
 
 from jles.config import from_dict, override, read_yaml
 from jles.train.config import TrainConfig
 
 
 def run(arguments) -> None:
-    """Trains as the file and its overrides say."""
+    """Trains as the file and the overrides say."""
     values = override(read_yaml(arguments.config), arguments.set)
     config = from_dict(TrainConfig, values, arguments.config)
 
+    from jles.train.directory import run_directory
     from jles.train.loop import train
-    from jles.train.prepare import run_directory
 
     out = train(
         config, run_directory(config, arguments.out, arguments.config), arguments.resume

@@ -1,4 +1,4 @@
-"""Neighbour tables kept on disk under the fingerprint of what they depend on."""
+"""Neighbour tables cached on disk, named after a hash of their input."""
 
 import hashlib
 import zipfile
@@ -10,19 +10,19 @@ from jles.data.frames import Frame
 from jles.files import atomic_path
 from jles.structures.neighbors import NeighborTable, find_neighbors
 
-# Part of the fingerprint: raise it when the meaning of a table changes.
+# Part of the hash: increase it when the meaning of a table changes.
 _FORMAT = "jles neighbors 1"
 
 
 def cached_neighbors(frame: Frame, cutoff: float, cache_dir=None) -> NeighborTable:
-    """The neighbour table of a frame, from the cache where it is there and whole.
+    """The neighbour table of a frame, from the cache if possible.
 
-    A file that is damaged or does not fit the frame is computed again and replaced.
+    A file that is damaged or does not fit the frame is replaced.
 
     Args:
-        frame: its positions, cell and pbc decide, its numbers and labels do not.
+        frame: only its positions, cell and pbc matter.
         cutoff: angstrom.
-        cache_dir: folder of the cache; None computes always.
+        cache_dir: folder of the cache; None for no cache.
     """
     if cache_dir is None:
         return find_neighbors(frame.positions, frame.cell, frame.pbc, cutoff)
@@ -36,10 +36,10 @@ def cached_neighbors(frame: Frame, cutoff: float, cache_dir=None) -> NeighborTab
 
 
 def fingerprint(frame: Frame, cutoff: float) -> str:
-    """SHA-256 of everything a neighbour table depends on."""
+    """SHA-256 of all that a neighbour table depends on."""
     digest = hashlib.sha256(_FORMAT.encode())
     for array in (frame.positions, frame.cell, frame.pbc, np.float64(cutoff)):
-        # The length separates arrays, so that no two different inputs give the same bytes.
+        # The lengths make the concatenation of the arrays unique.
         data = np.ascontiguousarray(array).tobytes()
         digest.update(len(data).to_bytes(8, "little") + data)
     return digest.hexdigest()
@@ -50,7 +50,7 @@ def _read(path: Path, n_atoms: int) -> NeighborTable | None:
         with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             table = NeighborTable(*(file[name] for name in NeighborTable._fields))
     except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile):
-        # A zip reader meets damage with any of these; RuntimeError: flags it does not know.
+        # Damaged files raise any of these; RuntimeError is for unknown flags.
         return None
     fits = (
         table.index.ndim == 2

@@ -1,4 +1,4 @@
-"""Element energies: the part of the total energy that counting atoms explains."""
+"""Element energies: the part of the total energy that is linear in the numbers of atoms."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,15 +8,15 @@ from jles.data.frames import Frame, check_elements
 
 
 def fit_element_energies(frames: Sequence[Frame], numbers: Sequence[int]) -> dict[str, float]:
-    r"""Energies e_Z (eV) by symbol that explain most of the total energies.
+    r"""Energies e_Z (eV) by symbol that fit the total energies best.
 
     .. math:: \min_e \sum_s (E_s - \sum_{i \in s} e_{Z_i})^2 / N_s^2
 
-    Where compositions do not tell elements apart (only water, say) it is the solution of least
-    norm. Frames without an energy play no part; with none at all every energy is zero. Float64.
+    If the compositions do not determine it (only water, say), it is the solution of least norm.
+    Frames without an energy are ignored; without any energies the result is zero. In float64.
 
     Args:
-        frames: any, labelled or not.
+        frames: labelled or not.
         numbers: atomic numbers of the model.
 
     Raises:
@@ -41,7 +41,7 @@ def fit_element_energies(frames: Sequence[Frame], numbers: Sequence[int]) -> dic
 
 
 def offset_energy(numbers, offsets: Mapping[str, float]) -> float:
-    """Sum of the element energies of a structure, eV, float64; absent elements count zero."""
+    """Sum of the element energies of a structure, eV, float64; absent elements give zero."""
     from ase.data import chemical_symbols
 
     elements, counts = np.unique(np.asarray(numbers), return_counts=True)

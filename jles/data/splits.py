@@ -11,11 +11,12 @@ from jles.errors import InputError
 def split_frames(
     frames: Sequence[Frame], validation: float | int, seed: int
 ) -> tuple[list[Frame], list[Frame]]:
-    """Training and validation frames, each in the order of the file; the same for every run.
+    """Training and validation frames, each in the order of the file; reproducible.
 
     Args:
         frames: all of them.
-        validation: how many to set aside: a whole number, or a fraction below 1 (at least one).
+        validation: how many to set aside: a whole number, or a fraction below 1 (at least one
+            frame).
         seed: of the draw.
 
     Raises:

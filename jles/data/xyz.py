@@ -1,4 +1,4 @@
-"""A look at the skeleton of an XYZ file, for damage that a tolerant reader does not report."""
+"""Checks of an XYZ file for damage that the reader of ASE does not report."""
 
 from pathlib import Path
 
@@ -6,14 +6,14 @@ from jles.errors import InputError
 
 
 def check_xyz(path: Path) -> None:
-    """Walks over the frames of an (extended) XYZ file by their atom counts.
+    """Checks the frames of an (extended) XYZ file by their atom counts.
 
-    ASE stops at a blank line between frames without a word, and a number that was cut off in
-    the middle of the last line is still a number.
+    ASE stops silently at a blank line between frames, and reads a number that was cut off at
+    the end of the file as if it were complete.
 
     Raises:
         InputError: a count that is no number, a frame with too few lines, frames after a blank
-            line, or a last line that was cut off. The frame and the line are named.
+            line, or a last line that was cut off; names the frame and the line.
     """
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
@@ -61,7 +61,7 @@ def _atom_count(line: str, where: str, frame: int) -> int:
 
 
 def _looks_cut(atoms: list[str]) -> bool:
-    """Whether the last line has fewer words than the others, or a much shorter last one."""
+    """Whether the last line has fewer words than the others, or a much shorter last word."""
     words = [line.split() for line in atoms]
     *others, last = words
     if not last or any(len(other) > len(last) for other in others):

@@ -1,1 +1,1 @@
-"""The main job on data made on the spot: hidden point charges found from energies and forces."""
+"""The demo: hidden point charges are learned from energies and forces alone."""

@@ -1,8 +1,9 @@
 """Configurations of hidden point charges with exact energies and forces.
 
 128 particles, half with +1 e ("Na") and half with -1 e ("Cl"), in a cubic box of 12 angstrom:
-Coulomb (Ewald) plus a short purely repulsive pair term. The charges move nothing: particles are
-sampled as a repulsive fluid, so that their order is random and forces are large.
+the energy is Coulomb (Ewald) plus a short-range, purely repulsive pair term. Positions are
+sampled from the repulsive fluid without charges, so the charges are randomly ordered and forces
+are large.
 """
 
 import math
@@ -22,14 +23,14 @@ BOX = 12.0
 CHARGE = 1.0
 REPULSION_LENGTH, REPULSION_ENERGY = 2.0, 0.05
 TEMPERATURE = 0.025
-# The smeared sum and its complement: both below 1e-9 relative with these.
+# With these the smeared sum and its complement are converged to 1e-9 (relative).
 _SIGMA, _K_MAX = 1.0, 6.6
 
 
 def make_frames(count: int, seed: int) -> list:
-    """`count` independent configurations as ASE atoms with energy (eV) and forces (eV/angstrom).
+    """Independent configurations as ASE atoms, with energy (eV) and forces (eV/angstrom).
 
-    The hidden charges are in the array `charge_ref`, for comparison only.
+    The array `charge_ref` holds the hidden charges, for comparison only.
     """
     from ase import Atoms
     from ase.calculators.singlepoint import SinglePointCalculator
@@ -54,7 +55,7 @@ def make_frames(count: int, seed: int) -> list:
 
 
 def hidden_charges() -> np.ndarray:
-    """What the model is to find, e."""
+    """The charges that the model should find, e."""
     half = N_PARTICLES // 2
     return np.repeat([CHARGE, -CHARGE], half)
 
@@ -83,14 +84,14 @@ def _distances(positions):
 def _repulsion(distance):
     """Weeks-Chandler-Andersen: the repulsive part of a Lennard-Jones pair, eV."""
     end = 2.0 ** (1.0 / 6.0) * REPULSION_LENGTH
-    # Far closer than any sampled pair the wall becomes flat, so that random starts can relax.
+    # The potential is flat far inside the wall, so that random starts can relax.
     sixth = (REPULSION_LENGTH / jnp.maximum(distance, 0.5 * REPULSION_LENGTH)) ** 6
     energy = 4.0 * REPULSION_ENERGY * (sixth**2 - sixth) + REPULSION_ENERGY
     return jnp.where(distance < end, energy, 0.0)
 
 
 def _sample(key, relax_steps: int = 400, walk_steps: int = 1500):
-    """A configuration of the repulsive fluid: a random start, relaxed, then a Brownian walk."""
+    """A configuration of the repulsive fluid: a random start, relaxation, Brownian motion."""
     start_key, walk_key = jax.random.split(key)
     start = BOX * jax.random.uniform(start_key, (N_PARTICLES, 3), jnp.float64)
     slope = jax.grad(lambda r: jnp.sum(_soft_repulsion(_distances(r))))

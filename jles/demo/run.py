@@ -1,4 +1,4 @@
-"""Trains on hidden point charges with and without latent charges; shows what came out."""
+"""Trains on hidden point charges with and without latent charges, and compares."""
 
 import json
 import shutil
@@ -41,11 +41,11 @@ SETTINGS = {
 
 
 class Found(NamedTuple):
-    """How well hidden charges and forces were found on structures not trained on.
+    """Hidden charges and forces beside their predictions, on test structures.
 
     Attributes:
         truth: hidden charges, e, (structures, atoms).
-        charges: recovered, e, overall sign chosen as the truth's; None without latent charges.
+        charges: recovered, e, with the overall sign of the truth; None without latent charges.
         reference: forces, eV/angstrom.
         forces: predicted.
     """

@@ -1,8 +1,9 @@
-"""Many steps in one compiled loop that knows when it must stop.
+"""Many steps in one compiled loop, which stops when the host must act.
 
-A step is made, looked at, and only then taken: one for which the frame knows too little, or after
-which the state makes no sense, is dropped, and the host goes on from the state before it. So no
-step ever depends on where a block ends, and none is taken with a neighbour missing.
+The loop makes a trial step, checks it, and only then accepts it. It rejects a step if a neighbour
+could be missing or if the new state is not physical; the host then continues from the state
+before that step. The trajectory therefore does not depend on where a block ends, and no accepted
+step misses a neighbour.
 """
 
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jles.dynamics.forces import (
-    Drive,
+    Forcing,
     acting_field,
     forces_and_virial,
     forces_at,
@@ -21,244 +22,267 @@ from jles.dynamics.forces import (
 )
 from jles.dynamics.integrators import Integrator, quiet
 from jles.dynamics.motion import Motion, kinetic_energy
-from jles.dynamics.records import Recorder, Scene, empty_buffers, record
-from jles.dynamics.system import Frame, System
+from jles.dynamics.records import Recorder, Snapshot, empty_buffers, record
+from jles.dynamics.system import NeighborList, System
 from jles.dynamics.units import BOLTZMANN
-from jles.typing import Cell, Positions
+from jles.typing import Cell, Positions, Scalar
 
-GOOD, OLD_FRAME, NO_ROOM, CROWDED, BLOWN_UP = range(5)
-"""Why a loop stopped: it did all; neighbours may be missing; wave vectors are, or slots for
-neighbours; or nonsense."""
+GOOD, STALE_NEIGHBORS, PLAN_TOO_SMALL, TOO_MANY_NEIGHBORS, BLOWN_UP = range(5)
+"""Why the loop stopped. GOOD: all steps are done. STALE_NEIGHBORS: the neighbour list may lack a
+pair. PLAN_TOO_SMALL: the cell needs more k-vectors or mesh points than are planned.
+TOO_MANY_NEIGHBORS: an atom has more neighbours than slots. BLOWN_UP: the state is not physical."""
 
 HOTTEST = 1e5
-"""K; no model knows matter at more than this."""
+"""K; above this temperature no model is valid, and the run is stopped."""
 
 
-class Anchor(NamedTuple):
-    """Where atoms and cell were when the frame was made."""
+class Reference(NamedTuple):
+    """Positions and cell for which the neighbour list was made."""
 
     positions: Positions
     cell: Cell
 
 
 class Halt(NamedTuple):
-    """Why a step was not taken, and which atom went how far in it, angstrom (NaN: nowhere).
+    """Why a step was rejected.
 
-    `lacking`: slots within reach, see `System`.
+    Attributes:
+        reason: one of the constants above.
+        atom: index of the atom that moved farthest, or of one that is not finite.
+        moved: distance it moved, angstrom; NaN if it is not finite.
+        missing_slots: see `System`.
     """
 
     reason: Array
     atom: Array
     moved: Array
-    lacking: Array
+    missing_slots: Array
 
 
-class Progress(NamedTuple):
-    """Where a run stands: the state, the step, and the last step that was recorded."""
+class BlockState(NamedTuple):
+    """State of the compiled loop.
+
+    Attributes:
+        motion: positions, momenta and whatever else moves.
+        step: number of steps done.
+        recorded: last step that was recorded; -1 before the first.
+    """
 
     motion: Motion
     step: Array
     recorded: Array
 
 
-class Plan(NamedTuple):
-    """All that a run's compilation depends on; static.
+class RunPlan(NamedTuple):
+    """Everything that the compiled loop depends on; static.
 
     Attributes:
-        system: the matter.
-        integrator: how it moves.
-        recorders: what is written down.
+        system: atoms and their interactions.
+        integrator: equations of motion.
+        recorders: what is recorded.
         masses: u, (atoms, 1).
-        timestep: fs; None where nothing has a time.
-        block: most steps of one call.
+        timestep: fs; None for a minimisation.
+        block: maximum number of steps per call.
         sum_rule: see `forces_at`.
-        follow_work: whether the work of a field is summed up, for one more gradient a step.
+        follow_work: whether to integrate the work of the field, at one more gradient per step.
     """
 
     system: System
     integrator: Integrator
     recorders: dict[str, Recorder]
     masses: Array
-    timestep: float | None
+    timestep: Scalar | None
     block: int
     sum_rule: bool = True
     follow_work: bool = True
 
     @property
-    def clock(self) -> float:
-        """Fs that pass in a step."""
-        return self.timestep or 0.0
+    def clock(self) -> Scalar:
+        """Time per step, fs; 0 for a minimisation."""
+        return 0.0 if self.timestep is None else self.timestep
 
 
 def start_motion(
-    plan: Plan, positions, momenta, cell, frame: Frame, drive: Drive, key
+    plan: RunPlan, positions, momenta, cell, neighbors: NeighborList, forcing: Forcing, key
 ) -> Motion:
-    """The state before the first step."""
+    """Motion before the first step."""
     system, integrator = plan.system, plan.integrator
     time = jnp.zeros((), positions.dtype)
-    field = acting_field(system, drive, positions, cell, frame, time)
-    forces, virial = _acts(plan, positions, cell, frame, field)
+    field = acting_field(system, forcing, positions, cell, neighbors, time)
+    forces, virial = _evaluate(plan, positions, cell, neighbors, field)
     none = jnp.zeros_like(forces), jnp.zeros_like(virial)
     motion = Motion(positions, momenta, forces, cell, (), *none, time)
-    kT = drive.kT[0]
+    kT = forcing.kT[0]
     motion = integrator.start(motion, key, kT, *((virial,) if integrator.moves_cell else ()))
-    pulled, pulled_virial = _field_part(plan, motion, frame, drive)
-    return motion._replace(field_forces=pulled, field_virial=pulled_virial)
+    field_forces, field_virial = _field_part(plan, motion, neighbors, forcing)
+    return motion._replace(field_forces=field_forces, field_virial=field_virial)
 
 
-def make_block(plan: Plan, on_trace: Callable[[], None] = lambda: None):
-    """A compiled `(progress, frame, anchor, drive, last) -> (progress, buffers, halt, done)`.
+def make_block(plan: RunPlan, on_trace: Callable[[], None] = lambda: None):
+    """Compiles `(loop, neighbors, reference, forcing, last) -> (loop, buffers, halt, done)`.
 
-    It steps until `last` has been reached and recorded, until a step cannot be taken, or until
-    the integrator is done.
+    The loop runs until step `last` is recorded, a step is rejected, or the integrator is done.
 
     Args:
         plan: static.
-        on_trace: called whenever the loop is traced.
+        on_trace: called every time the loop is traced.
     """
 
-    def scene_of(progress: Progress, frame, drive) -> Scene:
-        time = progress.step.astype(progress.motion.positions.dtype) * plan.clock
-        return Scene(progress.motion, frame, drive, progress.step, time)
+    def snapshot_of(loop: BlockState, neighbors, forcing) -> Snapshot:
+        time = loop.step.astype(loop.motion.positions.dtype) * plan.clock
+        return Snapshot(loop.motion, neighbors, forcing, loop.step, time)
 
     @jax.jit
-    def block(progress, frame, anchor, drive, last):
+    def block(loop, neighbors, reference, forcing, last):
         on_trace()
 
-        def attempt(progress):
-            moved = advance(plan, progress, frame, drive)
-            halt = judge(plan, progress.motion, moved, frame, anchor)
-            taken = halt.reason == GOOD
+        def attempt(loop):
+            moved = advance(plan, loop, neighbors, forcing)
+            halt = check_step(plan, loop.motion, moved, neighbors, reference)
+            accepted = halt.reason == GOOD
             motion = jax.tree.map(
-                lambda new, old: jnp.where(taken, new, old), moved, progress.motion
+                lambda new, old: jnp.where(accepted, new, old), moved, loop.motion
             )
-            return progress._replace(motion=motion, step=progress.step + taken), halt
+            return loop._replace(motion=motion, step=loop.step + accepted), halt
 
         def body(carry):
-            progress, buffers, _, _ = carry
-            done = plan.integrator.is_done(progress.motion)
-            fresh = progress.step > progress.recorded
-            buffers = record(plan.recorders, buffers, scene_of(progress, frame, drive), fresh)
-            progress = progress._replace(recorded=progress.step)
-            at_end = (progress.step >= last) | done
-            progress, halt = jax.lax.cond(at_end, lambda p: (p, _no_halt(p)), attempt, progress)
-            return progress, buffers, halt, at_end
+            loop, buffers, _, _ = carry
+            done = plan.integrator.is_done(loop.motion)
+            fresh = loop.step > loop.recorded
+            buffers = record(
+                plan.recorders, buffers, snapshot_of(loop, neighbors, forcing), fresh
+            )
+            loop = loop._replace(recorded=loop.step)
+            at_end = (loop.step >= last) | done
+            loop, halt = jax.lax.cond(at_end, lambda p: (p, _no_halt(p)), attempt, loop)
+            return loop, buffers, halt, at_end
 
-        buffers = empty_buffers(plan.recorders, scene_of(progress, frame, drive), plan.block)
-        carry = progress, buffers, _no_halt(progress), jnp.zeros((), bool)
+        buffers = empty_buffers(
+            plan.recorders, snapshot_of(loop, neighbors, forcing), plan.block
+        )
+        carry = loop, buffers, _no_halt(loop), jnp.zeros((), bool)
         return jax.lax.while_loop(lambda c: ~c[3] & (c[2].reason == GOOD), body, carry)
 
-    def quietly(*arguments):
+    def block_without_warnings(*arguments):
         with quiet():
             return block(*arguments)
 
-    return quietly
+    return block_without_warnings
 
 
-def advance(plan: Plan, progress: Progress, frame: Frame, drive: Drive) -> Motion:
-    """The state one step later, whatever it is worth."""
-    system, motion = plan.system, progress.motion
-    kT = kT_at(drive, progress.step)
-    time = (progress.step + 1).astype(motion.positions.dtype) * plan.clock
+def advance(
+    plan: RunPlan, loop: BlockState, neighbors: NeighborList, forcing: Forcing
+) -> Motion:
+    """One trial step, not yet accepted."""
+    system, motion = plan.system, loop.motion
+    kT = kT_at(forcing, loop.step)
+    time = (loop.step + 1).astype(motion.positions.dtype) * plan.clock
 
     def force_fn(positions, cell=motion.cell, **_):
-        field = acting_field(system, drive, positions, cell, frame, time)
-        forces, virial = _acts(plan, positions, cell, frame, field)
+        field = acting_field(system, forcing, positions, cell, neighbors, time)
+        forces, virial = _evaluate(plan, positions, cell, neighbors, field)
         return (forces, virial) if plan.integrator.moves_cell else forces
 
     moved = plan.integrator.step(motion, force_fn, kT)
-    pulled, pulled_virial = _field_part(plan, moved, frame, drive)
-    moved = moved._replace(field_forces=pulled, field_virial=pulled_virial)
+    field_forces, field_virial = _field_part(plan, moved, neighbors, forcing)
+    moved = moved._replace(field_forces=field_forces, field_virial=field_virial)
     return moved._replace(work=motion.work + _work(plan, motion, moved))
 
 
-def judge(plan: Plan, before: Motion, after: Motion, frame: Frame, anchor: Anchor) -> Halt:
-    """Whether a step can be taken."""
+def check_step(
+    plan: RunPlan, before: Motion, after: Motion, neighbors: NeighborList, reference: Reference
+) -> Halt:
+    """Whether a trial step can be accepted."""
     system = plan.system
-    way = jnp.sqrt(jnp.sum((after.positions - before.positions) ** 2, axis=1))
+    moved = jnp.sqrt(jnp.sum((after.positions - before.positions) ** 2, axis=1))
     arrays = jnp.stack([after.positions, after.momenta, after.forces])
-    sound = jnp.all(jnp.isfinite(arrays), axis=(0, 2))
-    atom = jnp.argmax(jnp.where(sound, way, jnp.inf))
+    finite = jnp.all(jnp.isfinite(arrays), axis=(0, 2))
+    atom = jnp.argmax(jnp.where(finite, moved, jnp.inf))
     heat = (
         2.0 * kinetic_energy(after.momenta, plan.masses) / (plan.integrator.degrees * BOLTZMANN)
     )
     hot = False if _has_no_temperature(plan) else heat > HOTTEST
-    blown_up = ~sound[atom] | (way[atom] > system.reach / 2) | hot
-    reason = jnp.where(is_old(plan, after, anchor), OLD_FRAME, GOOD)
-    lacking = system.lacking(after.positions, after.cell, frame)
-    reason = jnp.where((reason == GOOD) & (lacking > 0), CROWDED, reason)
+    blown_up = ~finite[atom] | (moved[atom] > system.cutoff / 2) | hot
+    reason = jnp.where(neighbors_are_stale(plan, after, reference), STALE_NEIGHBORS, GOOD)
+    missing = system.missing_slots(after.positions, after.cell, neighbors)
+    reason = jnp.where((reason == GOOD) & (missing > 0), TOO_MANY_NEIGHBORS, reason)
     if plan.integrator.moves_cell:
-        reason = jnp.where(system.fits(after.cell, frame), reason, NO_ROOM)
+        reason = jnp.where(system.fits(after.cell, neighbors), reason, PLAN_TOO_SMALL)
     return Halt(
         jnp.where(blown_up, BLOWN_UP, reason).astype(jnp.int32),
         atom.astype(jnp.int32),
-        jnp.where(sound[atom], way[atom], jnp.nan),
-        lacking.astype(jnp.int32),
+        jnp.where(finite[atom], moved[atom], jnp.nan),
+        missing.astype(jnp.int32),
     )
 
 
-def is_old(plan: Plan, motion: Motion, anchor: Anchor) -> Array:
-    r"""Whether a pair that the frame does not know could have come within reach.
+def neighbors_are_stale(plan: RunPlan, motion: Motion, reference: Reference) -> Array:
+    r"""Whether a pair outside the neighbour list could now be within the cutoff.
 
-    With the cell's deformation F since the frame was made and what an atom has moved beyond it,
-    u, a pair that was more than reach + skin apart is now more than
-    :math:`(1 - |F - 1|)(\text{reach} + \text{skin}) - 2\max|u|` apart.
+    Let F be the deformation of the cell since the list was made, and u the displacement of an atom
+    beyond it. A pair that was farther apart than cutoff + skin is now farther apart than
+    :math:`(1 - |F - 1|)(\text{cutoff} + \text{skin}) - 2\max|u|`.
     """
-    reach, skin = plan.system.reach, plan.system.skin
-    if reach == float("inf"):
+    cutoff, skin = plan.system.cutoff, plan.system.skin
+    if cutoff == float("inf"):
         return jnp.zeros((), bool)
-    carried, strain = anchor.positions, 0.0
+    deformed, strain = reference.positions, 0.0
     if plan.integrator.moves_cell:
-        deformation = jnp.linalg.solve(anchor.cell, motion.cell)
-        carried = carried @ deformation
-        strain = jnp.sqrt(jnp.sum((deformation - jnp.eye(3, dtype=carried.dtype)) ** 2))
-    moved = jnp.sqrt(jnp.max(jnp.sum((motion.positions - carried) ** 2, axis=1)))
-    return ~(2.0 * moved + strain * (reach + skin) <= skin)
+        deformation = jnp.linalg.solve(reference.cell, motion.cell)
+        deformed = deformed @ deformation
+        strain = jnp.sqrt(jnp.sum((deformation - jnp.eye(3, dtype=deformed.dtype)) ** 2))
+    moved = jnp.sqrt(jnp.max(jnp.sum((motion.positions - deformed) ** 2, axis=1)))
+    return ~(2.0 * moved + strain * (cutoff + skin) <= skin)
 
 
-def _acts(plan: Plan, positions, cell, frame: Frame, field) -> tuple[Array, Array]:
-    """Forces, and the virial where the cell moves; zero where it does not."""
+def _evaluate(
+    plan: RunPlan, positions, cell, neighbors: NeighborList, field
+) -> tuple[Array, Array]:
+    """Forces, and the virial if the cell moves, otherwise zero."""
     if plan.integrator.moves_cell:
-        return forces_and_virial(plan.system, positions, cell, frame, field, plan.sum_rule)
-    forces = forces_at(plan.system, positions, cell, frame, field, plan.sum_rule)
+        return forces_and_virial(plan.system, positions, cell, neighbors, field, plan.sum_rule)
+    forces = forces_at(plan.system, positions, cell, neighbors, field, plan.sum_rule)
     return forces, jnp.zeros((3, 3), forces.dtype)
 
 
-def _field_part(plan: Plan, motion: Motion, frame: Frame, drive: Drive) -> tuple[Array, Array]:
-    """The part of forces and virial that is there only because of a field."""
-    if not (drive.acts and plan.follow_work):
+def _field_part(
+    plan: RunPlan, motion: Motion, neighbors: NeighborList, forcing: Forcing
+) -> tuple[Array, Array]:
+    """Contribution of the field to forces and virial."""
+    if not (forcing.acts and plan.follow_work):
         return jnp.zeros_like(motion.forces), jnp.zeros((3, 3), motion.forces.dtype)
-    forces, virial = _acts(plan, motion.positions, motion.cell, frame, None)
-    whole = motion.bath.virial if plan.integrator.moves_cell else virial
-    return motion.forces - forces, whole - virial
+    forces, virial = _evaluate(plan, motion.positions, motion.cell, neighbors, None)
+    total = motion.bath.virial if plan.integrator.moves_cell else virial
+    return motion.forces - forces, total - virial
 
 
-def _work(plan: Plan, before: Motion, after: Motion) -> Array:
-    r"""Of the field in one step, eV, by the trapezoidal rule.
+def _work(plan: RunPlan, before: Motion, after: Motion) -> Array:
+    r"""Work of the field during one step by the trapezoidal rule, eV.
 
-    .. math:: dW = F\cdot ds\,h + W : h^{-1} dh
+    .. math:: dW = F\cdot ds\,h + \Xi : h^{-1} dh
 
-    with fractions s, the cell h and the virial W, which moves the atoms with the cell.
+    F and :math:`\Xi` are the field's forces and virial, s fractional coordinates, h the cell. The
+    second term is the work of moving the atoms along with the cell.
     """
     if not plan.integrator.moves_cell:
-        way = after.positions - before.positions
-        return 0.5 * jnp.sum((after.field_forces + before.field_forces) * way)
+        moved = after.positions - before.positions
+        return 0.5 * jnp.sum((after.field_forces + before.field_forces) * moved)
     first, last = (jnp.linalg.solve(m.cell.T, m.positions.T).T for m in (before, after))
     grown = after.cell - before.cell
 
     def rate(motion):
         strain = jnp.linalg.solve(motion.cell, grown)
-        way = (last - first) @ motion.cell
-        return jnp.sum(motion.field_forces * way) + jnp.sum(motion.field_virial * strain)
+        moved = (last - first) @ motion.cell
+        return jnp.sum(motion.field_forces * moved) + jnp.sum(motion.field_virial * strain)
 
     return 0.5 * (rate(before) + rate(after))
 
 
-def _no_halt(progress: Progress) -> Halt:
-    dtype = progress.motion.positions.dtype
+def _no_halt(loop: BlockState) -> Halt:
+    dtype = loop.motion.positions.dtype
     return Halt(jnp.int32(GOOD), jnp.int32(0), jnp.zeros((), dtype), jnp.int32(0))
 
 
-def _has_no_temperature(plan: Plan) -> bool:
-    """Momenta of a minimisation are a device of it."""
+def _has_no_temperature(plan: RunPlan) -> bool:
+    """A minimisation: its momenta have no physical meaning."""
     return plan.timestep is None

@@ -1,4 +1,4 @@
-"""Everything a run needs to go on as if it had never stopped, in one file written at once."""
+"""Checkpoints: everything needed to continue a run exactly, in one file written atomically."""
 
 import json
 import zipfile
@@ -9,47 +9,50 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jles.dynamics.block import Anchor, Progress
-from jles.dynamics.engine import Walk
-from jles.dynamics.system import Room
+from jles.dynamics.block import BlockState, Reference
+from jles.dynamics.engine import RunState
+from jles.dynamics.system import Capacity
 from jles.electrostatics.plan import SlabPlan, SumPlan
 from jles.electrostatics.sums.kgrid import KGrid
 from jles.electrostatics.sums.mesh import MeshPlan
 from jles.errors import InputError
 from jles.files import atomic_path
 
-VERSION, READABLE = 3, (2, 3)
+VERSION, READABLE = 4, (2, 3, 4)
+
+_FORMER_KEYS = {"room": "capacity", "looked_at": "rebuilt_at"}
+"""Keys of versions 2 and 3, and their present names."""
 
 
 class Checkpoint(NamedTuple):
-    """What was kept: a walk without its frame, and how much had been written.
+    """Contents of a checkpoint: a `RunState` without its neighbour list, and what was written.
 
     Attributes:
-        progress: as NumPy arrays.
-        anchor: places for which the neighbours were found.
-        room: capacities.
-        looked_at: step at which they were.
-        written: host counts by name: frames of every kind, bytes of files.
+        loop: motion and step.
+        reference: positions and cell for which the neighbour list was made.
+        capacity: sizes of the neighbour list.
+        rebuilt_at: step at which the neighbour list was made.
+        written: by name, number of frames of every kind and bytes of files.
     """
 
-    progress: Progress
-    anchor: Anchor
-    room: Room
-    looked_at: int
+    loop: BlockState
+    reference: Reference
+    capacity: Capacity
+    rebuilt_at: int
     written: dict
 
 
-def save_checkpoint(path: Path, walk: Walk, written: dict) -> None:
-    """Writes the file whole or not at all.
+def save_checkpoint(path: Path, state: RunState, written: dict) -> None:
+    """Writes a checkpoint completely or not at all.
 
     Raises:
-        InputError: the disk is full; the last checkpoint is as it was.
+        InputError: the disk is full; the previous checkpoint is intact.
     """
-    leaves = jax.device_get(jax.tree.leaves((walk.progress, walk.anchor)))
+    leaves = jax.device_get(jax.tree.leaves((state.loop, state.reference)))
     about = {
         "version": VERSION,
-        "room": walk.room._asdict(),
-        "looked_at": walk.looked_at,
+        "capacity": state.capacity._asdict(),
+        "rebuilt_at": state.rebuilt_at,
         "written": written,
     }
     arrays = {f"leaf{n}": np.asarray(leaf) for n, leaf in enumerate(leaves)}
@@ -57,11 +60,15 @@ def save_checkpoint(path: Path, walk: Walk, written: dict) -> None:
         np.savez(file, about=np.array(json.dumps(about)), **arrays)
 
 
-def load_checkpoint(path: Path, like: Walk) -> Checkpoint:
-    """What `save_checkpoint` wrote, in the form of a walk of the same run.
+def load_checkpoint(path: Path, template: RunState) -> Checkpoint:
+    """Reads a checkpoint of this or an earlier version.
+
+    Args:
+        path: file that `save_checkpoint` wrote.
+        template: a state of the same run, which gives the tree structure, shapes and dtypes.
 
     Raises:
-        InputError: there is no such file, it is damaged, or of a run of another kind.
+        InputError: the file is missing or damaged, or belongs to another kind of run.
     """
     try:
         with np.load(path, allow_pickle=False) as stored:
@@ -73,29 +80,29 @@ def load_checkpoint(path: Path, like: Walk) -> Checkpoint:
         raise InputError(f"{path}: is damaged; start anew in another --out") from None
     if about.get("version") not in READABLE:
         raise InputError(
-            f"{path}: is of another version of jles; finish it there, or start anew"
+            f"{path}: is of another version of jles; finish the run with it, or start anew"
         )
-    form = like.progress, like.anchor
-    expected = [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(form)]
-    if expected != [(a.shape, a.dtype) for a in leaves]:
-        raise InputError(f"{path}: is of another system, ensemble or precision")
-    tree = jax.tree.structure(form)
-    progress, anchor = jax.tree.unflatten(tree, map(jnp.asarray, leaves))
-    return Checkpoint(
-        progress, anchor, _room(about["room"]), about["looked_at"], about["written"]
-    )
+    expected, tree = jax.tree.flatten((template.loop, template.reference))
+    if [(a.shape, a.dtype) for a in expected] != [(a.shape, a.dtype) for a in leaves]:
+        raise InputError(
+            f"{path}: is of another system, ensemble or precision; resume it with its own config"
+        )
+    loop, reference = jax.tree.unflatten(tree, map(jnp.asarray, leaves))
+    about = {_FORMER_KEYS.get(key, key): value for key, value in about.items()}
+    capacity = _capacity(about["capacity"])
+    return Checkpoint(loop, reference, capacity, about["rebuilt_at"], about["written"])
 
 
-def _room(stored: dict) -> Room:
-    """Capacities from JSON, in which named tuples are lists; version 2 had a `grid` alone."""
+def _capacity(stored: dict) -> Capacity:
+    """Capacity from JSON, where named tuples are lists. Version 2 has a grid instead of a plan."""
     values = dict(stored)
     if "grid" in values:
         grid = values.pop("grid")
-        return Room(**values, plan=SumPlan(grid=grid and KGrid(*grid)))
+        return Capacity(**values, plan=SumPlan(grid=grid and KGrid(*grid)))
     if values["plan"] is None:
-        return Room(**values)
+        return Capacity(**values)
     kinds = {"grid": KGrid, "mesh": MeshPlan, "slab": SlabPlan}
     plan = dict(zip(SumPlan._fields, values.pop("plan"), strict=True))
     for name, kind in kinds.items():
         plan[name] = None if plan[name] is None else kind(*plan[name])
-    return Room(**values, plan=SumPlan(**plan))
+    return Capacity(**values, plan=SumPlan(**plan))

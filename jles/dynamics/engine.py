@@ -1,4 +1,4 @@
-"""The host's part of a run: makes frames of what surrounds the atoms, and calls compiled blocks."""
+"""Host side of a run: searches neighbours, grows capacities, calls the compiled loop."""
 
 import math
 from collections.abc import Callable
@@ -10,155 +10,179 @@ import numpy as np
 
 from jles.dynamics.block import (
     BLOWN_UP,
-    CROWDED,
-    NO_ROOM,
-    OLD_FRAME,
-    Anchor,
+    HOTTEST,
+    PLAN_TOO_SMALL,
+    STALE_NEIGHBORS,
+    TOO_MANY_NEIGHBORS,
+    BlockState,
     Halt,
-    Plan,
-    Progress,
+    Reference,
+    RunPlan,
     make_block,
     start_motion,
 )
-from jles.dynamics.forces import Drive
+from jles.dynamics.forces import Forcing
 from jles.dynamics.integrators import quiet
-from jles.dynamics.system import GROWTH, NEAR_GROWTH, Frame, Room
+from jles.dynamics.system import GROWTH, NEAR_GROWTH, Capacity, NeighborList
 from jles.electrostatics.plan import describe_plan, grow_plan
 
 
-class Walk(NamedTuple):
-    """A run between two calls: where it stands and what surrounds it.
+class RunState(NamedTuple):
+    """State of a run between two calls of the compiled loop.
 
     Attributes:
-        progress: state and step.
-        frame: of the system.
-        anchor: where atoms and cell were when the frame was made.
-        room: capacities of the frame.
-        looked_at: step at which the frame was made.
+        loop: motion and step.
+        neighbors: neighbour list of the system.
+        reference: positions and cell for which the neighbour list was made.
+        capacity: sizes of the neighbour list.
+        rebuilt_at: step at which the neighbour list was made.
     """
 
-    progress: Progress
-    frame: Frame
-    anchor: Anchor
-    room: Room
-    looked_at: int
+    loop: BlockState
+    neighbors: NeighborList
+    reference: Reference
+    capacity: Capacity
+    rebuilt_at: int
 
     @property
     def step(self) -> int:
-        """Steps that have been made."""
-        return int(self.progress.step)
+        """Number of steps done."""
+        return int(self.loop.step)
 
 
-class Frames(NamedTuple):
-    """What was recorded of one kind: steps (frames,) and values by name, NumPy."""
+class RecordedFrames(NamedTuple):
+    """Recorded frames of one kind: steps (frames,), and values by name; NumPy arrays."""
 
     steps: np.ndarray
     values: dict[str, np.ndarray]
 
 
 class Outcome(NamedTuple):
-    """After a block: the walk, its frames by kind, whether it is done, why it cannot go on."""
+    """Result of a block.
 
-    walk: Walk
-    frames: dict[str, Frames]
+    Attributes:
+        state: after the block.
+        frames: recorded frames by kind.
+        done: whether the integrator stopped before the last step, as a minimisation does.
+        failure: why the run cannot continue; None if it can.
+    """
+
+    state: RunState
+    frames: dict[str, RecordedFrames]
     done: bool
     failure: str | None
 
 
 class Engine:
-    """Runs a plan; nothing here knows of files.
+    """Runs a plan; it reads and writes no files.
 
     Args:
         plan: what is run.
-        drive: what is done to it from outside.
-        say: where a line about a grown capacity goes.
+        forcing: temperature and field.
+        say: called with a line when a capacity grows.
 
     Attributes:
-        traces: how often the loop has been traced, which each time costs a compilation.
+        traces: how often the loop was traced; each trace is followed by a compilation.
     """
 
     def __init__(
-        self, plan: Plan, drive: Drive, say: Callable[[str], None] = lambda line: None
+        self, plan: RunPlan, forcing: Forcing, say: Callable[[str], None] = lambda line: None
     ):
-        self.plan, self.drive, self._say = plan, drive, say
+        self.plan, self.forcing, self._say = plan, forcing, say
         self.traces = 0
         self._block = make_block(plan, self._count_trace)
 
     def _count_trace(self) -> None:
         self.traces += 1
 
-    def start(self, positions, momenta, cell, key, room: Room | None = None) -> Walk:
-        """The walk before the first step.
+    def start(
+        self, positions, momenta, cell, key, capacity: Capacity | None = None
+    ) -> RunState:
+        """The state before the first step.
 
         Args:
             positions: angstrom, (atoms, 3).
             momenta: internal units, (atoms, 3).
             cell: rows are lattice vectors, (3, 3).
-            key: of the random numbers, `jax.random.PRNGKey`.
-            room: capacities to begin with.
+            key: random key, `jax.random.PRNGKey`.
+            capacity: initial capacity.
         """
-        anchor = Anchor(jnp.asarray(positions), jnp.asarray(cell))
-        frame, room = self._look(anchor, room or Room())
-        # One function object a call: what jax keeps of it goes when it has been used.
+        reference = Reference(jnp.asarray(positions), jnp.asarray(cell))
+        neighbors, capacity = self._rebuild(reference, capacity or Capacity())
+        # A new function per call, so that JAX drops its compiled code after use.
         start = jax.jit(lambda *arguments: start_motion(self.plan, *arguments))
         with quiet():
-            motion = start(anchor.positions, momenta, anchor.cell, frame, self.drive, key)
-        return Walk(Progress(motion, jnp.int32(0), jnp.int32(-1)), frame, anchor, room, 0)
+            motion = start(
+                reference.positions, momenta, reference.cell, neighbors, self.forcing, key
+            )
+        return RunState(
+            BlockState(motion, jnp.int32(0), jnp.int32(-1)), neighbors, reference, capacity, 0
+        )
 
-    def resume(self, progress: Progress, anchor: Anchor, room: Room, looked_at: int) -> Walk:
-        """A walk as it was when these were taken from it."""
-        frame, room = self._look(anchor, room)
-        return Walk(progress, frame, anchor, room, looked_at)
+    def resume(
+        self, loop: BlockState, reference: Reference, capacity: Capacity, rebuilt_at: int
+    ) -> RunState:
+        """The state that these parts were taken from, with a new neighbour list."""
+        neighbors, capacity = self._rebuild(reference, capacity)
+        return RunState(loop, neighbors, reference, capacity, rebuilt_at)
 
-    def run(self, walk: Walk, last: int) -> Outcome:
-        """Goes on until step `last` is recorded; not farther than `plan.block` steps."""
-        parts: dict[str, list[Frames]] = {name: [] for name in self.plan.recorders}
+    def run(self, state: RunState, last: int) -> Outcome:
+        """Runs until step `last` is recorded, at most `plan.block` steps."""
+        parts: dict[str, list[RecordedFrames]] = {name: [] for name in self.plan.recorders}
         while True:
-            progress, buffers, halt, done = self._block(
-                walk.progress, walk.frame, walk.anchor, self.drive, jnp.int32(last)
+            loop, buffers, halt, done = self._block(
+                state.loop, state.neighbors, state.reference, self.forcing, jnp.int32(last)
             )
             for name, frames in _fetch(buffers).items():
                 parts[name].append(frames)
-            walk = walk._replace(progress=progress)
+            state = state._replace(loop=loop)
             reason = int(halt.reason)
-            failure = self._failure(walk, halt)
-            if failure or reason not in (OLD_FRAME, NO_ROOM, CROWDED):
-                return Outcome(walk, _joined(parts), bool(done) and walk.step < last, failure)
-            walk = self._look_again(walk, halt)
+            failure = self._failure(state, halt)
+            if failure or reason not in (STALE_NEIGHBORS, PLAN_TOO_SMALL, TOO_MANY_NEIGHBORS):
+                return Outcome(state, _joined(parts), bool(done) and state.step < last, failure)
+            state = self._rebuild_at(state, halt)
 
-    def _look(self, anchor: Anchor, room: Room) -> tuple[Frame, Room]:
-        frame, after = self.plan.system.look(*map(np.asarray, anchor), room)
-        growth = _growth(room, after)
-        if room.neighbors and growth:
+    def _rebuild(
+        self, reference: Reference, capacity: Capacity
+    ) -> tuple[NeighborList, Capacity]:
+        neighbors, after = self.plan.system.rebuild_neighbors(
+            *map(np.asarray, reference), capacity
+        )
+        growth = _growth(capacity, after)
+        if capacity.neighbors and growth:
             self._say(growth)
-        return frame, after
+        return neighbors, after
 
-    def _look_again(self, walk: Walk, halt: Halt) -> Walk:
-        """A new frame for exactly the state that was reached."""
-        room, reason = walk.room, int(halt.reason)
-        if reason == NO_ROOM:
-            room = room._replace(plan=grow_plan(room.plan, GROWTH))
-        if reason == CROWDED:
-            room = room._replace(near=math.ceil(NEAR_GROWTH * (room.near + int(halt.lacking))))
-        if room != walk.room:
-            self._say(f"step {walk.step}: {_growth(walk.room, room)}")
-        anchor = Anchor(walk.progress.motion.positions, walk.progress.motion.cell)
-        frame, room = self._look(anchor, room)
-        return walk._replace(frame=frame, anchor=anchor, room=room, looked_at=walk.step)
-
-    def _failure(self, walk: Walk, halt: Halt) -> str | None:
-        """Why the next step cannot be made at all."""
-        reason, atom, moved = int(halt.reason), int(halt.atom), float(halt.moved)
-        where = f"step {walk.step + 1}: "
-        if reason == BLOWN_UP:
-            went = f"moved {moved:.3g} angstrom in one step"
-            if math.isnan(moved):
-                went = "has a position, momentum or force that is not finite"
-            return (
-                f"{where}atom {atom} {went} or the atoms are hotter than matter can be; "
-                "take a smaller timestep, or relax the start with ensemble.kind 'minimise'"
+    def _rebuild_at(self, state: RunState, halt: Halt) -> RunState:
+        """Makes a new neighbour list for the state that was reached."""
+        capacity, reason = state.capacity, int(halt.reason)
+        if reason == PLAN_TOO_SMALL:
+            capacity = capacity._replace(plan=grow_plan(capacity.plan, GROWTH))
+        if reason == TOO_MANY_NEIGHBORS:
+            capacity = capacity._replace(
+                near=math.ceil(NEAR_GROWTH * (capacity.near + int(halt.missing_slots)))
             )
-        if reason == OLD_FRAME and walk.looked_at == walk.step:
+        if capacity != state.capacity:
+            self._say(f"step {state.step}: {_growth(state.capacity, capacity)}")
+        reference = Reference(state.loop.motion.positions, state.loop.motion.cell)
+        neighbors, capacity = self._rebuild(reference, capacity)
+        return state._replace(
+            neighbors=neighbors, reference=reference, capacity=capacity, rebuilt_at=state.step
+        )
+
+    def _failure(self, state: RunState, halt: Halt) -> str | None:
+        """Why the next step is impossible; None if it is not."""
+        reason, atom, moved = int(halt.reason), int(halt.atom), float(halt.moved)
+        where = f"step {state.step + 1}: "
+        if reason == BLOWN_UP:
+            problem = f"moved {moved:.3g} angstrom, or the temperature exceeds {HOTTEST:g} K"
+            if math.isnan(moved):
+                problem = "has a position, momentum or force that is not finite"
+            return (
+                f"{where}atom {atom} {problem}; take a smaller timestep, or relax the start with "
+                "ensemble.kind 'minimise'"
+            )
+        if reason == STALE_NEIGHBORS and state.rebuilt_at == state.step:
             return (
                 f"{where}atom {atom} moved {moved:.3g} angstrom, more than half the skin of "
                 f"{self.plan.system.skin} angstrom, in one step; take a larger neighbors.skin or "
@@ -167,8 +191,8 @@ class Engine:
         return None
 
 
-def _growth(before: Room, after: Room) -> str:
-    """A line about it; empty where nothing grew."""
+def _growth(before: Capacity, after: Capacity) -> str:
+    """A line that says which capacities grew; empty if none did."""
     words = []
     if after.neighbors != before.neighbors:
         words.append(f"neighbours per atom from {before.neighbors} to {after.neighbors}")
@@ -176,20 +200,20 @@ def _growth(before: Room, after: Room) -> str:
         words.append(f"neighbours within the cutoff from {before.near} to {after.near}")
     if before.plan is not None and after.plan != before.plan:
         words.append(f"the lattice sum to a {describe_plan(after.plan)}")
-    return "room grows: " + ", ".join(words) if words else ""
+    return "capacity grows: " + ", ".join(words) if words else ""
 
 
-def _fetch(buffers: dict) -> dict[str, Frames]:
+def _fetch(buffers: dict) -> dict[str, RecordedFrames]:
     fetched = {}
     for name, (count, steps, values) in jax.device_get(buffers).items():
         kept = {key: rows[:count] for key, rows in values.items()}
-        fetched[name] = Frames(steps[:count].astype(np.int64), kept)
+        fetched[name] = RecordedFrames(steps[:count].astype(np.int64), kept)
     return fetched
 
 
-def _joined(parts: dict[str, list[Frames]]) -> dict[str, Frames]:
+def _joined(parts: dict[str, list[RecordedFrames]]) -> dict[str, RecordedFrames]:
     return {
-        name: Frames(
+        name: RecordedFrames(
             np.concatenate([part.steps for part in several]),
             {
                 key: np.concatenate([part.values[key] for part in several])

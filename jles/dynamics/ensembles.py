@@ -4,10 +4,11 @@ from jles.dynamics.config import EnsembleConfig
 from jles.dynamics.integrators import Integrator, langevin, nose_hoover, nve
 from jles.dynamics.minimise import fire
 from jles.dynamics.npt import npt
+from jles.typing import Scalar
 
 
 def build_integrator(
-    config: EnsembleConfig, masses, timestep: float | None, system
+    config: EnsembleConfig, masses, timestep: Scalar | None, system
 ) -> Integrator:
     """The integrator of an ensemble; masses (atoms, 1), the timestep in fs."""
     if config.kind == "nve":

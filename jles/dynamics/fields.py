@@ -1,14 +1,14 @@
-r"""Vectors as closed functions of time: applied fields and displacements.
+r"""Applied fields and displacements as functions of time.
 
-With amplitude A, times in fs, :math:`s = t - \text{start}`:
+With amplitude A, times in fs and :math:`s = t - \text{start}`:
 
 - constant: A
-- step: 0 before start, A from then on
-- ramp: 0 before start, A from end on, linear between
+- step: 0 before start, then A
+- ramp: 0 before start, A after end, linear in between
 - sine: 0 before start, then :math:`A\sin(2\pi s/\text{period} + \text{phase})`
-- pulse: :math:`A\exp[-(t-\text{center})^2/(2\,\text{width}^2)]`, with a period times
+- pulse: :math:`A\exp[-(t-\text{center})^2/(2\,\text{width}^2)]`; with a period, times
   :math:`\cos(2\pi(t-\text{center})/\text{period} + \text{phase})`
-- cycle: 0 before start, then the triangle 0, A, 0, -A, 0 of that period
+- cycle: 0 before start, then a triangle wave 0, A, 0, -A, 0 of the given period
 """
 
 import dataclasses
@@ -27,13 +27,13 @@ from jles.units import FIELD_UNITS
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Wave:
-    """A vector that depends on time; everything but the kind may be traced.
+    """A vector that depends on time. Everything but the kind may be traced.
 
     Attributes:
         amplitude: V/angstrom.
-        start: fs; of a pulse its center.
-        span: fs; of a ramp its duration, of a pulse its width, else the period.
-        rate: angular frequency of a pulse's carrier, 1/fs; 0 for none.
+        start: fs; the center of a pulse.
+        span: fs; the duration of a ramp, the width of a pulse, otherwise the period.
+        rate: angular frequency of the carrier of a pulse, 1/fs; 0 if it has none.
         phase: radian.
         kind: static.
     """
@@ -51,7 +51,7 @@ class Wave:
 
 
 def wave(config: WaveConfig, dtype) -> Wave:
-    """The function of time that a configuration means."""
+    """The function of time that a config describes."""
     is_pulse = config.kind == "pulse"
     start = config.center if is_pulse else config.start or 0.0
     span = {"ramp": (config.end or 0.0) - start, "pulse": config.width}
@@ -86,7 +86,7 @@ def _pulse(s, wave):
 
 def _cycle(s, wave):
     turns = s / wave.span
-    # The triangle that rises through zero: distance from the nearest trough, a quarter later.
+    # A triangle wave that rises through zero at s = 0 has its trough a quarter period earlier.
     quarter = turns + 0.25
     return _step(s, wave) * (1.0 - 4.0 * jnp.abs(quarter - jnp.floor(quarter) - 0.5))
 

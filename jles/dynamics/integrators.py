@@ -1,8 +1,8 @@
-"""Integrators of fixed cells, from the pieces of `jax_md.simulate`.
+"""Integrators for a fixed cell, composed of functions of `jax_md.simulate`.
 
-jax-md's own `nve`, `nvt_langevin` and `nvt_nose_hoover` are these compositions (tests compare
-them); put together here, they give the number of degrees of freedom that a conserved momentum
-leaves and the heat that a thermostat has given.
+They make the same steps as jax-md's `nve`, `nvt_langevin` and `nvt_nose_hoover`. In addition they
+count the degrees of freedom of a system whose momentum is conserved, and the heat that the
+thermostat supplies.
 """
 
 import warnings
@@ -16,21 +16,23 @@ from jaxtyping import Array
 
 from jles.dynamics.motion import Motion, kinetic_energy
 from jles.dynamics.units import FEMTOSECOND, PICOSECOND
+from jles.typing import Scalar
 
 ForceFn = Callable[..., Any]
 
 
 class Integrator(NamedTuple):
-    """One way to move.
+    """Equations of motion, discretised.
 
     Attributes:
-        start: `(motion, key, kT) -> motion`, with its bath.
-        step: `(motion, force_fn, kT) -> motion`; `force_fn(positions) -> forces`, of an integrator
-            that moves the cell `force_fn(positions, cell) -> (forces, virial)`.
-        bath_energy: `(motion, kT) -> eV`: with U + K, less the work of a field, conserved.
-        degrees: of freedom, for temperatures.
+        start: `(motion, key, kT) -> motion`, with the initial bath. An integrator that moves the
+            cell takes the virial as a fourth argument.
+        step: `(motion, force_fn, kT) -> motion`, with `force_fn(positions) -> forces`, or
+            `force_fn(positions, cell) -> (forces, virial)` if the cell moves.
+        bath_energy: `(motion, kT) -> eV`. U + K + bath energy - work of the field is conserved.
+        degrees: number of degrees of freedom, for temperatures.
         moves_cell: static.
-        is_done: `motion -> bool`: nothing is left to do.
+        is_done: `motion -> bool`: whether to stop before the last step.
     """
 
     start: Callable[..., Motion]
@@ -42,25 +44,25 @@ class Integrator(NamedTuple):
 
 
 def degrees_of_freedom(atoms: int, conserved_momentum: bool) -> int:
-    """3N, less three where the total momentum cannot change."""
+    """3N, or 3N - 3 if the total momentum is conserved."""
     return 3 * atoms - 3 if conserved_momentum and atoms > 1 else 3 * atoms
 
 
 @contextmanager
 def quiet():
-    """jax-md asks for float64 sums, which a float32 JAX tells everyone about."""
+    """Silences the warning that float32 JAX gives when jax-md asks for float64 sums."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Explicitly requested dtype")
         yield
 
 
 def shift(positions, change, **_):
-    """Free space: atoms are never wrapped."""
+    """Displacement without wrapping, as jax-md's `space.free`."""
     return positions + change
 
 
-def nve(masses, timestep: float, free: bool = True) -> Integrator:
-    """Velocity Verlet (`jax_md.simulate.nve`); the timestep in fs."""
+def nve(masses, timestep: Scalar, free: bool = True) -> Integrator:
+    """Velocity Verlet (`jax_md.simulate.nve`); timestep in fs."""
     from jax_md import simulate
 
     def step(motion, force_fn, kT):
@@ -77,11 +79,11 @@ def nve(masses, timestep: float, free: bool = True) -> Integrator:
     )
 
 
-def langevin(masses, timestep: float, friction: float) -> Integrator:
+def langevin(masses, timestep: Scalar, friction: float) -> Integrator:
     r"""BAOAB Langevin dynamics (`jax_md.simulate.nvt_langevin`).
 
-    What is conserved up to the error of the integration is U + K less the heat that the random
-    step has given (Bussi, Parrinello, Phys. Rev. E 75, 056707 (2007)).
+    U + K minus the heat supplied by the random step is conserved up to integration errors (Bussi,
+    Parrinello, Phys. Rev. E 75, 056707 (2007)).
 
     Args:
         masses: u, (atoms, 1).
@@ -93,19 +95,19 @@ def langevin(masses, timestep: float, friction: float) -> Integrator:
     dt, rate = timestep * FEMTOSECOND, friction / PICOSECOND
 
     def step(motion, force_fn, kT):
-        key, given = motion.bath
+        key, heat = motion.bath
         state = simulate.NVTLangevinState(
             motion.positions, motion.momenta, motion.forces, masses, key
         )
         state = simulate.momentum_step(state, dt / 2)
         state = simulate.position_step(state, shift, dt / 2)
-        cold = kinetic_energy(state.momentum, masses)
+        before = kinetic_energy(state.momentum, masses)
         state = simulate.stochastic_step(state, dt, kT, rate)
-        given += kinetic_energy(state.momentum, masses) - cold
+        heat += kinetic_energy(state.momentum, masses) - before
         state = simulate.position_step(state, shift, dt / 2)
         state = state.set(force=force_fn(state.position))
         state = simulate.momentum_step(state, dt / 2)
-        return _moved(motion, state)._replace(bath=(state.rng, given))
+        return _moved(motion, state)._replace(bath=(state.rng, heat))
 
     def start(motion, key, kT):
         del kT
@@ -120,7 +122,7 @@ def langevin(masses, timestep: float, friction: float) -> Integrator:
 
 
 def nose_hoover(
-    masses, timestep: float, thermostat_time: float, free: bool = True
+    masses, timestep: Scalar, thermostat_time: float, free: bool = True
 ) -> Integrator:
     """Nosé-Hoover chain of five (`jax_md.simulate.nvt_nose_hoover`); times in fs."""
     from jax_md import simulate
@@ -141,7 +143,7 @@ def nose_hoover(
         chain = chain.set(kinetic_energy=kinetic_energy(state.momentum, masses))
         momenta, chain = chain_fns.half_step(state.momentum, chain, kT)
         moved = _moved(motion, state.set(momentum=momenta))
-        return moved._replace(bath=like(motion.bath, chain))
+        return moved._replace(bath=keep_dtypes(motion.bath, chain))
 
     return Integrator(
         start=start,
@@ -151,8 +153,8 @@ def nose_hoover(
     )
 
 
-def nose_hoover_chain(timestep: float, thermostat_time: float):
-    """Functions of a chain of five with two Suzuki-Yoshida substeps; times in fs."""
+def nose_hoover_chain(timestep: Scalar, thermostat_time: float):
+    """jax-md's functions for a chain of five, two substeps of order 3 each; times in fs."""
     from jax_md import simulate
 
     return simulate.nose_hoover_chain(
@@ -161,7 +163,7 @@ def nose_hoover_chain(timestep: float, thermostat_time: float):
 
 
 def start_chain(chain_fns, degrees: int, kinetic: Array, kT: Array):
-    """A chain at rest, every number in it of one dtype."""
+    """A chain at rest, in the dtype of the kinetic energy."""
     chain = chain_fns.initialize(degrees, kinetic, kT)
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, kinetic.dtype), chain)
 
@@ -172,8 +174,8 @@ def chain_energy(chain, kT) -> Array:
     return jnp.sum(chain.momentum**2 / (2.0 * chain.mass)) + kT * weights @ chain.position
 
 
-def like(before, after):
-    """`after` in the dtypes of `before`, which a loop must not change."""
+def keep_dtypes(before, after):
+    """`after`, every leaf cast to the dtype of the same leaf of `before`, as a loop needs."""
     return jax.tree.map(lambda old, new: jnp.asarray(new, old.dtype), before, after)
 
 

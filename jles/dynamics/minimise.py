@@ -1,20 +1,20 @@
-"""Downhill: `jax_md.minimize.fire_descent` as an integrator that is done at some time."""
+"""Minimisation by `jax_md.minimize.fire_descent`, as an integrator that stops by itself."""
 
 import jax.numpy as jnp
 
-from jles.dynamics.integrators import Integrator, degrees_of_freedom, like
+from jles.dynamics.integrators import Integrator, degrees_of_freedom, keep_dtypes
 
 FARTHEST = 0.1
-"""angstrom that an atom goes in a step at most."""
+"""Maximum displacement of an atom per step, angstrom."""
 
 
 def fire(atoms: int, force_tolerance: float, skin: float = jnp.inf) -> Integrator:
-    """Fast inertial relaxation of the positions in a fixed cell, all masses alike.
+    """Fast inertial relaxation of the positions in a fixed cell, with equal masses.
 
     Args:
-        atoms: their number.
-        force_tolerance: done when no force on an atom is longer, eV/angstrom.
-        skin: of the list of neighbours, angstrom; steps stay well inside.
+        atoms: number of atoms.
+        force_tolerance: stop when the force on every atom is smaller, eV/angstrom.
+        skin: skin of the neighbour list, angstrom; steps are at most a quarter of it.
 
     Source: Bitzek et al., Phys. Rev. Lett. 97, 170201 (2006).
     """
@@ -43,9 +43,9 @@ def fire(atoms: int, force_tolerance: float, skin: float = jnp.inf) -> Integrato
         state = apply(state)
         return motion._replace(
             positions=state.position,
-            momenta=like(motion.momenta, state.momentum),
+            momenta=keep_dtypes(motion.momenta, state.momentum),
             forces=state.force,
-            bath=like(motion.bath, (state.dt, state.alpha, state.n_pos)),
+            bath=keep_dtypes(motion.bath, (state.dt, state.alpha, state.n_pos)),
         )
 
     def is_done(motion):

@@ -1,4 +1,4 @@
-"""What moves, and what it costs: the state of every integrator and its kinetic energy."""
+"""State of every integrator, and its kinetic energy."""
 
 from typing import Any, NamedTuple
 
@@ -9,17 +9,17 @@ from jles.typing import Cell, Positions, Scalar
 
 
 class Motion(NamedTuple):
-    """The whole state of a run between two steps, in the units of `jles.dynamics.units`.
+    """Everything that changes from step to step, in the units of `jles.dynamics.units`.
 
     Attributes:
-        positions: never wrapped.
-        momenta: u angstrom per internal time.
-        forces: eV/angstrom, those of a field included.
+        positions: angstrom, not wrapped.
+        momenta: u angstrom per internal time unit.
+        forces: eV/angstrom, including those of a field.
         cell: rows are lattice vectors.
-        bath: what belongs to the integrator alone: thermostats, random numbers, the cell's speed.
-        field_forces: the part of `forces` that a field causes; zero where that is not followed.
-        field_virial: the same part of -dH/d strain, eV; zero too where the cell does not move.
-        work: eV, done by the field since the start.
+        bath: private state of the integrator: thermostats, random key, cell momentum.
+        field_forces: part of `forces` due to the field; zero if the work is not integrated.
+        field_virial: the same part of -dH/d strain, eV; zero if the cell does not move.
+        work: work of the field since the start, eV.
     """
 
     positions: Positions
@@ -33,5 +33,5 @@ class Motion(NamedTuple):
 
 
 def kinetic_energy(momenta: Float[Array, "atoms 3"], masses: Float[Array, "atoms 1"]):
-    """EV."""
+    """Kinetic energy, eV."""
     return 0.5 * jnp.sum(momenta**2 / masses)

@@ -1,15 +1,15 @@
-r"""Constant pressure with a cell that changes shape: Martyna, Tobias and Klein with chains.
+r"""Constant pressure with a flexible cell: Martyna-Tobias-Klein with Nosé-Hoover chains.
 
-With the rate of the cell :math:`v = p_g/W`, symmetric so that the cell does not rotate,
-:math:`N_f` degrees of freedom and a Nosé-Hoover chain each for atoms and cell,
+The cell h changes at the rate :math:`v = p_g/W`, symmetric so that the cell does not rotate. With
+:math:`N_f` degrees of freedom and one Nosé-Hoover chain each for the atoms and the cell,
 
 .. math:: \dot r = p/m + v r, \quad
     \dot p = F - \left(v + \frac{\mathrm{tr}\,v}{N_f}\right) p, \quad \dot h = v h, \quad
     \dot p_g = \sum_i \frac{p_i p_i}{m_i} - \frac{\partial U}{\partial\epsilon}
     - P V + \frac{2K}{N_f},
 
-conserve :math:`U + K + \mathrm{tr}\,p_g^2/2W + PV` + chains. An isotropic cell has the same
-equations with everything that acts on it replaced by a third of its trace.
+conserve :math:`U + K + \mathrm{tr}\,p_g^2/2W + PV` plus the energy of the chains. For an isotropic
+cell the force on the cell is replaced by a third of its trace times the unit matrix.
 
 Source: Martyna, Tobias, Klein, J. Chem. Phys. 101, 4177 (1994); the splitting of Yu et al., Chem.
 Phys. 370, 294 (2010), reversible and measure-preserving.
@@ -25,23 +25,24 @@ from jles.dynamics.integrators import (
     Integrator,
     chain_energy,
     degrees_of_freedom,
-    like,
+    keep_dtypes,
     nose_hoover_chain,
     start_chain,
 )
 from jles.dynamics.motion import kinetic_energy
 from jles.dynamics.units import FEMTOSECOND, PRESSURE_UNITS
+from jles.typing import Scalar
 
 Matrix = Float[Array, "3 3"]
 
 
 class PressureBath(NamedTuple):
-    """What moves beside atoms and cell.
+    """Barostat and thermostats.
 
     Attributes:
-        momentum: of the cell, symmetric.
-        mass: of the cell, eV times internal time squared.
-        virial: -dU/d strain at the present places, eV.
+        momentum: momentum of the cell p_g, symmetric.
+        mass: mass of the cell W, eV times internal time squared.
+        virial: -dU/d strain at the current positions, eV.
         chain: thermostat of the atoms.
         cell_chain: thermostat of the cell.
     """
@@ -53,13 +54,13 @@ class PressureBath(NamedTuple):
     cell_chain: Any
 
 
-def npt(masses, timestep: float, config: EnsembleConfig, free: bool = True) -> Integrator:
-    """The integrator.
+def npt(masses, timestep: Scalar, config: EnsembleConfig, free: bool = True) -> Integrator:
+    """Integrator at constant pressure and temperature.
 
     Args:
         masses: u, (atoms, 1).
         timestep: fs.
-        config: of kind "npt".
+        config: an ensemble of kind "npt".
         free: whether the total momentum is conserved.
     """
     dt = timestep * FEMTOSECOND
@@ -83,18 +84,18 @@ def npt(masses, timestep: float, config: EnsembleConfig, free: bool = True) -> I
         )
         return motion._replace(bath=bath)
 
-    def pull(motion):
-        """The force on the cell."""
+    def cell_force(motion):
+        """Right-hand side of the equation of p_g."""
         twice_kinetic = jnp.einsum("ia,ib->ab", motion.momenta / masses, motion.momenta)
-        outer = pressure * volume(motion.cell) - jnp.trace(twice_kinetic) / degrees
+        external = pressure * volume(motion.cell) - jnp.trace(twice_kinetic) / degrees
         force = twice_kinetic + motion.bath.virial
         if isotropic:
             force = jnp.trace(force) / 3.0 * jnp.eye(3, dtype=force.dtype)
-        return force - outer * jnp.eye(3, dtype=force.dtype)
+        return force - external * jnp.eye(3, dtype=force.dtype)
 
     def kick_cell(motion):
         bath = motion.bath
-        momentum = bath.momentum + dt / 2 * pull(motion)
+        momentum = bath.momentum + dt / 2 * cell_force(motion)
         return motion._replace(bath=bath._replace(momentum=momentum))
 
     def kick_atoms(motion):
@@ -105,10 +106,10 @@ def npt(masses, timestep: float, config: EnsembleConfig, free: bool = True) -> I
 
     def drift(motion):
         grow, integral = exponentials(motion.bath.momentum / motion.bath.mass, dt)
-        places = motion.positions @ grow + motion.momenta / masses @ integral
-        return motion._replace(positions=places, cell=motion.cell @ grow)
+        positions = motion.positions @ grow + motion.momenta / masses @ integral
+        return motion._replace(positions=positions, cell=motion.cell @ grow)
 
-    def bathe(motion, kT):
+    def apply_thermostats(motion, kT):
         bath = motion.bath
         chain = bath.chain.set(kinetic_energy=kinetic_energy(motion.momenta, masses))
         chain = chain_fns.update_mass(chain, kT)
@@ -117,14 +118,14 @@ def npt(masses, timestep: float, config: EnsembleConfig, free: bool = True) -> I
         cell_chain = cell_chain_fns.update_mass(cell_chain, kT)
         momentum, cell_chain = cell_chain_fns.half_step(bath.momentum, cell_chain, kT)
         after = bath._replace(momentum=momentum, chain=chain, cell_chain=cell_chain)
-        return motion._replace(momenta=momenta, bath=like(bath, after))
+        return motion._replace(momenta=momenta, bath=keep_dtypes(bath, after))
 
     def step(motion, force_fn, kT):
-        motion = kick_atoms(kick_cell(bathe(motion, kT)))
+        motion = kick_atoms(kick_cell(apply_thermostats(motion, kT)))
         motion = drift(motion)
         forces, virial = force_fn(motion.positions, motion.cell)
         motion = motion._replace(forces=forces, bath=motion.bath._replace(virial=virial))
-        return bathe(kick_cell(kick_atoms(motion)), kT)
+        return apply_thermostats(kick_cell(kick_atoms(motion)), kT)
 
     def bath_energy(motion, kT):
         chains = chain_energy(motion.bath.chain, kT) + chain_energy(motion.bath.cell_chain, kT)
@@ -139,12 +140,12 @@ def cell_energy(bath: PressureBath) -> Array:
 
 
 def volume(cell) -> Array:
-    """angstrom^3."""
+    """Volume, angstrom^3."""
     return jnp.abs(jnp.linalg.det(cell))
 
 
-def exponentials(rate: Matrix, time: float) -> tuple[Matrix, Matrix]:
-    r""":math:`e^{vt}` and :math:`\int_0^t e^{vs}ds` of a symmetric rate."""
+def exponentials(rate: Matrix, time: Scalar) -> tuple[Matrix, Matrix]:
+    r""":math:`e^{vt}` and :math:`\int_0^t e^{vs}ds` for a symmetric rate v."""
     values, axes = jnp.linalg.eigh(rate)
     x = values * time
     small = jnp.abs(x) < 1e-5

@@ -1,4 +1,4 @@
-"""What is written down of a run, collected on the device in arrays of a block's length."""
+"""Records of a run, collected on the device in arrays with one row per frame of a block."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -8,10 +8,10 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jles.dynamics.config import RecordConfig
-from jles.dynamics.forces import Drive, acting_field, energy_and_virial, kT_at
+from jles.dynamics.forces import Forcing, acting_field, energy_and_virial, kT_at
 from jles.dynamics.integrators import Integrator
 from jles.dynamics.motion import Motion, kinetic_energy
-from jles.dynamics.system import Frame, System
+from jles.dynamics.system import NeighborList, System
 from jles.dynamics.units import BOLTZMANN, FEMTOSECOND
 
 UNITS = {
@@ -33,29 +33,29 @@ UNITS = {
     "short_range": "eV",
     "long_range": "eV",
 }
-"""Of every dataset of a trajectory."""
+"""Unit of every dataset of a trajectory."""
 
 WITH_CELL = {"polarization", "positions", "polarizability"}
-"""Kinds of record that say in which cell."""
+"""Kinds of record that include the cell."""
 
 
 class Recorder(NamedTuple):
-    """One kind of record: every `interval` steps, what `values` says, by name."""
+    """One kind of record: `values(snapshot)` gives arrays by name, every `interval` steps."""
 
     interval: int
     values: Callable[..., dict[str, Array]]
 
     def rows(self, block: int) -> int:
-        """Most frames in a block of so many steps."""
+        """Maximum number of frames in a block of so many steps."""
         return block // self.interval + 2
 
 
-class Scene(NamedTuple):
-    """All that a record may be about: the state, what surrounds it, when."""
+class Snapshot(NamedTuple):
+    """What a record is computed from: the motion at one step, and what acts on it."""
 
     motion: Motion
-    frame: Frame
-    drive: Drive
+    neighbors: NeighborList
+    forcing: Forcing
     step: Array
     time: Array
 
@@ -63,15 +63,15 @@ class Scene(NamedTuple):
 def build_recorders(
     config: RecordConfig, system: System, integrator: Integrator, masses
 ) -> dict[str, Recorder]:
-    """The recorders that are asked for; masses (atoms, 1)."""
+    """The requested recorders; masses (atoms, 1)."""
     values = {
-        "thermo": lambda scene: thermo(scene, system, integrator, masses),
-        "positions": lambda scene: {"positions": scene.motion.positions},
-        "velocities": lambda scene: {"velocities": speeds(scene.motion, masses)},
-        "extxyz": lambda scene: {
-            "positions": scene.motion.positions,
-            "velocities": speeds(scene.motion, masses),
-            "cell": scene.motion.cell,
+        "thermo": lambda snapshot: thermo(snapshot, system, integrator, masses),
+        "positions": lambda snapshot: {"positions": snapshot.motion.positions},
+        "velocities": lambda snapshot: {"velocities": velocities_of(snapshot.motion, masses)},
+        "extxyz": lambda snapshot: {
+            "positions": snapshot.motion.positions,
+            "velocities": velocities_of(snapshot.motion, masses),
+            "cell": snapshot.motion.cell,
         },
     }
     for name in system.observables:
@@ -83,25 +83,28 @@ def build_recorders(
     }
 
 
-def thermo(scene: Scene, system: System, integrator: Integrator, masses) -> dict[str, Array]:
-    r"""Energies, temperature, pressure, cell and field of one state.
+def thermo(
+    snapshot: Snapshot, system: System, integrator: Integrator, masses
+) -> dict[str, Array]:
+    r"""Energies, temperature, pressure, cell and field of one snapshot.
 
-    The potential energy is that without a field, the conserved quantity U + K and the bath's less
-    the work of the field. The pressure :math:`(2K - \mathrm{tr}\,\partial U/\partial\epsilon)/3V`
-    is that of this energy; where directions are open there is neither it nor a volume (NaN).
+    The potential energy U and the pressure
+    :math:`(2K - \mathrm{tr}\,\partial U/\partial\epsilon)/3V` are those without a field. The
+    conserved quantity is U + K plus the energy of the bath minus the work of the field. Pressure
+    and volume are NaN unless all three directions are periodic.
     """
-    motion, frame = scene.motion, scene.frame
-    places = motion.positions, motion.cell, frame
+    motion, neighbors = snapshot.motion, snapshot.neighbors
+    state = motion.positions, motion.cell, neighbors
     kinetic = kinetic_energy(motion.momenta, masses)
     volume = pressure = jnp.full((), jnp.nan, kinetic.dtype)
     if all(system.pbc):
-        potential, virial = energy_and_virial(system, *places)
+        potential, virial = energy_and_virial(system, *state)
         volume = jnp.abs(jnp.linalg.det(motion.cell))
         pressure = (2.0 * kinetic + jnp.trace(virial)) / (3.0 * volume)
     else:
-        potential = system.energy(*places, None)
-    bath = integrator.bath_energy(motion, kT_at(scene.drive, scene.step))
-    field = acting_field(system, scene.drive, *places, scene.time)
+        potential = system.energy(*state, None)
+    bath = integrator.bath_energy(motion, kT_at(snapshot.forcing, snapshot.step))
+    field = acting_field(system, snapshot.forcing, *state, snapshot.time)
     return {
         "potential_energy": potential,
         "kinetic_energy": kinetic,
@@ -115,16 +118,16 @@ def thermo(scene: Scene, system: System, integrator: Integrator, masses) -> dict
     }
 
 
-def speeds(motion: Motion, masses) -> Array:
+def velocities_of(motion: Motion, masses) -> Array:
     """Velocities, angstrom/fs."""
     return motion.momenta / masses * FEMTOSECOND
 
 
-def empty_buffers(recorders: dict[str, Recorder], scene: Scene, block: int) -> dict:
-    """By kind: how many frames there are, their steps, their values; one row more than fit."""
+def empty_buffers(recorders: dict[str, Recorder], snapshot: Snapshot, block: int) -> dict:
+    """By kind: number of frames, their steps, their values, with one row to spare for `record`."""
     buffers = {}
     for name, recorder in recorders.items():
-        shapes = jax.eval_shape(recorder.values, scene)
+        shapes = jax.eval_shape(recorder.values, snapshot)
         rows = recorder.rows(block) + 1
         values = {
             key: jnp.zeros((rows, *shape.shape), shape.dtype) for key, shape in shapes.items()
@@ -133,26 +136,30 @@ def empty_buffers(recorders: dict[str, Recorder], scene: Scene, block: int) -> d
     return buffers
 
 
-def record(recorders: dict[str, Recorder], buffers: dict, scene: Scene, allowed: Array) -> dict:
-    """Adds what is due at this step."""
+def record(
+    recorders: dict[str, Recorder], buffers: dict, snapshot: Snapshot, allowed: Array
+) -> dict:
+    """Adds the records that are due at this step."""
     after = {}
     for name, recorder in recorders.items():
         count, steps, values = buffers[name]
-        due = allowed & (scene.step % recorder.interval == 0)
+        due = allowed & (snapshot.step % recorder.interval == 0)
         shapes = jax.tree.map(lambda rows: rows[0], values)
-        found = jax.lax.cond(due, recorder.values, lambda _, none=shapes: none, scene)
-        # What is not due goes to the last row, which nobody reads: no copy of the whole buffer.
+        found = jax.lax.cond(due, recorder.values, lambda _, none=shapes: none, snapshot)
+        # Records that are not due go to the spare row: a conditional would copy the buffer.
         row = jnp.where(due, count, len(steps) - 1)
         values = {key: values[key].at[row].set(found[key]) for key in values}
-        after[name] = (count + due, steps.at[row].set(scene.step), values)
+        after[name] = (count + due, steps.at[row].set(snapshot.step), values)
     return after
 
 
 def _observable(name: str, system: System, masses):
-    def values(scene):
-        motion = scene.motion
-        velocities = speeds(motion, masses)
-        value = system.observables[name](motion.positions, velocities, motion.cell, scene.frame)
+    def values(snapshot):
+        motion = snapshot.motion
+        velocities = velocities_of(motion, masses)
+        value = system.observables[name](
+            motion.positions, velocities, motion.cell, snapshot.neighbors
+        )
         return value if isinstance(value, dict) else {name: value}
 
     return values
@@ -161,4 +168,4 @@ def _observable(name: str, system: System, masses):
 def _with_cell(name: str, values):
     if name not in WITH_CELL:
         return values
-    return lambda scene: values(scene) | {"cell": scene.motion.cell}
+    return lambda snapshot: values(snapshot) | {"cell": snapshot.motion.cell}

@@ -1,4 +1,4 @@
-"""What a person sees of a run: a bar on a terminal, lines elsewhere, and `log.csv`."""
+"""Progress of a run: a bar on a terminal, lines elsewhere, and `log.csv`."""
 
 import csv
 import io
@@ -10,6 +10,7 @@ import numpy as np
 
 from jles.errors import InputError
 from jles.files import write_atomically
+from jles.follow import ProgressBar
 
 COLUMNS = {
     "step": "",
@@ -22,17 +23,16 @@ COLUMNS = {
     "pressure": "eV/angstrom^3",
     "speed": "ns/day",
 }
-"""Of `log.csv`, with units."""
+"""Columns of `log.csv` and their units."""
 
-_SECONDS_BETWEEN_LINES = 10.0
 _SECONDS_OF_A_DAY = 86400.0
 
 
 class Drift:
-    """Slope of the conserved quantity by least squares over all that was recorded.
+    """Drift of the conserved quantity: slope of a least-squares line through all records.
 
     Args:
-        atoms: the drift is given per atom.
+        atoms: number of atoms; the drift is per atom.
     """
 
     def __init__(self, atoms: int):
@@ -41,32 +41,32 @@ class Drift:
         self._sums = np.zeros(5)
 
     def add(self, times, values) -> None:
-        """Times in ps, values in eV."""
+        """Adds records; times in ps, values in eV."""
         t, e = np.asarray(times, np.float64), np.asarray(values, np.float64)
         if len(t) == 0:
             return
         if self._first is None:
             self._first = e[0]
-        # From the first value on: the sums of small differences keep their digits.
+        # Sums of differences from the first value lose no digits.
         e = e - self._first
         self._sums += len(t), t.sum(), e.sum(), t @ t, t @ e
 
     @property
     def slope(self) -> float:
-        """Slope, meV per atom and ps; 0 before there are two times."""
+        """Drift, meV/atom/ps; 0 with fewer than two times."""
         n, t, e, tt, te = self._sums
         spread = n * tt - t * t
         return 1e3 * (n * te - t * e) / spread / self._atoms if spread > 0.0 else 0.0
 
 
 class Log:
-    """`log.csv`, a line a report."""
+    """Writes `log.csv`, one row per block."""
 
     def __init__(self, path: Path):
         self._path = Path(path)
 
     def start(self, up_to: int = -1) -> None:
-        """Keeps the rows up to a step and drops the rest, which will be made again."""
+        """Writes the header and keeps existing rows up to a step; later steps are run again."""
         titles = [f"{name} ({unit})" if unit else name for name, unit in COLUMNS.items()]
         lines = [_csv_line(titles)]
         if up_to >= 0 and self._path.exists():
@@ -75,7 +75,7 @@ class Log:
         write_atomically(self._path, "".join(lines))
 
     def append(self, row: dict) -> None:
-        """Adds a line.
+        """Adds a row.
 
         Raises:
             InputError: the disk is full.
@@ -90,78 +90,36 @@ class Log:
             ) from None
 
 
-class MdProgress:
-    """Shows how far a run is; use as a context manager.
+class MdProgress(ProgressBar):
+    """Shows how far a run is, and measures its speed.
 
     Args:
-        steps: of the whole run.
-        first: step it starts or goes on from.
-        timestep: fs; None where nothing has a time.
+        steps: length of the whole run.
+        first: step to start or continue from.
+        timestep: fs; None for a minimisation.
     """
 
     def __init__(self, steps: int, first: int, timestep: float | None):
-        self._steps, self._first, self._timestep = steps, first, timestep
-        self._since = first
-        self._bar = self._task = None
-        self._started = self._last_line = None
-
-    def __enter__(self):
-        self._started = time.monotonic()
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-            self._bar = Progress(
-                TextColumn("step {task.completed}/{task.total}"),
-                BarColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[text]}"),
-                console=Console(stderr=True),
-            )
-            self._bar.start()
-            self._task = self._bar.add_task(
-                "", total=self._steps, completed=self._first, text=""
-            )
-        return self
-
-    def __exit__(self, *_):
-        if self._bar is not None:
-            self._bar.stop()
+        super().__init__("step", steps, first)
+        self._first_step, self._timestep = first, timestep
+        self._since, self._clock = first, time.monotonic()
 
     def speed(self, step: int) -> float:
-        """ns/day since the first block, which compiles; 0 where nothing has a time."""
+        """Speed in ns/day, without the first block, which compiles; 0 for a minimisation."""
         now = time.monotonic()
-        seconds = max(now - self._started, 1e-9)
-        speed = (
-            (step - self._since) * (self._timestep or 0.0) * 1e-6 * _SECONDS_OF_A_DAY / seconds
-        )
-        if self._since == self._first:
-            self._started, self._since = now, step
+        days = max(now - self._clock, 1e-9) / _SECONDS_OF_A_DAY
+        speed = 1e-6 * (step - self._since) * (self._timestep or 0.0) / days
+        if self._since == self._first_step:
+            self._clock, self._since = now, step
         return speed
 
     def show(self, row: dict) -> None:
-        """After a block: its last values."""
-        step, text = row["step"], describe(row)
-        if self._bar is not None:
-            self._bar.update(self._task, completed=step, text=text)
-            return
-        now = time.monotonic()
-        early = self._last_line is not None and now - self._last_line < _SECONDS_BETWEEN_LINES
-        if early and step != self._steps:
-            return
-        self._last_line = now
-        self.say(f"step {step}/{self._steps}  {text}")
-
-    def say(self, line: str) -> None:
-        """A line of its own."""
-        if self._bar is not None:
-            self._bar.console.print(line)
-        else:
-            print(line, file=sys.stderr, flush=True)
+        """Shows the last values of a block."""
+        self.update(row["step"], describe(row))
 
 
 def describe(row: dict) -> str:
-    """Temperature, drift and speed of one row."""
+    """Temperature, drift and speed of one row, as text."""
     return (
         f"{row['temperature']:.4g} K  drift {row['drift']:.3g} meV/atom/ps  "
         f"{row['speed']:.3g} ns/day"

@@ -1,4 +1,4 @@
-"""A whole run: from a model, a structure and a configuration to a directory."""
+"""A whole run: from a model, a structure and a config to a directory of results."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,15 +9,15 @@ import numpy as np
 import yaml
 
 from jles.config import from_dict, read_yaml, to_dict
-from jles.dynamics.block import Plan
+from jles.dynamics.block import RunPlan
 from jles.dynamics.checkpoint import load_checkpoint, save_checkpoint
 from jles.dynamics.config import MdConfig
-from jles.dynamics.engine import Engine, Outcome, Walk
+from jles.dynamics.engine import Engine, Outcome, RunState
 from jles.dynamics.ensembles import build_integrator
+from jles.dynamics.extxyz import append_frames, write_final
 from jles.dynamics.fields import wave
-from jles.dynamics.forces import Drive
-from jles.dynamics.frames import append_frames, write_final
-from jles.dynamics.matter import NEEDS, model_system
+from jles.dynamics.forces import Forcing
+from jles.dynamics.model_system import NEEDS, model_system
 from jles.dynamics.records import build_recorders
 from jles.dynamics.report import Drift, Log, MdProgress
 from jles.dynamics.start import check_start, initial_momenta
@@ -30,24 +30,24 @@ from jles.predict.model import Model
 from jles.version import __version__
 
 RESTARTABLE = ("steps", "checkpoint", "block")
-"""Keys that may be other ones when a run is resumed: no step depends on them."""
+"""Keys that may change when a run is resumed: the trajectory does not depend on them."""
 
 
 def run_md(model: Model, atoms, config: MdConfig | dict, out, resume: bool = False):
     """Runs molecular dynamics and writes `config.yaml`, `trajectory.h5`, `log.csv` and more.
 
     Args:
-        model: of the precision that `config.dtype` says.
-        atoms: of ASE: the start, with velocities if there are any.
+        model: loaded with the precision `config.dtype`.
+        atoms: `ase.Atoms`, the initial structure, with or without velocities.
         config: see docs/dynamics.md.
-        out: the directory.
-        resume: go on from the last checkpoint in it.
+        out: directory to write.
+        resume: continue from the last checkpoint in `out`.
 
     Returns:
         `ase.Atoms`: the last state, positions not wrapped.
 
     Raises:
-        InputError: something in model, atoms, config or `out` is wrong; or the run blew up.
+        InputError: model, atoms, config or `out` is wrong, or the run became unstable.
     """
     if isinstance(config, dict):
         config = from_dict(MdConfig, config, "config")
@@ -68,11 +68,11 @@ class Run:
         self.log = Log(out / "log.csv")
         self.drift = Drift(len(atoms))
         momenta = initial_momenta(atoms, config)
-        plan, drive = plan_run(model, atoms, config)
-        self.plan, self.engine = plan, Engine(plan, drive, self._say)
+        plan, forcing = plan_run(model, atoms, config)
+        self.plan, self.engine = plan, Engine(plan, forcing, self._say)
         self._progress: MdProgress | None = None
         self._check_directory(resume)
-        self.walk = self._start(plan, momenta, model.dtype)
+        self.state = self._start(plan, momenta, model.dtype)
         self.frame_bytes = 0
         if resume:
             self._resume()
@@ -80,26 +80,26 @@ class Run:
             self._create()
 
     def finish(self):
-        """Makes the steps that are left; returns the last state as `ase.Atoms`."""
+        """Runs the remaining steps and returns the last state as `ase.Atoms`."""
         config = self.config
-        with MdProgress(config.steps, self.walk.step, config.timestep) as self._progress:
-            sums = self.walk.room.plan
+        with MdProgress(config.steps, self.state.step, config.timestep) as self._progress:
+            sums = self.state.capacity.plan
             if sums is not None and sums != SumPlan():
                 self._say(f"long range: {describe_plan(sums, self._accuracy)}")
             done = False
             while not done:
-                outcome = self.engine.run(self.walk, self._next_stop())
+                outcome = self.engine.run(self.state, self._next_stop())
                 self._write(outcome)
-                done = outcome.done or outcome.walk.step >= config.steps
-                if done or outcome.walk.step % config.checkpoint == 0:
+                done = outcome.done or outcome.state.step >= config.steps
+                if done or outcome.state.step % config.checkpoint == 0:
                     self._save()
             if outcome.done:
-                self._say(f"step {self.walk.step}: no force above the tolerance")
+                self._say(f"step {self.state.step}: all forces are below the tolerance")
             elif config.ensemble.kind == "minimise":
-                self._say(f"step {self.walk.step}: forces are still above the tolerance")
-        return write_final(self.out / "final.extxyz", self.atoms, self.walk, self.plan)
+                self._say(f"step {self.state.step}: forces are still above the tolerance")
+        return write_final(self.out / "final.extxyz", self.atoms, self.state, self.plan)
 
-    def _start(self, plan: Plan, momenta, dtype) -> Walk:
+    def _start(self, plan: RunPlan, momenta, dtype) -> RunState:
         return self.engine.start(
             self.atoms.positions.astype(dtype),
             momenta.astype(dtype),
@@ -111,7 +111,7 @@ class Run:
         has_run = self.trajectory.path.exists()
         if has_run and not resume:
             raise InputError(
-                f"{self.out}: already holds a run; give --resume to go on, or another --out"
+                f"{self.out}: already holds a run; give --resume to continue it, or another --out"
             )
         if resume and not has_run:
             raise InputError(f"{self.out}: holds no run to resume; leave out --resume")
@@ -140,10 +140,13 @@ class Run:
         self._save()
 
     def _resume(self) -> None:
-        kept = load_checkpoint(self._checkpoint, self.walk)
-        self.walk = self.engine.resume(kept.progress, kept.anchor, kept.room, kept.looked_at)
+        kept = load_checkpoint(self._checkpoint, self.state)
+        _check_same_sum(self._checkpoint, kept.capacity.plan, self.state.capacity.plan)
+        self.state = self.engine.resume(
+            kept.loop, kept.reference, kept.capacity, kept.rebuilt_at
+        )
         self.trajectory.truncate(kept.written["frames"])
-        self.log.start(up_to=self.walk.step)
+        self.log.start(up_to=self.state.step)
         self.frame_bytes = kept.written["extxyz"]
         path = self.out / "trajectory.extxyz"
         if path.exists():
@@ -158,39 +161,39 @@ class Run:
 
     def _save(self) -> None:
         written = {"frames": self.trajectory.counts(), "extxyz": self.frame_bytes}
-        save_checkpoint(self._checkpoint, self.walk, written)
+        save_checkpoint(self._checkpoint, self.state, written)
 
     def _next_stop(self) -> int:
         """The next multiple of a block or of the checkpoints' interval."""
-        step, config = self.walk.step, self.config
+        step, config = self.state.step, self.config
         stops = [(step // every + 1) * every for every in (config.block, config.checkpoint)]
         return min(*stops, config.steps)
 
     def _write(self, outcome: Outcome) -> None:
-        self.walk = outcome.walk
+        self.state = outcome.state
         frames = dict(outcome.frames)
-        pictures = frames.pop("extxyz", None)
+        extxyz = frames.pop("extxyz", None)
         intervals = vars(self.config.record)
         self.trajectory.append(frames, intervals)
-        if pictures is not None:
+        if extxyz is not None:
             self.frame_bytes = append_frames(
-                self.out / "trajectory.extxyz", self.atoms, pictures, self.config.timestep
+                self.out / "trajectory.extxyz", self.atoms, extxyz, self.config.timestep
             )
         if "thermo" in frames and len(frames["thermo"].steps):
             self._report(frames["thermo"])
         if outcome.failure is not None:
-            raise InputError(outcome.failure + self._last_good())
+            raise InputError(outcome.failure + self._last_frame())
 
     def _report(self, thermo) -> None:
         times = self._ps(thermo.steps)
         self.drift.add(times, thermo.values["conserved"])
         last = {key: float(v[-1]) for key, v in thermo.values.items() if np.ndim(v) == 1}
         row = {"step": int(thermo.steps[-1]), "time": float(times[-1]), **last}
-        row |= {"drift": self.drift.slope, "speed": self._progress.speed(self.walk.step)}
+        row |= {"drift": self.drift.slope, "speed": self._progress.speed(self.state.step)}
         self.log.append(row)
         self._progress.show(row)
 
-    def _last_good(self) -> str:
+    def _last_frame(self) -> str:
         (steps,) = self.trajectory.column("positions", "step")
         if len(steps) == 0:
             return f"; no positions were recorded in {self.trajectory.path}"
@@ -206,47 +209,58 @@ class Run:
             self._progress.say(line)
 
 
-def plan_run(model: Model, atoms, config: MdConfig) -> tuple[Plan, Drive]:
-    """What is compiled, and what drives it.
+def plan_run(model: Model, atoms, config: MdConfig) -> tuple[RunPlan, Forcing]:
+    """The plan of a run, and the temperature and field that act on it.
 
     Raises:
-        InputError: something that this model or structure does not have.
+        InputError: the model or the structure lacks a requested quantity.
     """
-    push = config.field or config.displacement
+    applied = config.field or config.displacement
     records = tuple(name for name in NEEDS if getattr(config.record, name) > 0)
     system = model_system(
         model,
         atoms,
         skin=config.neighbors.skin,
         moves_cell=config.ensemble.kind == "npt",
-        in_field=push is not None,
+        in_field=applied is not None,
         records=records,
     )
     masses = jnp.asarray(atoms.get_masses()[:, None], model.dtype)
     integrator = build_integrator(config.ensemble, masses, config.timestep, system)
     recorders = build_recorders(config.record, system, integrator, masses)
-    plan = Plan(system, integrator, recorders, masses, config.timestep, config.block)
-    if push is not None:
-        plan = plan._replace(sum_rule=push.sum_rule, follow_work=push.work)
-    return plan, drive_of(config, model.dtype)
+    plan = RunPlan(system, integrator, recorders, masses, config.timestep, config.block)
+    if applied is not None:
+        plan = plan._replace(sum_rule=applied.sum_rule, follow_work=applied.work)
+    return plan, forcing_of(config, model.dtype)
 
 
-def drive_of(config: MdConfig, dtype) -> Drive:
-    """Temperature and field as arrays."""
+def forcing_of(config: MdConfig, dtype) -> Forcing:
+    """Temperature and field of a config, as arrays."""
     first = config.ensemble.temperature or 0.0
     last = config.ensemble.temperature_end or first
     kT = BOLTZMANN * jnp.asarray([first, last], dtype)
-    drive = Drive(kT, jnp.int32(config.steps))
+    forcing = Forcing(kT, jnp.int32(config.steps))
     if config.field is not None:
-        return drive._replace(field=wave(config.field, dtype))
+        return forcing._replace(field=wave(config.field, dtype))
     if config.displacement is not None:
         branch = jnp.asarray(config.displacement.branch, dtype)
-        return drive._replace(displacement=wave(config.displacement, dtype), branch=branch)
-    return drive
+        return forcing._replace(displacement=wave(config.displacement, dtype), branch=branch)
+    return forcing
+
+
+def _check_same_sum(path: Path, before: SumPlan | None, now: SumPlan | None) -> None:
+    """Refuses to resume a run with another electrostatic sum than it was started with."""
+    kinds = [(p.method, p.mesh and p.mesh.order) if p else (None, None) for p in (before, now)]
+    if kinds[0] != kinds[1]:
+        raise InputError(
+            f"{path}: the run was started with another electrostatic sum "
+            f"({describe_plan(before or SumPlan())}); resume it with the same --method and "
+            "--accuracy"
+        )
 
 
 def _check_same(path: Path, config: MdConfig) -> None:
-    """Refuses to go on with other settings than the run began with."""
+    """Refuses to resume a run with other settings than it was started with."""
     before = from_dict(MdConfig, read_yaml(path), str(path))
     keep = {key: getattr(config, key) for key in RESTARTABLE}
     if config.ensemble.temperature_end is not None:
@@ -256,6 +270,6 @@ def _check_same(path: Path, config: MdConfig) -> None:
     old, new = to_dict(before), to_dict(config)
     changed = [key for key in old if old[key] != new[key] and key not in keep]
     raise InputError(
-        f"{path}: the run began with another '{changed[0]}'; resume it with the same "
+        f"{path}: the run was started with another '{changed[0]}'; resume it with the same one "
         f"(only {', '.join(keep)} may change)"
     )

@@ -1,4 +1,4 @@
-"""The state a run starts from: checked, with velocities whose total momentum is zero."""
+"""Initial state of a run: checks of the structure, and momenta whose sum is zero."""
 
 import numpy as np
 
@@ -9,10 +9,10 @@ from jles.errors import InputError
 
 
 def read_start(path: str):
-    """`ase.Atoms` of a file; `FILE@INDEX` picks a frame as ASE does, the last one by default.
+    """Reads one frame of a file as `ase.Atoms`; `FILE@INDEX` as in ASE, by default the last.
 
     Raises:
-        InputError: the file cannot be read, or more or less than one frame is meant.
+        InputError: the file cannot be read, or the index selects several frames.
     """
     from ase.io import read
 
@@ -21,7 +21,7 @@ def read_start(path: str):
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except Exception as error:
-        # ASE's readers raise anything at all on damaged files.
+        # ASE's readers raise exceptions of any type on damaged files.
         line = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path}: ASE cannot read a structure from it ({line})") from None
     if isinstance(atoms, list):
@@ -30,16 +30,16 @@ def read_start(path: str):
 
 
 def check_start(atoms, config: MdConfig) -> None:
-    """Refuses what the ensemble or the field cannot be done with.
+    """Checks that the structure suits the ensemble and the field.
 
     Raises:
         InputError: names the key and the reason.
     """
     if len(atoms) == 0:
-        raise InputError("start: there are no atoms in it")
+        raise InputError("start: has no atoms; give a structure with at least one")
     if atoms.constraints:
         raise InputError(
-            "start: carries ASE constraints, which jles does not know; remove them"
+            "start: carries ASE constraints, which jles does not support; remove them"
         )
     if not np.all(atoms.get_masses() > 0.0):
         raise InputError("start: masses of atoms must be positive (u)")
@@ -56,12 +56,12 @@ def check_start(atoms, config: MdConfig) -> None:
 
 
 def initial_momenta(atoms, config: MdConfig) -> np.ndarray:
-    """Momenta (internal units, float64) with no total, from the file or drawn.
+    """Momenta whose sum is zero, from the file or drawn; internal units, float64.
 
-    Drawn ones are scaled to the temperature exactly.
+    Drawn momenta are scaled to the exact temperature.
 
     Raises:
-        InputError: nothing says how fast the atoms are.
+        InputError: there are neither velocities nor a temperature to draw them from.
     """
     source, temperature = config.velocities.source, config.velocities.temperature
     in_file = bool(np.any(atoms.get_momenta()))
@@ -75,14 +75,14 @@ def initial_momenta(atoms, config: MdConfig) -> np.ndarray:
         temperature = config.ensemble.temperature
     if temperature is None:
         raise InputError(
-            "velocities.temperature: is missing (K); the start has no velocities, and 'nve' has "
-            "no temperature of its own (0 starts at rest)"
+            "velocities.temperature: is missing (K); the start has no velocities, and ensemble "
+            "kind 'nve' has no temperature (0 starts at rest)"
         )
     return draw_momenta(atoms.get_masses(), temperature, config.seed)
 
 
 def draw_momenta(masses: np.ndarray, temperature: float, seed: int) -> np.ndarray:
-    """Maxwell-Boltzmann momenta of exactly this temperature (K), without a total."""
+    """Maxwell-Boltzmann momenta of exactly this temperature (K) whose sum is zero."""
     rng = np.random.default_rng(seed)
     momenta = rng.normal(size=(len(masses), 3)) * np.sqrt(masses)[:, None]
     if len(masses) > 1:

@@ -1,7 +1,7 @@
-"""What the engine knows of matter: pure functions, and a host function that looks around.
+"""Interface between the engine and the physics: a `System` of pure functions and a host function.
 
-A model makes one in `matter`; a closed form makes one in a few lines, which is how the engine is
-tested.
+`jles.dynamics.model_system` makes a system from a model. A closed form makes one in a few lines,
+which is how the engine is tested.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,22 +14,24 @@ from jaxtyping import Array
 from jles.electrostatics.plan import SumPlan
 
 GROWTH = 1.25
-"""What a capacity that does not suffice is multiplied by."""
+"""Factor by which a capacity grows when it does not suffice."""
 
 NEAR_GROWTH = 1.15
-"""The same of slots within reach: what they hold hardly changes, and each of them has a cost."""
+"""The same for neighbours within the cutoff: their number hardly changes, and every slot costs
+time."""
 
-Frame = Any
-"""What the energy needs beside positions, cell and field: neighbours, parameters; a pytree."""
+NeighborList = Any
+"""Pytree with all that the energy needs besides positions, cell and field, such as the neighbours
+of every atom and the parameters of a model."""
 
 
-class Room(NamedTuple):
-    """Static capacities: what a frame is padded to.
+class Capacity(NamedTuple):
+    """Static sizes that a neighbour list is padded to.
 
     Attributes:
-        neighbors: slots per atom for all that a frame knows, its skin included.
-        near: slots per atom for those within reach alone; zero where a system does not ask.
-        plan: of the electrostatic sums; None before the first search.
+        neighbors: slots per atom for neighbours within cutoff + skin.
+        near: slots per atom for neighbours within the cutoff; 0 if the system does not use them.
+        plan: plan of the electrostatic sum; None before the first neighbour search.
     """
 
     neighbors: int = 0
@@ -37,51 +39,53 @@ class Room(NamedTuple):
     plan: SumPlan | None = None
 
 
-def _nothing_around(positions, cell, room):
+def _no_neighbors(positions, cell, capacity):
     del positions, cell
-    return None, room
+    return None, capacity
 
 
-def _always(cell, frame):
-    del cell, frame
+def _always(cell, neighbors):
+    del cell, neighbors
     return jnp.ones((), bool)
 
 
-def _nothing(positions, cell, frame):
-    del positions, cell, frame
+def _nothing(positions, cell, neighbors):
+    del positions, cell, neighbors
     return jnp.int32(0)
 
 
 class System(NamedTuple):
-    """Matter as functions; lengths in angstrom, energies in eV, masses in u.
+    """Atoms and their interactions as functions; lengths in angstrom, energies in eV, masses in u.
 
     Attributes:
         masses: (atoms,).
-        energy: `(positions, cell, frame, field) -> eV`; the field is None for none, else
-            V/angstrom, and the energy then the enthalpy.
-        look: host, `(positions, cell, room) -> (frame, room)`, the room grown where it must be.
-        fits: traced, `(cell, frame) -> bool`: whether the frame has room for this cell.
-        lacking: traced, `(positions, cell, frame) -> int`: slots that an atom has too few for its
-            neighbours within reach; zero or less where there is room for all.
-        reach: of the neighbours in a frame beyond no movement at all, angstrom; infinite where
-            everything sees everything, and then no frame ever grows old.
-        skin: how much farther a frame knows, angstrom.
-        free: no outer potential, so that the total momentum is conserved.
+        energy: `(positions, cell, neighbors, field) -> eV`. With a field (V/angstrom) this is the
+            enthalpy; without one the field is None.
+        rebuild_neighbors: on the host, `(positions, cell, capacity) -> (neighbors, capacity)`.
+            Searches the neighbours of these positions and enlarges the capacity if it must.
+        fits: traced, `(cell, neighbors) -> bool`: whether the plan of the electrostatic sum still
+            suffices for this cell.
+        missing_slots: traced, `(positions, cell, neighbors) -> int`: number of slots that the atom
+            with most neighbours within the cutoff is short of; 0 or negative if all suffice.
+        cutoff: range of the interactions, angstrom. If it is infinite, neighbours are never
+            searched again.
+        skin: width of the shell beyond the cutoff that the neighbour list includes, angstrom.
+        free: whether there is no external potential, so that the total momentum is conserved.
         pbc: three booleans.
-        cell: of the start, angstrom; the identity where nothing is periodic.
-        charge: e, what a uniform field pulls on as a whole.
-        dipole: `(positions, cell, frame) -> (3,)`, e angstrom.
-        polarizability: `(positions, cell, frame) -> (3, 3)`, e angstrom^2/V; None for zero.
-        observables: by name, `(positions, velocities, cell, frame)` to an array or, by name,
-            several; velocities per fs.
+        cell: initial cell, angstrom; the identity if no direction is periodic.
+        charge: total charge, e.
+        dipole: `(positions, cell, neighbors) -> (3,)`, e angstrom.
+        polarizability: `(positions, cell, neighbors) -> (3, 3)`, e angstrom^2/V; None for zero.
+        observables: by name, functions `(positions, velocities, cell, neighbors)` that return an
+            array, or a dictionary of arrays; velocities in angstrom/fs.
     """
 
     masses: np.ndarray
     energy: Callable[..., Array]
-    look: Callable[..., tuple[Frame, Room]] = _nothing_around
+    rebuild_neighbors: Callable[..., tuple[NeighborList, Capacity]] = _no_neighbors
     fits: Callable[..., Array] = _always
-    lacking: Callable[..., Array] = _nothing
-    reach: float = np.inf
+    missing_slots: Callable[..., Array] = _nothing
+    cutoff: float = np.inf
     skin: float = np.inf
     free: bool = True
     pbc: tuple[bool, bool, bool] = (False, False, False)

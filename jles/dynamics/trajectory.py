@@ -1,7 +1,7 @@
-"""The trajectory file: one HDF5 group for every kind of record, grown block by block.
+"""The trajectory file: one HDF5 group per kind of record, extended block by block.
 
-The file is closed between blocks, so that a process that is killed while it computes leaves a
-whole one; one that is killed while it writes may lose the frames of that block.
+The file is closed between blocks. A process that is killed while it computes leaves a complete
+file; a process that is killed while it writes may lose the frames of that block.
 """
 
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jles.dynamics.engine import Frames
+from jles.dynamics.engine import RecordedFrames
 from jles.dynamics.records import UNITS
 from jles.errors import InputError
 from jles.files import NO_ROOM, TRAJECTORY_FORMAT, TRAJECTORY_VERSION
@@ -24,14 +24,14 @@ class Trajectory:
     """Writes `trajectory.h5`.
 
     Args:
-        path: of the file.
+        path: file to write.
     """
 
     def __init__(self, path: Path):
         self.path = Path(path)
 
     def create(self, attributes: dict, arrays: dict[str, np.ndarray]) -> None:
-        """A new file with what does not change: attributes of the root, and arrays in it."""
+        """Creates the file with attributes of the root and arrays that do not change."""
         with self._open("w") as file:
             file.attrs.update(
                 attributes | {"format": TRAJECTORY_FORMAT, "version": TRAJECTORY_VERSION}
@@ -40,11 +40,11 @@ class Trajectory:
                 file[name] = array
             file["masses"].attrs["unit"] = "u"
 
-    def append(self, frames: dict[str, Frames], intervals: dict[str, int]) -> None:
-        """Adds frames of every kind.
+    def append(self, frames: dict[str, RecordedFrames], intervals: dict[str, int]) -> None:
+        """Appends frames of every kind.
 
         Raises:
-            InputError: the disk is full; what was there before is as it was.
+            InputError: the disk is full; earlier frames are intact.
         """
         _reserve(self.path, sum(map(_bytes_of, frames.values())))
         with self._open("a") as file:
@@ -55,15 +55,15 @@ class Trajectory:
                     _grow(group, key, values)
 
     def counts(self) -> dict[str, int]:
-        """Frames of every kind."""
+        """Number of frames of every kind."""
         with self._open("r") as file:
             return _counts(file)
 
     def truncate(self, counts: dict[str, int]) -> None:
-        """Keeps only the first so many frames of every kind.
+        """Keeps the first frames of every kind, as many as `counts` says.
 
         Raises:
-            InputError: there are fewer.
+            InputError: the file has fewer frames.
         """
         with self._open("a") as file:
             for name, have in _counts(file).items():
@@ -71,13 +71,13 @@ class Trajectory:
                 if have < keep:
                     raise InputError(
                         f"{self.path}: {have} frames of /{name}, but the checkpoint counts {keep}; "
-                        "the file was changed: it cannot be resumed"
+                        "the file was changed and the run cannot be resumed"
                     )
                 for dataset in file[name].values():
                     dataset.resize(keep, axis=0)
 
     def column(self, kind: str, *keys: str) -> list[np.ndarray]:
-        """Whole datasets of one kind; empty where there is none."""
+        """Whole datasets of one kind; empty arrays if that kind was not recorded."""
         with self._open("r") as file:
             if kind not in file:
                 return [np.zeros(0) for _ in keys]
@@ -88,26 +88,26 @@ class Trajectory:
         import h5py
 
         try:
-            # Someone who looks at the file while it grows must not stop the run.
+            # Without a lock another process may read the file while the run writes it.
             with h5py.File(self.path, mode, locking=False) as file:
                 yield file
         except (OSError, RuntimeError) as error:
-            raise _in_words(self.path, error) from None
+            raise _as_input_error(self.path, error) from None
 
 
-def _bytes_of(part: Frames) -> int:
-    """Most that these frames can add to the file."""
+def _bytes_of(part: RecordedFrames) -> int:
+    """Upper bound of what these frames add to the file."""
     arrays = part.steps, *part.values.values()
     return sum(array.nbytes + 2 * _CHUNK_BYTES + array[:1].nbytes for array in arrays)
 
 
 def _reserve(path: Path, size: int) -> None:
-    """Makes sure of room beyond the end of the file, which HDF5 gives back when it closes it.
+    """Reserves disk space beyond the end of the file; HDF5 truncates it when it closes the file.
 
-    HDF5 that runs out of room in the middle of writing leaves a file that nobody can open.
+    If the disk fills while HDF5 writes, the file can no longer be opened.
 
     Raises:
-        InputError: there is no room; the file is as it was.
+        InputError: the disk is full; the file is unchanged.
     """
     if not hasattr(os, "posix_fallocate"):
         return
@@ -117,7 +117,7 @@ def _reserve(path: Path, size: int) -> None:
             os.posix_fallocate(file.fileno(), before, size + _METADATA_BYTES)
         except OSError as error:
             os.ftruncate(file.fileno(), before)
-            raise _in_words(path, error) from None
+            raise _as_input_error(path, error) from None
 
 
 def _counts(file) -> dict[str, int]:
@@ -139,14 +139,14 @@ def _grow(group, key: str, values: np.ndarray) -> None:
     dataset[start:] = values
 
 
-def _in_words(path: Path, error: Exception) -> InputError:
-    """HDF5 hides the system's error number in its text, and not always."""
+def _as_input_error(path: Path, error: Exception) -> InputError:
+    """The error as one line. HDF5 gives the system's error number only in its text, if at all."""
     text = " ".join(str(error).split())
     number = getattr(error, "errno", None)
     full = number in NO_ROOM or any(f"errno = {n}," in text for n in NO_ROOM)
     if full:
         return InputError(
-            f"{path}: no room left on the disk; the frames written before are in the file: free "
-            "some space and --resume"
+            f"{path}: no space left on the disk; earlier frames are intact: free some space and "
+            "--resume"
         )
     return InputError(f"{path}: HDF5 cannot read or write it ({text})")

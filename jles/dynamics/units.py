@@ -1,19 +1,19 @@
-"""Units of a run: eV, angstrom and u inside, with the time that makes F/m an acceleration.
+"""Internal units of a run: eV, angstrom, u, and the unit of time that follows from them.
 
-That time is angstrom sqrt(u/eV), about 10.18 fs, as in ASE; fs, K, 1/ps and GPa are for people.
-Boltzmann's constant is ASE's (CODATA).
+That unit is angstrom sqrt(u/eV), about 10.18 fs, as in ASE. Configs and files use fs, K, 1/ps and
+GPa. Boltzmann's constant is that of ASE (CODATA).
 """
 
 from ase import units
 
 FEMTOSECOND = units.fs
-"""1 fs in angstrom sqrt(u/eV); a velocity per fs is the internal one times this."""
+"""1 fs in internal time units. An internal velocity times this is in angstrom/fs."""
 
 PICOSECOND = 1000.0 * units.fs
-"""1 ps in angstrom sqrt(u/eV)."""
+"""1 ps in internal time units."""
 
 BOLTZMANN = units.kB
 """eV/K."""
 
 PRESSURE_UNITS = {"eV/angstrom^3": 1.0, "GPa": units.GPa}
-"""Units that a pressure may be given in, eV/angstrom^3."""
+"""Accepted units of pressure, in eV/angstrom^3."""

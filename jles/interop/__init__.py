@@ -1,1 +1,1 @@
-"""Models from elsewhere, read without the programs that wrote them."""
+"""Import of published torch models, without torch."""

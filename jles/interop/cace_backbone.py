@@ -1,4 +1,4 @@
-"""The representation of a checkpoint as a CaceConfig and the parameters of `Cace`."""
+"""The representation in a checkpoint as a CaceConfig and the parameters of `Cace`."""
 
 import math
 
@@ -16,7 +16,7 @@ def import_backbone(cace: Module) -> tuple[tuple[int, ...], CaceConfig, dict]:
     """Atomic numbers in table order, configuration and parameters of a Cace module.
 
     Raises:
-        InputError: an attribute that jles does not support, or shapes that contradict it.
+        InputError: an attribute that jles does not support, or inconsistent shapes.
     """
     cace.module("edge_coding").refuse_unless("directed", True)
     cace.refuse_unless("forward_features", [])
@@ -51,25 +51,25 @@ def import_backbone(cace: Module) -> tuple[tuple[int, ...], CaceConfig, dict]:
 
 
 def _read_numbers(cace: Module) -> tuple[int, ...]:
-    """Atomic numbers from the map number -> place (-1: unknown)."""
+    """Atomic numbers from the map of numbers to rows of the table (-1: unknown)."""
     places = cace.module("node_onehot").array("index_map")
     known = {int(place): number for number, place in enumerate(places.ravel()) if place >= 0}
     in_order = sorted(known) == list(range(len(known)))
     if not known or not in_order or 0 in known.values() or max(known.values()) > 118:
-        raise cace.error("node_onehot.index_map", "is no table of elements")
+        raise cace.error("node_onehot.index_map", "is not a table of elements")
     return tuple(known[place] for place in range(len(known)))
 
 
 def _import_embeddings(cace: Module, n_elements: int) -> tuple[dict, int]:
     sender = cace.module("node_embedding_sender").array("embedding_weights")
     if sender.ndim != 2:
-        raise cace.error("node_embedding_sender.embedding_weights", "is no table")
+        raise cace.error("node_embedding_sender.embedding_weights", "is not a table")
     n_atom = sender.shape[1]
     receiver = cace.module("node_embedding_receiver")
     receiver = receiver.array("embedding_weights", (n_elements, n_atom))
     sender = cace.module("node_embedding_sender").array("embedding_weights", receiver.shape)
     tables = {"sender_embedding": np.array(sender)}
-    # Two keys for one parameter share their storage in the file.
+    # Equal embeddings are one parameter under two keys, which share their storage.
     if not (np.may_share_memory(sender, receiver) and np.array_equal(sender, receiver)):
         tables["receiver_embedding"] = np.array(receiver)
     return tables, n_atom
@@ -92,10 +92,10 @@ def _import_radial(cace: Module, channels: int) -> tuple[dict, int]:
 
 
 def _prefactor_ratio(cace: Module, basis: Module) -> np.float32:
-    """What the radial mixing must be multiplied by: exactly 1 for every published model.
+    """Factor of the radial mixing, exactly 1 for every published model.
 
-    The stored prefactor is float32(sqrt(2/cutoff)), as in backbones.radial; the functions
-    enter only through the mixing, so any other prefactor can be taken into that.
+    The stored prefactor of the radial functions is float32(sqrt(2/cutoff)), as in
+    backbones.radial. Any other prefactor can be absorbed in the mixing.
     """
     expected = np.float32(math.sqrt(2.0 / cace.module("cutoff_fn").number("cutoff")))
     ratio = np.float32(basis.number("prefactor")) / expected
@@ -103,7 +103,7 @@ def _prefactor_ratio(cace: Module, basis: Module) -> np.float32:
 
 
 def _read_cutoff(cace: Module) -> dict:
-    """Cutoff and power of the envelope as the buffers have them, rounded to float32."""
+    """Cutoff and power of the envelope, as stored in float32."""
     envelope = cace.module("cutoff_fn", ".PolynomialCutoff")
     cutoff, power = envelope.number("cutoff"), envelope.number("p")
     if not (cutoff > 0.0 and power > 0.0):
@@ -119,7 +119,7 @@ def _read_cutoff(cace: Module) -> dict:
 
 
 def _message_layers(cace: Module) -> list[dict[str, Module]]:
-    """For every layer its messages by kind."""
+    """Messages of every layer, by kind."""
     if cace.find("message_passing_list") is None:
         return []
     layers = []
@@ -142,7 +142,7 @@ def _message_kinds(cace: Module, layers) -> tuple[str, ...]:
 
 
 def _import_layer(layer: dict[str, Module], t: int, config: CaceConfig) -> tuple[dict, dict]:
-    """Fields that describe the Bchi network, and the parameters of layer `t`."""
+    """Config fields of the Bchi network, and the parameters of layer `t`."""
     shape = (config.n_radial_basis, config.n_atom_basis**2)
     fields, params = {}, {}
     per_degree = {

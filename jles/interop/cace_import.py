@@ -1,7 +1,7 @@
 """Published torch CACE-LES checkpoints as (ModelConfig, parameters).
 
-The mathematics is that of jles.models; the work here is names, transposes and one change of
-units: charges in e, with 1/(2 eps0) = 90.4756 eV angstrom / e^2 in front of the lattice sum,
+The models are those of jles.models. The import renames and transposes parameters and converts
+charges to e: the prefactor of the lattice sum becomes 1/(2 eps0) = 90.4756 eV angstrom / e^2,
 whatever prefactor (`norm_factor`, weight of a combined model) the checkpoint has.
 """
 
@@ -27,20 +27,20 @@ def import_torch(
     """A published torch CACE-LES checkpoint as a jles model, without torch.
 
     Nothing in the file is executed (jles.interop.torch_zip). Combined potentials and the newer
-    charge module are understood; what is not understood is refused, never ignored.
+    charge module are supported. Anything unsupported is an error, never ignored.
 
     Args:
         path: the .pth file: a whole pickled module, as published.
-        element_energies: eV per chemical symbol, which no checkpoint holds; elements that are
-            not given count 0.
+        element_energies: eV by chemical symbol, which no checkpoint contains; 0 for elements
+            that are not given.
 
     Returns:
         The configuration and the parameters, float32 as stored: a nested dict with the keys
         "backbone", "energy" and, with latent charges, "charges".
 
     Raises:
-        InputError: not such a checkpoint, an attribute that jles does not support (named), or
-            an element energy for an element that the model does not have.
+        InputError: not such a checkpoint, an unsupported attribute (named), or an element
+            energy for an element that the model does not have.
     """
     path = Path(path)
     terms = total_energy_terms(Module(read_torch_zip(path), path))
@@ -67,7 +67,7 @@ def import_torch(
 
 
 def _import_long_range(terms: Terms, backbone):
-    """Charge read-out and lattice sum; the root of its prefactor goes into the charges."""
+    """Charge read-out and lattice sum, whose prefactor is absorbed in the charges."""
     ewald, atomwise = terms.ewald, terms.charges
     strength = ewald.number("norm_factor", 1.0) * terms.long_range_weight
     if not strength > 0.0:

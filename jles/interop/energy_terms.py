@@ -1,7 +1,7 @@
-"""Which read-outs of a checkpoint make up its total energy, and with which weights.
+"""The read-outs that make up the total energy of a checkpoint, and their weights.
 
-The output modules are followed in order, as the reference runs them, with a table from each
-output key to the terms that it is the sum of. The total must come out as one short-range term
+The output modules are visited in the order in which the reference runs them. A table maps every
+output key to the terms that it is the sum of. The total must consist of one short-range term
 and at most one lattice sum.
 """
 
@@ -29,7 +29,7 @@ class Terms:
 
 @dataclass(frozen=True)
 class _Term:
-    """One addend: an Atomwise of energies, or the lattice sum `ewald` of the charges of one."""
+    """One term: the energies of an Atomwise, or the lattice sum `ewald` of its charges."""
 
     atomwise: Module
     ewald: Module | None = None
@@ -68,7 +68,7 @@ def total_energy_terms(model: Module) -> Terms:
 
 
 def _combined_terms(model: Module):
-    """Sum over members of weight times the member's energy key."""
+    """Weighted sum over the members of a combined potential."""
     operation = model.find("operation")
     if operation != Global("cace.models.combined.default_operation"):
         raise model.error("operation", "only the sum (default_operation) is supported")
@@ -93,7 +93,7 @@ def _combined_terms(model: Module):
 
 
 def _single_terms(model: Module, total_key: str | None):
-    """Backbone of one network and the terms of `total_key` (None: what its forces are of)."""
+    """Backbone of one network and the terms of `total_key` (by default that of its forces)."""
     if not model.kind.endswith(".NeuralNetworkPotential"):
         raise model.error("", f"a {model.kind} inside a combined model is not supported")
     _refuse_other_inputs(model)
@@ -110,7 +110,7 @@ def _single_terms(model: Module, total_key: str | None):
             raise module.error("", f"{module.kind} is not supported as an output module")
     key = total_key or forces_of or _TOTAL
     if key not in energies:
-        raise model.error("output_modules", f"none gives the energy '{key}'")
+        raise model.error("output_modules", f"no module gives the energy '{key}'")
     return model.module("representation", ".Cace"), energies[key]
 
 
@@ -134,7 +134,9 @@ def _atomwise(module: Module, energies, charges):
 def _ewald(module: Module, energies, charges):
     source = module.get("feature_key", str)
     if source not in charges:
-        raise module.error("feature_key", f"'{source}' is the per-atom output of no read-out")
+        raise module.error(
+            "feature_key", f"'{source}' is not the per-atom output of a read-out"
+        )
     module.refuse_unless("compute_field", False)
     key = module.get("output_key", str)
     energies[key] = [_Term(charges[source], module)]
@@ -155,7 +157,9 @@ def _feature_add(module: Module, energies, charges):
     total = []
     for key in module.get("feature_keys", list):
         if not isinstance(key, str) or key not in energies:
-            raise module.error("feature_keys", f"{str(key)[:60]!r} is the energy of no module")
+            raise module.error(
+                "feature_keys", f"{str(key)[:60]!r} is not the energy of a module"
+            )
         total += energies[key]
     energies[module.get("output_key", str)] = total
 

@@ -15,7 +15,7 @@ def import_perceptron(
 
     Raises:
         InputError: batch norm, an activation other than SiLU between layers, biases in some
-            layers only, or sizes that do not follow from one another.
+            layers only, or sizes that do not match.
     """
     blocks = network.children()
     if not blocks:

@@ -1,4 +1,4 @@
-"""A pickle reader that builds records and runs nothing.
+"""A pickle reader that builds records and executes nothing.
 
 A pickle is a program for a stack machine whose only dangerous instructions fetch a global and
 call it. Here a global is a name looked up in a fixed table, and a call is one of the few
@@ -41,7 +41,7 @@ class DtypeRecord:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What a pickle may name: `classes` become records, `functions` and types stay names."""
+    """What a pickle may name: `classes` become records, `functions` stay names."""
 
     classes: frozenset[str]
     functions: frozenset[str]
@@ -158,7 +158,7 @@ class _Machine:
             if not (isinstance(state, tuple) and state[1:2] in (("<",), ("|",), ("=",))):
                 self.refuse("a NumPy type that is not little-endian")
         elif not (isinstance(target, dict) and isinstance(state, dict)):
-            # An OrderedDict may carry attributes (torch's `_metadata`): nothing we need.
+            # An OrderedDict may carry attributes (torch's `_metadata`), which are not needed.
             self.refuse(f"a state for a {type(target).__name__}")
 
     def set_items(self, pairs: list):
@@ -261,7 +261,7 @@ def _count(value) -> int:
 
 
 def _tensor(storage, offset, shape, strides, requires_grad, hooks, metadata=None):
-    """A strided view of a storage that provably stays inside it."""
+    """A strided view of a storage, checked to stay inside it."""
     del requires_grad, hooks, metadata
     _require(isinstance(storage, np.ndarray) and storage.ndim == 1)
     _require(type(shape) is tuple and type(strides) is tuple)
@@ -337,4 +337,4 @@ CALLS: dict[str, Callable] = {
     "numpy.core.multiarray.scalar": _scalar,
     "_codecs.encode": _encode,
 }
-"""Reconstructions that a pickle may ask for, on plain values."""
+"""Calls that a pickle may make, on plain values."""

@@ -1,7 +1,7 @@
 """Files of torch.save, read without torch: a zip of one pickle and raw arrays.
 
-Only the globals of `VOCABULARY` may be named in the pickle, none of them is imported, and every
-size is checked against the file before memory is taken for it.
+The pickle may name only the globals of `VOCABULARY`, none of which is imported. Every size is
+checked against the file before memory is allocated.
 """
 
 import zipfile
@@ -75,8 +75,8 @@ _EXPECTED = "expected a model saved by torch.save of torch 1.6 or newer"
 def read_torch_zip(path) -> Record:
     """The object in a file of torch.save, as a `Record`; nothing in it is executed.
 
-    Tensors become read-only NumPy views (those that shared a storage share it still), modules
-    become records with their attributes, functions become names.
+    Tensors become read-only NumPy views, which share storage as in the file; modules become
+    records with their attributes; functions become names.
 
     Args:
         path: the file (.pth, .pt).
@@ -141,7 +141,7 @@ def _read_archive(archive: zipfile.ZipFile, path: Path) -> Record:
 
 
 def _check_entries(entries, path: Path):
-    """Sizes as stated must fit in the file: torch never compresses, so more is a zip bomb."""
+    """Checks that the stated sizes fit in the file: torch never compresses its archives."""
     stated = 0
     for entry in entries:
         if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:

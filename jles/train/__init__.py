@@ -1,1 +1,1 @@
-"""Training: losses, steps, the loop and what it leaves."""
+"""Training: losses, optimisation steps, the loop, checkpoints and metrics."""

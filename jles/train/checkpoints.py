@@ -1,4 +1,4 @@
-"""Checkpoints of a run with orbax: the last state, to go on from, and the best parameters."""
+"""Checkpoints of a run with orbax: the last state, to resume from, and the best parameters."""
 
 import contextlib
 import errno
@@ -11,15 +11,15 @@ import jax
 from jles.errors import InputError
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-# tensorstore tells of the reason in words only.
+# tensorstore gives the reason only as text.
 _NO_ROOM_WORDS = ("No space", "ENOSPC", "quota exceeded", "EDQUOT", "File too large", "EFBIG")
 
 
 class Checkpoints:
-    """`last/` (everything a resumed run needs) and `best/` (parameters) under a run's directory.
+    """`last/` (all that a resumed run needs) and `best/` (parameters) in a run's directory.
 
-    orbax writes under a temporary name and renames: a killed or failed save leaves the one
-    before it whole. Use as a context manager: what orbax holds open is closed at the end.
+    orbax writes to a temporary name and renames, so the previous checkpoint survives a save
+    that fails or is killed. Use as a context manager, which closes what orbax holds open.
     """
 
     def __init__(self, directory: Path):
@@ -50,8 +50,7 @@ class Checkpoints:
         """Writes the arrays `tree` and the plain values `host` as checkpoint `name` of `step`.
 
         Raises:
-            InputError: the disk is full or the place cannot be written; the checkpoint before
-                stays.
+            InputError: the disk is full or cannot be written; the previous checkpoint is kept.
         """
         import orbax.checkpoint as ocp
 
@@ -60,19 +59,19 @@ class Checkpoints:
         )
         try:
             self._manager(name).save(step, args=arguments, force=True)
-        except Exception as error:  # orbax and tensorstore raise what they please
+        except Exception as error:  # orbax and tensorstore raise many kinds of errors
             remedy = (
                 "free some space and --resume"
                 if _is_full(error)
-                else "--resume goes on from it"
+                else "--resume continues from it"
             )
             raise InputError(
                 f"{self._directory / name / str(step)}: checkpoint cannot be written "
-                f"({_reason(error)}); the one before is intact: {remedy}"
+                f"({_reason(error)}); the previous one is intact: {remedy}"
             ) from error
 
     def newest(self, name: str) -> int | None:
-        """The step of the finished checkpoint `name`; None where there is none.
+        """The step of the newest finished checkpoint `name`, or None.
 
         Raises:
             InputError: the directory cannot be read.
@@ -83,19 +82,19 @@ class Checkpoints:
         try:
             with _quiet():
                 return self._manager(name).latest_step()
-        except Exception as error:  # orbax and tensorstore raise what they please
+        except Exception as error:  # orbax and tensorstore raise many kinds of errors
             raise InputError(_damaged(place, error)) from error
 
     def restore(self, name: str, template, read_host: Callable = lambda host: host):
         """The newest (tree, host) called `name`.
 
         Args:
-            name: of the checkpoint.
+            name: "last" or "best".
             template: gives shapes and dtypes of the tree.
-            read_host: what to make of the plain values; if it fails they are damaged.
+            read_host: converts the plain values; if it fails, they are damaged.
 
         Raises:
-            InputError: there is none, it is damaged, or it belongs to another model.
+            InputError: there is no such checkpoint, it is damaged, or it is of another model.
         """
         import orbax.checkpoint as ocp
 
@@ -110,13 +109,13 @@ class Checkpoints:
             with _quiet():
                 restored = self._manager(name).restore(step, args=arguments)
             return restored["tree"], read_host(restored["host"])
-        except Exception as error:  # orbax and tensorstore raise what they please
+        except Exception as error:  # orbax and tensorstore raise many kinds of errors
             raise InputError(_damaged(place / str(step), error)) from error
 
 
 @contextlib.contextmanager
 def _quiet():
-    """Keeps orbax from logging whole tracebacks of what is said in one line here."""
+    """Keeps orbax from logging tracebacks of errors that are reported in one line here."""
     loggers = [logging.getLogger(name) for name in ("absl", "orbax")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

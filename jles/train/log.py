@@ -1,4 +1,7 @@
-"""Metrics of a run, one row an epoch, as CSV and as JSON lines; no wall times, so runs compare."""
+"""Metrics of a run, one row per epoch, as CSV and JSON lines.
+
+The rows hold no wall times, so that the files of equal runs are equal.
+"""
 
 import csv
 import io
@@ -24,7 +27,7 @@ COLUMNS = ("epoch", "step", "learning_rate") + tuple(
 
 
 class MetricsLog:
-    """`metrics.csv` and `metrics.jsonl` in a directory; rows are flushed as they come."""
+    """`metrics.csv` and `metrics.jsonl` in a directory; every row is flushed at once."""
 
     def __init__(self, directory: Path):
         self._csv = Path(directory) / "metrics.csv"
@@ -35,7 +38,7 @@ class MetricsLog:
         return self._jsonl.exists()
 
     def rows(self) -> list[dict]:
-        """All whole rows; a line that a kill or a full disk cut short is not one."""
+        """All complete rows; a line cut short by a kill or a full disk is dropped."""
         rows = []
         if self._jsonl.exists():
             for line in self._jsonl.read_text(encoding="utf-8").splitlines():
@@ -46,20 +49,20 @@ class MetricsLog:
         return rows
 
     def start(self, first_epoch: int) -> None:
-        """Keeps the rows before `first_epoch` and drops the rest, which will be made again."""
+        """Keeps the rows before `first_epoch`; the rest will be computed again."""
         kept = [row for row in self.rows() if row["epoch"] < first_epoch]
         write_atomically(self._csv, _csv_line(COLUMNS) + "".join(map(_csv_row, kept)))
         write_atomically(self._jsonl, "".join(json.dumps(row) + "\n" for row in kept))
 
     def append(self, row: dict) -> None:
-        """Adds one epoch; keys outside `COLUMNS` are an error of the program.
+        """Adds one epoch. A key outside `COLUMNS` is a bug (KeyError).
 
         Raises:
             InputError: the disk is full or the file cannot be written.
         """
         unknown = set(row) - set(COLUMNS)
         if unknown:
-            raise KeyError(f"metrics that have no column: {sorted(unknown)}")
+            raise KeyError(f"metrics without a column: {sorted(unknown)}")
         for path, line in ((self._csv, _csv_row(row)), (self._jsonl, json.dumps(row) + "\n")):
             try:
                 with path.open("a", encoding="utf-8") as file:
@@ -69,6 +72,22 @@ class MetricsLog:
                     f"{path}: cannot be written ({error.strerror}); the last checkpoint is "
                     "intact: free some space and --resume"
                 ) from None
+
+
+def describe(row: dict) -> str:
+    """Loss and errors of one row, in meV."""
+    parts = [f"loss {row['train_loss']:.3g}"]
+    for part in ("train", "valid"):
+        energy = row.get(f"{part}_energy_per_atom_rmse")
+        forces = row.get(f"{part}_forces_rmse")
+        words = []
+        if energy is not None:
+            words.append(f"{1e3 * energy:.3g} meV/atom")
+        if forces is not None:
+            words.append(f"{1e3 * forces:.4g} meV/Å")
+        if words:
+            parts.append(f"{part} " + " ".join(words))
+    return "  ".join(parts)
 
 
 def _csv_line(values) -> str:

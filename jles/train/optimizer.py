@@ -1,4 +1,8 @@
-"""The optimizer (optax) and the course of its learning rate."""
+"""The optimizer (optax) and the schedule of its learning rate.
+
+Schedules are evaluated in Python floats: the same rate is logged whatever the precision of a
+run.
+"""
 
 import math
 from typing import NamedTuple
@@ -11,9 +15,9 @@ from jles.typing import Scalar
 
 
 def build_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
-    """Clipping, Adam or AMSGrad, decoupled weight decay; the learning rate is applied outside.
+    """Clipping, Adam or AMSGrad, decoupled weight decay; the caller applies the learning rate.
 
-    Weight decay spares biases and everything else that is not a matrix or a table.
+    Weight decay acts on matrices and tables only, not on biases.
     """
     scale = optax.scale_by_adam() if config.name == "adamw" else optax.scale_by_amsgrad()
     steps = [scale]
@@ -29,7 +33,7 @@ def _has_rows(params):
 
 
 def at_epoch(schedule: Schedule, epoch: int) -> float:
-    """The value that holds at an epoch."""
+    """The value of a schedule at an epoch."""
     if not isinstance(schedule, dict):
         return schedule
     return schedule[max(first for first in schedule if first <= epoch)]
@@ -45,12 +49,12 @@ class Plateau(NamedTuple):
         return self.transformation.init({})
 
     def update(self, state, loss: Scalar):
-        """State after an epoch that ended with this validation loss."""
+        """State after an epoch with this validation loss."""
         return self.transformation.update({}, state, value=loss)[1]
 
 
 def build_plateau(config: OptimizerConfig) -> Plateau:
-    """The plateau rule of `config`; inert for other schedules because nobody asks its scale."""
+    """The plateau rule of `config`; other schedules do not read its scale."""
     return Plateau(
         optax.contrib.reduce_on_plateau(
             factor=config.factor,

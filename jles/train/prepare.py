@@ -1,8 +1,7 @@
-"""From a training file to what the loop runs on: frames, potential, parameters, loaders."""
+"""From a training file to what the loop needs: frames, potential, parameters, loaders."""
 
 from dataclasses import fields, replace
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -14,6 +13,7 @@ from jles.data.frames import Frame, check_elements, read_frames
 from jles.data.loader import RESPONSES, Loader
 from jles.data.offsets import fit_element_energies
 from jles.data.splits import split_frames
+from jles.electrostatics.plan import SumPlan, describe_plan
 from jles.errors import InputError
 from jles.follow import follow
 from jles.models.backbones.features import EQUIVARIANT
@@ -26,7 +26,7 @@ from jles.train.response_labels import check_responses
 
 
 class Prepared(NamedTuple):
-    """Everything fixed before the first epoch."""
+    """All that is fixed before the first epoch."""
 
     potential: Potential
     params: dict
@@ -40,7 +40,7 @@ def prepare(config: TrainConfig) -> Prepared:
     """Reads and checks data, assembles the model, builds neighbour lists and batches.
 
     Raises:
-        InputError: anything wrong with a file, a label, an element or a key.
+        InputError: a mistake in a file, a label, an element or a key.
     """
     needed = needed_labels(config)
     train_frames, valid_frames = load_frames(config.data, needed)
@@ -75,8 +75,16 @@ def prepare(config: TrainConfig) -> Prepared:
     return Prepared(potential, params, train_frames, valid_frames, train_loader, valid_loader)
 
 
+def planned_sums(prepared) -> list[str]:
+    """A line for every electrostatic sum that was planned; none without a long-range part."""
+    sizes = (*prepared.train_loader.sizes, *prepared.valid_loader.sizes)
+    plans = dict.fromkeys(size.plan for size in sizes)
+    accuracy = prepared.potential.config.electrostatics.accuracy
+    return [f"long range: {describe_plan(p, accuracy)}" for p in plans if p != SumPlan()]
+
+
 def needed_labels(config: TrainConfig) -> tuple[str, ...]:
-    """Labels whose weight is not zero at every epoch."""
+    """Labels whose weight is positive at some epoch."""
     weights = {spec.name: getattr(config.loss, spec.name) for spec in fields(config.loss)}
     return tuple(
         name
@@ -89,8 +97,8 @@ def load_frames(data: DataConfig, need: tuple[str, ...]) -> tuple[list[Frame], l
     """Training and validation frames of a run.
 
     Raises:
-        InputError: as `read_frames`; a label of `need` is in no frame that is trained on, or all
-            of them are missing from the validation frames.
+        InputError: as `read_frames`; no training frame has a label of `need`, or no validation
+            frame has any of them.
     """
 
     def read(files):
@@ -109,23 +117,23 @@ def load_frames(data: DataConfig, need: tuple[str, ...]) -> tuple[list[Frame], l
     if need and not any(_have(valid, name) for name in need):
         raise InputError(
             f"validation data ({_listed(to_list(data.valid or data.train))}): none of the "
-            f"{len(valid)} frames has {' or '.join(need)}: no model could be called the best"
+            f"{len(valid)} frames has {' or '.join(need)}, so the best model cannot be found"
         )
     return train, valid
 
 
 def to_list(files) -> list[str]:
-    """File names as a list, whether one or several were given."""
+    """One or several file names as a list."""
     return [files] if isinstance(files, str) else list(files)
 
 
 def _have(frames: list[Frame], name: str) -> bool:
-    """Whether a frame has the label in a form that is trained on (stress: of a crystal)."""
+    """Whether some frame has the label; stress counts for crystals only."""
     return any(name in f.labels and (name != "stress" or f.pbc.all()) for f in frames)
 
 
 def _no_label(data: DataConfig, name: str, frames: list[Frame], files: list[str]) -> str:
-    """Which files lack a label and what is in them; or that other frames of them have it."""
+    """Which files lack a label and what they contain, or that only unused frames have it."""
     lacking = []
     for file in files:
         try:
@@ -136,9 +144,9 @@ def _no_label(data: DataConfig, name: str, frames: list[Frame], files: list[str]
         return f"{_listed(lacking, '; ')}; loss.{name} has a weight, so training needs it"
     of_crystals = ", periodic in all directions," if name == "stress" else ""
     return (
-        f"training data ({_listed(files)}): none of the {len(frames)} frames that data.limit and "
-        f"the held-out part leave{of_crystals} has '{getattr(data.labels, name)}' (the label "
-        f"{name}), others have; change data.limit or data.split_seed, or set loss.{name} to 0"
+        f"training data ({_listed(files)}): none of the {len(frames)} frames left by data.limit "
+        f"and the held-out part{of_crystals} has '{getattr(data.labels, name)}' (the label "
+        f"{name}), but others have; change data.limit or data.split_seed, or set loss.{name} to 0"
     )
 
 
@@ -177,14 +185,14 @@ def _model(section: ModelSection, frames: list[Frame]) -> tuple[ModelConfig, dic
 
 
 def _new_energies(section: ModelSection, frames: list[Frame], model: ModelConfig) -> dict:
-    """Element energies (eV) that the training file asks for; none where it leaves them alone."""
+    """Element energies (eV) that the training file sets; empty if it keeps the old ones."""
     if section.element_energies is None:
         return {}
     if section.element_energies == "fit":
         fitted = fit_element_energies(frames, model.numbers)
         if section.start_from is None:
             return fitted
-        # Of elements that no energy tells about the model knows more than the fit.
+        # The fit knows nothing of elements without energies: keep those of the model.
         seen = {int(z) for f in frames if "energy" in f.labels for z in f.numbers}
         return {symbol: fitted[symbol] for symbol in fitted if atomic_numbers[symbol] in seen}
     unknown = sorted(set(section.element_energies) - set(model.elements))
@@ -199,10 +207,10 @@ def _new_energies(section: ModelSection, frames: list[Frame], model: ModelConfig
 def feature_statistics(potential: Potential, params: dict, loader: Loader) -> dict:
     """Shift and scale that give an atom's features zero mean and unit length on average.
 
-    Length one for the whole vector, not one for each of hundreds of entries: an optimizer that
-    moves every weight by the learning rate then moves the answer by about as much. A feature
-    that never varies is only shifted; what turns with the atoms is only scaled. Two passes over
-    the sums in float64 keep the variance exact.
+    The whole vector of hundreds of entries has length one, so an optimizer that moves every
+    weight by the learning rate moves the output by about as much. A feature that never varies
+    is only shifted; equivariant features are only scaled. Two passes in float64 keep the
+    variance exact.
     """
     features_fn = jax.jit(jax.vmap(potential.features_fn, (None, 0)))
 
@@ -236,11 +244,6 @@ def feature_statistics(potential: Potential, params: dict, loader: Loader) -> di
 
 
 def _inverse(sizes, least):
-    """One over every size and over the root of their number; sizes below `least` count as one."""
+    """1/(size sqrt(number of sizes)); sizes below `least` count as one."""
     varies = sizes > least
     return np.where(varies, 1.0 / np.where(varies, sizes, 1.0), 1.0) / np.sqrt(len(sizes))
-
-
-def run_directory(config: TrainConfig, out: str | None, source: str) -> Path:
-    """Where a run writes: `--out`, else the file's `out`, else `runs/` and the file's name."""
-    return Path(out or config.out or Path("runs") / Path(source).stem)

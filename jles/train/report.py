@@ -22,10 +22,10 @@ _PANELS = {
 def validation_pictures(
     out: Path, potential: Potential, params, loader, needed: Collection[str] = ()
 ) -> None:
-    """Writes `parity.png`: predicted against reference.
+    """Writes `parity.png`: predicted against reference values.
 
-    Energy per atom and forces wherever there are labels, and the responses among the labels
-    needed; the dipole of a crystal on the branch nearest to its reference.
+    It shows energy per atom, forces and those responses that are trained on. The dipole of a
+    crystal is taken on the branch nearest to its reference.
     """
     pairs = _pairs(potential, params, loader, needed)
     panels = {name: pair for name, pair in pairs.items() if pair.size}
@@ -38,7 +38,7 @@ def validation_pictures(
 
 
 def _pairs(potential: Potential, params, loader, needed) -> dict[str, np.ndarray]:
-    """Reference and prediction of every number that has a label, (2, numbers) by label."""
+    """Reference and prediction of every labelled number, (2, numbers) by label."""
     shown = tuple(name for name in _PANELS if name in {"energy", "forces", *needed})
 
     @jax.jit

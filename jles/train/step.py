@@ -13,7 +13,7 @@ from jles.train.losses import LABELS, Errors, batch_errors, label_counts, loss_o
 
 
 class TrainState(NamedTuple):
-    """What a step changes."""
+    """The arrays that a step changes."""
 
     params: dict
     averaged: dict
@@ -26,7 +26,7 @@ class Steps(NamedTuple):
     Attributes:
         init: `params -> TrainState`.
         train: `(state, batch, labels, weights, learning_rate, decay) -> (state, loss, Errors)`;
-            `decay` is that of the averaged parameters; the loss is NaN where its gradient is
+            `decay` is that of the averaged parameters; the loss is NaN if its gradient is
             not finite.
         evaluate: `(params, batch, labels) -> Errors`.
     """
@@ -39,18 +39,18 @@ class Steps(NamedTuple):
 def build_steps(
     potential: Potential, optimizer: optax.GradientTransformation, needed: Collection[str]
 ) -> Steps:
-    """Compiles lazily, once per batch shape; weights and learning rate are traced.
+    """The steps of a training, compiled once per batch shape; weights and rates are traced.
 
     Args:
-        potential: what is trained.
-        optimizer: with what.
-        needed: labels that are trained on; no others are computed, but for energy and forces in
+        potential: the model.
+        optimizer: as `build_optimizer` makes it.
+        needed: labels to train on. No others are computed, except energy and forces in
             `evaluate`.
     """
     shown = tuple(name for name in LABELS if name in {"energy", "forces", *needed})
 
     def init(params):
-        # Copies: a step donates its state, which must share no buffer with itself or others.
+        # A step donates its state, so its arrays must not share buffers with any other.
         first, average = (jax.tree.map(jnp.copy, params) for _ in range(2))
         return TrainState(first, average, optimizer.init(params))
 
@@ -61,7 +61,7 @@ def build_steps(
     gradient_fn = jax.value_and_grad(loss_fn, has_aux=True)
 
     def gradient_in_turn(params, batch, labels, weights, counts):
-        """The same as `gradient_fn`, one structure after the other, in the memory of one."""
+        """Equal to `gradient_fn`, one structure at a time, in the memory of one structure."""
 
         def add_one(total, structure_and_labels):
             alone = jax.tree.map(lambda leaf: leaf[None], structure_and_labels)
@@ -79,19 +79,15 @@ def build_steps(
     @partial(jax.jit, donate_argnums=0)
     def train(state, batch, labels, weights, learning_rate, decay):
         counts = label_counts(batch, labels, needed)
-        # Measured on a CPU: a structure's arrays stay in cache, those of a batch do not.
+        # On a CPU the arrays of one structure fit in the cache, those of a batch do not.
         batch_gradient = gradient_in_turn if jax.default_backend() == "cpu" else gradient_fn
         (loss, errors), gradient = batch_gradient(state.params, batch, labels, weights, counts)
-        # A gradient that is not finite would spoil the parameters behind a healthy loss.
+        # A gradient can be infinite where the loss is finite, and would spoil the parameters.
         loss = jnp.where(jnp.isfinite(optax.tree.norm(gradient)), loss, jnp.nan)
         updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
         updates = jax.tree.map(lambda u: (-learning_rate * u).astype(u.dtype), updates)
         params = optax.apply_updates(state.params, updates)
-        averaged = jax.tree.map(
-            lambda new, old: (old + (1.0 - decay) * (new - old)).astype(old.dtype),
-            params,
-            state.averaged,
-        )
+        averaged = optax.incremental_update(params, state.averaged, 1.0 - decay)
         return TrainState(params, averaged, optimizer_state), loss, errors
 
     @jax.jit

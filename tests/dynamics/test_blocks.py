@@ -1,4 +1,4 @@
-"""Blocks, lists of neighbours and capacities leave no trace in a trajectory."""
+"""A trajectory does not depend on blocks, neighbour lists or capacities."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from ase.build import bulk
 
 from jles.dynamics.config import EnsembleConfig, RecordConfig
 from jles.dynamics.start import draw_momenta
-from jles.dynamics.system import Room
+from jles.dynamics.system import Capacity
 from jles.electrostatics.plan import SumPlan
 from jles.electrostatics.sums.kgrid import KGrid
 from tests.support.dynamics_systems import NVE, begin, engine_of, liquid, run, values
@@ -17,31 +17,31 @@ HOT = EnsembleConfig("langevin", temperature=300.0, friction=10.0)
 
 @pytest.fixture(scope="module")
 def atoms():
-    """32 argon-like atoms, denser than they like: they move."""
+    """32 argon-like atoms under pressure, so that they move."""
     crystal = bulk("Ar", "fcc", a=3.5, cubic=True) * 2
     crystal.rattle(0.05, seed=0)
     return crystal
 
 
-def start(engine, atoms, temperature=600.0, seed=0, room=None):
+def start(engine, atoms, temperature=600.0, seed=0, capacity=None):
     momenta = draw_momenta(atoms.get_masses(), temperature, seed)
-    return begin(engine, atoms.positions, momenta, room=room)
+    return begin(engine, atoms.positions, momenta, capacity=capacity)
 
 
-def whole_run(engine, walk, stops):
+def whole_run(engine, state, stops):
     parts = []
     for stop in stops:
-        parts.append(engine.run(walk, stop))
+        parts.append(engine.run(state, stop))
         assert parts[-1].failure is None
-        walk = parts[-1].walk
-    return walk, np.concatenate([values(part, "positions") for part in parts])
+        state = parts[-1].state
+    return state, np.concatenate([values(part, "positions") for part in parts])
 
 
 @pytest.mark.long
 def test_the_trajectory_does_not_depend_on_where_blocks_end(atoms):
     engine = engine_of(liquid(atoms, skin=0.2), HOT, 2.0, RECORDS, block=300)
-    walk, at_once = whole_run(engine, start(engine, atoms), [300])
-    assert walk.looked_at > 0
+    state, at_once = whole_run(engine, start(engine, atoms), [300])
+    assert state.rebuilt_at > 0
     _, in_parts = whole_run(engine, start(engine, atoms), [1, 2, 50, 51, 133, 300])
     np.testing.assert_array_equal(at_once, in_parts)
     short = engine_of(liquid(atoms, skin=0.2), HOT, 2.0, RECORDS, block=37)
@@ -50,30 +50,31 @@ def test_the_trajectory_does_not_depend_on_where_blocks_end(atoms):
     np.testing.assert_array_equal(at_once, other_buffers)
 
 
-def test_no_neighbour_is_ever_missed(atoms):
-    """A list that is made again every few steps and one that is made once see the same pairs."""
+def test_no_neighbour_is_missed(atoms):
+    """A list that is rebuilt every few steps and one that is built once see the same pairs."""
     places = []
     for skin in (0.05, 2.0):
         engine = engine_of(liquid(atoms, skin=skin), NVE, 1.0, RECORDS, block=190)
-        walk, trajectory = whole_run(engine, start(engine, atoms), [190])
+        state, trajectory = whole_run(engine, start(engine, atoms), [190])
         places.append(trajectory)
-        assert (walk.looked_at > 0) == (skin < 1.0)
+        assert (state.rebuilt_at > 0) == (skin < 1.0)
     np.testing.assert_allclose(*places, atol=1e-9)
 
 
-def test_room_that_grows_gives_what_large_room_gives(atoms):
+def test_a_capacity_that_grows_gives_the_trajectory_of_a_large_one(atoms):
     lines, trajectories = [], []
     for slots in (0, 60):
         engine = engine_of(liquid(atoms, 0.1), NVE, 1.0, RECORDS, 200, say=lines.append)
-        walk = start(engine, atoms, temperature=3000.0)
-        room = Room(int(np.asarray(walk.frame.mask).sum(axis=1).max()))
-        walk = start(engine, atoms, 3000.0, room=Room(slots) if slots else room)
-        walk, trajectory = whole_run(engine, walk, [200])
+        state = start(engine, atoms, temperature=3000.0)
+        capacity = Capacity(int(np.asarray(state.neighbors.mask).sum(axis=1).max()))
+        state = start(engine, atoms, 3000.0, capacity=Capacity(slots) if slots else capacity)
+        state, trajectory = whole_run(engine, state, [200])
         trajectories.append(trajectory)
         if not slots:
-            assert walk.room.neighbors >= 1.25 * room.neighbors
+            assert state.capacity.neighbors >= 1.25 * capacity.neighbors
+            slots_at_start, grown = capacity.neighbors, state.capacity.neighbors
             assert lines == [
-                f"room grows: neighbours per atom from {room.neighbors} to {walk.room.neighbors}"
+                f"capacity grows: neighbours per atom from {slots_at_start} to {grown}"
             ]
             assert engine.traces == 2
     assert len(lines) == 1
@@ -81,33 +82,33 @@ def test_room_that_grows_gives_what_large_room_gives(atoms):
 
 
 def test_slots_within_reach_grow_before_one_is_missing(atoms):
-    """No step is taken in which an atom has more neighbours than there are slots for them."""
+    """No step is accepted in which an atom has more neighbours than slots."""
     lines, trajectories = [], []
     for near in (1, 60):
         engine = engine_of(liquid(atoms), NVE, 1.0, RECORDS, 200, say=lines.append)
-        walk = start(engine, atoms, 3000.0, room=Room(80, near))
-        walk, trajectory = whole_run(engine, walk, [200])
+        state = start(engine, atoms, 3000.0, capacity=Capacity(80, near))
+        state, trajectory = whole_run(engine, state, [200])
         trajectories.append(trajectory)
         assert engine.traces == (len(lines) if near == 1 else 1)
-    assert "room grows: neighbours within the cutoff from" in lines[0]
+    assert "capacity grows: neighbours within the cutoff from" in lines[0]
     assert len(lines) < 4
     np.testing.assert_allclose(*trajectories, atol=1e-8)
 
 
-def test_new_neighbours_within_the_room_are_no_new_trace(atoms):
+def test_a_new_neighbour_list_within_the_capacity_is_no_new_trace(atoms):
     engine = engine_of(liquid(atoms, skin=0.1), NVE, 2.0, RECORDS, block=200)
-    walk = start(engine, atoms, room=Room(60))
-    looked = set()
+    state = start(engine, atoms, capacity=Capacity(60))
+    rebuilt_at = set()
     for stop in range(10, 200, 10):
-        walk = engine.run(walk, stop).walk
-        looked.add(walk.looked_at)
-    assert len(looked) > 5
+        state = engine.run(state, stop).state
+        rebuilt_at.add(state.rebuilt_at)
+    assert len(rebuilt_at) > 5
     assert engine.traces == 1
 
 
 @pytest.mark.long
 def test_a_cell_that_outgrows_its_wave_vectors_stops_before_it_misses_one(atoms):
-    """Constant tension pulls the cell apart; the sum must never see a cell it has no room for."""
+    """Constant tension pulls the cell apart; no step may use a cell larger than the plan allows."""
     ensemble = EnsembleConfig(
         "npt",
         temperature=300.0,
@@ -118,36 +119,38 @@ def test_a_cell_that_outgrows_its_wave_vectors_stops_before_it_misses_one(atoms)
     )
     charges = np.tile([1.0, -1.0], 16)
     lines, cells, places = [], [], []
-    for grid in (None, KGrid(9, 9, 9)):
+    for plan in (None, SumPlan(grid=KGrid(9, 9, 9))):
         system = liquid(atoms, skin=0.5, charges=charges)
         engine = engine_of(system, ensemble, 1.0, RECORDS, block=40, say=lines.append)
-        walk = start(engine, atoms, 300.0, room=Room(80, plan=SumPlan(grid=grid)))
-        first_grid = walk.room.plan.grid
-        out = run(engine, walk, 40)
+        state = start(engine, atoms, 300.0, capacity=Capacity(80, plan=plan))
+        first_grid = state.capacity.plan.grid
+        out = run(engine, state, 40)
         cells.append(values(out, "positions", "cell"))
         places.append(values(out, "positions"))
-        if grid is None:
-            assert any(n > m for n, m in zip(out.walk.room.plan.grid, first_grid, strict=True))
-            assert "wave vectors from" in lines[0]
+        if plan is None:
+            assert any(
+                n > m for n, m in zip(out.state.capacity.plan.grid, first_grid, strict=True)
+            )
+            assert "lattice sum to a direct reciprocal sum" in lines[0]
     assert cells[0][-1, 0, 0] > 1.15 * cells[0][0, 0, 0]
     np.testing.assert_allclose(*cells, rtol=1e-9)
     np.testing.assert_allclose(*places, atol=1e-8)
 
 
-def test_a_run_that_blows_up_says_where_and_keeps_what_was_good(atoms):
+def test_a_run_that_blows_up_says_where_and_keeps_the_good_frames(atoms):
     engine = engine_of(liquid(atoms), NVE, 2.0, RECORDS, block=100)
     crushed = atoms.copy()
     crushed.positions[7] = crushed.positions[3] + [0.4, 0.0, 0.0]
     out = engine.run(start(engine, crushed), 100)
-    assert f"step {out.walk.step + 1}: atom " in out.failure
+    assert f"step {out.state.step + 1}: atom " in out.failure
     assert "timestep" in out.failure
     good = values(out, "positions")
-    assert len(good) == out.walk.step + 1
+    assert len(good) == out.state.step + 1
     assert np.isfinite(good).all()
 
 
-def test_an_atom_that_outruns_the_skin_in_one_step_is_told_of(atoms):
+def test_an_atom_that_crosses_the_skin_in_one_step_is_reported(atoms):
     engine = engine_of(liquid(atoms, skin=0.002), NVE, 2.0, RECORDS, block=10)
     out = engine.run(start(engine, atoms), 10)
     assert "neighbors.skin" in out.failure
-    assert out.walk.step == 0
+    assert out.state.step == 0

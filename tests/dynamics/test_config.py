@@ -1,4 +1,4 @@
-"""A key of the dynamics that is wrong is named, with what would be right."""
+"""A wrong key of the config is named, with what would be right."""
 
 import pytest
 

@@ -1,19 +1,21 @@
-"""What a run leaves on the disk: whole at any time, and told of where there is no room."""
+"""Files of a run: complete at any time, and a full disk is reported."""
 
 import contextlib
+import json
 import resource
 import subprocess
 import sys
 
 import h5py
+import jax
 import numpy as np
 import pytest
 
-from jles.dynamics.block import Anchor, Progress
+from jles.dynamics.block import BlockState, Reference
 from jles.dynamics.checkpoint import load_checkpoint, save_checkpoint
-from jles.dynamics.engine import Frames, Walk
+from jles.dynamics.engine import RecordedFrames, RunState
 from jles.dynamics.report import COLUMNS, Drift, Log, describe
-from jles.dynamics.system import Room
+from jles.dynamics.system import Capacity
 from jles.dynamics.trajectory import Trajectory
 from jles.electrostatics.plan import SumPlan
 from jles.electrostatics.sums.kgrid import KGrid
@@ -24,8 +26,8 @@ def block_of(first, count, atoms=5):
     rng = np.random.default_rng(first)
     steps = np.arange(first, first + count)
     return {
-        "thermo": Frames(steps, {"temperature": rng.normal(size=count)}),
-        "positions": Frames(steps, {"positions": rng.normal(size=(count, atoms, 3))}),
+        "thermo": RecordedFrames(steps, {"temperature": rng.normal(size=count)}),
+        "positions": RecordedFrames(steps, {"positions": rng.normal(size=(count, atoms, 3))}),
     }
 
 
@@ -42,7 +44,7 @@ def trajectory(tmp_path):
 
 @contextlib.contextmanager
 def little_disk(size):
-    """No file may grow beyond so many bytes: writing fails as on a full disk."""
+    """No file may exceed so many bytes: writing fails as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -68,14 +70,14 @@ def test_a_full_disk_leaves_the_frames_before_it(trajectory):
     size = trajectory.path.stat().st_size
     with little_disk(size + 2000), pytest.raises(InputError) as caught:
         trajectory.append(block_of(10, 4000), INTERVALS)
-    assert str(caught.value).startswith(f"{trajectory.path}: no room left on the disk")
+    assert str(caught.value).startswith(f"{trajectory.path}: no space left on the disk")
     with h5py.File(trajectory.path, "r") as file:
         expected = block_of(0, 10)["positions"].values["positions"]
         np.testing.assert_array_equal(file["positions/positions"], expected)
     assert trajectory.path.stat().st_size == size
     trajectory.append(block_of(10, 4000), INTERVALS)
     assert trajectory.counts() == {"thermo": 4010, "positions": 4010}
-    # What was reserved and not used is given back.
+    # Space that was reserved and not used is released.
     assert trajectory.path.stat().st_size < size + 4000 * 17 * 8 * 1.5
 
 
@@ -92,38 +94,65 @@ def test_someone_else_may_read_while_a_run_writes(trajectory):
     assert trajectory.counts()["thermo"] == 15
 
 
-def a_walk(dtype=np.float64):
+def a_state(dtype=np.float64):
     places = np.arange(6.0).reshape(2, 3).astype(dtype)
-    progress = Progress(
+    loop = BlockState(
         {"a": places, "key": np.array([1, 2], np.uint32)}, np.int32(7), np.int32(6)
     )
-    return Walk(progress, None, Anchor(places + 1, np.eye(3, dtype=dtype)), Room(9), 5)
+    return RunState(loop, None, Reference(places + 1, np.eye(3, dtype=dtype)), Capacity(9), 5)
 
 
 def test_a_checkpoint_comes_back_bit_for_bit(tmp_path):
-    walk = a_walk()._replace(room=Room(9, 4, SumPlan(grid=KGrid(1, 2, 3))))
-    save_checkpoint(tmp_path / "a" / "state.npz", walk, {"frames": {"thermo": 3}})
-    kept = load_checkpoint(tmp_path / "a" / "state.npz", a_walk())
-    assert kept.room == Room(9, 4, SumPlan(grid=KGrid(1, 2, 3)))
-    assert isinstance(kept.room.plan, SumPlan)
-    assert isinstance(kept.room.plan.grid, KGrid)
-    assert kept.looked_at == 5
+    state = a_state()._replace(capacity=Capacity(9, 4, SumPlan(grid=KGrid(1, 2, 3))))
+    save_checkpoint(tmp_path / "a" / "state.npz", state, {"frames": {"thermo": 3}})
+    kept = load_checkpoint(tmp_path / "a" / "state.npz", a_state())
+    assert kept.capacity == Capacity(9, 4, SumPlan(grid=KGrid(1, 2, 3)))
+    assert isinstance(kept.capacity.plan, SumPlan)
+    assert isinstance(kept.capacity.plan.grid, KGrid)
+    assert kept.rebuilt_at == 5
     assert kept.written == {"frames": {"thermo": 3}}
-    np.testing.assert_array_equal(kept.progress.motion["a"], walk.progress.motion["a"])
-    assert kept.progress.motion["key"].dtype == np.uint32
-    np.testing.assert_array_equal(kept.anchor.positions, walk.anchor.positions)
+    np.testing.assert_array_equal(kept.loop.motion["a"], state.loop.motion["a"])
+    assert kept.loop.motion["key"].dtype == np.uint32
+    np.testing.assert_array_equal(kept.reference.positions, state.reference.positions)
+
+
+@pytest.mark.parametrize(
+    "capacity",
+    [
+        {"neighbors": 9, "near": 4, "grid": [1, 2, 3]},
+        {"neighbors": 9, "near": 4, "plan": [[1, 2, 3], None, None, False]},
+    ],
+    ids=["version 2", "version 3"],
+)
+def test_checkpoints_of_earlier_versions_stay_readable(tmp_path, capacity):
+    """Their capacity was called room; that of version 2 held a grid instead of a plan."""
+    about = {
+        "version": 3 if "plan" in capacity else 2,
+        "room": capacity,
+        "looked_at": 5,
+        "written": {"frames": {"thermo": 3}, "extxyz": 0},
+    }
+    leaves = jax.tree.leaves((a_state().loop, a_state().reference))
+    arrays = {f"leaf{n}": leaf for n, leaf in enumerate(leaves)}
+    np.savez(tmp_path / "state.npz", about=np.array(json.dumps(about)), **arrays)
+    kept = load_checkpoint(tmp_path / "state.npz", a_state())
+    assert kept.capacity == Capacity(9, 4, SumPlan(grid=KGrid(1, 2, 3)))
+    assert isinstance(kept.capacity.plan.grid, KGrid)
+    assert kept.rebuilt_at == 5
+    assert kept.written["frames"] == {"thermo": 3}
+    np.testing.assert_array_equal(kept.reference.positions, a_state().reference.positions)
 
 
 def test_a_checkpoint_of_another_kind_or_none_is_refused(tmp_path):
     path = tmp_path / "state.npz"
     with pytest.raises(InputError, match="no checkpoint to resume from"):
-        load_checkpoint(path, a_walk())
-    save_checkpoint(path, a_walk(), {})
+        load_checkpoint(path, a_state())
+    save_checkpoint(path, a_state(), {})
     with pytest.raises(InputError, match="another system, ensemble or precision"):
-        load_checkpoint(path, a_walk(np.float32))
+        load_checkpoint(path, a_state(np.float32))
     with little_disk(100), pytest.raises(InputError, match="free some space"):
-        save_checkpoint(path, a_walk(), {})
-    assert load_checkpoint(path, a_walk()).looked_at == 5
+        save_checkpoint(path, a_state(), {})
+    assert load_checkpoint(path, a_state()).rebuilt_at == 5
 
 
 def test_drift_is_the_slope_of_a_straight_line_however_it_is_cut(rng):

@@ -1,5 +1,6 @@
 """Constant pressure: what is conserved, and the distributions of volume and shape."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -14,11 +15,21 @@ from jles.dynamics.records import Recorder
 from jles.dynamics.start import draw_momenta
 from jles.dynamics.system import System
 from jles.dynamics.units import BOLTZMANN
-from tests.dynamics.test_thermostats import block_error
 from tests.support.dynamics_systems import begin, engine_of, network, run, values
+from tests.support.replicas import (
+    COPIES,
+    assert_mean,
+    join,
+    make_start,
+    run_copies,
+    spread,
+    thermal_chain,
+    thermal_momenta,
+)
 
 TEMPERATURE = 300.0
 KT = BOLTZMANN * TEMPERATURE
+THERMO = RecordConfig(thermo=1, positions=0)
 
 
 def npt(pressure, cell, **keys):
@@ -33,10 +44,14 @@ def npt(pressure, cell, **keys):
     )
 
 
-def with_cell_heat(engine):
-    """The engine, writing down the kinetic energy of the cell too."""
+def with_cell_record(engine):
+    """The engine, with a record of the kinetic energy and the momentum of the cell."""
     engine.plan.recorders["cell"] = Recorder(
-        5, lambda scene: {"energy": cell_energy(scene.motion.bath)}
+        1,
+        lambda snapshot: {
+            "energy": cell_energy(snapshot.motion.bath),
+            "momentum": snapshot.motion.bath.momentum,
+        },
     )
     return engine
 
@@ -59,92 +74,165 @@ def test_exponentials_of_a_symmetric_rate(entries, time):
     np.testing.assert_allclose(integral, both[:3, 3:], rtol=1e-10, atol=1e-14)
 
 
-@pytest.fixture(scope="module")
-def small_crystal():
-    """A long run of eight atoms in a cell of any shape: the engine and its frames."""
-    atoms = crystal()
-    records = RecordConfig(thermo=5, positions=0)
-    engine = engine_of(network(atoms, 4.0), npt(0.01, "full"), 2.0, records, block=30_000)
-    engine = with_cell_heat(engine)
-    momenta = draw_momenta(atoms.get_masses(), TEMPERATURE, 0)
-    return run(engine, begin(engine, atoms.positions, momenta), 30_000)
+PRESSURE, TIMESTEP, FRAMES, FEW = 0.01, 2.0, 200, 16
+ATOMS = crystal()
+MASSES = ATOMS.get_masses()
 
 
-def test_the_extended_energy_is_conserved(small_crystal):
-    thermo = small_crystal.frames["thermo"].values
-    energy = thermo["potential_energy"] + thermo["kinetic_energy"]
-    first, second = np.array_split(thermo["conserved"], 2)
-    # At this timestep it swings with the cell, and goes nowhere.
-    assert np.ptp(thermo["conserved"]) < 0.1 * np.ptp(energy)
-    assert abs(second.mean() - first.mean()) < 0.01 * np.ptp(energy)
-    assert np.std(thermo["volume"]) > 0.01 * np.mean(thermo["volume"])
-
-
-def test_the_inner_pressure_is_the_outer_one(small_crystal):
-    r"""<(p - P) V> = -kT, the virial theorem of the volume (MTK 1994)."""
-    thermo = small_crystal.frames["thermo"].values
-    excess = ((thermo["pressure"] - 0.01) * thermo["volume"])[500:]
-    assert abs(excess.mean() + KT) < 4.0 * block_error(excess)
-    assert block_error(excess) < 3.0 * KT
-
-
-def test_the_cell_has_the_heat_of_six_degrees_of_freedom(small_crystal):
-    heat = values(small_crystal, "cell", "energy")[500:]
-    assert abs(heat.mean() - 3.0 * KT) < 4.0 * block_error(heat)
-    assert block_error(heat) < 0.2 * KT
-
-
-def test_atoms_keep_their_temperature(small_crystal):
-    temperature = values(small_crystal, "thermo", "temperature")[500:]
-    assert abs(temperature.mean() - TEMPERATURE) < 4.0 * block_error(temperature)
-
-
-def test_the_cell_changes_shape(small_crystal):
-    strains = np.linalg.inv(small_crystal.walk.anchor.cell) @ values(
-        small_crystal, "thermo", "cell"
+def thermal_bath(bath, key, kT):
+    """Thermostats and cell in equilibrium; an isotropic cell has one degree of freedom."""
+    keys = jax.random.split(key, 3)
+    noise = jax.random.normal(keys[0], (3, 3))
+    noise = jnp.tril(noise) + jnp.tril(noise, -1).T
+    widths = jnp.where(jnp.eye(3, dtype=bool), 1.0, jnp.sqrt(0.5))
+    isotropic = bath.cell_chain.degrees_of_freedom == 1
+    shape = jnp.where(isotropic, noise[0, 0] * jnp.eye(3) / jnp.sqrt(3.0), noise * widths)
+    return bath._replace(
+        momentum=jnp.sqrt(bath.mass * kT) * shape,
+        chain=thermal_chain(bath.chain, keys[1], kT),
+        cell_chain=thermal_chain(bath.cell_chain, keys[2], kT),
     )
-    assert np.std(strains[500:, 0, 1]) > 1e-3
-    bath = small_crystal.walk.progress.motion.bath
-    np.testing.assert_allclose(bath.momentum, bath.momentum.T, atol=1e-12)
 
 
-@pytest.mark.long
+def isobaric_samples(system, rng):
+    """Positions and cells of independent copies in the harmonic approximation of U + PV."""
+    rest, cell = jnp.asarray(ATOMS.positions), jnp.asarray(ATOMS.cell.array)
+
+    def place(x):
+        upper = jnp.zeros((3, 3)).at[np.triu_indices(3)].set(x[-6:])
+        deformation = jnp.eye(3) + (upper + upper.T) / 2.0
+        return (rest + x[:-6].reshape(-1, 3)) @ deformation, cell @ deformation
+
+    def enthalpy(x):
+        positions, now = place(x)
+        volume = jnp.abs(jnp.linalg.det(now))
+        return system.energy(positions, now, None, None) + PRESSURE * volume
+
+    @jax.jit
+    def derivatives(x):
+        return jax.grad(enthalpy)(x), jax.hessian(enthalpy)(x)
+
+    x = jnp.zeros(rest.size + 6)
+    for _ in range(4):
+        slope, curvature = derivatives(x)
+        x = x - jnp.linalg.pinv(curvature, rtol=1e-6) @ slope
+    stiffness, modes = np.linalg.eigh(derivatives(x)[1])
+    assert np.all(stiffness[3:] > 0.01)
+    amplitudes = np.sqrt(KT / stiffness[3:]) * rng.normal(size=(COPIES, len(x) - 3))
+    return map(np.asarray, jax.vmap(place)(x + amplitudes @ modes[:, 3:].T))
+
+
+@pytest.fixture(scope="module")
+def records():
+    """Records of eight atoms in a flexible cell every 8 fs.
+
+    48 copies are in equilibrium, as many are the same at half the timestep, and 16 start from
+    rest positions and a cell at rest, with all the heat in the momenta of the atoms.
+    """
+    rng = np.random.default_rng(0)
+    system = network(ATOMS, 4.0)
+    positions, cells = isobaric_samples(system, rng)
+    momenta = thermal_momenta(MASSES, KT, rng)
+    atoms = np.tile(ATOMS.positions, (FEW, 1, 1)), np.sqrt(2.0) * momenta[:FEW]
+    start = join(
+        make_start(positions, momenta, TIMESTEP, True, cells),
+        make_start(positions, momenta, TIMESTEP / 2.0, True, cells),
+        make_start(*atoms, TIMESTEP, False, np.tile(ATOMS.cell.array, (FEW, 1, 1))),
+    )
+
+    def make_engine(timestep):
+        return with_cell_record(engine_of(system, npt(PRESSURE, "full"), timestep, THERMO))
+
+    return run_copies(make_engine, start, FRAMES, every=4, thermalise=thermal_bath)
+
+
+@pytest.fixture(scope="module")
+def equilibrium(records):
+    return jax.tree.map(lambda rows: rows[:COPIES], records)
+
+
+def test_the_internal_pressure_is_the_external_one(equilibrium):
+    r"""<(p - P) V> = -kT, the virial theorem of the volume (MTK 1994).
+
+    The harmonic start and the timestep may add a quarter of this.
+    """
+    thermo = equilibrium["thermo"]
+    excess = (thermo["pressure"] - PRESSURE) * thermo["volume"] / KT
+    assert_mean(excess, -1.0, error=0.1, bias=0.25)
+
+
+def test_the_cell_has_the_heat_of_six_degrees_of_freedom(equilibrium):
+    assert_mean(equilibrium["cell"]["energy"] / KT, 3.0, error=0.12)
+
+
+def test_the_atoms_keep_their_temperature_and_its_fluctuations(equilibrium):
+    thermo, degrees = equilibrium["thermo"], 3.0 * len(ATOMS) - 3.0
+    assert_mean(thermo["temperature"] / TEMPERATURE, 1.0, error=0.015)
+    kinetic = thermo["kinetic_energy"] / KT
+    assert_mean((kinetic - degrees / 2.0) ** 2 / (degrees / 2.0), 1.0, error=0.08)
+
+
+def test_a_cell_at_rest_is_set_in_motion(records):
+    """The thermostats bring cell and atoms near equilibrium; the fluctuations of the volume show.
+
+    The means over 16 copies have standard errors of some percent.
+    """
+    thermo, cell = (
+        {key: rows[2 * COPIES :, FRAMES // 2 :] for key, rows in records[kind].items()}
+        for kind in ("thermo", "cell")
+    )
+    assert 0.6 < cell["energy"].mean() / (3.0 * KT) < 1.4
+    assert 0.8 < thermo["temperature"].mean() / TEMPERATURE < 1.2
+    assert np.std(thermo["volume"]) > 0.01 * np.mean(thermo["volume"])
+    strains = np.linalg.inv(ATOMS.cell.array) @ thermo["cell"]
+    assert np.std(strains[..., 0, 1]) > 1e-3
+    symmetric = np.swapaxes(cell["momentum"], -1, -2)
+    np.testing.assert_allclose(cell["momentum"], symmetric, atol=1e-12)
+
+
+def test_the_extended_energy_is_conserved_to_second_order_in_the_timestep(records):
+    """Its error is a quarter at half the timestep, and small beside the changes of the energy.
+
+    The ratio of two root mean squares over 48 copies and 400 fs has a standard error of some 6 %,
+    a fifth of what is allowed. A wrong weight in the conserved quantity makes an error that does
+    not depend on the timestep, a step of first order one that is halved.
+    """
+    thermo = records["thermo"]
+    coarse, energy = spread({key: rows[:COPIES] for key, rows in thermo.items()}, 50)
+    fine, _ = spread({key: rows[COPIES : 2 * COPIES] for key, rows in thermo.items()}, 100)
+    assert fine < 0.05 * energy
+    assert 4.0 / 1.4 < coarse / fine < 4.0 * 1.4
+
+
+def test_no_step_turns_the_cell():
+    engine = engine_of(network(ATOMS, 4.0), npt(PRESSURE, "full"), 4.0, THERMO)
+    momenta = draw_momenta(MASSES, TEMPERATURE, 0)
+    cells = values(run(engine, begin(engine, ATOMS.positions, momenta), 50), "thermo", "cell")
+    steps = np.linalg.solve(cells[:-1], cells[1:])
+    np.testing.assert_allclose(steps, np.swapaxes(steps, 1, 2), atol=1e-13)
+
+
 def test_the_volume_of_an_ideal_gas_has_its_distribution():
-    r"""With the centre of mass at rest :math:`f(V) \propto V^{N-1} e^{-PV/kT}`."""
-    count, pressure, steps = 12, 2e-4, 100_000
+    r"""With the centre of mass at rest :math:`f(V) \propto V^{N-1} e^{-PV/kT}`, which is kept."""
+    count, pressure = 12, 2e-4
     gas = System(
         np.full(count, 4.0),
-        lambda r, cell, frame, field: 0.0 * jnp.sum(r) * jnp.sum(cell),
+        lambda r, cell, neighbors, field: 0.0 * jnp.sum(r) * jnp.sum(cell),
         pbc=(True, True, True),
-        cell=np.eye(3) * (count * KT / pressure) ** (1 / 3),
     )
-    records = RecordConfig(thermo=10, positions=0)
-    ensemble = npt(pressure, "isotropic", barostat_time=60.0)
-    engine = with_cell_heat(engine_of(gas, ensemble, 2.0, records, block=steps))
-    momenta = draw_momenta(gas.masses, TEMPERATURE, 2)
-    out = run(engine, begin(engine, np.ones((count, 3)), momenta), steps)
-    volume = values(out, "thermo", "volume")[200:] * pressure / KT
-    assert abs(volume.mean() - count) < 4.0 * block_error(volume)
-    assert block_error(volume) < 0.3
-    squares = (volume - volume.mean()) ** 2
-    assert abs(squares.mean() - count) < 4.0 * block_error(squares)
-    heat = values(out, "cell", "energy")[200:]
-    assert abs(heat.mean() - 0.5 * KT) < 4.0 * block_error(heat)
-    cells = values(out, "thermo", "cell")
-    np.testing.assert_allclose(cells, cells[:, :1, :1] * np.eye(3), atol=1e-9 * cells.max())
+    rng = np.random.default_rng(2)
+    edges = np.cbrt(rng.gamma(count, KT / pressure, COPIES))[:, None, None]
+    positions, momenta = np.ones((COPIES, count, 3)), thermal_momenta(gas.masses, KT, rng)
+    start = make_start(positions, momenta, 4.0, True, edges * np.eye(3))
 
+    def make_engine(timestep):
+        ensemble = npt(pressure, "isotropic", barostat_time=60.0)
+        return with_cell_record(engine_of(gas, ensemble, timestep, THERMO))
 
-@pytest.mark.long
-def test_errors_fall_with_the_square_of_the_timestep_and_no_step_turns_the_cell():
-    atoms = crystal()
-    momenta, spread = draw_momenta(atoms.get_masses(), TEMPERATURE, 0), []
-    for timestep, steps in ((4.0, 100), (2.0, 200)):
-        records = RecordConfig(thermo=1, positions=0)
-        ensemble = npt(0.01, "full")
-        engine = engine_of(network(atoms, 4.0), ensemble, timestep, records, block=steps)
-        out = run(engine, begin(engine, atoms.positions, momenta), steps)
-        spread.append(np.ptp(values(out, "thermo", "conserved")))
-        cells = values(out, "thermo", "cell")
-        steps_of_cell = np.linalg.solve(cells[:-1], cells[1:])
-        np.testing.assert_allclose(steps_of_cell, np.swapaxes(steps_of_cell, 1, 2), atol=1e-13)
-    assert 3.0 < spread[0] / spread[1] < 5.0
+    found = run_copies(make_engine, start, 200, every=10, thermalise=thermal_bath)
+    volume = found["thermo"]["volume"] * pressure / KT
+    assert_mean(volume / count, 1.0, error=0.02)
+    assert_mean((volume - count) ** 2 / count, 1.0, error=0.1)
+    assert_mean(found["cell"]["energy"] / KT, 0.5, error=0.03)
+    cells = found["thermo"]["cell"]
+    np.testing.assert_allclose(cells, cells[..., :1, :1] * np.eye(3), atol=1e-9 * cells.max())

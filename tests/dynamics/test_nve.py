@@ -1,4 +1,4 @@
-"""Without a thermostat: closed forms of velocity Verlet, with and without a field."""
+"""Velocity Verlet without a thermostat against closed forms, with and without a field."""
 
 import jax
 import jax.numpy as jnp
@@ -51,8 +51,8 @@ def test_energy_errors_shrink_with_the_square_of_the_timestep(rng):
 
 
 def kepler(strength=1.0):
-    def energy(positions, cell, frame, applied):
-        del cell, frame, applied
+    def energy(positions, cell, neighbors, applied):
+        del cell, neighbors, applied
         return -strength / jnp.linalg.norm(positions[0] - positions[1])
 
     return System(np.array([2.0, 6.0]), energy)
@@ -64,8 +64,8 @@ def test_two_bodies_circle_about_their_centre_of_mass_in_keplers_time():
     engine = engine_of(kepler(strength), timestep=period / 2000)
     momentum = np.sqrt(reduced * strength / distance)
     start = np.array([[distance * 6 / 8, 0, 0], [-distance * 2 / 8, 0, 0]])
-    walk = begin(engine, start, [[0, momentum, 0], [0, -momentum, 0]])
-    out = run(engine, walk, 2000)
+    state = begin(engine, start, [[0, momentum, 0], [0, -momentum, 0]])
+    out = run(engine, state, 2000)
     r, v = values(out, "positions"), values(out, "velocities")
     np.testing.assert_allclose(np.linalg.norm(r[:, 0] - r[:, 1], axis=1), distance, rtol=1e-5)
     np.testing.assert_allclose(r[-1], start, atol=1e-4)
@@ -90,7 +90,7 @@ def test_one_step_is_that_of_jax_md(rng):
     state = init(jax.random.key(0), jnp.asarray(places), 0.0, masses, jnp.asarray(momenta))
     for _ in range(20):
         state = apply(state)
-    np.testing.assert_allclose(out.walk.progress.motion.positions, state.position, rtol=1e-13)
+    np.testing.assert_allclose(out.state.loop.motion.positions, state.position, rtol=1e-13)
 
 
 CHARGE = 0.7
@@ -134,7 +134,7 @@ def test_at_resonance_the_amplitude_grows_with_time(charged_spring):
         * (np.sin(omega * t) - omega * t * np.cos(omega * t))
     )
     np.testing.assert_allclose(values(out, "positions")[:, 0, 0], expected, atol=2e-5)
-    # A field that changes in time does work, and that is all the energy there is.
+    # All energy comes from the work of the field.
     conserved = values(out, "thermo", "conserved")
     assert np.ptp(conserved) < 1e-4 * np.max(values(out, "thermo", "kinetic_energy"))
 
@@ -146,14 +146,14 @@ def test_at_fixed_displacement_a_dipole_swings_with_its_longitudinal_frequency(p
     spring = springs(np.array([[stiffness]]), [mass], CHARGE)
     inner = spring.energy
 
-    def energy(positions, cell, frame, applied):
-        value = inner(positions, cell, frame, applied)
+    def energy(positions, cell, neighbors, applied):
+        value = inner(positions, cell, neighbors, applied)
         return value if applied is None else value - 0.5 * polarizability * applied @ applied
 
     system = spring._replace(
         energy=energy,
         cell=np.diag([4.0, 5.0, 2.0]),
-        polarizability=lambda r, cell, frame: polarizability * jnp.eye(3),
+        polarizability=lambda r, cell, neighbors: polarizability * jnp.eye(3),
     )
     given = np.array([0.1, 0.0, 0.2])
     engine = engine_of(
@@ -185,10 +185,10 @@ def test_records_are_of_the_steps_they_say(charged_spring):
     records = RecordConfig(thermo=3, positions=4, polarization=5)
     engine = engine_of(charged_spring, NVE, 0.5, records, block=13)
     every = engine_of(charged_spring, NVE, 0.5)
-    walk, parts = begin(engine, np.ones((1, 3)), np.zeros((1, 3))), []
+    state, parts = begin(engine, np.ones((1, 3)), np.zeros((1, 3))), []
     for last in (13, 26, 30):
-        parts.append(engine.run(walk, last))
-        walk = parts[-1].walk
+        parts.append(engine.run(state, last))
+        state = parts[-1].state
     all_places = values(
         run(every, begin(every, np.ones((1, 3)), np.zeros((1, 3))), 30), "positions"
     )
@@ -204,10 +204,10 @@ def test_records_are_of_the_steps_they_say(charged_spring):
 
 def test_other_fields_and_other_temperatures_are_no_new_trace(charged_spring):
     engine = engine_of(charged_spring, timestep=0.1, field=shape("sine", period=10.0))
-    walk = begin(engine, np.ones((1, 3)), np.zeros((1, 3)))
-    walk = run(engine, walk, 5).walk
-    engine.drive = engine.drive._replace(
+    state = begin(engine, np.ones((1, 3)), np.zeros((1, 3)))
+    state = run(engine, state, 5).state
+    engine.forcing = engine.forcing._replace(
         kT=jnp.array([1.0, 2.0]), field=shape("sine", (1.0, 0.0, 0.0), period=3.0, phase=50.0)
     )
-    run(engine, walk, 5)
+    run(engine, state, 5)
     assert engine.traces == 1

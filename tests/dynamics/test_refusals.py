@@ -1,4 +1,4 @@
-"""What cannot be run, and what blew up, is told of in one line."""
+"""A run that cannot be started, or that blows up, is reported in one line."""
 
 import shutil
 
@@ -73,7 +73,7 @@ def test_a_run_that_blows_up_names_step_atom_and_last_good_frame(model, atoms, t
     assert f"step {steps[-1]} in" in message
 
 
-def test_a_missing_start_and_one_of_many_frames_are_told_of(folder, tmp_path, capsys):
+def test_a_missing_start_and_one_of_many_frames_are_reported(folder, tmp_path, capsys):
     arguments = [str(folder / "model"), "nowhere.xyz", str(folder / "md.yaml")]
     assert main(["md", *arguments, "--out", str(tmp_path / "out")]) == 2
     assert "nowhere.xyz: no such file" in capsys.readouterr().err
@@ -87,3 +87,17 @@ def test_a_checkpoint_of_something_else_is_refused(folder, whole, tmp_path, caps
     (tmp_path / "out" / "checkpoint" / "state.npz").write_bytes(b"PK damaged")
     assert md(folder, tmp_path / "out", "--resume") == 2
     assert "is damaged" in capsys.readouterr().err
+
+
+def test_a_run_is_resumed_with_the_sum_it_was_started_with(folder, tmp_path, capsys):
+    def run(*more):
+        places = (folder / "charged", f"{folder / 'start.xyz'}@-1", folder / "md.yaml")
+        arguments = ["md", *map(str, places), "--out", str(tmp_path / "out"), *more]
+        return main([*arguments, "--set", "steps=4", "record.extxyz=0"])
+
+    mesh = ["--method", "mesh", "--accuracy", "1e-3"]
+    assert run(*mesh) == 0
+    assert "long range: particle mesh" in capsys.readouterr().err
+    assert run("--resume", "--method", "direct") == 2
+    assert "started with another electrostatic sum (particle mesh" in capsys.readouterr().err
+    assert run("--resume", *mesh) == 0

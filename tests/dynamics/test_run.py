@@ -15,8 +15,8 @@ from ase.io import read
 import jles
 from jles.dynamics import run_md
 from jles.dynamics.engine import Engine
-from jles.dynamics.matter import model_system
-from jles.dynamics.system import Room
+from jles.dynamics.model_system import model_system
+from jles.dynamics.system import Capacity
 from jles.electrostatics.plan import SumPlan
 from jles.electrostatics.sums.kgrid import KGrid
 from tests.support.md_runs import CONFIG, FIELD, contents, md
@@ -121,11 +121,11 @@ def test_a_run_that_was_stopped_and_resumed_is_the_same_bit_for_bit(
 ):
     run, calls = Engine.run, []
 
-    def stopping(self, walk, last):
+    def stopping(self, state, last):
         calls.append(last)
         if len(calls) == 5:
             raise KeyboardInterrupt
-        return run(self, walk, last)
+        return run(self, state, last)
 
     monkeypatch.setattr(Engine, "run", stopping)
     assert md(folder, tmp_path / "out") == 130
@@ -137,7 +137,7 @@ def test_a_run_that_was_stopped_and_resumed_is_the_same_bit_for_bit(
     assert md(folder, tmp_path / "out") == 2
     assert "already holds a run; give --resume" in capsys.readouterr().err
     assert md(folder, tmp_path / "out", "--resume", "--set", "timestep=0.4") == 2
-    assert "began with another 'timestep'" in capsys.readouterr().err
+    assert "was started with another 'timestep'" in capsys.readouterr().err
 
 
 _KILLED = """
@@ -222,26 +222,29 @@ def test_energy_is_conserved_in_a_field(folder, tmp_path, pbc, ensemble):
 def test_a_frame_of_a_charged_crystal_says_what_the_model_says_wherever_atoms_are(
     folder, atoms
 ):
-    """Atoms whole cells away, a cell that has grown, more room than is needed."""
+    """Atoms whole cells away, a cell that has grown, more capacity than is needed."""
     model = jles.load(folder / "charged", dtype="float64")
     options = {"skin": 0.4, "moves_cell": True, "in_field": False}
     system = model_system(model, atoms, **options)
     rng = np.random.default_rng(0)
     away = rng.integers(-2, 3, (len(atoms), 3)) @ atoms.cell.array
-    anchor = atoms.positions + away
-    frame, room = system.look(anchor, atoms.cell.array, Room())
+    reference = atoms.positions + away
+    neighbors, capacity = system.rebuild_neighbors(reference, atoms.cell.array, Capacity())
     cell = jnp.asarray(atoms.cell.array)
-    assert bool(system.fits(1.09 * cell, frame))
-    assert not bool(system.fits(1.6 * cell, frame))
-    moved = anchor + rng.uniform(-0.1, 0.1, anchor.shape)
-    roomy = Room(2 * room.neighbors, 2 * room.near, SumPlan(grid=KGrid(6, 6, 6)))
+    assert bool(system.fits(1.09 * cell, neighbors))
+    assert not bool(system.fits(1.6 * cell, neighbors))
+    moved = reference + rng.uniform(-0.1, 0.1, reference.shape)
+    roomy = Capacity(2 * capacity.neighbors, 2 * capacity.near, SumPlan(grid=KGrid(6, 6, 6)))
     energy_fn = jax.jit(system.energy)
     energies = [
         float(energy_fn(jnp.asarray(moved), cell, around, None))
-        for around in (frame, system.look(moved, atoms.cell.array, roomy)[0])
+        for around in (neighbors, system.rebuild_neighbors(moved, atoms.cell.array, roomy)[0])
     ]
     copy = atoms.copy()
     copy.positions = moved
     said = model.predict(copy, ("energy",)).energy + 3.0 * 4 + 7.0 * 4
     np.testing.assert_allclose(energies, said, rtol=1e-10)
-    assert system.look(moved, cell, Room(1, 1, room.plan))[1].neighbors >= room.neighbors
+    assert (
+        system.rebuild_neighbors(moved, cell, Capacity(1, 1, capacity.plan))[1].neighbors
+        >= capacity.neighbors
+    )

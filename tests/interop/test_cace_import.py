@@ -238,7 +238,7 @@ def test_modules_of_other_kinds_are_refused(tmp_path, rng):
     assert "not a potential" in refusal(tmp_path, ewald(WATER))
     record = single(WATER, params)
     record.state["_modules"]["output_modules"] = listed([module("cace.modules.grad.Grad")])
-    assert "none gives the energy" in refusal(tmp_path, record)
+    assert "no module gives the energy" in refusal(tmp_path, record)
     record = single(WATER, params)
     record.state["_modules"]["input_modules"] = listed([ewald(WATER)])
     assert "input module" in refusal(tmp_path, record)

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from jles.dynamics import engine, matter
+from jles.dynamics import engine, model_system
 from jles.dynamics.run import run_md
 from jles.predict.model import Model
 from jles.structures.batch import build_structure, on_device
@@ -85,7 +85,7 @@ def test_a_run_whose_slots_grow_is_the_run_with_room_and_resumes(tmp_path, monke
     settings["velocities"] = {"temperature": 1000.0}
 
     def run(name, growth, steps=40, resume=False):
-        for module in (engine, matter):
+        for module in (engine, model_system):
             monkeypatch.setattr(module, "NEAR_GROWTH", growth)
         run_md(model, rattled(1), settings | {"steps": steps}, tmp_path / name, resume=resume)
         said = capfd.readouterr().err.count("neighbours within the cutoff from")

@@ -1,4 +1,4 @@
-"""Closed forms to move: what the engine is tested on where no model is needed."""
+"""Closed forms of energy on which the engine is tested without a model."""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jles.dynamics.block import Plan
+from jles.dynamics.block import RunPlan
 from jles.dynamics.config import EnsembleConfig, RecordConfig
 from jles.dynamics.engine import Engine
 from jles.dynamics.ensembles import build_integrator
-from jles.dynamics.forces import Drive
+from jles.dynamics.forces import Forcing
 from jles.dynamics.records import build_recorders
-from jles.dynamics.system import GROWTH, Room, System
+from jles.dynamics.system import GROWTH, Capacity, System
 from jles.dynamics.units import BOLTZMANN
 from jles.electrostatics.plan import SumPlan
 from jles.electrostatics.sums.ewald import kgrid_is_too_small
@@ -28,7 +28,7 @@ def springs(stiffness, masses, charge=0.0) -> System:
     """Independent charged springs to the origin; in a field -charge E . sum r."""
     stiffness = jnp.asarray(stiffness)
 
-    def energy(positions, cell, frame, applied):
+    def energy(positions, cell, neighbors, applied):
         inner = 0.5 * jnp.sum(stiffness * positions**2)
         return inner if applied is None else inner - charge * jnp.sum(positions @ applied)
 
@@ -36,17 +36,17 @@ def springs(stiffness, masses, charge=0.0) -> System:
         np.asarray(masses, float),
         energy,
         free=False,
-        dipole=lambda r, cell, frame: charge * jnp.sum(r, axis=0),
-        observables={"polarization": lambda r, v, cell, frame: charge * jnp.sum(r, axis=0)},
+        dipole=lambda r, cell, neighbors: charge * jnp.sum(r, axis=0),
+        observables={"polarization": lambda r, v, cell, neighbors: charge * jnp.sum(r, axis=0)},
     )
 
 
 def anharmonic_chain(count=16, seed=0) -> System:
-    """Oscillators of different mass with quartic walls, coupled to the next: they share heat."""
+    """A ring of coupled quartic oscillators of different masses, which exchange heat."""
     masses = np.random.default_rng(seed).uniform(1.0, 4.0, count)
 
-    def energy(positions, cell, frame, applied):
-        del cell, frame, applied
+    def energy(positions, cell, neighbors, applied):
+        del cell, neighbors, applied
         near = positions - jnp.roll(positions, 1, axis=0)
         return jnp.sum(0.5 * positions**2 + 4.0 * positions**4 + 1.0 * near**2)
 
@@ -55,7 +55,7 @@ def anharmonic_chain(count=16, seed=0) -> System:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class PairFrame:
+class PairNeighbors:
     """Neighbours, and the plan of a reciprocal sum."""
 
     index: jax.Array
@@ -70,7 +70,7 @@ SIGMA, EPSILON = 2.3, 0.02
 
 
 def waves(charges, positions, cell, grid):
-    """A sum over all wave vectors inside a sphere that ends smoothly, per volume."""
+    """Reciprocal sum with a smooth cutoff, per volume."""
     axes = [np.arange(-n, n + 1) for n in grid]
     index = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
     kvecs = 2.0 * np.pi * index[np.any(index != 0, axis=1)] @ jnp.linalg.inv(cell).T
@@ -82,65 +82,67 @@ def waves(charges, positions, cell, grid):
 
 
 def liquid(atoms, skin=0.4, charges=None) -> System:
-    """Smoothly ended Lennard-Jones pairs, with a lattice sum of charges where there are any."""
+    """Lennard-Jones pairs with a smooth cutoff, and a reciprocal sum if charges are given."""
 
-    def distances2(positions, cell, frame):
-        places = positions[frame.index] + frame.shift.astype(cell.dtype) @ cell
+    def distances2(positions, cell, neighbors):
+        places = positions[neighbors.index] + neighbors.shift.astype(cell.dtype) @ cell
         squared = jnp.sum((places - positions[:, None]) ** 2, axis=-1)
-        return jnp.where(frame.mask, squared, 2.0 * REACH**2)
+        return jnp.where(neighbors.mask, squared, 2.0 * REACH**2)
 
-    def pairs(positions, cell, frame):
-        squared = distances2(positions, cell, frame)
-        # As a pruned list has it: those for which there is no slot are lost.
+    def pairs(positions, cell, neighbors):
+        squared = distances2(positions, cell, neighbors)
+        # As in a pruned list, neighbours without a slot are lost.
         order = jnp.cumsum(squared < REACH**2, axis=1)
-        squared = jnp.where(order > frame.near, 2.0 * REACH**2, squared)
+        squared = jnp.where(order > neighbors.near, 2.0 * REACH**2, squared)
         x = SIGMA**6 / squared**3
         ended = jnp.where(squared < REACH**2, (1.0 - squared / REACH**2) ** 3, 0.0)
         return 0.5 * jnp.sum(4.0 * EPSILON * (x**2 - x) * ended)
 
-    def energy(positions, cell, frame, applied):
+    def energy(positions, cell, neighbors, applied):
         del applied
-        value = pairs(positions, cell, frame)
+        value = pairs(positions, cell, neighbors)
         if charges is None:
             return value
-        return value + waves(jnp.asarray(charges), positions, cell, frame.grid)
+        return value + waves(jnp.asarray(charges), positions, cell, neighbors.grid)
 
-    def look(positions, cell, room):
+    def rebuild_neighbors(positions, cell, capacity):
         table = find_neighbors(positions, cell, atoms.pbc, REACH + skin)
         need = table.index.shape[1]
-        slots = room.neighbors
+        slots = capacity.neighbors
         if need > slots:
             slots = math.ceil(GROWTH * max(need, slots))
         grid = None
         if charges is not None:
             own = plan_kgrid(cell, K_MAX)
-            grid = own if room.plan is None else merge_kgrids([own, room.plan.grid])
+            grid = own if capacity.plan is None else merge_kgrids([own, capacity.plan.grid])
         pad = ((0, 0), (0, slots - need))
-        frame = PairFrame(
+        neighbors = PairNeighbors(
             jnp.asarray(np.pad(table.index, pad)),
             jnp.asarray(np.pad(table.shift, (*pad, (0, 0)))),
             jnp.asarray(np.pad(table.mask, pad)),
-            room.near or slots,
+            capacity.near or slots,
             grid,
         )
-        least = frame.near + int(lacking(positions, cell, frame))
-        frame = replace(frame, near=max(frame.near, least))
-        return frame, Room(slots, frame.near, SumPlan(grid=grid))
+        least = neighbors.near + int(missing_slots(positions, cell, neighbors))
+        neighbors = replace(neighbors, near=max(neighbors.near, least))
+        return neighbors, Capacity(slots, neighbors.near, SumPlan(grid=grid))
 
-    def lacking(positions, cell, frame):
-        near = jnp.sum(distances2(positions, cell, frame) < REACH**2, axis=1)
-        return jnp.max(near) - frame.near
+    def missing_slots(positions, cell, neighbors):
+        near = jnp.sum(distances2(positions, cell, neighbors) < REACH**2, axis=1)
+        return jnp.max(near) - neighbors.near
 
-    def fits(cell, frame):
-        return True if frame.grid is None else ~kgrid_is_too_small(frame.grid, cell, K_MAX)
+    def fits(cell, neighbors):
+        return (
+            True if neighbors.grid is None else ~kgrid_is_too_small(neighbors.grid, cell, K_MAX)
+        )
 
     return System(
         atoms.get_masses(),
         energy,
-        look=look,
+        rebuild_neighbors=rebuild_neighbors,
         fits=fits,
-        lacking=lacking,
-        reach=REACH,
+        missing_slots=missing_slots,
+        cutoff=REACH,
         skin=skin,
         pbc=tuple(map(bool, atoms.pbc)),
         cell=atoms.cell.array,
@@ -155,29 +157,29 @@ def engine_of(
     block=10_000,
     say=lambda line: None,
     dtype=np.float64,
-    **driving,
+    **applied,
 ) -> Engine:
-    """An engine; `driving` goes to `Drive`."""
+    """An engine; `applied` goes to `Forcing`."""
     masses = jnp.asarray(system.masses[:, None], dtype)
     integrator = build_integrator(ensemble, masses, timestep, system)
     recorders = build_recorders(records, system, integrator, masses)
-    plan = Plan(system, integrator, recorders, masses, timestep, block)
+    plan = RunPlan(system, integrator, recorders, masses, timestep, block)
     first = ensemble.temperature or 0.0
     kT = BOLTZMANN * jnp.asarray([first, ensemble.temperature_end or first], dtype)
-    return Engine(plan, Drive(kT, jnp.int32(block), **driving), say)
+    return Engine(plan, Forcing(kT, jnp.int32(block), **applied), say)
 
 
-def begin(engine, positions, momenta, cell=None, seed=0, room=None):
-    """A walk from NumPy arrays."""
+def begin(engine, positions, momenta, cell=None, seed=0, capacity=None):
+    """The state before the first step, from NumPy arrays."""
     dtype = engine.plan.masses.dtype
     cell = engine.plan.system.cell if cell is None else cell
     arrays = (np.asarray(array, dtype) for array in (positions, momenta, cell))
-    return engine.start(*arrays, jax.random.PRNGKey(seed), room)
+    return engine.start(*arrays, jax.random.PRNGKey(seed), capacity)
 
 
-def run(engine, walk, steps):
-    """Walks on; returns the outcome with the frames."""
-    outcome = engine.run(walk, walk.step + steps)
+def run(engine, state, steps):
+    """Runs some steps and returns the outcome with its frames."""
+    outcome = engine.run(state, state.step + steps)
     assert outcome.failure is None
     return outcome
 
@@ -188,7 +190,7 @@ def values(outcome, kind, key=None):
 
 
 def network(atoms, reach, stiffness=1.0) -> System:
-    """A crystal whose bonds, springs of their own lengths, are those of the start for ever."""
+    """A crystal of springs between the neighbours of the start, at rest in these positions."""
     table = find_neighbors(atoms.positions, atoms.cell.array, atoms.pbc, reach)
     index, shift = table.index, jnp.asarray(table.shift, float)
 
@@ -198,8 +200,8 @@ def network(atoms, reach, stiffness=1.0) -> System:
 
     rest = lengths(jnp.asarray(atoms.positions), jnp.asarray(atoms.cell.array))
 
-    def energy(positions, cell, frame, applied):
-        del frame, applied
+    def energy(positions, cell, neighbors, applied):
+        del neighbors, applied
         return 0.25 * stiffness * jnp.sum((lengths(positions, cell) - rest) ** 2)
 
     pbc = tuple(map(bool, atoms.pbc))

@@ -2,6 +2,7 @@
 
 import h5py
 import jax
+import jax.numpy as jnp
 
 from jles.cli.main import main
 from jles.models.config import CaceConfig, ModelConfig
@@ -29,7 +30,7 @@ def tiny_model(path, **heads):
     )
     offsets = {"H": -3.0, "O": -7.0}
     config = ModelConfig(("H", "O"), backbone, element_energies=offsets, **heads)
-    params = build_potential(config).init(jax.random.key(1))
+    params = build_potential(config).init(jax.random.key(1), jnp.float32)
     # Energies start flat: the atoms would feel nothing.
     params["energy"] = jax.tree.map(lambda leaf: leaf + 0.3, params["energy"])
     save_model(path, config, params)

@@ -57,6 +57,8 @@ sys.exit(main(sys.argv[3:]))
 def run_jles(tmp_path):
     """Runs `jles` in a process of its own, without pictures (slow) unless it is the real one."""
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    # A program on a full disk would leave broken entries in a shared cache of compilations.
+    environment.pop("JAX_COMPILATION_CACHE_DIR", None)
 
     def run(*arguments, trap=("nowhere", 0), real=False):
         program = ["-m", "jles"] if real else ["-c", _TRAP, *map(str, trap)]

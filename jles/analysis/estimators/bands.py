@@ -1,4 +1,4 @@
-"""Where the bands of a spectrum are, and their marks in a picture."""
+"""Positions of the bands of a spectrum."""
 
 import numpy as np
 from jaxtyping import Float
@@ -7,14 +7,14 @@ from scipy import ndimage, signal
 from jles.analysis.estimators.spectra import Spectrum
 
 SMOOTHING = 20.0
-"""Standard deviation of the Gaussian under which bands are looked for, cm^-1."""
+"""Standard deviation of the Gaussian that smooths a spectrum before the search, cm^-1."""
 
 
 def find_bands(spectrum: Spectrum, count: int = 6) -> Float[np.ndarray, " bands"]:
     """Maxima (cm^-1) of the spectrum smoothed by `SMOOTHING`, in order.
 
-    At most `count`, the most prominent, each rising above its surroundings by a twentieth of the
-    highest point: finer structure is noise more often than not.
+    At most `count` are returned, the most prominent ones. Each must rise above its surroundings
+    by a twentieth of the highest point; smaller maxima are usually noise.
     """
     smooth = _smoothed(spectrum)
     if not np.max(smooth) > 0.0:

@@ -1,4 +1,4 @@
-"""Error of the mean of a correlated series, by blocking, with the block length found by itself."""
+"""Error of the mean of a correlated series by blocking, with automatic block length."""
 
 from typing import NamedTuple
 
@@ -9,26 +9,26 @@ _FEWEST_BLOCKS = 4
 
 
 class BlockAverage(NamedTuple):
-    """Mean of a series over its first axis and what blocking says of its error."""
+    """Mean of a series over its first axis, and its error from blocking."""
 
     mean: Float[np.ndarray, "*shape"]
     error: Float[np.ndarray, "*shape"]
     """Standard error; NaN for fewer than two frames."""
     block: Int[np.ndarray, "*shape"]
-    """Frames a block, a power of two."""
+    """Frames per block, a power of two."""
     converged: Bool[np.ndarray, "*shape"]
-    """Whether the error stopped to grow with the block length; if not, it is a lower bound."""
+    """Whether the error reached a plateau; if not, it is a lower bound."""
 
 
 def block_average(series: Float[np.ndarray, "frames *shape"]) -> BlockAverage:
     r"""Mean and standard error of each column of a stationary, correlated series.
 
-    Neighbouring frames are averaged pairwise again and again (Flyvbjerg and Petersen, J. Chem.
-    Phys. 91, 461 (1989)); a block of B frames gives the estimate
+    Neighbouring frames are averaged in pairs, repeatedly (Flyvbjerg and Petersen, J. Chem.
+    Phys. 91, 461 (1989)). Blocks of B frames give the estimate
 
     .. math:: \epsilon_B^2 = \frac{s_B^2}{n/B},
 
-    which rises to a plateau once blocks no longer know of one another. The plateau is the first
+    which rises to a plateau once the blocks are uncorrelated. The plateau is taken at the first
     B with B^3 > 2 n (eps_B / eps_1)^4, where bias and noise of the estimate are balanced (Lee,
     Conduit, Nemec, Lopez Rios, Drummond, Phys. Rev. E 83, 066706 (2011)).
     """
@@ -47,7 +47,7 @@ def block_average(series: Float[np.ndarray, "frames *shape"]) -> BlockAverage:
         growth = np.where(variances[0] > 0.0, variances / variances[0], 1.0)
     is_plateau = blocks**3 > 2.0 * frames * growth**2
     converged = is_plateau.any(axis=0)
-    # Without a plateau the largest estimate is the least wrong.
+    # Without a plateau the largest estimate is closest to the truth.
     level = np.where(converged, is_plateau.argmax(axis=0), variances.argmax(axis=0))
     chosen = np.take_along_axis(variances, level[None], axis=0)[0]
     return BlockAverage(
@@ -60,7 +60,7 @@ def block_variances(
 ) -> Float[np.ndarray, "levels *shape"]:
     """Squared standard error from blocks of 1, 2, 4, ... frames, down to four blocks.
 
-    Frames that fill no block at the end are left out at that length.
+    Frames at the end that do not fill a block are dropped.
     """
     found = []
     blocks = np.asarray(series, np.float64)
@@ -73,7 +73,7 @@ def block_variances(
 
 
 def pooled(averages: list[BlockAverage], frames: list[int]) -> tuple:
-    """Mean and standard error over independent runs, weighted by their lengths."""
+    """Mean and standard error over independent runs, weighted by their lengths in frames."""
     share = np.asarray(frames, np.float64) / np.sum(frames)
     mean = sum(w * average.mean for w, average in zip(share, averages, strict=True))
     squared = sum((w * average.error) ** 2 for w, average in zip(share, averages, strict=True))

@@ -1,13 +1,13 @@
-r"""Ionic conductivity of a periodic cell, by Green-Kubo and by Einstein.
+r"""Ionic conductivity of a periodic cell from the Green-Kubo and the Einstein relation.
 
 .. math:: \sigma = \frac{1}{3 V k T} \int_0^\infty <J(0)\cdot J(t)> dt
                  = \frac{1}{6 V k T} \lim_{t\to\infty} \frac{d}{dt} <|Q(t) - Q(0)|^2>,
 
-J = dP/dt from Born charges, or from formal ones: in an electronic insulator both give the same
-(Grasselli, Baroni, Nat. Phys. 15, 967 (2019); French, Hamel, Redmer, Phys. Rev. Lett. 107, 185901
-(2011)). The integral ends, and the slope begins, at a time `window` at which the correlation has
-been mere noise for a while (`correlate.lag_of_silence`); the slope ends at twice that. Independent
-ions would have :math:`\sigma_{NE} = \sum_i q_i^2 D_i/(V k T)`.
+J = dP/dt comes from Born charges or from formal charges; in an electronic insulator both give
+the same conductivity (Grasselli, Baroni, Nat. Phys. 15, 967 (2019); French, Hamel, Redmer,
+Phys. Rev. Lett. 107, 185901 (2011)). The integral ends at a time `window` beyond which the
+correlation is only noise (`correlate.lag_of_silence`). The slope is taken between that time and
+twice that time. Independent ions would have :math:`\sigma_{NE} = \sum_i q_i^2 D_i/(V k T)`.
 """
 
 from typing import NamedTuple
@@ -36,18 +36,18 @@ class ChargeFlow(NamedTuple):
 
     name: str
     current: Sampled | None
-    """J, e angstrom/fs; None where only positions were recorded."""
+    """J, e angstrom/fs; None if only positions were recorded."""
     dipole: Sampled
     """The integral of J, e angstrom, or the recorded polarization."""
 
 
 class Curves(NamedTuple):
-    """What a conductivity is read from, against time (fs)."""
+    """The functions of time (fs) that a conductivity is read from."""
 
     times: Float[np.ndarray, " lags"]
     correlation: Float[np.ndarray, " frames"]
-    """<J(0).J(t)>/<J.J> at every frame up to the last of the times; of the differences of the
-    dipole if there is no current."""
+    """<J(0).J(t)>/<J.J> at every frame up to the last of the times. Without a current, J is
+    taken from differences of the dipole."""
     running: Estimate
     """Integral of the correlation up to each time, S/cm; NaN if there is no current."""
     squares: Float[np.ndarray, " lags"]
@@ -61,7 +61,7 @@ class Conductivity(NamedTuple):
     window: float
     """fs"""
     is_silent: bool
-    """Whether the correlation has died out at the window; if not, the run is too short."""
+    """Whether the correlation has decayed at the window; if not, the run is too short."""
     green_kubo: Estimate | None
     einstein: Estimate
 
@@ -100,7 +100,7 @@ def ionic_conductivity(
 
 
 def silent_window(flow: ChargeFlow) -> tuple[float, bool]:
-    """Time (fs) after which the current is no more correlated than noise is, and if it ever is."""
+    """Time (fs) after which the correlation of the current is noise; whether it was found."""
     current = flow.current or _differences(flow.dipole)
     correlation = mean_correlation(current)
     lag = lag_of_silence(correlation, sum(len(part) for part in current.parts), 3)
@@ -108,7 +108,7 @@ def silent_window(flow: ChargeFlow) -> tuple[float, bool]:
 
 
 def mean_correlation(current: Sampled) -> Float[np.ndarray, " lags"]:
-    """Autocorrelation of a current, its runs weighted by their lengths."""
+    """Autocorrelation of a current, averaged over runs with their lengths as weights."""
     lags = longest_lag(min(len(part) for part in current.parts)) + 1
     lengths = [len(part) for part in current.parts]
     return np.average(
@@ -117,7 +117,7 @@ def mean_correlation(current: Sampled) -> Float[np.ndarray, " lags"]:
 
 
 def running_integral(current: Sampled, lags: Int[np.ndarray, " lags"], unit: float) -> Estimate:
-    """Integral of the correlation up to each lag, times `unit`, with errors."""
+    """Integral of the correlation up to each lag, times `unit`, with standard errors."""
     integrals = [cumulative(part, current.interval) for part in current.parts]
     pairs = list(zip(current.parts, integrals, strict=True))
     found = [estimate([green_kubo_series(*pair, int(lag)) for pair in pairs]) for lag in lags]
@@ -131,7 +131,7 @@ def _differences(dipole: Sampled) -> Sampled:
 
 
 def _lag(series: Sampled, window: float) -> int:
-    """The window in frames; refused where too few origins are left."""
+    """The window in frames; an error if too few time origins are left."""
     lag = max(round(window / series.interval), 1)
     frames = min(len(part) for part in series.parts)
     if lag > longest_lag(frames):

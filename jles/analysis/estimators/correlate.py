@@ -12,7 +12,7 @@ def autocorrelation(
 
     .. math:: C_k = \frac{1}{n-k} \sum_{t=0}^{n-k-1} x_t \cdot x_{t+k}
 
-    The mean is not taken off; every lag is divided by its own number of pairs (unbiased).
+    The mean is not subtracted. Every lag is divided by its own number of pairs (unbiased).
     """
     frames = len(series)
     size = fft.next_fast_len(frames + lags, real=True)
@@ -21,29 +21,29 @@ def autocorrelation(
 
 
 def noise_of_correlation(correlation: Float[np.ndarray, " lags"], frames: int, channels: int):
-    r"""Standard deviation of the estimate of a correlation that has died out.
+    r"""Standard deviation of the estimated correlation at lags where the true one is zero.
 
-    Bartlett's formula for a Gaussian process whose `channels` are alike and independent:
+    Bartlett's formula for a Gaussian process of independent, equivalent `channels`:
 
     .. math:: s^2 = \frac{1}{n c} \sum_{k=-\infty}^{\infty} C_k^2
 
-    with n frames and c channels, C summed over channels (Bartlett, J. R. Stat. Soc. Suppl. 8, 27
-    (1946)).
+    with n frames, c channels and C summed over channels (Bartlett, J. R. Stat. Soc. Suppl. 8,
+    27 (1946)).
     """
     squares = correlation[0] ** 2 + 2.0 * np.sum(correlation[1:] ** 2)
     return np.sqrt(squares / (frames * channels))
 
 
 def lag_of_silence(correlation: Float[np.ndarray, " lags"], frames: int, channels: int) -> int:
-    """Lag 2k at the end of the first stretch k ... 2k in which the correlation is mere noise.
+    """Lag 2k at the end of the first interval k ... 2k in which the correlation is only noise.
 
-    The mean square over the stretch is compared with twice Bartlett's variance: the stretch
-    grows with k, so a correlation that oscillates is not mistaken for one that has died out;
-    its end is taken, since what is hidden in the noise at k still counts in an integral.
-    All the lags if it never falls silent.
+    The mean square over the interval is compared with twice Bartlett's variance. The interval
+    grows with k, so a zero of an oscillating correlation is not mistaken for its decay. The end
+    of the interval is returned because a tail hidden in the noise at k still adds to an
+    integral. The last lag is returned if the correlation never decays.
     """
     longest = (len(correlation) - 1) // 2
-    # The squared tail of noise itself adds up; the sum is stopped where the search is.
+    # Squared noise in the tail adds up, so the sum stops at the longest lag searched.
     noise = noise_of_correlation(correlation[: longest + 1], frames, channels)
     total = np.concatenate([[0.0], np.cumsum(correlation**2)])
     lags = np.arange(1, longest + 1)

@@ -1,7 +1,7 @@
-r"""Static dielectric constant from the fluctuation of the dipole of the cell.
+r"""Static dielectric constant from the fluctuation of the dipole moment of the cell.
 
-With conducting ("tin foil") boundaries, which a lattice sum without k = 0 has (de Leeuw, Perram,
-Smith, Proc. R. Soc. A 373, 27 (1980); Neumann, Mol. Phys. 50, 841 (1983)),
+For conducting ("tin-foil") boundary conditions, those of a lattice sum without its k = 0 term
+(de Leeuw, Perram, Smith, Proc. R. Soc. A 373, 27 (1980); Neumann, Mol. Phys. 50, 841 (1983)),
 
 .. math:: \epsilon = \epsilon_\infty +
     \frac{<P\cdot P> - <P>\cdot<P>}{3\,\epsilon_0 V k T},
@@ -22,7 +22,7 @@ from jles.units import EPSILON0
 
 
 class Fluctuation(NamedTuple):
-    """The part of the dielectric constant that the atoms' motion makes."""
+    """The contribution of the motion of the atoms to the dielectric constant."""
 
     mean: Estimate
     """A third of the trace."""

@@ -2,7 +2,8 @@ r"""Self-diffusion of every element from unwrapped positions, by Einstein's rela
 
 .. math:: D_e = \frac{1}{6}\,\frac{d}{dt}\,\frac{1}{N_e}\sum_{i\in e} <|r_i(t) - r_i(0)|^2>,
 
-the slope between two times, relative to the centre of mass; the error by blocking over origins.
+the slope between two times, relative to the centre of mass. Blocking over time origins gives
+the error.
 """
 
 from collections.abc import Sequence

@@ -1,9 +1,9 @@
-r"""The loop P(E) of a cycled field, its coercive fields, remanences and area.
+r"""The hysteresis loop P(E) in a cycled field: coercive fields, remanences and area.
 
-The loop is the projection of P/V and E on the line along which the field goes. It is cut where the
-field turns; halves that go from one extreme of the field to the other are kept. The polarization
-of a crystal has no absolute zero on a branch: half the sum of its values at the two extremes is
-taken off, so an imprint shows in the fields, not in the polarization.
+P/V and E are projected on the direction of the field. The loop is cut where the field turns,
+and halves that reach from one extreme of the field to the other are kept. The polarization of a
+crystal has no absolute zero, so the mean of its values at the two extremes is subtracted: an
+imprint then shows in the coercive fields and not in the polarization.
 """
 
 from typing import NamedTuple
@@ -19,32 +19,32 @@ _BINS = 101
 
 
 _FULL = 0.98
-"""A half loop is complete if it starts and ends beyond this fraction of the largest field."""
+"""A half loop is complete if it starts and ends beyond this fraction of the extremes."""
 
 
 class Loop(NamedTuple):
-    """Half loops and what is read off them; NaN where a half does not cross."""
+    """Half loops and what is read from them; NaN where a half does not cross zero."""
 
     field: Float[np.ndarray, " bins"]
     """V/angstrom"""
     falling: Float[np.ndarray, "halves bins"]
-    """Polarization on the way down, microC/cm^2."""
+    """Polarization in a falling field, microC/cm^2."""
     rising: Float[np.ndarray, "halves bins"]
     coercive_falling: Float[np.ndarray, " halves"]
     """Field at which the falling half crosses zero, V/angstrom."""
     coercive_rising: Float[np.ndarray, " halves"]
     remanent_falling: Float[np.ndarray, " halves"]
-    """Polarization at zero field on the way down, microC/cm^2."""
+    """Polarization at zero field in a falling field, microC/cm^2."""
     remanent_rising: Float[np.ndarray, " halves"]
     areas: Float[np.ndarray, " cycles"]
-    """Energy lost in a cycle, J/cm^3."""
+    """Energy dissipated in a cycle, J/cm^3."""
 
 
 def field_axis(field: Float[np.ndarray, "frames 3"]) -> Float[np.ndarray, " 3"]:
-    """Unit vector along which the field goes, its largest component positive.
+    """Unit vector of the field, its largest component positive.
 
     Raises:
-        InputError: there is no field, or it does not stay on a line through zero.
+        InputError: there is no field, or its direction changes.
     """
     _, sizes, rows = np.linalg.svd(field, full_matrices=False)
     if not sizes[0] > 0.0:
@@ -52,13 +52,13 @@ def field_axis(field: Float[np.ndarray, "frames 3"]) -> Float[np.ndarray, " 3"]:
             "the field is zero throughout; a loop needs `field: {kind: cycle, ...}`"
         )
     if sizes[1] > 1e-3 * sizes[0]:
-        raise InputError("the field does not keep to one direction; a loop needs one that does")
+        raise InputError("the direction of the field changes; a loop needs one direction")
     axis = rows[0]
     return axis * np.sign(axis[np.argmax(np.abs(axis))])
 
 
 def turning_points(field: Float[np.ndarray, " frames"]) -> Int[np.ndarray, " turns"]:
-    """Frames where the field turns (the last one of a plateau), with the first and the last."""
+    """Frames where the field turns (the last of a plateau), and the first and last frame."""
     moves = np.flatnonzero(np.diff(field) != 0.0)
     signs = np.sign(np.diff(field)[moves])
     turns = moves[1:][signs[1:] != signs[:-1]]
@@ -66,7 +66,7 @@ def turning_points(field: Float[np.ndarray, " frames"]) -> Int[np.ndarray, " tur
 
 
 def full_halves(field: Float[np.ndarray, " frames"]) -> list[slice]:
-    """Stretches from one extreme of the field to the other, in order."""
+    """Intervals from one extreme of the field to the other, in order."""
     turns = turning_points(field)
     top, bottom = _FULL * np.max(field), _FULL * np.min(field)
     halves = []
@@ -83,7 +83,7 @@ def hysteresis_loop(
     """The loop of a field (V/angstrom) and a polarization per volume (e/angstrom^2).
 
     Raises:
-        InputError: the field does not go from one extreme to the other and back.
+        InputError: the field does not reach both extremes and return.
     """
     halves = full_halves(field)
     falling = [h for h in halves if field[h.start] > field[h.stop - 1]]
@@ -91,7 +91,7 @@ def hysteresis_loop(
     if not falling or not rising:
         raise InputError(
             "no complete loop: the field must go from one extreme through zero to the other and "
-            f"back; it made {len(falling)} way(s) down and {len(rising)} up"
+            f"back; there are {len(falling)} falling and {len(rising)} rising halves"
         )
     grid = _grid(field)
     down = np.array([_binned(field[h], polarization[h], grid) for h in falling])
@@ -124,7 +124,7 @@ def _grid(field):
 
 
 def _binned(field, values, grid):
-    """Mean in each bin of the field; empty bins from their neighbours."""
+    """Mean in each bin of the field; empty bins are interpolated."""
     width = grid[1] - grid[0]
     index = np.clip(np.round((field - grid[0]) / width).astype(int), 0, len(grid) - 1)
     count = np.bincount(index, minlength=len(grid))
@@ -133,7 +133,7 @@ def _binned(field, values, grid):
 
 
 def _crossing(field, values) -> float:
-    """Field where the values cross zero: the middle between the first and the last time."""
+    """Field where the values cross zero: midway between the first and the last crossing."""
     found = np.flatnonzero(np.sign(values[1:]) != np.sign(values[:-1]))
     if len(found) == 0:
         return np.nan

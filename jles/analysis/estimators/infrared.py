@@ -1,6 +1,6 @@
 r"""Infrared absorption of a periodic cell from the current dP/dt.
 
-Linear response of a classical system (fluctuation and dissipation; McQuarrie, Statistical
+Linear response of a classical system (fluctuation-dissipation theorem; McQuarrie, Statistical
 Mechanics, ch. 21; Ramirez, Lopez-Ciudad, Kumar, Marx, J. Chem. Phys. 121, 3973 (2004)):
 
 .. math:: n(\omega)\alpha(\omega) = \frac{\omega\,\epsilon''(\omega)}{c}
@@ -22,7 +22,7 @@ CORRECTIONS = ("harmonic", "standard", "schofield")
 
 
 def absorption_factor(temperature: float, volume: float) -> float:
-    """Absorption n alpha (cm^-1) for one (e angstrom/fs)^2 cm of the spectrum of the current."""
+    """Absorption n alpha (cm^-1) per (e angstrom/fs)^2 cm of the spectrum of the current."""
     per_frequency = WAVENUMBER / (12.0 * SPEED_OF_LIGHT * volume * EPSILON0)
     per_angstrom = per_frequency / (BOLTZMANN * temperature)
     return 1e8 * per_angstrom
@@ -31,12 +31,12 @@ def absorption_factor(temperature: float, volume: float) -> float:
 def quantum_correction(
     kind: str, wavenumber: Float[np.ndarray, " points"], temperature: float
 ) -> Float[np.ndarray, " points"]:
-    r"""Factor on the classical absorption, with :math:`x = \hbar\omega/kT`.
+    r"""Factor that multiplies the classical absorption, with :math:`x = \hbar\omega/kT`.
 
-    The classical formula is that of a harmonic quantum system as it stands ("harmonic", 1). The
-    others take the classical correlation for the real part of the quantum one ("standard",
-    tanh(x/2)/(x/2)) or for the one at imaginary time :math:`\beta\hbar/2` ("schofield",
-    sinh(x/2)/(x/2)); Ramirez et al. 2004, table I.
+    The classical formula is exact for a harmonic quantum system ("harmonic", factor 1). The
+    other factors identify the classical correlation with the real part of the quantum
+    correlation ("standard", tanh(x/2)/(x/2)) or with its value at imaginary time
+    :math:`\beta\hbar/2` ("schofield", sinh(x/2)/(x/2)); Ramirez et al. 2004, table I.
     """
     half = 0.5 * PLANCK * wavenumber / (WAVENUMBER * BOLTZMANN * temperature)
     shape = {"harmonic": np.ones_like, "standard": np.tanh, "schofield": np.sinh}[kind](half)
@@ -48,9 +48,9 @@ def quantum_correction(
 def continuous_branch(
     polarization: Float[np.ndarray, "frames 3"], cells: Float[np.ndarray, "frames 3 3"], pbc
 ) -> Float[np.ndarray, "frames 3"]:
-    """The polarization (e angstrom) without jumps by quanta e a, a the periodic cell rows.
+    """The polarization (e angstrom) without jumps by quanta e a, a the periodic cell vectors.
 
-    For frames so close that it moves by less than half a quantum in between.
+    Between two frames it must change by less than half a quantum.
     """
     steps = np.diff(polarization, axis=0)
     rows = cells[1:] * np.asarray(pbc, float)[:, None]

@@ -1,4 +1,4 @@
-"""Polarization and tetragonality against temperature, from heating and cooling runs."""
+"""Polarization and tetragonality, averaged over stretches of a run."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from jles.analysis.estimators.blocks import block_average
 
 
 class Stretch(NamedTuple):
-    """Averages over one of the equal stretches of time that a run is cut into."""
+    """Averages over one of the equal stretches of time that a run is divided into."""
 
     temperature: float
     """K"""
@@ -17,15 +17,15 @@ class Stretch(NamedTuple):
     """Mean length, then components, microC/cm^2."""
     polarization_error: Float[np.ndarray, " 4"]
     tetragonality: float
-    """Longest edge of the mean cell over the geometric mean of the others."""
+    """Longest edge of the mean cell divided by the geometric mean of the others."""
     tetragonality_error: float
 
 
 def tetragonality(cells: Float[np.ndarray, "frames 3 3"]) -> Float[np.ndarray, " frames"]:
-    """Edge that is longest on average over the geometric mean of the two others, frame by frame.
+    """Longest edge divided by the geometric mean of the other two, frame by frame.
 
-    The edge is chosen once, so that fluctuations of a cubic cell do not look like a distortion
-    beyond what the mean cell has.
+    It is the edge that is longest on average, in all frames: choosing it anew in every frame
+    would make a distortion out of the fluctuations of a cubic cell.
     """
     edges = np.linalg.norm(cells, axis=2)
     longest = int(np.argmax(np.mean(edges, axis=0)))
@@ -39,7 +39,7 @@ def stretches(
     cells: Float[np.ndarray, "frames 3 3"],
     count: int,
 ) -> list[Stretch]:
-    """Averages with block errors over `count` stretches of a run, in the order of time."""
+    """Averages with block errors over `count` stretches of a run, in order of time."""
     found = []
     edges = np.linspace(0, len(temperature), count + 1).round().astype(int)
     for first, last in zip(edges[:-1], edges[1:], strict=True):

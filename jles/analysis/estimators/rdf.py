@@ -5,9 +5,9 @@ r"""Radial distribution functions and coordination numbers by pair of elements.
          {\tfrac{4\pi}{3}[(r+\Delta)^3 - r^3]},
     \qquad n_{AB}(r) = \frac{1}{N_A} <\#\{(i, j): r_{ij} < r\}>,
 
-so an ideal gas of a fixed number of atoms has g = 1. All images are counted, in any cell; those of
-an atom with itself count in neither. Beyond half the smallest height of the cell the images of one
-atom are seen as if they were different atoms: the default stops there.
+so an ideal gas of a fixed number of atoms has g = 1. All periodic images are counted, except
+images of the atom itself. Beyond half the smallest height of the cell several images of one
+atom are counted, which are correlated; the default stops there.
 """
 
 from itertools import combinations_with_replacement
@@ -41,7 +41,7 @@ def pair_counts(
     kinds,
     edges: Float[np.ndarray, " edges"],
 ) -> Int[np.ndarray, "kinds kinds bins"]:
-    """Ordered pairs by kinds of the two atoms and by distance; an atom's own images left out.
+    """Ordered pairs by kinds of the two atoms and by distance, without images of the same atom.
 
     Args:
         positions: Cartesian, angstrom; need not be wrapped.
@@ -51,7 +51,7 @@ def pair_counts(
     """
     from vesin import NeighborList
 
-    # The search wraps by images of its own; atoms that have gone far lose digits.
+    # Atoms far outside the cell would lose digits in the search.
     wrapped = np.mod(positions @ np.linalg.inv(cell), 1.0) @ cell
     search = NeighborList(cutoff=float(edges[-1]), full_list=True)
     i, j, distances = search.compute(wrapped, cell, True, "ijd")
@@ -63,7 +63,7 @@ def pair_counts(
 
 
 def ideal_counts(populations, volume: float, edges) -> Float[np.ndarray, "kinds kinds bins"]:
-    """What an ideal gas of the same numbers of atoms would have on average."""
+    """Mean pair counts of an ideal gas of the same composition."""
     numbers = np.asarray(populations, float)
     pairs = numbers[:, None] * (numbers - np.eye(len(numbers)))
     return pairs[:, :, None] * (4.0 * np.pi / 3.0) * np.diff(edges**3) / volume
@@ -75,7 +75,7 @@ def distributions(
     populations,
     edges: Float[np.ndarray, " edges"],
 ) -> dict[tuple[int, int], Distribution]:
-    """Averages over the frames of runs; errors by blocking each bin.
+    """Averages over the frames of runs, with errors from blocking each bin.
 
     Args:
         counts: pairs of each frame, by run.
@@ -98,7 +98,7 @@ def distributions(
 
 
 def first_shell(pair: Distribution) -> tuple[float, float, float]:
-    """Radii of the highest maximum and of the lowest minimum after it; neighbours up to there."""
+    """Radii of the highest maximum and of the minimum behind it; neighbours up to there."""
     top = int(np.argmax(pair.mean))
     bottom = top + int(np.argmin(pair.mean[top:]))
     return float(pair.radii[top]), float(pair.radii[bottom]), float(pair.coordination[bottom])

@@ -1,12 +1,12 @@
-r"""Power spectra against wavenumber: Welch's averaged periodograms, with their errors.
+r"""Power spectra against wavenumber by Welch's averaged periodograms, with errors.
 
-Convention, for a stationary series x(t) and :math:`\omega = 2\pi c\tilde\nu`: S is one-sided and
+Convention for a stationary series x(t) and :math:`\omega = 2\pi c\tilde\nu`: S is one-sided and
 per wavenumber,
 
 .. math:: \int_0^\infty S(\tilde\nu) d\tilde\nu = <x^2>, \qquad
           S(\tilde\nu) = 2 c \int_{-\infty}^{\infty} <x(0) x(t)> e^{-i\omega t} dt,
 
-so the unit is that of x squared times cm. The mean is not taken off.
+so its unit is that of x squared times cm. The mean is not subtracted.
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ class Spectrum(NamedTuple):
     """NaN where there is one segment."""
 
     def scaled(self, factor) -> "Spectrum":
-        """Times a number or a function of the wavenumber."""
+        """The spectrum times a number or a function of the wavenumber."""
         return Spectrum(self.wavenumber, self.mean * factor, self.error * factor)
 
     def below(self, highest: float) -> "Spectrum":
@@ -51,14 +51,14 @@ class Segments(NamedTuple):
     wavenumber: Float[np.ndarray, " points"]
     power: Float[np.ndarray, "segments channels points"]
     length: int
-    """Frames a segment."""
+    """Frames per segment."""
 
 
 def segment_length(resolution: float, interval: float, frames: int, where: str = "run") -> int:
-    """Frames of a segment that tells apart lines `resolution` (cm^-1) from one another.
+    """Frames per segment that resolve lines `resolution` (cm^-1) apart.
 
     Raises:
-        InputError: the run is shorter than that; the finest resolution it has is named.
+        InputError: the run is shorter than that; the message gives its finest resolution.
     """
     if not resolution > 0.0:
         raise InputError(f"--resolution must be positive (cm^-1), got {resolution}")
@@ -80,15 +80,15 @@ def segment_length(resolution: float, interval: float, frames: int, where: str =
 def periodograms(
     series: Float[np.ndarray, "frames channels"], interval: float, length: int
 ) -> Segments:
-    """Spectra of segments of `length` frames: Hann window, half overlapping, zero-padded twice.
+    """Spectra of segments of `length` frames: Hann window, half overlap, zero-padded to twice.
 
-    A sum over the points by the trapezoidal rule is the windowed mean square of the segment
+    The trapezoidal sum over the points is the windowed mean square of the segment
     (Welch, IEEE Trans. Audio Electroacoust. 15, 70 (1967)).
 
     Args:
-        series: any real series; all channels are transformed by themselves.
+        series: real series; every channel is transformed on its own.
         interval: time between frames, fs.
-        length: as `segment_length` gives it.
+        length: frames per segment, from `segment_length`.
     """
     frequency, _, power = signal.spectrogram(
         series.T,
@@ -101,7 +101,7 @@ def periodograms(
         scaling="density",
         mode="psd",
     )
-    # SciPy gives the two ends, which have no mirror image, half of the one-sided density.
+    # SciPy halves the one-sided density at both ends, which have no negative counterpart.
     power[:, [0, -1]] *= 2.0
     return Segments(WAVENUMBER * frequency, np.moveaxis(power, -1, 0) / WAVENUMBER, length)
 
@@ -111,8 +111,9 @@ def derivative_periodograms(
 ) -> Segments:
     r"""Spectra of the time derivative (per fs) of a sampled series.
 
-    Differences of neighbours have :math:`(2/\Delta)^2 \sin^2(\omega\Delta/2)` times the spectrum
-    of the series where its derivative has :math:`\omega^2`; the ratio is put right.
+    The spectrum of finite differences is that of the series times
+    :math:`(2/\Delta)^2 \sin^2(\omega\Delta/2)`, where the derivative has :math:`\omega^2`; the
+    result is corrected by the ratio.
     """
     found = periodograms(np.diff(series, axis=0) / interval, interval, length)
     half_phase = np.pi * interval * found.wavenumber / WAVENUMBER
@@ -130,7 +131,7 @@ def average(segments: Segments, power: Float[np.ndarray, "segments points"]) -> 
 
     Args:
         segments: where `power` comes from.
-        power: a combination of its channels.
+        power: a linear combination of its channels.
     """
     count = len(power)
     mean = np.mean(power, axis=0)
@@ -141,9 +142,10 @@ def average(segments: Segments, power: Float[np.ndarray, "segments points"]) -> 
 
 
 def overlap_factor(length: int, count: int) -> float:
-    r"""By how much half overlapping segments widen the error of their mean.
+    r"""Factor by which overlap of half a segment increases the error of the mean.
 
-    Periodograms of neighbours correlate by :math:`\rho = (\sum_t w_t w_{t+L/2} / \sum_t w_t^2)^2`
+    Neighbouring periodograms have the correlation
+    :math:`\rho = (\sum_t w_t w_{t+L/2} / \sum_t w_t^2)^2`
     (Welch 1967, eq. for the variance), 1/36 for a Hann window:
     :math:`\sqrt{1 + 2\rho(1 - 1/K)}` for K segments.
     """

@@ -1,12 +1,12 @@
-r"""Transport coefficients as means over time origins, so that blocking gives their errors.
+r"""Transport coefficients as means over time origins, with errors from blocking.
 
 A current J and its integral Q (or a displacement) have
 
 .. math:: L(t) = \int_0^t <J(0)\cdot J(s)> ds = \tfrac12 \frac{d}{dt} <|Q(t) - Q(0)|^2>.
 
-Both sides are averages over the origin n of a time series: :math:`J_n\cdot(Q_{n+k} - Q_n)`
-(Green 1954, Kubo 1957) and :math:`(|Q_{n+2k}-Q_n|^2 - |Q_{n+k}-Q_n|^2)/(2k\Delta)` (Einstein 1905,
-Helfand 1960), the latter the mean of L between times k and 2k.
+Both sides are averages over the time origin n: :math:`J_n\cdot(Q_{n+k} - Q_n)` (Green 1954,
+Kubo 1957) and :math:`(|Q_{n+2k}-Q_n|^2 - |Q_{n+k}-Q_n|^2)/(2k\Delta)` (Einstein 1905, Helfand
+1960), the second being the mean of L between the times k and 2k.
 """
 
 from typing import NamedTuple
@@ -17,11 +17,11 @@ from jaxtyping import Float, Int
 from jles.analysis.estimators.blocks import block_average, pooled
 
 _ORIGINS = 4
-"""A lag is at most this fraction of a series, so that there are origins to average over."""
+"""A lag is at most the series divided by this, so that origins are left to average over."""
 
 
 class Sampled(NamedTuple):
-    """The same quantity of several runs, each (frames, 3), and the time between frames, fs."""
+    """A quantity of several runs, each (frames, 3), and the time between frames, fs."""
 
     parts: list[Float[np.ndarray, "frames 3"]]
     interval: float
@@ -33,10 +33,10 @@ class Estimate(NamedTuple):
     value: Float[np.ndarray, "*shape"]
     error: Float[np.ndarray, "*shape"]
     converged: bool
-    """Whether blocking found a plateau everywhere; if not the error is a lower bound."""
+    """Whether blocking found a plateau everywhere; if not, the error is a lower bound."""
 
     def scaled(self, factor: float) -> "Estimate":
-        """In another unit."""
+        """The estimate in another unit."""
         return Estimate(self.value * factor, self.error * abs(factor), self.converged)
 
     def __str__(self) -> str:
@@ -57,7 +57,7 @@ def green_kubo_series(
     integral: Float[np.ndarray, "frames channels"],
     lag: int,
 ) -> Float[np.ndarray, " origins"]:
-    """L at a lag, from every origin; summed over channels."""
+    """L at a lag from every origin, summed over channels."""
     ahead = integral[lag:] - integral[: len(integral) - lag]
     return np.einsum("nc,nc->n", current[: len(ahead)], ahead)
 
@@ -65,7 +65,7 @@ def green_kubo_series(
 def einstein_series(
     paths: Float[np.ndarray, "frames particles 3"], interval: float, lag: int
 ) -> Float[np.ndarray, " origins"]:
-    """Mean of L between a lag and twice it, from every origin; a mean over particles."""
+    """Mean of L between a lag and twice the lag, from every origin, averaged over particles."""
     origins = len(paths) - 2 * lag
     near = _squares(paths[lag : lag + origins] - paths[:origins])
     far = _squares(paths[2 * lag :] - paths[:origins])
@@ -75,7 +75,7 @@ def einstein_series(
 def mean_squares(
     paths: Float[np.ndarray, "frames particles 3"], lags: Int[np.ndarray, " lags"]
 ) -> Float[np.ndarray, " lags"]:
-    """Mean square displacement at each lag, over origins and particles."""
+    """Mean square displacement at each lag, averaged over origins and particles."""
     return np.array(
         [np.mean(_squares(paths[lag:] - paths[: len(paths) - lag])) for lag in lags]
     )
@@ -89,12 +89,12 @@ def estimate(parts: list[Float[np.ndarray, "origins *shape"]]) -> Estimate:
 
 
 def spread_lags(longest: int, count: int = 60) -> Int[np.ndarray, " lags"]:
-    """About `count` different lags up to the longest, evenly spaced, 0 among them."""
+    """About `count` evenly spaced lags from 0 to the longest."""
     return np.unique(np.linspace(0, longest, count + 1).round().astype(int))
 
 
 def longest_lag(frames: int) -> int:
-    """The longest lag that a series of this length is asked for."""
+    """The longest lag used for a series of this length."""
     return max(frames // _ORIGINS, 1)
 
 

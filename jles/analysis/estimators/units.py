@@ -1,6 +1,6 @@
-"""Units of an analysis: eV, angstrom, fs, e and u inside; those of spectrometers outside.
+"""Units of the analysis: eV, angstrom, fs, e and u inside, experimental units in results.
 
-Constants are ASE's (CODATA), as in the dynamics; eps0 is that of `jles.units`.
+Constants are those of ASE (CODATA), as in the dynamics; eps0 is that of `jles.units`.
 """
 
 from ase import units

@@ -2,9 +2,9 @@ r"""Vibrational density of states by element, from velocities.
 
 .. math:: D_e(\tilde\nu) = \frac{1}{k T} \sum_{i\in e} m_i S_{v_i}(\tilde\nu),
 
-with S the one-sided spectrum of `spectra`, summed over directions. By equipartition its integral
-is the number of degrees of freedom: 3 per atom, and 3 fewer in total if the centre of mass is at
-rest. The value at zero wavenumber is diffusion, :math:`D_e(0) = 12 c\, m N D / k T`.
+with S the one-sided spectrum of `spectra`, summed over directions. By equipartition its
+integral is the number of degrees of freedom: 3 per atom, and 3 fewer in total if the centre of
+mass is at rest. The value at zero wavenumber is diffusion, :math:`D_e(0) = 12 c\, m N D / k T`.
 """
 
 import numpy as np

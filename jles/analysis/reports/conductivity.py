@@ -35,11 +35,11 @@ def conductivity(
     """Conductivity from the recorded current, from formal charges, and self-diffusion.
 
     Args:
-        runs: in equilibrium; with current, polarization, positions or velocities recorded.
-        formal: charges by element, e; they must be neutral together.
-        window: upper end of the Green-Kubo integral, fs; found if absent.
-        scale: what the recorded current and polarization are multiplied with.
-        temperature: K; the mean of the runs if absent.
+        runs: in equilibrium, with current, polarization, positions or velocities recorded.
+        formal: charges by element, e; the cell must be neutral.
+        window: upper end of the Green-Kubo integral, fs; found automatically by default.
+        scale: factor of the recorded current and polarization.
+        temperature: K; by default the mean of the runs.
     """
     flows = [recorded_flow(runs, scale)]
     if formal:
@@ -72,7 +72,7 @@ def _record(run: Run, flow: ChargeFlow):
 
 
 def _words(found: Conductivity) -> list[str]:
-    note = "" if found.is_silent else " (still correlated there: the run is too short)"
+    note = "" if found.is_silent else " (still correlated: the run is too short)"
     lines = [f"{found.flow.name}, window {found.window:g} fs{note}:"]
     for name, value in (("Green-Kubo", found.green_kubo), ("Einstein", found.einstein)):
         if value is not None:
@@ -81,7 +81,7 @@ def _words(found: Conductivity) -> list[str]:
 
 
 def _diffusion_words(runs, formal, state: Conditions, first: Conductivity) -> list[str]:
-    """Self-diffusion where positions were recorded, and what independent ions would conduct."""
+    """Self-diffusion and the Nernst-Einstein conductivity, if positions were recorded."""
     from ase.data import chemical_symbols
 
     if not all(run.has("positions") for run in runs):
@@ -145,7 +145,7 @@ def draw(pairs: list[tuple[Conductivity, Curves]], unit: float, title: str):
         if each.green_kubo is not None:
             label = f"{name}: {each.green_kubo.value:.3g} ± {each.green_kubo.error:.2g}"
             draw_band(axes[1], curve.times, *curve.running[:2], color, label)
-        # Half the slope is the integral of the correlation, that is 3 V kT times sigma.
+        # Half the slope is the integral of the correlation, 3 V kT times sigma.
         scaled = 0.5e-3 * unit * curve.squares
         label = f"{name}: {each.einstein.value:.3g} ± {each.einstein.error:.2g}"
         axes[2].plot(curve.times, scaled, color=color, linewidth=1.2, label=label)

@@ -31,10 +31,10 @@ def dielectric(
     """Static dielectric constant of runs in equilibrium without a field.
 
     Args:
-        runs: with the current recorded, which is integrated, or else the polarization.
-        epsilon_infinity: of the electrons, added to the fluctuation of the atoms.
-        scale: what the recorded dipole is multiplied with, sqrt(eps_inf) for latent charges.
-        temperature: K; the mean of the runs if absent.
+        runs: with the current recorded, which is integrated, or the polarization.
+        epsilon_infinity: electronic dielectric constant, added to the fluctuation.
+        scale: factor of the recorded dipole; sqrt(eps_inf) for latent charges.
+        temperature: K; by default the mean of the runs.
         source: of the dipole, as for `moment.polarization_path`.
     """
     if not epsilon_infinity >= 1.0:
@@ -42,8 +42,8 @@ def dielectric(
     for run in runs:
         if run.has("thermo") and np.any(run.read("thermo", "field").values):
             raise InputError(
-                f"{run.path}: was run in a field; the fluctuation that gives epsilon is that "
-                "without one"
+                f"{run.path}: was run in a field; the fluctuation gives epsilon only "
+                "without a field"
             )
     moments = [polarization_path(run, source) for run in runs]
     records = [moment.record for moment in moments]
@@ -72,7 +72,7 @@ def dielectric(
 
 
 def draw_running(curves, value: Estimate, title: str):
-    """Running estimates of the runs and the final one with its error."""
+    """Running estimates of the runs and the final value with its error."""
     from jles.pictures import ACCENT, INK, PALETTE, new_figure
 
     figure, (axis,) = new_figure(5.6, 3.8)
@@ -100,6 +100,6 @@ def _axis_line(tensor: Estimate, axis: int, epsilon_infinity: float) -> str:
 
 
 def _thinned(values, interval: float) -> tuple:
-    """Times in ps and values, few enough for a table, the last among them."""
+    """Times in ps and values, thinned to fit a table; the last one is kept."""
     kept = np.unique(np.linspace(0, len(values) - 1, _POINTS).round().astype(int))
     return 1e-3 * interval * kept, values[kept]

@@ -8,19 +8,19 @@ from jles.pictures import GRID, INK
 
 
 def draw_band(axis, x, mean, error, color, label=None) -> None:
-    """A line with a band of one standard error, which is left out where it is not known."""
+    """A line with a band of one standard error, if the error is known."""
     axis.plot(x, mean, color=color, linewidth=1.2, label=label)
     if np.isfinite(error).any():
         axis.fill_between(x, mean - error, mean + error, color=color, alpha=0.22, linewidth=0)
 
 
 def rule(axis, value: float, along: str = "x") -> None:
-    """A thin line where something changes."""
+    """A thin line at a value of one axis."""
     (axis.axvline if along == "x" else axis.axhline)(value, color=GRID, linewidth=1.2, zorder=0)
 
 
 def mark_bands(axis, spectrum: Spectrum) -> None:
-    """Writes the positions of the bands above them."""
+    """Writes the wavenumber of every band above it."""
     top = np.fmax(spectrum.mean, spectrum.mean + spectrum.error)
     for band in find_bands(spectrum):
         near = np.abs(spectrum.wavenumber - band) < SMOOTHING
@@ -36,6 +36,6 @@ def mark_bands(axis, spectrum: Spectrum) -> None:
 
 
 def fit_height(axis, *spectra: Spectrum) -> None:
-    """Lets the axis begin at zero and end above the bands and their marks."""
+    """Sets the vertical range from zero to above the bands and their marks."""
     tops = [np.fmax(s.mean, s.mean + s.error).max() for s in spectra]
     axis.set_ylim(0.0, 1.1 * max(tops) or 1.0)

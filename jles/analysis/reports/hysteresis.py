@@ -24,12 +24,12 @@ def hysteresis(
     temperature: float | None = None,
     source: str = "current",
 ) -> Outcome:
-    """Loop of one or more runs with the field (thermo), and polarization or current recorded.
+    """Loop of one or more runs with field (thermo) and polarization or current recorded.
 
     Args:
         runs: in the same cycled field; all their half loops are averaged.
-        scale: what the recorded polarization is multiplied with.
-        temperature: K, for the title; the mean of the runs if absent.
+        scale: factor of the recorded polarization.
+        temperature: K, for the title; by default the mean of the runs.
         source: of the polarization, as for `moment.polarization_path`.
     """
     loops, records, fields, densities = [], [], [], []
@@ -45,14 +45,15 @@ def hysteresis(
         densities.append(density)
         fields.append(vectors @ axis)
     if not all(np.allclose(loop.field, loops[0].field, rtol=1e-3) for loop in loops):
-        raise InputError("runs in fields of different amplitudes; analyse them apart")
+        raise InputError("runs in fields of different amplitudes; analyse them separately")
     if temperature is None:
         temperature = float(np.mean([mean_temperature(run) for run in runs]))
     loop = Loop(loops[0].field, *map(np.concatenate, list(zip(*loops, strict=True))[1:]))
     title = describe(runs, records, temperature)
     raw = (fields[0], scale * _centred(densities[0] @ axis))
     rate = np.median(np.abs(np.diff(fields[0]))) / records[0].interval * _KV_PER_CM * 1e3
-    note = f"{len(loop.falling)} way(s) down, {len(loop.rising)} up, {rate:.3g} kV/cm per ps"
+    halves = f"{len(loop.falling)} falling and {len(loop.rising)} rising halves"
+    note = f"{halves}, {rate:.3g} kV/cm per ps"
     lines = [f"hysteresis along {np.round(axis, 3).tolist()}, {title}, {note}", *_words(loop)]
     lines += agreement(runs[0])
     columns = {
@@ -66,7 +67,7 @@ def hysteresis(
 
 
 def draw_loop(loop: Loop, raw, title: str):
-    """Average loop with its error, on the frames of the first run."""
+    """Average loop with its error, over the frames of the first run."""
     from jles.pictures import ACCENT, GRID, SECOND, new_figure
 
     figure, (axis,) = new_figure(5.8, 4.2)
@@ -96,13 +97,13 @@ def _from_kv_per_cm(field):
 
 
 def _centred(density):
-    """In microC/cm^2, half the sum of the extremes taken off."""
+    """In microC/cm^2, with the mean of the extremes subtracted."""
     values = POLARIZATION * density
     return values - 0.5 * (np.max(values) + np.min(values))
 
 
 def _error(halves):
-    """Standard error over half loops, NaN of one."""
+    """Standard error over half loops; NaN for a single one."""
     if len(halves) < 2:
         return np.full(halves.shape[1:], np.nan)
     return np.std(halves, axis=0, ddof=1) / np.sqrt(len(halves))

@@ -25,7 +25,7 @@ _LEAST_FRAMES = 64
 
 
 def infrared_segments(run: Run, resolution: float) -> tuple:
-    """Segment spectra of the current, or else of the differences of the polarization."""
+    """Segment spectra of the current, or of differences of the polarization without one."""
     kind = "current" if run.has("current") or not run.has("polarization") else "polarization"
     record = run.read(kind, least=_LEAST_FRAMES)
     frames = len(record.values) - (kind == "polarization")
@@ -45,15 +45,15 @@ def infrared(
     scale: float = 1.0,
     temperature: float | None = None,
 ) -> Outcome:
-    """Absorption of runs in equilibrium, their segments averaged.
+    """Absorption of runs in equilibrium, averaged over segments.
 
     Args:
         runs: with the current recorded, or the polarization.
-        resolution: width at half maximum that a sharp line gets, cm^-1.
+        resolution: full width at half maximum of a sharp line, cm^-1.
         highest: last wavenumber shown, cm^-1.
         correction: one of `CORRECTIONS`.
-        scale: what the recorded current is multiplied with, sqrt(eps_inf) for latent charges.
-        temperature: K; the mean of the runs if absent.
+        scale: factor of the recorded current; sqrt(eps_inf) for latent charges.
+        temperature: K; by default the mean of the runs.
     """
     kinds, records, parts = zip(
         *(infrared_segments(run, resolution) for run in runs), strict=True

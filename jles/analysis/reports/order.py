@@ -21,14 +21,14 @@ def order_parameter(
     zero: Sequence = (0.0, 0.0, 0.0),
     source: str = "current",
 ) -> Outcome:
-    """Order parameters of each run, stretch by stretch.
+    """Order parameters of each run in every stretch.
 
     Args:
-        runs: heating or cooling, or one a temperature; polarization and thermo recorded.
-        count: stretches a run.
-        scale: what the recorded polarization is multiplied with.
-        zero: recorded polarization of the symmetric structure, e angstrom, (3,) or (runs, 3); it
-            is taken off.
+        runs: heating or cooling, or one per temperature; polarization and thermo recorded.
+        count: stretches per run.
+        scale: factor of the recorded polarization.
+        zero: recorded polarization of the symmetric structure, e angstrom, (3,) or (runs, 3),
+            which is subtracted.
         source: of the polarization, as for `moment.polarization_path`.
     """
     if count < 1:
@@ -51,7 +51,7 @@ def order_parameter(
 
 
 def draw_order(runs: Sequence[Run], rows, title: str):
-    """Polarization and tetragonality against temperature, a colour a run."""
+    """Polarization and tetragonality against temperature, one colour per run."""
     from jles.pictures import PALETTE, new_figure
 
     figure, axes = new_figure(4.6, 3.6, columns=2)
@@ -77,7 +77,7 @@ def draw_order(runs: Sequence[Run], rows, title: str):
 
 
 def _arrow(axis, x, y, color) -> None:
-    """Which way time goes, in the middle of the line."""
+    """An arrow in the direction of time, in the middle of the line."""
     at = len(x) // 2
     if at + 1 < len(x):
         options = {"arrowstyle": "-|>", "color": color, "mutation_scale": 14}
@@ -87,7 +87,7 @@ def _arrow(axis, x, y, color) -> None:
 def _run_stretches(
     run: Run, count: int, scale: float, zero, source: str
 ) -> tuple[Record, list[Stretch]]:
-    # Where the current is integrated, the recorded polarization is where it starts.
+    # The integral of the current starts at the recorded polarization.
     run.read("polarization", least=1)
     (record, _), density = polarization_density(run, source)
     if len(density) < 4 * count:

@@ -1,4 +1,4 @@
-"""What an analysis gives: a table, a picture, a few lines; written whole or not at all."""
+"""The result of an analysis: a table, a picture and lines of text."""
 
 import io
 from pathlib import Path
@@ -16,14 +16,14 @@ class Outcome(NamedTuple):
     name: str
     """Stem of the files."""
     columns: dict[str, np.ndarray]
-    """Columns of equal length; a name says its unit, "wavenumber (cm^-1)"."""
+    """Columns of equal length; the name includes the unit, as in "wavenumber (cm^-1)"."""
     lines: list[str]
     """What is printed."""
     figure: Any
 
 
 def write_outcome(outcome: Outcome, out: Path) -> list[Path]:
-    """Writes `NAME.csv`, `NAME.txt` (the lines) and `NAME.png` into a folder; the paths."""
+    """Writes `NAME.csv`, `NAME.txt` (the lines) and `NAME.png`; returns their paths."""
     table, text, picture = (
         out / f"{outcome.name}.{suffix}" for suffix in ("csv", "txt", "png")
     )
@@ -34,7 +34,7 @@ def write_outcome(outcome: Outcome, out: Path) -> list[Path]:
 
 
 def table_text(columns: dict[str, np.ndarray]) -> str:
-    """Comma-separated values with a line of names; numbers to nine digits, NaN left empty."""
+    """Comma-separated values under a line of names: nine digits, NaN as an empty cell."""
     text = io.StringIO()
     text.write(",".join(columns) + "\n")
     for row in zip(*columns.values(), strict=True):

@@ -44,13 +44,14 @@ def raman(
     """Raman spectra of runs in equilibrium with the polarizability recorded.
 
     Args:
-        runs: of a liquid, a glass or a powder of which the cell is a fair sample.
-        resolution: width at half maximum that a sharp line gets, cm^-1.
+        runs: of an isotropic sample (a liquid, glass or powder).
+        resolution: full width at half maximum of a sharp line, cm^-1.
         highest: last wavenumber shown, cm^-1.
-        stokes: with the Bose factor of Stokes scattering.
-        laser: wavelength, nm; with the fourth power of the scattered frequency (implies stokes).
-        scale: what dipoles are multiplied with to be physical; polarizabilities by its square.
-        temperature: K, for the Bose factor; the mean of the runs if absent.
+        stokes: multiply by the Bose factor of Stokes scattering.
+        laser: wavelength, nm; multiplies by the fourth power of the scattered frequency
+            (implies stokes).
+        scale: factor of the dipoles; polarizabilities are multiplied by its square.
+        temperature: K, for the Bose factor; by default the mean of the runs.
     """
     if laser is not None and not laser > 0.0:
         raise InputError(f"--laser must be positive (nm), got {laser}")
@@ -66,7 +67,7 @@ def raman(
     is_stokes = stokes or laser is not None
     if is_stokes:
         factor = stokes_factor(spectra["VV"].wavenumber, temperature, laser)
-        # Divided by the squared frequency, what leaks from zero would stand next to the laser.
+        # The factor diverges at zero frequency and would amplify the leakage of the window.
         seen = spectra["VV"].wavenumber > resolution
         spectra = {
             n: Spectrum(*(p[seen] for p in s.scaled(factor))) for n, s in spectra.items()
@@ -92,7 +93,7 @@ def table_columns(spectra: dict[str, Spectrum], unit: str) -> dict[str, np.ndarr
 
 
 def draw_raman(spectra: dict[str, Spectrum], ratio, title: str, unit: str):
-    """Parallel, isotropic and crossed spectra; beside them the depolarization ratio."""
+    """Parallel, isotropic and crossed spectra, and the depolarization ratio."""
     from jles.pictures import ACCENT, INK, SECOND, new_figure
 
     figure, axes = new_figure(5.6, 3.8, columns=2)

@@ -35,10 +35,10 @@ def radial_distributions(
 
     Args:
         runs: of the same atoms, periodic in three directions.
-        r_max: angstrom; half the smallest height of the first cell if absent.
+        r_max: angstrom; by default half the smallest height of the first cell.
         width: of a bin, angstrom.
-        every: only each n-th frame is taken.
-        temperature: K, for the title; the mean of the runs if absent.
+        every: use only every n-th frame.
+        temperature: K, for the title; by default the mean of the runs.
     """
     from ase.data import chemical_symbols
 
@@ -47,7 +47,7 @@ def radial_distributions(
     if every < 1:
         raise InputError(f"--every must be at least 1, got {every}")
     if any(not np.array_equal(run.numbers, runs[0].numbers) for run in runs):
-        raise InputError("runs of different atoms; analyse them apart")
+        raise InputError("runs of different atoms; analyse them separately")
     elements, kinds, populations = np.unique(
         runs[0].numbers, return_inverse=True, return_counts=True
     )
@@ -63,7 +63,9 @@ def radial_distributions(
     }
     if temperature is None:
         temperature = float(np.mean([mean_temperature(run) for run in runs]))
-    title = describe(runs, records, temperature) + (f", each {every}th" if every > 1 else "")
+    title = describe(runs, records, temperature) + (
+        f", every {every}th frame" if every > 1 else ""
+    )
     lines = [f"radial distributions, {title}", *(_line(*item) for item in named.items())]
     if edges[-1] > half_height(cell) + 1e-9:
         lines.append(
@@ -78,7 +80,7 @@ def radial_distributions(
 
 
 def draw_pairs(named: dict[str, Distribution], limit: float, title: str):
-    """Distribution functions, and coordination numbers beside them."""
+    """Distribution functions and coordination numbers."""
     from jles.pictures import PALETTE, new_figure
 
     figure, axes = new_figure(4.8, 3.8, columns=2)

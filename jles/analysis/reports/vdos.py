@@ -51,7 +51,7 @@ def vibrational_density(
     highest: float = 4500.0,
     temperature: float | None = None,
 ) -> Outcome:
-    """Density of states of every element and of all; options as for `infrared`."""
+    """Density of states of every element and of all atoms; options as for `infrared`."""
     from ase.data import chemical_symbols
 
     elements = np.unique(runs[0].numbers)
@@ -74,7 +74,7 @@ def vibrational_density(
         f"all: {integral(spectra['all']):.2f} degrees of freedom, 3N = {3 * sum(atoms.values())}",
     ]
     lines += [
-        f"{name}: {integral(spectra[name]) / count:.4f} degrees of freedom an atom, 3 expected"
+        f"{name}: {integral(spectra[name]) / count:.4f} degrees of freedom per atom, 3 expected"
         for name, count in atoms.items()
     ]
     shown = {name: spectrum.below(highest) for name, spectrum in spectra.items()}

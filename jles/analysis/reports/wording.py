@@ -9,7 +9,7 @@ from jles.analysis.run import Record, Run
 
 
 def describe(runs: Sequence[Run], records: Sequence[Record], temperature: float | None) -> str:
-    """One line for titles: temperature, total length, frames, runs."""
+    """A title: temperature, total length, frames, runs."""
     length = 1e-3 * sum(record.length for record in records)
     frames = sum(len(record.steps) for record in records)
     parts = [] if temperature is None else [f"{temperature:.1f} K"]
@@ -18,15 +18,15 @@ def describe(runs: Sequence[Run], records: Sequence[Record], temperature: float 
 
 
 def sampling(segments: Segments, resolution: float, interval: float) -> str:
-    """What the spectrum was made from, in words."""
+    """Number of segments, resolution and Nyquist wavenumber of a spectrum."""
     nyquist = 0.5 * WAVENUMBER / interval
     return (
         f"{len(segments.power)} segments, resolution {resolution:g} cm^-1; recorded every "
-        f"{interval:g} fs: motion above {nyquist:.0f} cm^-1 is folded back"
+        f"{interval:g} fs: motion above {nyquist:.0f} cm^-1 is aliased"
     )
 
 
 def bands_in_words(spectrum: Spectrum) -> str:
-    """The positions, as a line to be printed."""
+    """Positions of the bands of a spectrum."""
     listed = ", ".join(f"{band:.0f}" for band in find_bands(spectrum)) or "none"
     return f"bands (cm^-1, smoothed by {SMOOTHING:g}): {listed}"

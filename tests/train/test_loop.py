@@ -2,61 +2,39 @@
 
 import json
 import math
-from dataclasses import replace
 from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
+from ase.io import read
 
 import jles
 from jles.cli.main import main
-from jles.config import from_dict
+from jles.config import from_dict, override
 from jles.errors import InputError
-from jles.models.store import read_model
+from jles.models.config import ChargeConfig
+from jles.models.store import read_model, save_model
 from jles.train import loop
-from jles.train.config import DataConfig, LossConfig, TrainConfig
+from jles.train.config import TrainConfig
 from jles.train.log import MetricsLog
-from jles.train.losses import Errors
+from jles.train.losses import (
+    Errors,
+)
 from jles.train.optimizer import learning_rate
-from jles.train.prepare import load_frames, prepare
+from jles.train.prepare import Prepared, prepare
+from jles.train.step import Steps
+from tests.support.messages import message_of
 from tests.support.small_systems import (
-    TINY_MODEL,
     labelled,
-    mixed_frames,
     rattled,
+    small_backbone,
+    small_config,
+    small_model,
     training_values,
     write_frames,
 )
-
-WITHOUT_CHARGES = TINY_MODEL | {"charges": None}
-
-
-@pytest.fixture
-def no_pictures(monkeypatch):
-    """Pictures take most of the time of a run this small."""
-    monkeypatch.setattr(loop, "learning_curve", lambda *_: None)
-    monkeypatch.setattr(loop, "validation_pictures", lambda *_: None)
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A finished run on crystals and clusters in one bucket, with stress from epoch 2 on."""
-    folder = tmp_path_factory.mktemp("run")
-    values = training_values(
-        write_frames(folder / "train.xyz", mixed_frames(6)),
-        write_frames(folder / "valid.xyz", mixed_frames(3, seed=50)),
-        epochs=8,
-        batch_size=6,
-        loss={"energy": {0: 1.0, 4: 3.0}, "forces": 1.0, "stress": {0: 0.0, 2: 10.0}},
-        optimizer={"learning_rate": 0.03, "ema": 0.5, "schedule": "constant"},
-    )
-    config = from_dict(TrainConfig, values, "train.yaml")
-    out = loop.train(config, folder / "out")
-    rows = [
-        json.loads(line) for line in (out / "metrics.jsonl").read_text("utf-8").splitlines()
-    ]
-    return SimpleNamespace(folder=folder, config=config, out=out, rows=rows, values=values)
+from tests.support.training import WITHOUT_CHARGES, without_pictures
 
 
 def test_a_run_learns(run):
@@ -106,7 +84,6 @@ def test_recorded_errors_are_those_of_the_saved_model(run):
     model = jles.load(run.out)
     recorded = read_model(run.out).metrics["valid"]
     energy, forces, stress = [], [], []
-    from ase.io import read
 
     for atoms in read(run.folder / "valid.xyz", ":"):
         want = ("energy", "forces", "stress") if atoms.pbc.all() else ("energy", "forces")
@@ -173,37 +150,6 @@ def test_fine_tuning_starts_from_the_model_given(run, tmp_path):
         np.testing.assert_allclose(new, old, rtol=1e-5)
 
 
-def test_an_unlabelled_run_of_another_file_fits_the_rest(tmp_path):
-    """One file may have what another lacks; a label that neither has is an error."""
-    energies = write_frames(tmp_path / "e.xyz", [labelled(rattled(0), ("energy",))])
-    forces = write_frames(tmp_path / "f.xyz", [labelled(rattled(1), ("forces",))])
-    values = training_values([energies, forces], [forces, energies], model=WITHOUT_CHARGES)
-    prepared = prepare(from_dict(TrainConfig, values, "x"))
-    assert len(prepared.train_frames) == 2
-    values["loss"] = {"energy": 1.0, "forces": 1.0, "stress": 1.0}
-    with pytest.raises(InputError, match=r"e\.xyz.*'stress'"):
-        prepare(from_dict(TrainConfig, values, "x"))
-
-
-def test_seeds_choose_the_parameters_and_the_frames_held_out(tmp_path):
-    train = write_frames(tmp_path / "t.xyz", [labelled(rattled(n, count=4)) for n in range(8)])
-
-    def held_out(**changes):
-        frames = load_frames(DataConfig(train, valid_fraction=0.25, **changes), ("energy",))[1]
-        return [frame.source for frame in frames]
-
-    assert held_out() == held_out()
-    assert held_out() != held_out(split_seed=1)
-    assert len(held_out()) == len(held_out(limit=7)) == 2
-    assert all(int(source.split()[-1]) < 5 for source in held_out(limit=5, split_seed=1))
-    values = training_values(train, train, model=WITHOUT_CHARGES)
-    trees = [
-        prepare(from_dict(TrainConfig, values | {"seed": seed}, "x")).params for seed in (0, 1)
-    ]
-    for name in ("sender_embedding", "radial_mixing_0"):
-        assert not np.any(trees[0]["backbone"][name] == trees[1]["backbone"][name])
-
-
 @pytest.mark.usefixtures("no_pictures")
 def test_checkpoints_may_come_before_the_first_validation(tmp_path):
     train = write_frames(tmp_path / "t.xyz", [labelled(rattled(0, count=3))])
@@ -258,18 +204,103 @@ def test_validation_errors_that_are_not_finite_stop_a_run():
             loop._check_validation(fine._replace(forces=np.float32(bad)), 3)
 
 
-def test_a_place_that_is_taken_is_refused(run, tmp_path):
-    before = {path: path.stat().st_mtime_ns for path in run.out.rglob("*")}
-    with pytest.raises(InputError, match="already holds a run"):
-        loop.train(run.config, run.out)
-    changed = replace(run.config, loss=LossConfig(energy=7.0), seed=3)
-    with pytest.raises(InputError, match=r"another config.*loss\.energy was.*now 7\.0"):
-        loop.train(changed, run.out, resume=True)
-    assert {path: path.stat().st_mtime_ns for path in run.out.rglob("*")} == before
-    with pytest.raises(InputError, match="nothing to resume"):
-        loop.train(run.config, tmp_path / "nothing", resume=True)
-    assert not (tmp_path / "nothing").exists()
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "config.yaml").write_text("format: 1", encoding="utf-8")
-    with pytest.raises(InputError, match="already holds a model"):
-        loop.train(run.config, tmp_path / "model")
+def test_a_model_remembers_what_its_labels_were_called(run):
+    training = read_model(run.out).training
+    assert training["label_keys"]["dipole"] == "my_dipole"
+    assert training["label_keys"]["energy"] == "energy"
+    assert training["labels"] == ["energy", "forces", "stress"]
+
+
+def test_validation_that_is_not_finite_names_its_batch():
+    fine = Errors(*[np.float32(1.0)] * 6)
+    frames = [SimpleNamespace(source=f"v.xyz, frame {n}") for n in range(3)]
+    batches = [
+        SimpleNamespace(structure=n, labels=n, frames=np.array([n, -1])) for n in range(3)
+    ]
+    loader = SimpleNamespace(epoch=lambda _: batches)
+    prepared = Prepared(None, {}, [], frames, None, loader)
+
+    def steps(bad):
+        def evaluate(params, n, labels):
+            return fine._replace(forces=np.float32(math.nan)) if n == bad else fine
+
+        return Steps(None, None, evaluate)
+
+    assert loop._validate(steps(None), {}, prepared, 4).forces == 3.0
+    message = message_of(loop._validate, steps(1), {}, prepared, 4)
+    assert "epoch 5" in message
+    assert "batch of v.xyz, frame 1;" in message
+
+
+@pytest.mark.long
+def test_a_run_that_stops_leaves_its_best_model(run, tmp_path, monkeypatch):
+    """The learning rate explodes in epoch 3; epochs 1 and 2 are those of the other run."""
+    without_pictures(monkeypatch)
+    rate_of = loop.learning_rate
+
+    def explode(optimizer, step, epoch, *rest):
+        return 1e30 if epoch == 2 else rate_of(optimizer, step, epoch, *rest)
+
+    monkeypatch.setattr(loop, "learning_rate", explode)
+    out = tmp_path / "out"
+    message = message_of(loop.train, from_dict(TrainConfig, run.values, "x"), out)
+    place = out / "best_before_stop"
+    assert str(place) in message
+    rows = MetricsLog(out).rows()
+    assert rows == MetricsLog(run.out).rows()[:2]
+    best = min(rows, key=lambda row: row["valid_loss"])
+    assert f"(epoch {best['epoch'] + 1})" in message
+    stored = read_model(place)
+    assert stored.metrics["valid"]["forces_rmse"] == best["valid_forces_rmse"]
+    assert all(np.isfinite(leaf).all() for leaf in stored.params["backbone"].values())
+    values = override(run.values, [f"model={{start_from: {place}}}"])
+    assert prepare(from_dict(TrainConfig, values, "x")).potential.config == stored.config
+
+
+def test_nothing_is_left_where_nothing_was_validated(tmp_path):
+    counters = loop.Counters(0, 0, math.inf, -1)
+    assert loop._keep_best(None, tmp_path, None, None, counters, None) == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.long
+def test_fine_tuning_on_born_charges_alone(tmp_path, monkeypatch):
+    """From a stored model and frames without energies: one loss, one error, and it falls.
+
+    Charges can learn to vanish, so that labels of zero can be met.
+    """
+    atoms = [rattled(n, count=3, pbc=False) for n in range(3)]
+    for one in atoms:
+        one.arrays["bec"] = np.zeros((3, 9))
+    path = write_frames(tmp_path / "born.xyz", atoms)
+    config = small_config(
+        backbone=small_backbone(l_max=0, body_order=1),
+        charges=ChargeConfig(hidden=(), total="shift", scale=5.0),
+        element_energies={"H": -1.0, "O": -2.0},
+    )
+    potential, params = small_model(config, dtype=np.float32)
+    save_model(tmp_path / "published", config, params, {}, {})
+    values = training_values(
+        path,
+        path,
+        model={"start_from": str(tmp_path / "published")},
+        loss={"born_charges": 1.0, "energy": 0, "forces": 0},
+        epochs=12,
+        batch_size=3,
+        optimizer={"learning_rate": 0.1, "ema": 0.0},
+    )
+    without_pictures(monkeypatch)
+    out = loop.train(from_dict(TrainConfig, values, "x"), tmp_path / "tuned")
+    rows = [
+        json.loads(line) for line in (out / "metrics.jsonl").read_text("utf-8").splitlines()
+    ]
+    expected = {"loss", "born_charges_rmse"}
+    for part in ("train", "valid"):
+        names = {key.removeprefix(f"{part}_") for key in rows[0] if key.startswith(part)}
+        assert names == expected
+    first, last = rows[0]["valid_born_charges_rmse"], rows[-1]["valid_born_charges_rmse"]
+    assert last < 0.5 * first
+    np.testing.assert_allclose(rows[-1]["valid_loss"], last**2, rtol=1e-5)
+    stored = read_model(out)
+    assert stored.config == read_model(tmp_path / "published").config
+    assert stored.training["labels"] == ["born_charges"]

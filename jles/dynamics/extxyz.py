@@ -1,4 +1,4 @@
-"""Frames as extended XYZ, for people and for other programs."""
+"""Recorded frames and the final state as extended XYZ."""
 
 from pathlib import Path
 
@@ -6,14 +6,14 @@ import numpy as np
 from ase import Atoms, units
 from ase.io import write
 
-from jles.dynamics.block import Plan
-from jles.dynamics.engine import Frames, Walk
+from jles.dynamics.block import RunPlan
+from jles.dynamics.engine import RecordedFrames, RunState
 from jles.errors import InputError
 from jles.files import atomic_path
 
 
-def append_frames(path: Path, atoms, frames: Frames, timestep: float | None) -> int:
-    """Adds frames with positions, momenta and cell; returns the length of the file in bytes.
+def append_frames(path: Path, atoms, frames: RecordedFrames, timestep: float | None) -> int:
+    """Appends frames with positions, momenta and cell; returns the size of the file in bytes.
 
     Raises:
         InputError: the disk is full.
@@ -34,21 +34,21 @@ def append_frames(path: Path, atoms, frames: Frames, timestep: float | None) -> 
         ) from None
 
 
-def write_final(path: Path, atoms, walk: Walk, plan: Plan):
-    """The last state as a file of one frame, and as `ase.Atoms`."""
-    motion = walk.progress.motion
+def write_final(path: Path, atoms, state: RunState, plan: RunPlan):
+    """Writes the last state as a file of one frame and returns it as `ase.Atoms`."""
+    motion = state.loop.motion
     velocities = np.asarray(motion.momenta / plan.masses, np.float64)
     frame = _frame(atoms, motion.positions, velocities, motion.cell)
     if plan.timestep is None:
         frame.set_momenta(None)
-    frame.info["step"] = walk.step
+    frame.info["step"] = state.step
     with atomic_path(path) as temporary:
         write(temporary, frame, format="extxyz")
     return frame
 
 
 def _frame(atoms, positions, velocities, cell):
-    """Elements, masses and boundaries of `atoms` with other places; no labels of theirs."""
+    """A copy of `atoms` at other positions, without its labels."""
     frame = Atoms(
         atoms.numbers,
         np.asarray(positions, np.float64),

@@ -1,22 +1,24 @@
-"""What the commands that run a model over a file share: frames and predictions."""
+"""Running a model over the frames of a file, as several commands do."""
 
 from argparse import Namespace
 from collections.abc import Sequence
 
+from jles.cli.sums import sum_options
 from jles.config import from_dict
 from jles.data.frames import Frame, LabelKeys
 from jles.errors import InputError
 
 
 def load(arguments: Namespace, path=None):
-    """The model of a command line, or the one in `path`, with its moments read as the line says."""
+    """The model of a command line, or that in `path`, with the screening options applied."""
     import jles
     from jles.models.config import ScreeningConfig
     from jles.predict.model import load_model
 
     path = arguments.model if path is None else path
     epsilon, positive = arguments.epsilon_infinity, arguments.positive
-    model = jles.load(path, dtype=arguments.dtype)
+    sums = sum_options(arguments)
+    model = jles.load(path, dtype=arguments.dtype, electrostatics=sums)
     if epsilon is None and positive is None:
         return model
     own = model.config.screening
@@ -25,23 +27,23 @@ def load(arguments: Namespace, path=None):
             own.epsilon_infinity if epsilon is None else epsilon,
             own.positive if positive is None else positive,
         )
-        return load_model(path, arguments.dtype, screening)
+        return load_model(path, arguments.dtype, screening, sums)
     except InputError as error:
         raise InputError(f"--epsilon-infinity or --positive: {error}") from None
 
 
 def label_keys(model) -> LabelKeys:
-    """What the model's training data called its labels: data for it is likely to do the same."""
+    """Names of the labels in the training data of the model, used to read other data for it."""
     return from_dict(LabelKeys, model.label_keys, "label_keys of the model's config.yaml")
 
 
 def plan(model, frames: Sequence[Frame]) -> None:
-    """Lets the model choose few sizes for all frames; errors name the file and the frame."""
+    """Plans few sizes for all frames; errors name the file and the frame."""
     model.plan([atoms_of(model, f) for f in frames], [f.source for f in frames])
 
 
 def atoms_of(model, frame: Frame):
-    """The `ase.Atoms` of a frame, without its labels; its total charge where `model` looks."""
+    """The `ase.Atoms` of a frame without its labels; `model` finds its total charge in `info`."""
     from ase import Atoms
 
     key = label_keys(model).total_charge

@@ -1,0 +1,202 @@
+"""Makes the `System` of a model and a structure; the engine itself knows no model."""
+
+import math
+from dataclasses import dataclass, field, replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jles.dynamics.system import GROWTH, NEAR_GROWTH, Capacity, System
+from jles.electrostatics.plan import grow_plan, longest_edges, merge_plans
+from jles.models.potential import Params, coupling_at, polarizability_at
+from jles.observables.born_charges import born_charges, dipole_current
+from jles.predict.model import Model
+from jles.predict.prediction import check_structure, check_wanted
+from jles.structures.batch import Size, build_structure, on_device, pad_structure, size_of
+from jles.structures.prune import most_neighbors, prune
+from jles.structures.structure import Structure
+
+CELL_MARGIN = 0.1
+"""Relative growth of the cell edges that the first plan of an NPT run allows for."""
+
+NEEDS = {
+    "polarization": "polarization",
+    "current": "polarization",
+    "born_charges": "born_charges",
+    "polarizability": "polarizability",
+    "energy_parts": "energy_parts",
+}
+"""The quantity of `Model.predict` that a record needs."""
+
+_most_neighbors = jax.jit(most_neighbors, static_argnums=1)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class ModelNeighbors:
+    """Neighbour list and parameters of a model.
+
+    Attributes:
+        params: parameters of the model.
+        structure: with all neighbours within cutoff + skin.
+        near: static; slots per atom for neighbours within the cutoff.
+    """
+
+    params: Params
+    structure: Structure
+    near: int = field(metadata={"static": True})
+
+
+def model_system(
+    model: Model, atoms, *, skin: float, moves_cell: bool, in_field: bool, records=()
+) -> System:
+    """The functions of a model for these atoms.
+
+    Args:
+        model: the model with its parameters.
+        atoms: `ase.Atoms`; masses, elements, `pbc` and total charge are those of the whole run.
+        skin: skin of the neighbour list, angstrom.
+        moves_cell: plan the electrostatic sum for a cell that grows.
+        in_field: whether a field acts.
+        records: names among `NEEDS` that will be recorded.
+
+    Raises:
+        InputError: an element the model does not know, an impossible geometry, or a record that
+            this model or structure does not have.
+    """
+    first = model.structure(atoms)
+    wanted = {NEEDS[name] for name in records} | ({"polarization"} if in_field else set())
+    check_wanted(sorted(wanted), model.config, "the model")
+    wanted |= {"stress"} if moves_cell else set()
+    check_structure(sorted(wanted), model.config, atoms.pbc, in_field)
+    config, potential = model.config, model.potential
+    total_charge = float(first.total_charge)
+    # The reverse mode is the faster one only for the charges of a crystal.
+    other = config.dipoles, config.charge_softness, config.polarizability
+    reverse = atoms.pbc.all() and all(head is None for head in other)
+    current_mode = "reverse" if reverse else "forward"
+    cutoff = config.backbone.cutoff
+    # Neighbours are counted up to slightly more than the cutoff, so that rounding of a distance
+    # cannot make one more than was counted.
+    counted = cutoff * (1.0 + 1e-5)
+
+    def full(positions, cell, neighbors):
+        return replace(neighbors.structure, positions=positions, cell=cell)
+
+    def at(positions, cell, neighbors):
+        return prune(full(positions, cell, neighbors), cutoff, neighbors.near)
+
+    def missing_slots(positions, cell, neighbors):
+        return most_neighbors(full(positions, cell, neighbors), counted) - neighbors.near
+
+    def energy(positions, cell, neighbors, field):
+        structure = at(positions, cell, neighbors)
+        if field is None:
+            return potential.energy_fn(neighbors.params, structure)
+        return potential.enthalpy_fn(neighbors.params, structure, field)
+
+    def rebuild_neighbors(positions, cell, capacity):
+        margin = CELL_MARGIN if moves_cell and capacity.plan is None else 0.0
+        sums = config.sum_options | {"margin": margin}
+        if capacity.plan is not None and capacity.plan.periodic:
+            # A run keeps the method that it started with.
+            sums["method"] = capacity.plan.method
+        exact = _exact_structure(model, atoms, positions, cell, skin, total_charge, sums)
+        before, capacity = capacity, _enough(capacity, size_of(exact))
+        size = size_of(exact)._replace(neighbors=capacity.neighbors, plan=capacity.plan)
+        structure = on_device(pad_structure(exact, size))
+        crowd = int(_most_neighbors(structure, counted))
+        near = min(math.ceil(NEAR_GROWTH * crowd), capacity.neighbors)
+        # If everything is compiled again anyway, let these grow too.
+        if crowd > capacity.near or capacity != before:
+            capacity = capacity._replace(near=max(near, capacity.near, 1))
+        return ModelNeighbors(model.params, structure, capacity.near), capacity
+
+    def fits(cell, neighbors):
+        plan = neighbors.structure.plan
+        if not plan.periodic:
+            return True
+        limits = {
+            name: config.sum_options[name] for name in ("k_max", "sigma", "accuracy", "rank")
+        }
+        edges = jnp.linalg.norm(cell, axis=1)
+        return jnp.all(edges < jnp.asarray(longest_edges(plan, **limits), edges.dtype))
+
+    def dipole(positions, cell, neighbors):
+        return potential.dipole_fn(neighbors.params, at(positions, cell, neighbors))
+
+    def polarizability(positions, cell, neighbors):
+        return polarizability_at(potential, neighbors.params, at(positions, cell, neighbors))
+
+    def coupling(positions, cell, neighbors):
+        return coupling_at(potential, neighbors.params, at(positions, cell, neighbors))
+
+    def current(positions, velocities, cell, neighbors):
+        """Current of Born charges that obey the acoustic sum rule.
+
+        A drift of all atoms transports the total charge only.
+        """
+        drift = velocities.mean(axis=0)
+        internal = dipole_current(
+            coupling(positions, cell, neighbors), positions, velocities - drift, current_mode
+        )
+        return internal + total_charge * drift
+
+    def parts(positions, velocities, cell, neighbors):
+        """Short- and long-range energy without a field; their sum is the potential energy."""
+        return potential.parts_fn(neighbors.params, at(positions, cell, neighbors))._asdict()
+
+    observables = {
+        "polarization": lambda r, v, cell, neighbors: dipole(r, cell, neighbors),
+        "current": current,
+        "born_charges": lambda r, v, cell, neighbors: born_charges(
+            coupling(r, cell, neighbors), r
+        ),
+        "polarizability": lambda r, v, cell, neighbors: polarizability(r, cell, neighbors),
+        "energy_parts": parts,
+    }
+    return System(
+        masses=atoms.get_masses(),
+        energy=energy,
+        rebuild_neighbors=rebuild_neighbors,
+        fits=fits,
+        missing_slots=missing_slots,
+        cutoff=cutoff,
+        skin=skin,
+        pbc=tuple(bool(p) for p in atoms.pbc),
+        cell=np.asarray(first.cell, np.float64) if not atoms.pbc.all() else atoms.cell.array,
+        charge=total_charge,
+        dipole=dipole,
+        polarizability=polarizability if config.polarizability is not None else None,
+        observables=observables,
+    )
+
+
+def _exact_structure(
+    model, atoms, positions, cell, skin: float, total_charge: float, sums: dict
+) -> Structure:
+    """A structure without padding, whose neighbour list holds for the unwrapped positions."""
+    return build_structure(
+        atoms.numbers,
+        positions,
+        cell,
+        atoms.pbc,
+        cutoff=model.config.backbone.cutoff + skin,
+        total_charge=total_charge,
+        wrapped=False,
+        dtype=model.dtype,
+        **sums,
+    )
+
+
+def _enough(capacity: Capacity, need: Size) -> Capacity:
+    """The capacity, enlarged if a structure has more neighbours or needs a larger plan."""
+    neighbors, plan = capacity.neighbors, capacity.plan
+    if need.neighbors > neighbors:
+        neighbors = max(math.ceil(GROWTH * neighbors), math.ceil(GROWTH * need.neighbors))
+    if plan is None:
+        plan = need.plan
+    elif merge_plans([plan, need.plan]) != plan:
+        plan = merge_plans([grow_plan(plan, GROWTH), need.plan])
+    return capacity._replace(neighbors=neighbors, plan=plan)

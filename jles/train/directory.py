@@ -1,0 +1,75 @@
+"""The directory of a training run: where it is, and whether a run may start or resume there."""
+
+import json
+from pathlib import Path
+
+from jles.config import read_yaml, to_dict
+from jles.errors import InputError
+from jles.train.checkpoints import Checkpoints
+from jles.train.config import TrainConfig
+from jles.train.log import MetricsLog
+
+
+def run_directory(config: TrainConfig, out: str | None, source: str) -> Path:
+    """Where a run writes: `--out`, else the config's `out`, else `runs/` + the file's name."""
+    return Path(out or config.out or Path("runs") / Path(source).stem)
+
+
+def check_directory(config: TrainConfig, out: Path, log: MetricsLog, resume: bool) -> None:
+    """Refuses to overwrite a run or a model, and to resume with another config.
+
+    Raises:
+        InputError: names the directory and the first key that differs.
+    """
+    if not resume:
+        if log.exists() or (out / "checkpoints").exists():
+            raise InputError(f"{out}: already holds a run; give --resume or another --out")
+        if (out / "config.yaml").exists():
+            raise InputError(f"{out}: already holds a model; give another --out")
+        return
+    stored_file = out / "train.yaml"
+    if not stored_file.is_file():
+        raise InputError(f"{out}: nothing to resume here (it has no train.yaml)")
+    stored = read_yaml(stored_file)
+    given = json.loads(json.dumps(to_dict(config)))
+    changed = _first_difference(json.loads(json.dumps(stored)), given)
+    if changed:
+        raise InputError(
+            f"{stored_file}: --resume with another config ({changed}); start a new run instead, "
+            "from this model if you like (model.start_from)"
+        )
+
+
+def has_checkpoint(
+    config: TrainConfig, out: Path, log: MetricsLog, checkpoints: Checkpoints
+) -> bool:
+    """Whether there is a checkpoint to resume from.
+
+    A run killed before its first checkpoint starts again from the beginning. Its metrics may
+    already hold the epochs that the checkpoint would have followed.
+
+    Raises:
+        InputError: the run had a checkpoint, and it is gone.
+    """
+    if checkpoints.newest("last") is not None:
+        return True
+    had_one = checkpoints.newest("best") is not None or (out / "config.yaml").exists()
+    rows = len(log.rows())
+    if had_one or rows > config.checkpoint_every:
+        raise InputError(
+            f"{out / 'checkpoints' / 'last'}: no checkpoint, yet the run has metrics of {rows} "
+            "epochs; put it back, or start a new run with another --out"
+        )
+    return False
+
+
+def _first_difference(stored, given, name: str = "") -> str | None:
+    if isinstance(stored, dict) and isinstance(given, dict):
+        for key in sorted(set(stored) | set(given)):
+            found = _first_difference(
+                stored.get(key), given.get(key), f"{name}.{key}".strip(".")
+            )
+            if found:
+                return found
+        return None
+    return None if stored == given else f"{name} was {stored!r}, now {given!r}"

@@ -1,0 +1,67 @@
+"""`jles evaluate`: errors, tables and pictures."""
+
+import json
+
+import numpy as np
+import pytest
+from ase.io import read, write
+
+from jles.cli.evaluate import statistics
+from jles.cli.main import main
+from tests.support.commands import assert_one_line_error
+
+
+@pytest.fixture(scope="module")
+def labelled(structures, predictions, tmp_path_factory):
+    """The structures with the model's own results as labels, energies 0.25 eV/atom higher."""
+    frames = read(structures, ":")
+    for atoms, out in zip(frames, predictions, strict=True):
+        atoms.info["energy"] = out.energy + 0.25 * len(atoms)
+        atoms.arrays["forces"] = out.forces
+        if atoms.pbc.any():
+            atoms.info["stress"] = out.stress
+        else:
+            atoms.info["dipole_ref"] = -out.dipole
+    path = tmp_path_factory.mktemp("data") / "labelled.xyz"
+    write(path, frames, format="extxyz")
+    return path
+
+
+def test_evaluate_finds_the_error_that_was_put_in(model_path, labelled, tmp_path, capsys):
+    out = tmp_path / "evaluation"
+    arguments = ["evaluate", model_path, labelled, "--out", out, "--dtype", "float64"]
+    assert main(list(map(str, arguments))) == 0
+    record = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    errors = record["errors"]
+    assert set(errors) == {
+        "energy_per_atom",
+        "energy_per_atom_shifted",
+        "forces",
+        "stress",
+        "dipole",
+    }
+    assert errors["energy_per_atom"]["mae"] == pytest.approx(0.25, rel=1e-6)
+    assert errors["energy_per_atom_shifted"]["rmse"] < 1e-6
+    assert errors["forces"]["count"] == 2 * 9
+    # The sign of latent charges is arbitrary, and the data has the other one.
+    for name in ("forces", "stress", "dipole"):
+        assert errors[name]["rmse"] < 1e-6
+        assert errors[name]["r2"] == pytest.approx(1.0, abs=1e-6)
+        assert (out / f"parity_{name}.png").stat().st_size > 0
+    assert any("sign" in note for note in record["notes"])
+    assert "forces" in capsys.readouterr().out
+
+
+def test_evaluate_without_labels_says_what_it_looked_for(model_path, structures, capsys):
+    assert main(["evaluate", str(model_path), str(structures)]) == 2
+    assert_one_line_error(capsys, str(structures), "no label", "energy, forces, stress")
+
+
+def test_statistics_know_their_limits(rng):
+    reference = rng.normal(size=50)
+    assert statistics(reference, reference) == {"count": 50, "mae": 0.0, "rmse": 0.0, "r2": 1.0}
+    mean = np.full(50, reference.mean())
+    assert statistics(reference, mean)["r2"] == pytest.approx(0.0, abs=1e-12)
+    assert statistics(reference, mean)["rmse"] == pytest.approx(reference.std())
+    assert statistics(reference, reference + 2.0)["mae"] == pytest.approx(2.0)
+    assert statistics(np.ones(3), np.zeros(3))["r2"] is None

@@ -1,0 +1,115 @@
+"""The program: what it lists, how it ends, and how it reports mistakes."""
+
+import errno
+import os
+import subprocess
+
+import pytest
+
+from jles.cli import info
+from jles.cli.main import build_parser, main
+from jles.cli.sums import sum_options
+from jles.errors import InputError
+from tests.support.commands import assert_one_line_error, run_program
+
+COMMANDS = (
+    "demo",
+    "train",
+    "evaluate",
+    "predict",
+    "md",
+    "serve",
+    "analyse",
+    "import-torch",
+    "info",
+)
+
+
+def test_help_lists_every_command_and_ends_well(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert stop.value.code == 0
+    listed = capsys.readouterr().out
+    assert all(f"\n    {command}" in listed for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_its_help(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert stop.value.code == 0
+    assert f"usage: jles {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [[], ["trian"], ["info"], ["info", "m", "--dtype", "f8"]])
+def test_a_wrong_command_line_ends_with_status_2(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    assert "jles" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("raised", "words"),
+    [
+        (InputError("train.yaml: two\n  lines"), ["train.yaml: two lines"]),
+        (OSError(errno.ENOSPC, "No space left on device", "big.bin"), ["big.bin", "No space"]),
+        (PermissionError(errno.EACCES, "Permission denied", "secret"), ["secret", "denied"]),
+    ],
+)
+def test_a_users_mistake_is_one_line_and_status_2(raised, words, monkeypatch, capsys):
+    def fail(_):
+        raise raised
+
+    monkeypatch.setattr(info, "run", fail)
+    assert main(["info", "model"]) == 2
+    assert_one_line_error(capsys, *words)
+
+
+def test_a_mistake_of_the_program_keeps_its_traceback(monkeypatch):
+    def fail(_):
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(info, "run", fail)
+    with pytest.raises(KeyError):
+        main(["info", "model"])
+
+
+def test_an_interrupt_ends_with_status_130(monkeypatch, capsys):
+    def fail(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(info, "run", fail)
+    assert main(["info", "model"]) == 130
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_reader_that_leaves_is_no_error_message(model_path):
+    reading, writing = os.pipe()
+    os.close(reading)
+    result = run_program(
+        "-m", "jles", "info", model_path, stdout=writing, stderr=subprocess.PIPE
+    )
+    os.close(writing)
+    assert result.stderr == ""
+    assert result.returncode == 141
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "md", "serve"])
+def test_the_sum_can_be_chosen_on_the_command_line(command):
+    """Either option alone leaves the other at the model's value."""
+    inputs = {
+        "predict": ["model", "in.xyz", "-o", "out.xyz"],
+        "evaluate": ["model", "in.xyz"],
+        "md": ["model", "in.xyz", "md.yaml"],
+        "serve": ["--ipi", "model", "in.xyz"],
+    }[command]
+
+    def options(*more):
+        return sum_options(build_parser().parse_args([command, *inputs, *more]))
+
+    assert options() == {}
+    assert options("--method", "mesh") == {"method": "mesh"}
+    assert options("--accuracy", "1e-3") == {"accuracy": 1e-3}
+    with pytest.raises(SystemExit):
+        options("--method", "fast")

@@ -1,0 +1,63 @@
+"""Where a run may start or resume."""
+
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from jles.config import from_dict
+from jles.errors import InputError
+from jles.train import loop
+from jles.train.checkpoints import Checkpoints
+from jles.train.config import LossConfig, TrainConfig
+from jles.train.directory import has_checkpoint
+from jles.train.log import MetricsLog
+from tests.support.messages import message_of
+
+
+def test_a_place_that_is_taken_is_refused(run, tmp_path):
+    before = {path: path.stat().st_mtime_ns for path in run.out.rglob("*")}
+    with pytest.raises(InputError, match="already holds a run"):
+        loop.train(run.config, run.out)
+    changed = replace(run.config, loss=LossConfig(energy=7.0), seed=3)
+    with pytest.raises(InputError, match=r"another config.*loss\.energy was.*now 7\.0"):
+        loop.train(changed, run.out, resume=True)
+    assert {path: path.stat().st_mtime_ns for path in run.out.rglob("*")} == before
+    with pytest.raises(InputError, match="nothing to resume"):
+        loop.train(run.config, tmp_path / "nothing", resume=True)
+    assert not (tmp_path / "nothing").exists()
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.yaml").write_text("format: 1", encoding="utf-8")
+    with pytest.raises(InputError, match="already holds a model"):
+        loop.train(run.config, tmp_path / "model")
+
+
+def copy_run(run, folder):
+    return shutil.copytree(run.out, folder / "copy")
+
+
+def test_a_run_without_its_checkpoint_does_not_begin_again(run, tmp_path):
+    out = copy_run(run, tmp_path)
+    config = from_dict(TrainConfig, run.values, "x")
+    metrics = (out / "metrics.csv").read_bytes()
+    shutil.rmtree(out / "checkpoints" / "last")
+    for gone in ("checkpoints/best", "config.yaml", None):
+        message = message_of(loop.train, config, out, resume=True)
+        assert str(out / "checkpoints" / "last") in message
+        assert "metrics of 8 epochs" in message
+        assert (out / "metrics.csv").read_bytes() == metrics
+        if gone == "config.yaml":
+            (out / gone).unlink()
+        elif gone:
+            shutil.rmtree(out / gone)
+
+
+def test_a_run_killed_before_its_first_checkpoint_may_begin_again(run, tmp_path):
+    config = from_dict(TrainConfig, run.values, "x")
+    log = MetricsLog(tmp_path)
+    log.start(0)
+    log.append({"epoch": 0, "step": 2})
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        assert not has_checkpoint(config, tmp_path, log, checkpoints)
+        log.append({"epoch": 1, "step": 4})
+        assert "no checkpoint" in message_of(has_checkpoint, config, tmp_path, log, checkpoints)

@@ -1,0 +1,107 @@
+"""The loss: what is counted, and with which weight."""
+
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+
+from jles.observables.stress import energy_forces_stress
+from jles.train.losses import Weights, batch_errors, loss_of, root_mean_square
+from tests.support.small_systems import (
+    labelled,
+    rattled,
+)
+from tests.support.training import SPRING_PARAMS, frames_of, loader_of, springs
+
+NO_STRESS = ("energy", "forces")
+
+
+WITH_STRESS = (*NO_STRESS, "stress")
+
+
+@pytest.fixture
+def partly_labelled(tmp_path):
+    """Four frames: everything; energy alone; forces alone; a cluster."""
+    return frames_of(
+        [
+            labelled(rattled(0, count=4)),
+            labelled(rattled(1, count=3), ("energy",)),
+            labelled(rattled(2, count=5), ("forces",)),
+            labelled(rattled(3, count=2, pbc=False)),
+        ],
+        tmp_path,
+    )
+
+
+def test_errors_are_sums_over_what_is_labelled(partly_labelled):
+    """Against a plain loop over frames; the fifth structure of the batch is filler."""
+    loader = loader_of([*partly_labelled, partly_labelled[0]], batch_size=3, max_buckets=1)
+    potential, expected = springs(), np.zeros(6)
+    derivatives = jax.vmap(
+        lambda one: energy_forces_stress(lambda s: potential.energy_fn(SPRING_PARAMS, s), one)
+    )
+    for frame in [*partly_labelled, partly_labelled[0]]:
+        (one,) = loader_of([frame], batch_size=1).epoch(None)
+        out = jax.tree.map(lambda leaf: np.asarray(leaf[0]), derivatives(one.structure))
+        labels, count = frame.labels, len(frame.numbers)
+        if "energy" in labels:
+            expected[0] += ((out.energy - labels["energy"]) / count) ** 2
+            expected[3] += 1
+        if "forces" in labels:
+            expected[1] += np.sum((out.forces[:count] - labels["forces"]) ** 2)
+            expected[4] += 3 * count
+        if "stress" in labels:
+            expected[2] += np.sum((out.stress - labels["stress"]) ** 2)
+            expected[5] += 9
+    errors_of = jax.jit(
+        lambda s, labels: batch_errors(potential, SPRING_PARAMS, s, labels, WITH_STRESS)
+    )
+    total = sum(np.array(errors_of(*batch[:2])) for batch in loader.epoch(None))
+    np.testing.assert_allclose(total[:6], expected, rtol=1e-9)
+    assert not total[6:].any()
+    assert expected[3:].tolist() == [4, 3 * (4 + 5 + 2 + 4), 18]
+
+
+def test_a_missing_label_has_no_effect_whatever_stands_in_its_place(partly_labelled):
+    potential = springs()
+    (batch,) = loader_of(partly_labelled, max_buckets=1).epoch(None)
+    labels = batch.labels
+    garbage = replace(
+        labels,
+        energy=np.where(labels.has_energy > 0, labels.energy, 1e6),
+        forces=np.where(labels.has_forces[:, None, None] > 0, labels.forces, -1e6),
+        stress=np.where(labels.has_stress[:, None, None] > 0, labels.stress, 1e6),
+    )
+
+    @jax.jit
+    def gradient(labels):
+        def loss(params):
+            errors = batch_errors(potential, params, batch.structure, labels, WITH_STRESS)
+            return loss_of(errors, Weights(1.0, 2.0, 3.0))
+
+        return jax.value_and_grad(loss)(SPRING_PARAMS)
+
+    for clean, spoilt in zip(
+        jax.tree.leaves(gradient(labels)), jax.tree.leaves(gradient(garbage)), strict=True
+    ):
+        np.testing.assert_array_equal(clean, spoilt)
+        assert np.all(clean != 0.0)
+
+
+def test_loss_is_the_weighted_sum_of_mean_squares(partly_labelled):
+    (batch,) = loader_of(partly_labelled, max_buckets=1).epoch(None)
+    errors = batch_errors(springs(), SPRING_PARAMS, batch.structure, batch.labels, WITH_STRESS)
+    rmse = root_mean_square(errors)
+    expected = (
+        3.0 * rmse["energy_per_atom_rmse"] ** 2
+        + 5.0 * rmse["forces_rmse"] ** 2
+        + 7.0 * rmse["stress_rmse"] ** 2
+    )
+    np.testing.assert_allclose(loss_of(errors, Weights(3.0, 5.0, 7.0)), expected, rtol=1e-12)
+
+
+def test_without_stress_no_stress_error_is_reported(partly_labelled):
+    (batch,) = loader_of(partly_labelled, max_buckets=1).epoch(None)
+    errors = batch_errors(springs(), SPRING_PARAMS, batch.structure, batch.labels, NO_STRESS)
+    assert set(root_mean_square(errors)) == {"energy_per_atom_rmse", "forces_rmse"}

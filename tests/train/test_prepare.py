@@ -1,0 +1,172 @@
+"""From files to batches: labels, splits, seeds, element energies, models to start from."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from ase.io import read
+
+from jles.config import from_dict
+from jles.electrostatics.plan import SumPlan
+from jles.electrostatics.sums.kgrid import KGrid
+from jles.electrostatics.sums.mesh import MeshPlan
+from jles.errors import InputError
+from jles.models.store import read_model
+from jles.structures.sizes import Size
+from jles.train.config import DataConfig, TrainConfig
+from jles.train.prepare import load_frames, planned_sums, prepare
+from tests.support.messages import message_of
+from tests.support.small_systems import (
+    labelled,
+    rattled,
+    small_config,
+    training_values,
+    write_frames,
+)
+from tests.support.training import WITHOUT_CHARGES
+
+
+def frames_file(path, *labels):
+    """One frame for each set of labels."""
+    return write_frames(
+        path, [labelled(rattled(n, count=3), names) for n, names in enumerate(labels)]
+    )
+
+
+def test_a_label_that_no_file_has_is_missed_in_all_of_them(tmp_path):
+    files = (frames_file(tmp_path / "a.xyz", ("energy",)), frames_file(tmp_path / "b.xyz", ()))
+    message = message_of(load_frames, DataConfig(files, files), ("energy", "forces"))
+    for words in ("a.xyz", "b.xyz", "'forces'", "keys present: energy"):
+        assert words in message
+
+
+def test_a_label_is_needed_in_the_frames_that_are_trained_on(tmp_path):
+    """Those that `limit` and the split leave; elsewhere it does not help."""
+    train = frames_file(tmp_path / "t.xyz", ("energy",), ("energy",), ("energy", "forces"))
+    need = ("energy", "forces")
+    assert len(load_frames(DataConfig(train, train), need)[0]) == 3
+    message = message_of(load_frames, DataConfig(train, train, limit=2), need)
+    assert "t.xyz" in message
+    assert "none of the 2 frames" in message
+    learns = {
+        seed: load_frames(DataConfig(train, valid_fraction=0.3, split_seed=seed), ("energy",))[
+            0
+        ]
+        for seed in range(6)
+    }
+    learns = {n: any("forces" in f.labels for f in frames) for n, frames in learns.items()}
+    assert set(learns.values()) == {True, False}
+    for seed, has_forces in learns.items():
+        data = DataConfig(train, valid_fraction=0.3, split_seed=seed)
+        if has_forces:
+            assert len(load_frames(data, need)[0]) == 2
+        else:
+            assert "data.split_seed" in message_of(load_frames, data, need)
+
+
+def test_validation_frames_may_lack_a_label_but_not_all(tmp_path):
+    train = frames_file(tmp_path / "t.xyz", ("energy", "forces"))
+    some, none = (
+        frames_file(tmp_path / "v.xyz", ("energy",)),
+        frames_file(tmp_path / "n.xyz", ()),
+    )
+    assert len(load_frames(DataConfig(train, some), ("energy", "forces"))[1]) == 1
+    message = message_of(load_frames, DataConfig(train, none), ("energy", "forces"))
+    assert "n.xyz" in message
+    assert "energy or forces" in message
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("charges", None), ("elements", ["H"]), ("energy", {"hidden": [3]})]
+    + [("normalize_features", False), ("electrostatics", {"sigma": 2.0})],
+)
+def test_start_from_says_that_the_rest_would_be_ignored(key, value):
+    values = training_values("t.xyz", model={"start_from": "runs/a", key: value})
+    message = message_of(from_dict, TrainConfig, values, "train.yaml")
+    assert message.startswith(f"train.yaml.model.{key}: ")
+    assert "start_from" in message
+
+
+def test_start_from_keeps_replaces_or_fits_the_element_energies(run, tmp_path):
+    stored = read_model(run.out).config
+    shifted = read(run.folder / "train.xyz", ":")
+    for atoms in shifted:
+        # Oxygen alone is shifted, by 5 eV an atom; hydrogen keeps its energy.
+        moved = atoms.get_potential_energy() + 5.0 * np.sum(atoms.numbers == 8)
+        atoms.info["energy"] = moved
+        atoms.arrays["forces"] = atoms.get_forces()
+        atoms.calc = None
+    train = write_frames(tmp_path / "t.xyz", shifted)
+
+    def energies(**model):
+        values = training_values(train, train, model={"start_from": str(run.out)} | model)
+        prepared = prepare(from_dict(TrainConfig, values, "x"))
+        assert prepared.potential.config.backbone == stored.backbone
+        return prepared.potential.config.element_energies
+
+    assert energies() == stored.element_energies
+    given = energies(element_energies={"O": -1.5})
+    assert given == {"H": stored.element_energies["H"], "O": -1.5}
+    fitted = energies(element_energies="fit")
+    new = prepare(
+        from_dict(TrainConfig, training_values(train, train, model=WITHOUT_CHARGES), "x")
+    )
+    assert fitted == pytest.approx(new.potential.config.element_energies)
+    assert fitted != stored.element_energies
+    values = {"start_from": str(run.out), "element_energies": {"C": 1.0}}
+    assert "C not among" in message_of(energies, **values)
+
+
+def test_an_unlabelled_run_of_another_file_fits_the_rest(tmp_path):
+    """One file may have what another lacks; a label that neither has is an error."""
+    energies = write_frames(tmp_path / "e.xyz", [labelled(rattled(0), ("energy",))])
+    forces = write_frames(tmp_path / "f.xyz", [labelled(rattled(1), ("forces",))])
+    values = training_values([energies, forces], [forces, energies], model=WITHOUT_CHARGES)
+    prepared = prepare(from_dict(TrainConfig, values, "x"))
+    assert len(prepared.train_frames) == 2
+    values["loss"] = {"energy": 1.0, "forces": 1.0, "stress": 1.0}
+    with pytest.raises(InputError, match=r"e\.xyz.*'stress'"):
+        prepare(from_dict(TrainConfig, values, "x"))
+
+
+def test_seeds_choose_the_parameters_and_the_frames_held_out(tmp_path):
+    train = write_frames(tmp_path / "t.xyz", [labelled(rattled(n, count=4)) for n in range(8)])
+
+    def held_out(**changes):
+        frames = load_frames(DataConfig(train, valid_fraction=0.25, **changes), ("energy",))[1]
+        return [frame.source for frame in frames]
+
+    assert held_out() == held_out()
+    assert held_out() != held_out(split_seed=1)
+    assert len(held_out()) == len(held_out(limit=7)) == 2
+    assert all(int(source.split()[-1]) < 5 for source in held_out(limit=5, split_seed=1))
+    values = training_values(train, train, model=WITHOUT_CHARGES)
+    trees = [
+        prepare(from_dict(TrainConfig, values | {"seed": seed}, "x")).params for seed in (0, 1)
+    ]
+    for name in ("sender_embedding", "radial_mixing_0"):
+        assert not np.any(trees[0]["backbone"][name] == trees[1]["backbone"][name])
+
+
+def test_the_log_names_every_planned_sum_once():
+    plans = [
+        SumPlan(grid=KGrid(1, 2, 3)),
+        SumPlan(),
+        SumPlan(mesh=MeshPlan(8, 9, 10, 4)),
+        SumPlan(cluster=True),
+        SumPlan(grid=KGrid(1, 2, 3)),
+    ]
+    loaders = [
+        SimpleNamespace(sizes=[Size(4, 8, plan) for plan in part])
+        for part in (plans[:2], plans[2:])
+    ]
+    prepared = SimpleNamespace(
+        train_loader=loaders[0],
+        valid_loader=loaders[1],
+        potential=SimpleNamespace(config=small_config()),
+    )
+    grid, mesh, pairs = planned_sums(prepared)
+    assert grid == "long range: direct reciprocal sum, indices up to 1x2x3"
+    assert mesh.startswith("long range: particle mesh of 8x9x10 points, splines of order 4")
+    assert pairs == "long range: sum over pairs"

@@ -20,6 +20,7 @@ from jles.models.backbones.angular import (
     invariant_terms,
     invariants,
 )
+from jles.models.backbones.blocks import by_blocks, save
 from jles.models.backbones.envelope import envelope
 from jles.models.backbones.features import Features
 from jles.models.backbones.graph import Graph
@@ -35,19 +36,13 @@ def n_features(config: CaceConfig) -> int:
 
 
 class Edges(NamedTuple):
-    """Quantities of every edge that all layers share.
+    """Quantities of the edges of some atoms.
 
     Attributes:
-        graph: the graph they belong to.
-        distance: angstrom.
-        cut: envelope, zero in padding slots.
         weights: embedding of the sender times radial functions, (..., sender channels, rbf).
         angular: monomials of the direction, (..., monomials).
     """
 
-    graph: Graph
-    distance: Float[Array, "atoms neighbors"]
-    cut: Float[Array, "atoms neighbors"]
     weights: Float[Array, "atoms neighbors senders rbf"]
     angular: Float[Array, "atoms neighbors monomials"]
 
@@ -73,30 +68,38 @@ class Cace(nn.Module):
         """Features of every atom's environment."""
         config, dtype = self.config, graph.vectors.dtype
         sender, receiver = self._embeddings(graph.species, dtype)
-        distance = graph.distances
         frequencies = None
         if config.radial == "bessel":
             initial = initial_frequencies(config.n_rbf, config.cutoff)
             frequencies = self.param("bessel_weights", lambda _: jnp.asarray(initial, dtype))
-        cut = envelope(distance, config) * graph.present
-        radial = radial_functions(distance, config, frequencies) * cut[..., None]
-        # Edges point from the sender (neighbour) to the receiver (this atom).
-        angular = jnp.stack(
-            evaluate_monomials(-graph.vectors / distance[..., None], config.l_max), -1
-        )
         mixing = [
             self.param(f"radial_mixing_{l}", self._mixing_init, self._mixing_shape, dtype)
             for l in range(config.l_max + 1)
         ]
 
-        weights = sender[graph.index][..., :, None] * radial[..., None, :]
-        edges = Edges(graph, distance, cut, weights, angular)
-        density = self._density(weights, angular)
-        basis = self._mix(density, mixing, receiver)
-        bases, layers = [basis], [self._invariants(basis)]
+        def expand(receiver, vectors, index, present, scalars=None):
+            """Sums over the neighbours of some atoms, mixed; `scalars` weight the senders."""
+            edges = self._edges(vectors, sender[index], present, frequencies)
+            if scalars is None or scalars.shape[-1] == 1:
+                density = save(self._density(edges, scalars))
+                return self._mix(density, mixing, receiver)
+            return self._mix_per_channel(scalars, edges, mixing, receiver)
+
+        def expand_first(*atoms):
+            basis = expand(*atoms)
+            return basis, self._invariants(basis)
+
+        atoms = (receiver, graph.vectors, graph.index, graph.present)
+        edge_floats = (self.config.n_rbf + 1) * sender.shape[1] + len(degrees(config.l_max))
+        bytes_per_atom = graph.index.shape[1] * edge_floats * sender.itemsize
+        basis, found = by_blocks(expand_first, bytes_per_atom, *atoms)
+        bases, layers = [basis], [found]
+
+        def expand_again(scalars):
+            return by_blocks(expand, bytes_per_atom, *atoms, scalars)
 
         for t in range(config.layers):
-            basis = self._message(t, basis, layers[-1], edges, mixing, receiver)
+            basis = self._message(t, basis, layers[-1], graph, expand_again)
             bases.append(basis)
             layers.append(self._invariants(basis))
         invariants = jnp.stack(layers, axis=-1).reshape(graph.species.shape[0], -1)
@@ -124,10 +127,24 @@ class Cace(nn.Module):
         receiver = self.param("receiver_embedding", init, shape, dtype)
         return sender[species], receiver[species]
 
-    def _density(self, weights, angular):
+    def _edges(self, vectors, sender, present, frequencies) -> Edges:
+        distance = jnp.sqrt(jnp.sum(vectors**2, axis=-1))
+        cut = envelope(distance, self.config) * present
+        radial = radial_functions(distance, self.config, frequencies) * cut[..., None]
+        # Edges point from the sender (neighbour) to the receiver (this atom).
+        unit = -vectors / distance[..., None]
+        angular = jnp.stack(evaluate_monomials(unit, self.config.l_max), -1)
+        return Edges(sender[..., :, None] * radial[..., None, :], angular)
+
+    def _density(self, edges: Edges, scalars=None):
         """Sum over neighbours: (monomials, atoms, sender channels, rbf)."""
-        atoms, neighbors, n_sender, n_rbf = weights.shape
-        flat = weights.reshape(atoms, neighbors, n_sender * n_rbf)
+        atoms, neighbors, n_sender, n_rbf = edges.weights.shape
+        angular = edges.angular
+        if scalars is not None:
+            per_degree = scalars[..., 0]
+            several = per_degree.shape[-1] > 1
+            angular *= per_degree[..., np.array(degrees(self.config.l_max)) if several else [0]]
+        flat = edges.weights.reshape(atoms, neighbors, n_sender * n_rbf)
         density = jnp.einsum("inp,inl->lip", flat, angular)
         return density.reshape(-1, atoms, n_sender, n_rbf)
 
@@ -151,10 +168,10 @@ class Cace(nn.Module):
         values = invariants(basis, self.config.l_max, self.config.body_order)
         return jnp.stack(values, axis=2)  # (atoms, K, invariants, channels)
 
-    def _message(self, t, basis, features, edges, mixing, receiver):
+    def _message(self, t, basis, features, graph, expand):
         config = self.config
         shape = (config.n_radial_basis, self._channels)
-        dtype = edges.distance.dtype
+        dtype = graph.vectors.dtype
         per_l = range(config.l_max + 1)
         degree = degrees(config.l_max)
         total = [jnp.zeros_like(entry) for entry in basis]
@@ -167,10 +184,10 @@ class Cace(nn.Module):
                 self.param(f"ar_decay_{t}_{l}", nn.initializers.normal(0.1), shape, dtype)
                 for l in per_l
             ]
-            messages = self._radial_message(basis, edges, decay)
+            messages = self._radial_message(basis, graph, decay)
             total = [m * prefactor[l] for m, l in zip(messages, degree, strict=True)]
         if "bchi" in config.messages:
-            messages = self._invariant_message(t, features, edges, mixing, receiver)
+            messages = expand(self._sender_scalars(t, features, graph))
             total = [a + b for a, b in zip(total, messages, strict=True)]
         total = [config.mp_norm * entry for entry in total]
         if "memory" in config.messages:
@@ -181,36 +198,33 @@ class Cace(nn.Module):
             total = [a + b * memory[l] for a, b, l in zip(total, basis, degree, strict=True)]
         return total
 
-    def _radial_message(self, basis, edges, decay):
+    def _radial_message(self, basis, graph, decay):
         """Neighbours' bases, weighted by exp(-r / decay length) and the envelope."""
         degree = degrees(self.config.l_max)
         # A rate may be negative: beyond the cutoff (padding) the exponential would overflow.
-        distance = jnp.minimum(edges.distance, self.config.cutoff)
+        distance = jnp.minimum(graph.distances, self.config.cutoff)
+        cut = envelope(graph.distances, self.config) * graph.present
         messages = []
         for l, rate in enumerate(decay):
             entries = [e for e, d in zip(basis, degree, strict=True) if d == l]
             flat = jnp.stack([entry.reshape(len(entry), -1) for entry in entries], axis=1)
-            found = edges.graph.sums(flat, _decaying, rate.ravel(), distance, edges.cut)
+            found = graph.sums(flat, _decaying, rate.ravel(), distance, cut)
             messages += [part.reshape(entries[0].shape) for part in found.swapaxes(0, 1)]
         return messages
 
-    def _invariant_message(self, t, features, edges, mixing, receiver):
-        """Edges of the zeroth layer again, weighted by a learnt scalar of the sender."""
+    def _sender_scalars(self, t, features, graph):
+        """A learnt scalar of the sender of every edge, (..., degrees or 1, channels or 1).
+
+        The message is the expansion of the zeroth layer with its edges weighted by them.
+        """
         config = self.config
         n_l = config.l_max + 1 if config.bchi_per_l else 1
         n_c = self._channels if config.bchi_per_channel else 1
         network = Perceptron((*config.bchi_hidden, n_l * n_c), name=f"bchi_{t}")
-        scalars = edges.graph.gather(network(features.reshape(len(features), -1)))
-        scalars = scalars.reshape(*scalars.shape[:2], n_l, n_c)
-        if n_c == 1:
-            per_degree = scalars[..., 0]
-            of_monomial = per_degree[..., np.array(degrees(config.l_max)) if n_l > 1 else [0]]
-            return self._mix(
-                self._density(edges.weights, edges.angular * of_monomial), mixing, receiver
-            )
-        return self._mix_per_channel(scalars, edges.weights, edges.angular, mixing, receiver)
+        scalars = graph.gather(network(features.reshape(len(features), -1)))
+        return scalars.reshape(*scalars.shape[:2], n_l, n_c)
 
-    def _mix_per_channel(self, scalars, weights, angular, mixing, receiver):
+    def _mix_per_channel(self, scalars, edges: Edges, mixing, receiver):
         """The sum over neighbours where every (l, channel) has its own scalar."""
         config = self.config
         n_atom, n_radial = config.n_atom_basis, config.n_radial_basis
@@ -219,9 +233,11 @@ class Cace(nn.Module):
         for l, weight in enumerate(mixing):
             scalar = scalars[:, :, l if config.bchi_per_l else 0, :]
             scalar = scalar.reshape(*scalar.shape[:2], n_atom, n_atom)
-            edge = weights[:, :, :, None, :] * scalar[..., None]  # i n a b m
+            edge = edges.weights[:, :, :, None, :] * scalar[..., None]  # i n a b m
             flat = edge.reshape(*edge.shape[:2], -1)
-            block = jnp.einsum("inp,inl->lip", flat, angular[..., np.flatnonzero(degree == l)])
+            block = jnp.einsum(
+                "inp,inl->lip", flat, edges.angular[..., np.flatnonzero(degree == l)]
+            )
             block = block.reshape(*block.shape[:2], n_atom, n_atom, config.n_rbf)
             by_pair = weight.reshape(config.n_rbf, n_radial, n_atom, n_atom)
             mixed = jnp.einsum("liabm,mkab->likab", block, by_pair) * receiver[:, None, None, :]

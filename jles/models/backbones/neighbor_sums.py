@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int
 
 from jles.bloch.tangents import instantiate, is_zero
 from jles.electrostatics.sums.chunks import in_chunks
+from jles.models.backbones.blocks import block_bytes
 
 Kernel = Callable[..., Array]
 """`(parameters, *edges) -> k`: edges (block, neighbors) each, k (block, neighbors, columns)."""
@@ -47,7 +48,7 @@ def neighbor_sums(
 def _sums(kernel: Kernel, values, index, parameters, edges):
     atoms, neighbors = index.shape
     gathered = neighbors * values.shape[1] * values.shape[2] * values.dtype.itemsize
-    steps = -(-atoms // max(1, _block_bytes() // gathered))
+    steps = -(-atoms // max(1, block_bytes() // gathered))
 
     @jax.checkpoint
     def block(index, edges):
@@ -100,8 +101,3 @@ def _weighted_sums_jvp(kernel, primals, tangents):
 
 
 _weighted_sums.defjvp(_weighted_sums_jvp, symbolic_zeros=True)
-
-
-def _block_bytes() -> int:
-    """Size of a block: it fits the cache of a CPU, or saves memory on accelerators."""
-    return 2**22 if jax.default_backend() == "cpu" else 2**28

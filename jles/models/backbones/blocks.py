@@ -1,0 +1,52 @@
+"""Functions of the environments of atoms, computed for one block of atoms at a time.
+
+The quantities of all edges are the largest arrays of a backbone. For many atoms at once they do
+not fit the cache of a CPU, and the way to memory and back more than doubles the time per atom.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
+from jaxtyping import Array
+
+from jles.electrostatics.sums.chunks import in_chunks
+
+_SAVED = "saved"
+_FAR = 1000.0
+
+
+def save(array: Array) -> Array:
+    """Marks a small result for the reverse pass, which computes the rest of a block again."""
+    return checkpoint_name(array, _SAVED)
+
+
+def by_blocks(function: Callable, bytes_per_atom: int, *arrays):
+    """`function(*arrays)`, evaluated for one block of atoms after the other.
+
+    Args:
+        function: its arguments and results have the atoms as their first axis, and the results
+            of an atom depend on nothing but the entries of that atom.
+        bytes_per_atom: what the largest intermediate array takes.
+        arrays: or trees of arrays; None is passed on.
+    """
+    atoms = jax.tree.leaves(arrays)[0].shape[0]
+    steps = -(-atoms // max(1, block_bytes() // bytes_per_atom))
+    if steps == 1:
+        return function(*arrays)
+    policy = jax.checkpoint_policies.save_only_these_names(_SAVED)
+    block = jax.checkpoint(function, policy=policy)
+    chunks = jax.tree.map(lambda array: in_chunks(array, steps, fill=_fill(array)), arrays)
+    results = jax.lax.map(lambda chunk: block(*chunk), chunks)
+    return jax.tree.map(lambda one: one.reshape(-1, *one.shape[2:])[:atoms], results)
+
+
+def _fill(array) -> float:
+    """What fills the last block: vectors must be beyond every cutoff and not of length zero."""
+    return _FAR if jnp.issubdtype(array.dtype, jnp.floating) else 0
+
+
+def block_bytes() -> int:
+    """Size of a block: it fits the cache of a CPU, or saves memory on accelerators."""
+    return 2**22 if jax.default_backend() == "cpu" else 2**28

@@ -5,26 +5,30 @@ import math
 from jles.models.config import ModelConfig
 
 
-def describe(config: ModelConfig, params=None) -> str:
-    """Backbone, elements, receptive field, heads, long range and number of parameters.
+def describe(config: ModelConfig, params) -> str:
+    """A model as lines of text, see `description`."""
+    lines = description(config, params).items()
+    return "\n".join(f"{name + ':':<12}{value}" for name, value in lines)
+
+
+def description(config: ModelConfig, params) -> dict[str, str]:
+    """Backbone, elements, cutoff, heads, long range and number of parameters, by name.
 
     Args:
         config: of the model.
-        params: parameters, or their shapes; None to leave their number out.
+        params: parameters, or their shapes.
     """
     backbone = config.backbone
     reach = backbone.cutoff * (1 + backbone.layers)
     layers = "layer" if backbone.layers == 1 else "layers"
-    lines = {
+    return {
         "backbone": f"{backbone.kind}, {backbone.layers} message-passing {layers}",
         "elements": ", ".join(config.elements),
         "cutoff": f"{backbone.cutoff:g} angstrom, receptive field {reach:g} angstrom",
         "heads": ", ".join(_heads(config)),
         **_long_range(config),
+        "parameters": str(_count(params)),
     }
-    if params is not None:
-        lines["parameters"] = f"{_count(params)}"
-    return "\n".join(f"{name + ':':<12}{value}" for name, value in lines.items())
 
 
 def _heads(config: ModelConfig) -> list[str]:

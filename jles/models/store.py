@@ -18,8 +18,9 @@ from jles.config import from_dict, read_yaml, to_dict
 from jles.errors import InputError
 from jles.files import atomic_path
 from jles.models.config import ModelConfig
+from jles.models.describe import description
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 UNITS = {"length": "angstrom", "energy": "eV", "charge": "e", "stress": "eV/angstrom^3"}
 
 
@@ -60,7 +61,7 @@ def save_model(path, config: ModelConfig, params, metrics=None, training=None) -
     }
     files = {
         "config.yaml": yaml.safe_dump(record, sort_keys=False),
-        "README.md": _readme(config, training or {}, metrics or {}),
+        "README.md": _readme(config, params, training or {}, metrics or {}),
         "metrics.json": json.dumps(metrics or {}, indent=2) + "\n",
         "params.safetensors": blob,
     }
@@ -177,27 +178,10 @@ def unflatten(flat: dict) -> dict:
     return tree
 
 
-def _readme(config: ModelConfig, training: dict, metrics: dict) -> str:
-    charges = config.charges
-    long_range = (
-        f"{charges.channels} latent charge(s) per atom, lattice sum with sigma "
-        f"{config.electrostatics.sigma:g} angstrom and k_max {config.electrostatics.k_max:.6g} "
-        f"1/angstrom ({config.electrostatics.cutoff} cutoff)"
-        if charges
-        else "none"
-    )
-    lines = [
-        "# A jles model",
-        "",
-        f"- elements: {', '.join(config.elements)}",
-        (
-            f"- backbone: {config.backbone.kind}, cutoff {config.backbone.cutoff:g} angstrom, "
-            f"{config.backbone.layers} message-passing layer(s)"
-        ),
-        f"- long range: {long_range}",
-        f"- latent beside the charges: {', '.join(config.heads) or 'nothing'}",
-        f"- units: {', '.join(f'{key} {unit}' for key, unit in UNITS.items())}",
-    ]
+def _readme(config: ModelConfig, params: dict, training: dict, metrics: dict) -> str:
+    lines = ["# A jles model", ""]
+    lines += [f"- {name}: {value}" for name, value in description(config, params).items()]
+    lines.append(f"- units: {', '.join(f'{key} {unit}' for key, unit in UNITS.items())}")
     lines += [
         f"- {key}: {value}" for key, value in training.items() if not isinstance(value, dict)
     ]

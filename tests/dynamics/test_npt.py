@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.linalg import expm
 
-from jles.dynamics.config import EnsembleConfig, RecordConfig
+from jles.dynamics.config import Npt, RecordConfig
 from jles.dynamics.npt import cell_energy, exponentials
 from jles.dynamics.records import Recorder
 from jles.dynamics.start import draw_momenta
@@ -34,8 +34,7 @@ THERMO = RecordConfig(thermo=1, positions=0)
 
 def npt(pressure, cell, **keys):
     times = {"thermostat_time": 50.0, "barostat_time": 100.0} | keys
-    return EnsembleConfig(
-        "npt",
+    return Npt(
         temperature=TEMPERATURE,
         pressure=pressure,
         pressure_unit="eV/angstrom^3",

@@ -262,7 +262,7 @@ MISTAKES = {
                 polarizabilities=np.array([np.eye(3), np.diag([1.0, 1.0, -2.0])])
             )
         },
-        "polarizabilities of atom 1 is -2 .*no eigenvalue",
+        "polarizabilities of atom 1 is -2 .*nor may an eigenvalue",
     ),
     "shape of polarizabilities": (
         {"response": Response(polarizabilities=np.ones((2, 3)))},

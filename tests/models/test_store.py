@@ -149,6 +149,20 @@ def edit_config(directory, change):
     (directory / "config.yaml").write_text(yaml.safe_dump(record), encoding="utf-8")
 
 
+def test_a_directory_of_format_1_is_read(directory, params):
+    def as_before(record):
+        charges = record["model"]["charges"]
+        record["format"], charges["method"] = 1, charges.pop("kind")
+        charges["flow_width"] = 8
+        del record["model"]["electrostatics"]["method"]
+        del record["model"]["electrostatics"]["accuracy"]
+
+    edit_config(directory, as_before)
+    stored = read_model(directory)
+    assert stored.config == CONFIG
+    jax.tree.map(np.testing.assert_array_equal, stored.params, params)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -11,7 +11,12 @@ from ase import Atoms
 from jles.bloch.crystal_coupling import crystal_coupling
 from jles.bloch.weighted import bloch_vectors
 from jles.errors import InputError
-from jles.models.config import ChargeConfig, MomentConfig, SoftnessConfig
+from jles.models.config import (
+    DirectCharges,
+    FlowCharges,
+    MomentConfig,
+    SoftnessConfig,
+)
 from jles.models.potential import coupling_at, strained_coupling_at
 from jles.observables.born_charges import acoustic_sum, born_charges
 from jles.observables.piezoelectricity import piezoelectric_tensor
@@ -29,7 +34,7 @@ from tests.support.small_systems import structure_of as model_structure
 
 FLOWING = small_config(
     backbone=small_backbone(layers=1, messages=("ar", "bchi"), n_radial_basis=1, body_order=2),
-    charges=ChargeConfig(hidden=(4,), method="flow", flow_width=2),
+    charges=FlowCharges(hidden=(4,), flow_width=2),
     dipoles=MomentConfig((4,), 2),
 )
 
@@ -186,8 +191,8 @@ def test_flowing_charges_obey_the_sum_rules_in_a_crystal():
 def test_a_missing_charge_is_shared_in_proportion_to_softness():
     charges = {"hidden": (4,), "method": "direct"}
     heads = {"charge_softness": SoftnessConfig((4,))}
-    shared = small_config(charges=ChargeConfig(**charges, total="softness"), **heads)
-    free = small_config(charges=ChargeConfig(**charges), **heads)
+    shared = small_config(charges=DirectCharges(**charges, total="softness"), **heads)
+    free = small_config(charges=DirectCharges(**charges), **heads)
     atoms = rattled(2, pbc=False)
     atoms.info["total_charge"] = 1.0
     found = []

@@ -231,6 +231,27 @@ def ewald_energy(
     Source: Cheng, npj Comput. Mater. 11, 80 (2025); multipoles: Kim et al., arXiv 2605.05746
     (2026). Cost O(atoms kvecs), memory O(atoms + kvecs). It can be differentiated to any order
     with respect to any argument.
+
+    Example: the sum for charges, written as the equation is, gives the same energy.
+
+        >>> import itertools
+        >>> import numpy as np
+        >>> from jles.electrostatics.sums.kgrid import plan_kgrid
+        >>> charges, sigma, k_max = np.array([0.5, -0.8, 0.3]), 1.0, 3.0
+        >>> positions = np.array([[0.0, 0.1, 0.2], [1.0, 1.5, 0.3], [2.0, 0.4, 2.9]])
+        >>> cell = np.array([[4.0, 0.0, 0.0], [0.5, 4.2, 0.0], [0.0, -0.3, 3.9]])
+        >>> reciprocal = 2.0 * np.pi * np.linalg.inv(cell).T
+        >>> k = np.array(list(itertools.product(range(-4, 5), repeat=3))) @ reciprocal
+        >>> k_squared = np.sum(k**2, axis=1)
+        >>> inside = (k_squared > 0.0) & (k_squared <= k_max**2)
+        >>> k, k_squared = k[inside], k_squared[inside]
+        >>> structure_factor = charges @ np.exp(1j * positions @ k.T)
+        >>> terms = np.exp(-(sigma**2) * k_squared / 2) / k_squared * abs(structure_factor) ** 2
+        >>> energy = HALF_INVERSE_EPSILON0 / np.linalg.det(cell) * np.sum(terms)
+        >>> options = {"sigma": sigma, "k_max": k_max, "grid": plan_kgrid(cell, k_max)}
+        >>> arrays = map(jnp.asarray, (charges, positions, cell))
+        >>> bool(np.isclose(ewald_energy(*arrays, **options, remove_self=False), energy))
+        True
     """
     moments = as_multipoles(moments)
     ewald = prepare_ewald(

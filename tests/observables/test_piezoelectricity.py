@@ -127,7 +127,7 @@ def tensor(molecule):
 
 @pytest.mark.long
 def test_a_molecule_in_a_box_polarizes_as_its_dipole_does(molecule, tensor):
-    """Through a layer of message passing, and with dipoles that turn."""
+    """Through a layer of message passing, and with equivariant dipoles."""
     potential, params, box = molecule
     structure = model_structure(box, potential)
 
@@ -220,7 +220,7 @@ def _softness(config, atoms):
     return jax.nn.softplus(values[:, 0] / config.charge_softness.scale)
 
 
-def test_soft_charges_have_no_known_answer_to_strain():
+def test_soft_charges_have_no_known_response_to_strain():
     config = small_config(charge_softness=SoftnessConfig((4,)))
     _, params = small_model(config)
     model = Model(config, params, "float64")

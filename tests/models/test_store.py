@@ -83,7 +83,9 @@ def test_a_model_without_a_long_range_part_comes_back(tmp_path):
 
 def test_readme_says_what_the_model_is(directory):
     readme = (directory / "README.md").read_text(encoding="utf-8")
-    assert all(word in readme for word in ("H, O", "cutoff: 3 angstrom", "sigma 1", "jles.load"))
+    assert all(
+        word in readme for word in ("H, O", "cutoff: 3 angstrom", "sigma 1", "jles.load")
+    )
 
 
 def assert_refused(path, *words):

@@ -8,7 +8,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import ase.io
@@ -113,7 +112,7 @@ def imported(
     """A published model; `screening` converts its latent moments to physical ones."""
     config, params = import_torch(published_model(name))
     if screening is not None:
-        config = replace(config, screening=screening)
+        config = config.replace(screening=screening)
     return Model(config, params, dtype, name)
 
 

@@ -13,7 +13,6 @@ Expect:  NVE drift well below 0.1 meV per atom and ps in float32 at 0.25 fs, les
 
 import csv
 import shutil
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -140,7 +139,7 @@ def speed(model: Model, atoms, steps: int, record: dict, out: Path) -> dict[str,
 def parts(model: Model, atoms) -> dict[str, float]:
     """Milliseconds of forces, forces of the short-range part alone, and a neighbour search."""
     system = model_system(model, atoms, skin=0.5, moves_cell=False, in_field=False)
-    short = replace(model.config, charges=None)
+    short = model.config.replace(charges=None)
     params = {key: value for key, value in model.params.items() if key != "charges"}
     bare = model_system(
         Model(short, params, model.dtype), atoms, skin=0.5, moves_cell=False, in_field=False
@@ -167,8 +166,8 @@ def drifts(atoms, picoseconds: float, out: Path, smoke: bool) -> dict:
     for name, dtype, cutoff, config in cases(picoseconds, smoke):
         model = imported("water_v1.pth", dtype, SCREENING)
         if cutoff is not None:
-            sums = replace(model.config.electrostatics, cutoff=cutoff)
-            changed = replace(model.config, electrostatics=sums)
+            sums = model.config.electrostatics.replace(cutoff=cutoff)
+            changed = model.config.replace(electrostatics=sums)
             model = Model(changed, model.params, dtype, "water_v1.pth")
         place = out / name.replace(" ", "_").replace("/", "-")
         simulated(model, atoms, config | {"record": {"thermo": 1, "positions": 0}}, place)

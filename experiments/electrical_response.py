@@ -43,7 +43,7 @@ from jles.units import EPSILON0
 
 RUNGS = {
     "q": {},
-    "q (flow)": {"charges": {"method": "flow"}},
+    "q (flow)": {"charges": {"kind": "flow"}},
     "q+u": {"dipoles": {}},
     "q+u+Q": {"dipoles": {}, "quadrupoles": {}},
     "q+alpha": {"polarizability": {}},

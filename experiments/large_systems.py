@@ -14,7 +14,6 @@ equilibration: cost and accuracy do not need it.
 """
 
 import resource
-from dataclasses import replace
 from pathlib import Path
 
 import ase.io
@@ -46,7 +45,7 @@ def water(atoms: int):
 def summed(model: Model, **how) -> Model:
     """The same model with another method or accuracy of its electrostatic sum."""
     electrostatics = summed_by(model.config, how)
-    config = replace(model.config, electrostatics=electrostatics)
+    config = model.config.replace(electrostatics=electrostatics)
     return Model(config, model.params, model.dtype, model.where)
 
 

@@ -144,10 +144,13 @@ def make_runs(model, crystal: Atoms, chosen) -> None:
     if "ramps" in chosen.parts:
         watched = {"record": record | {"born_charges": ps // 2}}
         hot = make(cold, "heating", chosen.ramp, pressed(COLD, HOT), **watched)
-        hot = make(hot, "settle_hot", 1.0, pressed(HOT))
+        if not chosen.smoke:
+            hot = make(hot, "settle_hot", 1.0, pressed(HOT))
         make(hot, "cooling", chosen.ramp, pressed(HOT, COLD), **watched)
     if "cycle" in chosen.parts:
-        warm = make(cold, "settle_room", 2.0, pressed(COLD, ROOM))
+        warm = cold
+        if not chosen.smoke:
+            warm = make(cold, "settle_room", 2.0, pressed(COLD, ROOM))
         cycle = {
             "kind": "cycle",
             "amplitude": [0.0, 0.0, chosen.amplitude],

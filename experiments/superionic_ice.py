@@ -61,7 +61,7 @@ def oxygen_order(trajectory) -> dict[str, float]:
 def main(chosen):
     out, temperature = chosen.out, chosen.temperature
     if chosen.smoke:
-        chosen.picoseconds, chosen.settling = 0.2, 0.01
+        chosen.picoseconds, chosen.settling = 0.12, 0.005
     model = imported("superionic_fit.pth", screening=ScreeningConfig(EPSILON_INFINITY, "H"))
     start, length = start_of(chosen.density), duration(chosen.settling, TIMESTEP)
     hot = settled(model, start, length, temperature, out / "settle")

@@ -103,7 +103,7 @@ def draw(path: Path, spectra: dict) -> None:
 def main(chosen):
     out, resolution = chosen.out, 40.0
     if chosen.smoke:
-        chosen.fields, chosen.picoseconds, chosen.settling = [0.0, 0.1], 0.1, 0.02
+        chosen.fields, chosen.picoseconds, chosen.settling = [0.0, 0.1], 0.07, 0.005
         resolution = 1000.0
     model = imported("water_v1.pth", screening=ScreeningConfig(EPSILON_INFINITY, "H"))
     results, spectra = {}, {}

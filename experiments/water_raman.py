@@ -61,7 +61,7 @@ def _band(nu, values, low: float, high: float) -> dict[str, float]:
 def main(chosen):
     out, resolution = chosen.out, 40.0
     if chosen.smoke:
-        chosen.model, chosen.picoseconds, chosen.settling = out / "model", 0.15, 0.01
+        chosen.model, chosen.picoseconds, chosen.settling = out / "model", 0.135, 0.005
         resolution = 1000.0
         trained(settings("water", RUNG), chosen.model, smoke=True)
     model = load_model(chosen.model, screening=ScreeningConfig(EPSILON_INFINITY, "H"))

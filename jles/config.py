@@ -1,74 +1,98 @@
-"""Strict records from YAML: unknown keys, wrong types and bad values are errors in words."""
+"""Configurations: frozen records that are read from YAML with strict keys, types and ranges.
 
-import contextlib
-import dataclasses
+A configuration is a subclass of `Config`; msgspec checks it. Alternatives form a union of
+records, told apart by the key `kind`; the first record of a union is the default kind. Every
+error is one line: file, key, value, and what would be right.
+"""
+
 import difflib
-import types
+import re
 import typing
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
+import msgspec
 import yaml
+from msgspec import Meta
 
 from jles.errors import InputError
 
+MOST_VALUES = 100_000
+"""Values in a YAML document, aliases written out."""
 
-def from_dict(record_type, values, where: str):
-    """Builds the frozen dataclass `record_type` from nested plain values.
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, cache_hash=True):
+    """Base of all configurations: immutable, hashable, checked however it is made.
+
+    A record of a union is declared with `tag_field="kind", tag=...`. A `__post_init__` that checks
+    keys against each other calls that of its base class first; what it raises is an `InputError`,
+    which begins with "key: " if it is about one key.
+    """
+
+    def __post_init__(self):
+        for name, hint in _types(type(self)).items():
+            value = _convert(getattr(self, name), hint, name)
+            msgspec.structs.force_setattr(self, name, value)
+
+    @property
+    def kind(self) -> str | None:
+        """What distinguishes the record in its union; None outside unions."""
+        return self.__struct_config__.tag
+
+    def replace(self, **changes) -> "Config":
+        """A copy with other values of some keys, checked."""
+        return msgspec.structs.replace(self, **changes)
+
+    @classmethod
+    def upgrade(cls, values: dict) -> dict:
+        """Values as old versions wrote them -> values of this version."""
+        return values
+
+
+def count(most: int, least: int = 1) -> Any:
+    """The type of a whole number within limits."""
+    return Annotated[int, Meta(ge=least, le=most)]
+
+
+def positive(most: float, unit: str = "") -> Any:
+    """The type of a positive number up to `most`."""
+    return Annotated[float, Meta(gt=0.0, le=most, description=unit)]
+
+
+Finite = Annotated[float, Meta(ge=-1e9, le=1e9)]
+Seed = count(2**63 - 1, least=0)
+
+
+def from_dict(record, values, where: str):
+    """Builds the configuration `record` from nested plain values.
 
     Args:
-        record_type: a dataclass; nested dataclasses, tuples, dicts, optionals and Literals are
-            understood.
+        record: a subclass of `Config`, or a union of such.
         values: what YAML gave.
-        where: how to name the place in an error, e.g. "train.yaml: loss".
+        where: names the place in errors, e.g. "train.yaml".
 
     Raises:
-        InputError: a key that does not exist (the nearest one is suggested), a missing key, a
-            value of the wrong type, or one that the record itself refuses (a refusal that
-            begins with "key: " is about that key).
+        InputError: an unknown key (with the nearest known one), a missing key, a value of the
+            wrong type or out of range, or keys that contradict each other.
     """
-    if not isinstance(values, dict):
-        raise InputError(f"{where}: expected keys and values, got {values!r}")
-    fields = {f.name: f for f in dataclasses.fields(record_type)}
-    hints = typing.get_type_hints(record_type)
-    for key in values:
-        if key not in fields:
-            near = difflib.get_close_matches(str(key), fields, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(fields)}"
-            raise InputError(f"{where}: unknown key '{key}'; {hint}")
-    arguments = {}
-    for name, spec in fields.items():
-        place = f"{where}.{name}"
-        if name in values:
-            arguments[name] = _convert(hints[name], values[name], place)
-        elif (
-            spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING
-        ):
-            raise InputError(f"{where}: missing key '{name}' ({_describe(hints[name])})")
-    try:
-        return record_type(**arguments)
-    except InputError as error:
-        names_its_key = str(error).partition(": ")[0] in fields
-        raise InputError(f"{where}{'.' if names_its_key else ': '}{error}") from None
+    if isinstance(values, dict):
+        values = _complete(record, values)
+    return _convert(values, record, where)
 
 
 def to_dict(record) -> dict:
-    """Plain nested values of a dataclass, ready for YAML; tuples become lists."""
-
-    def plain(value):
-        if isinstance(value, dict):
-            return {key: plain(item) for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [plain(item) for item in value]
-        return value
-
-    return plain(dataclasses.asdict(record))
+    """Plain nested values of a configuration, ready for YAML or JSON; lists are tuples."""
+    return msgspec.to_builtins(record)
 
 
 def read_yaml(path) -> dict:
     """The mapping in a YAML file.
 
     Raises:
-        InputError: the file is missing, is not YAML, gives a key twice, or holds no mapping.
+        InputError: the file is missing, is not YAML, gives a key twice, is too large with its
+            aliases written out, or holds no mapping.
     """
     path = Path(path)
     try:
@@ -77,7 +101,7 @@ def read_yaml(path) -> dict:
         raise InputError(f"{path}, {error}") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         line = " ".join(str(error).split())
         raise InputError(f"{path}: not valid YAML: {line}") from None
     if not isinstance(values, dict):
@@ -87,7 +111,7 @@ def read_yaml(path) -> dict:
     return values
 
 
-def override(values: dict, assignments) -> dict:
+def override(values: dict, assignments: Iterable[str]) -> dict:
     """A copy of `values` with `a.b=value` assignments made; values are parsed as YAML.
 
     Raises:
@@ -103,7 +127,7 @@ def override(values: dict, assignments) -> dict:
             value = _load_yaml(text)
         except InputError as error:
             raise InputError(f"--set {assignment}: {error}") from None
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError):
             raise InputError(f"--set {assignment}: '{text}' is not a YAML value") from None
         *parents, last = path.split(".")
         node = result
@@ -116,16 +140,16 @@ def override(values: dict, assignments) -> dict:
 
 
 def to_nested_copy(values):
-    """A deep copy of nested dicts and lists."""
+    """A copy of nested dicts and lists, arrays as lists; what YAML aliases share is separated."""
     if isinstance(values, dict):
         return {key: to_nested_copy(item) for key, item in values.items()}
-    if isinstance(values, list):
+    if isinstance(values, list | tuple):
         return [to_nested_copy(item) for item in values]
-    return values
+    return values.tolist() if hasattr(values, "tolist") else values
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """Refuses a key that is given twice, where YAML lets the last one win without a word."""
+class _Loader(yaml.SafeLoader):
+    """The safe loader, which builds plain values only; it refuses a key that is given twice."""
 
     def compose_mapping_node(self, anchor):
         node = super().compose_mapping_node(anchor)
@@ -143,89 +167,142 @@ class _UniqueKeys(yaml.SafeLoader):
         return node
 
 
+# YAML 1.1 reads 1e-3 as text; people write it as a number.
+_EXPONENT = re.compile(r"[-+]?(\d+|\d*\.\d+|\d+\.)[eE][-+]?\d+$")
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+.0123456789"))
+
+
 def _load_yaml(text: str):
-    # A subclass of the safe loader builds plain values only.
-    return yaml.load(text, Loader=_UniqueKeys)
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _check_size(node, {})
+        return loader.construct_document(node)
+    except RecursionError:
+        raise InputError("values are nested too deeply; write them flatter") from None
+    finally:
+        loader.dispose()
 
 
-_PARTS = {"keys and values": dict, "a list": (list, tuple)}
+def _check_size(node: yaml.Node, sizes: dict[yaml.Node, int | None]) -> int:
+    """Number of values in a node; aliases could make it infinite, or exponential in the text."""
+    line = node.start_mark.line + 1
+    if node in sizes:
+        if sizes[node] is None:
+            raise InputError(f"line {line}: the value contains itself; take the alias out")
+        return sizes[node]
+    sizes[node] = None
+    parts = node.value if isinstance(node, yaml.CollectionNode) else ()
+    if isinstance(node, yaml.MappingNode):
+        parts = [part for pair in parts for part in pair]
+    sizes[node] = size = 1 + sum(_check_size(part, sizes) for part in parts)
+    if size > MOST_VALUES:
+        raise InputError(
+            f"line {line}: over {MOST_VALUES} values once aliases are written out; use fewer"
+        )
+    return size
 
 
-def _kind(hint) -> str:
-    """What a value with parts is called; empty for a plain value."""
-    if dataclasses.is_dataclass(hint) or typing.get_origin(hint) is dict:
-        return "keys and values"
-    return "a list" if typing.get_origin(hint) is tuple else ""
+@cache
+def _types(record: type[Config]) -> dict[str, Any]:
+    return {field.name: field.type for field in msgspec.structs.fields(record)}
 
 
-def _describe(hint) -> str:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(_describe(choice) for choice in arguments)
-    if origin is typing.Literal:
-        return " or ".join(repr(choice) for choice in arguments)
-    if hint is type(None):
-        return "null"
-    return _kind(hint) or hint.__name__
+def _inside(hint) -> Iterable:
+    """A type and everything it is made of: alternatives, items, limits, choices."""
+    yield hint
+    for part in typing.get_args(hint):
+        yield from _inside(part)
 
 
-def _convert(hint, value, where):
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return _convert_union(arguments, value, where)
-    if origin is typing.Literal:
-        if value in arguments and type(value) in {type(a) for a in arguments}:
-            return value
-        choices = ", ".join(repr(a) for a in arguments)
-        raise InputError(f"{where}: got {value!r}; choose one of {choices}")
-    if dataclasses.is_dataclass(hint):
-        return from_dict(hint, {} if value is None else value, where)
-    if origin is tuple:
-        return _convert_tuple(arguments, value, where)
-    if origin is dict:
-        if not isinstance(value, dict):
-            raise InputError(f"{where}: expected keys and values, got {value!r}")
-        return {
-            _convert(arguments[0], k, where): _convert(arguments[1], v, f"{where}.{k}")
-            for k, v in value.items()
-        }
-    return _convert_scalar(hint, value, where)
+def _records(hint) -> list[type[Config]]:
+    return [p for p in _inside(hint) if isinstance(p, type) and issubclass(p, Config)]
 
 
-def _convert_union(choices, value, where):
-    if value is None and type(None) in choices:
-        return None
-    # A value with parts is meant as the alternative with such parts, whose words say more.
-    for choice in choices:
-        if isinstance(value, _PARTS.get(_kind(choice), ())):
-            return _convert(choice, value, where)
-    for choice in choices:
-        with contextlib.suppress(InputError):
-            return _convert(choice, value, where)
-    expected = " or ".join(_describe(choice) for choice in choices)
-    raise InputError(f"{where}: expected {expected}, got {value!r}")
+def _record(hint, values) -> type[Config] | None:
+    """The record that a mapping is meant as: that of its kind, else the first one."""
+    records = _records(hint)
+    kind = values.get("kind") if isinstance(values, dict) else None
+    of_kind = (one for one in records if one.__struct_config__.tag == kind)
+    return next(of_kind, records[0] if records else None)
 
 
-def _convert_tuple(arguments, value, where):
-    if not isinstance(value, list | tuple):
-        raise InputError(f"{where}: expected a list, got {value!r}")
-    if len(arguments) == 2 and arguments[1] is Ellipsis:
-        return tuple(_convert(arguments[0], v, f"{where}[{n}]") for n, v in enumerate(value))
-    if len(arguments) != len(value):
-        raise InputError(f"{where}: expected {len(arguments)} values, got {len(value)}")
-    return tuple(
-        _convert(a, v, f"{where}[{n}]")
-        for n, (a, v) in enumerate(zip(arguments, value, strict=True))
-    )
+def _complete(hint, values):
+    """Brings old values up to date; adds kinds that are left out and records that are null."""
+    record = _record(hint, values)
+    if values is None and record and type(None) not in _inside(hint):
+        values = {}
+    if record is None or not isinstance(values, dict):
+        return values
+    tag, types = record.__struct_config__.tag, _types(record)
+    kind = {"kind": tag} if tag else {}
+    values = {str(key): value for key, value in record.upgrade(values).items()}
+    return kind | {key: _complete(types.get(key), value) for key, value in values.items()}
 
 
-def _convert_scalar(hint, value, where):
-    if hint is float and isinstance(value, str):
-        # YAML 1.1 reads 1e-3 as text; people write it as a number.
-        with contextlib.suppress(ValueError):
-            value = float(value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if type(value) is not hint:
-        raise InputError(f"{where}: expected {_describe(hint)}, got {value!r}")
-    return value
+def _convert(value, hint, place: str):
+    """A value as its type; msgspec's errors know neither the value nor what would be right."""
+    value = to_nested_copy(value)
+    try:
+        return msgspec.convert(value, hint)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `")
+        cause = error.__cause__
+    for key, index in re.findall(r"\.(\w+)|\[(\d+|\.\.\.)\]", path):
+        if key:
+            tags = tuple(record.__struct_config__.tag for record in _records(hint))
+            types = {"kind": Literal[tags]} | _types(_record(hint, value))
+            hint, value, place = types[key], value[key], f"{place}.{key}"
+        elif index != "...":
+            value, place = value[int(index)], f"{place}[{index}]"
+    if path.startswith("key`") or path.endswith("[...]`"):
+        (table,) = (part for part in _inside(hint) if typing.get_origin(part) is dict)
+        keys, items = typing.get_args(table)
+        for key, item in value.items():
+            _convert(key, keys, place)
+            _convert(item, items, f"{place}.{key}")
+    record = _record(hint, value)
+    if isinstance(cause, InputError):
+        names_its_key = re.match(r"\w+", message)[0] in _types(record) and ": " in message
+        raise InputError(f"{place}{'.' if names_its_key else ': '}{message}")
+    raise InputError(f"{place}: {_in_words(message, value, hint, record)}")
+
+
+def _in_words(message: str, value, hint, record) -> str:
+    """What is wrong, and what would be right."""
+    kind, _, name = message.rstrip("`").partition(" field `")
+    if kind == "Object contains unknown":
+        known, tag = _types(record), record.__struct_config__.tag
+        of_kind = f" of kind '{tag}'" if tag else ""
+        hint = f"known keys{of_kind}: {', '.join(known)}"
+        for near in difflib.get_close_matches(name, known, n=1):
+            hint = f"did you mean '{near}'?"
+        return f"unknown key {name!r}; {hint}"
+    if kind == "Object missing required":
+        return f"missing key '{name}'{_unit(_types(record)[name])}"
+    choices = [repr(part) for part in _inside(hint) if isinstance(part, str)]
+    shown = repr(value) if len(repr(value)) <= 80 else f"{repr(value)[:77]}..."
+    if choices and ("Invalid" in message or "`str" in message):
+        choices += [
+            "keys and values" for part in _inside(hint) if typing.get_origin(part) is dict
+        ]
+        return f"got {shown}; choose one of {', '.join(choices)}"
+    wanted = message.partition(", got ")[0].replace("`", "").removeprefix("Expected ")
+    for theirs, ours in _WORDS.items():
+        wanted = wanted.replace(theirs, ours)
+    return f"expected {wanted}{_unit(hint)}, got {shown}"
+
+
+_WORDS = {
+    "object": "keys and values",
+    "array": "a list",
+    " |": " or",
+    "Number out of range": "a smaller number",
+}
+
+
+def _unit(hint) -> str:
+    metas = (part for part in _inside(hint) if isinstance(part, Meta) and part.description)
+    return next((f" ({meta.description})" for meta in metas), "")

@@ -2,12 +2,13 @@
 
 import difflib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from jles.config import Config, to_dict
 from jles.data.xyz import check_xyz
 from jles.errors import InputError
 from jles.structures.neighbors import check_geometry
@@ -39,8 +40,7 @@ class Frame:
     source: str = "structure"
 
 
-@dataclass(frozen=True)
-class LabelKeys:
+class LabelKeys(Config):
     """What the labels are called in the files (docs/conventions.md; units of `Frame`)."""
 
     energy: str = "energy"
@@ -179,12 +179,11 @@ def _frame(atoms, values, keys, source) -> Frame:
         if len(numbers) == 0:
             raise InputError("no atoms; a frame needs at least one")
         labels = {}
-        for spec in fields(keys):
-            key = getattr(keys, spec.name)
-            if spec.name != "total_charge" and values.get(key) is not None:
-                label = _label(spec.name, key, values[key], len(numbers))
+        for name, key in to_dict(keys).items():
+            if name != "total_charge" and values.get(key) is not None:
+                label = _label(name, key, values[key], len(numbers))
                 if label is not None:
-                    labels[spec.name] = label
+                    labels[name] = label
         charge = _numbers(keys.total_charge, values.get(keys.total_charge, 0.0))
         if charge.shape not in {(), (1,)} or not np.isfinite(charge).all():
             raise InputError(

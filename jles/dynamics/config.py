@@ -1,242 +1,213 @@
 """What can be said about a run in a file; docs/dynamics.md lists every key with its unit."""
 
-import dataclasses
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
+from msgspec import Meta
+
+from jles.config import Config, Finite, Seed, count, positive
 from jles.errors import InputError
 from jles.units import FIELD_UNITS, STRONGEST_FIELD
 
-Vector = tuple[float, float, float]
-
-_OF_THERMOSTATS = ("temperature", "temperature_end")
-_OF_KIND = {
-    "nve": (),
-    "langevin": (*_OF_THERMOSTATS, "friction"),
-    "nose-hoover": (*_OF_THERMOSTATS, "thermostat_time"),
-    "npt": (
-        *_OF_THERMOSTATS,
-        "thermostat_time",
-        "barostat_time",
-        "pressure",
-        "pressure_unit",
-        "cell",
-    ),
-    "minimise": ("force_tolerance",),
-}
-"""Keys of an ensemble beside its kind."""
-
-_OF_SHAPE = {
-    "constant": (),
-    "step": ("start",),
-    "ramp": ("start", "end"),
-    "sine": ("start", "period", "phase"),
-    "pulse": ("center", "width", "period", "phase"),
-    "cycle": ("start", "period"),
-}
-"""Keys of a field beside its kind, amplitude and unit."""
-
-_OPTIONAL = {("sine", "phase"), ("pulse", "period"), ("pulse", "phase")}
+MOST_STEPS = 2**31 - 1
+Vector = tuple[Finite, Finite, Finite]
+Kelvin = positive(1e5, "K")
+Time = positive(1e9, "fs")
+Moment = Annotated[float, Meta(ge=-1e12, le=1e12, description="fs")]
 
 
-@dataclass(frozen=True)
-class EnsembleConfig:
-    """What is held fixed; a key that is None has the default of docs/dynamics.md or no meaning."""
-
-    kind: Literal["nve", "langevin", "nose-hoover", "npt", "minimise"] = "nve"
-    temperature: float | None = None
-    temperature_end: float | None = None
-    friction: float | None = None
-    thermostat_time: float | None = None
-    pressure: float | None = None
-    pressure_unit: Literal["eV/angstrom^3", "GPa"] | None = None
-    barostat_time: float | None = None
-    cell: Literal["isotropic", "full"] | None = None
-    force_tolerance: float | None = None
-
-    def __post_init__(self):
-        _refuse_foreign(self, _OF_KIND, "ensemble")
-        thermal = "temperature" in _OF_KIND[self.kind]
-        if thermal and self.temperature is None:
-            raise InputError(f"temperature: kind '{self.kind}' needs one (K)")
-        if self.kind == "npt" and None in (self.pressure, self.pressure_unit):
-            raise InputError(
-                "pressure: kind 'npt' needs a pressure and its pressure_unit, "
-                "'GPa' or 'eV/angstrom^3'"
-            )
-        _check_positive(self, "temperature", "temperature_end")
-        _check_positive(self, "friction", unit="1/ps")
-        _check_positive(self, "thermostat_time", "barostat_time", unit="fs")
-        _check_positive(self, "force_tolerance", unit="eV/angstrom")
-
-    def get(self, key: str):
-        """The value of a key, or its default."""
-        value = getattr(self, key)
-        return DEFAULTS[key] if value is None else value
+class _Ensemble(Config):
+    temperature: ClassVar[float | None] = None
+    temperature_end: ClassVar[float | None] = None
 
 
-DEFAULTS = {
-    "friction": 1.0,
-    "thermostat_time": 100.0,
-    "barostat_time": 1000.0,
-    "cell": "full",
-    "force_tolerance": 0.01,
-}
-"""Of the keys of an ensemble: 1/ps, fs, fs, none, eV/angstrom."""
+class Nve(_Ensemble, tag_field="kind", tag="nve"):
+    """Constant energy: velocity Verlet."""
 
 
-@dataclass(frozen=True)
-class VelocityConfig:
+class _Thermal(_Ensemble, kw_only=True):
+    temperature: Kelvin
+    temperature_end: Kelvin | None = None
+
+
+class Langevin(_Thermal, tag_field="kind", tag="langevin"):
+    """Constant temperature by friction and noise."""
+
+    friction: positive(1e6, "1/ps") = 1.0
+
+
+class NoseHoover(_Thermal, tag_field="kind", tag="nose-hoover"):
+    """Constant temperature by a Nose-Hoover chain."""
+
+    thermostat_time: Time = 100.0
+
+
+class Npt(_Thermal, tag_field="kind", tag="npt", kw_only=True):
+    """Constant temperature and pressure."""
+
+    pressure: Finite
+    pressure_unit: Literal["eV/angstrom^3", "GPa"]
+    thermostat_time: Time = 100.0
+    barostat_time: Time = 1000.0
+    cell: Literal["full", "isotropic"] = "full"
+
+
+class Minimise(_Ensemble, tag_field="kind", tag="minimise"):
+    """Relaxation of the positions, until no force is above the tolerance."""
+
+    force_tolerance: positive(1e6, "eV/angstrom") = 0.01
+
+
+EnsembleConfig = Nve | Langevin | NoseHoover | Npt | Minimise
+"""All ensembles; the first one is that of a section without `kind`."""
+
+
+class VelocityConfig(Config):
     """What the atoms start with."""
 
     source: Literal["auto", "file", "draw"] = "auto"
-    temperature: float | None = None
-
-    def __post_init__(self):
-        if self.temperature is not None and not self.temperature >= 0.0:
-            raise InputError(f"temperature: must not be negative (K), got {self.temperature}")
+    temperature: Annotated[float, Meta(ge=0.0, le=1e5, description="K")] | None = None
 
 
-@dataclass(frozen=True)
-class WaveConfig:
-    """A vector as a function of time: a field, or a displacement over eps0; times in fs."""
+class _Wave(Config, kw_only=True):
+    """A vector as a function of time: a field, or a displacement over eps0; times in fs.
 
-    kind: Literal["constant", "step", "ramp", "sine", "pulse", "cycle"]
+    `branch` (e angstrom) is of a displacement only: it is taken off the polarization of the cell.
+    """
+
     amplitude: Vector
     unit: Literal["V/angstrom", "kV/cm"]
-    start: float | None = None
-    end: float | None = None
-    period: float | None = None
-    phase: float | None = None
-    center: float | None = None
-    width: float | None = None
-
-    def __post_init__(self):
-        _refuse_foreign(self, _OF_SHAPE, "field", keep={"amplitude", "unit"})
-        for key in _OF_SHAPE[self.kind]:
-            if getattr(self, key) is None and (self.kind, key) not in _OPTIONAL | _WITH_ZERO:
-                raise InputError(f"{key}: kind '{self.kind}' needs one (fs)")
-        _check_positive(self, "period", "width", unit="fs")
-        if self.kind == "ramp" and not self.end > (self.start or 0.0):
-            raise InputError(
-                f"end: must come after start {self.start or 0.0} fs, got {self.end}"
-            )
-
-
-_WITH_ZERO = {(kind, "start") for kind in ("ramp", "sine", "cycle")}
-"""Times that are zero where nothing is said."""
-
-
-@dataclass(frozen=True)
-class FieldConfig(WaveConfig):
-    """An applied electric field."""
-
     sum_rule: bool = True
     work: bool = True
-    strongest: ClassVar[float] = STRONGEST_FIELD
+    branch: Vector = (0.0, 0.0, 0.0)
+
+    @property
+    def strength(self) -> float:
+        """Largest component of the amplitude, V/angstrom."""
+        return FIELD_UNITS[self.unit] * max(map(abs, self.amplitude))
+
+
+class Constant(_Wave, tag_field="kind", tag="constant"):
+    """The same at all times."""
+
+
+class Step(_Wave, tag_field="kind", tag="step", kw_only=True):
+    """Switched on at `start`."""
+
+    start: Moment
+
+
+class Ramp(_Wave, tag_field="kind", tag="ramp", kw_only=True):
+    """Rises linearly from `start` to `end`."""
+
+    start: Moment = 0.0
+    end: Moment
 
     def __post_init__(self):
         super().__post_init__()
-        largest = FIELD_UNITS[self.unit] * max(map(abs, self.amplitude))
-        if largest > self.strongest:
-            raise InputError(
-                f"amplitude: {largest:g} V/angstrom is stronger than {self.strongest:g}; is the "
-                "unit kV/cm? 1 kV/cm is 1e-5 V/angstrom"
-            )
+        if not self.end > self.start:
+            raise InputError(f"end: must come after start {self.start} fs, got {self.end}")
 
 
-@dataclass(frozen=True)
-class DisplacementConfig(FieldConfig):
-    """A fixed electric displacement, given as D/eps0."""
+class Sine(_Wave, tag_field="kind", tag="sine", kw_only=True):
+    """A sine from `start` on; `phase` in degrees."""
 
-    branch: Vector = (0.0, 0.0, 0.0)
-    # A polarization over eps0 is some V/angstrom.
-    strongest: ClassVar[float] = 10.0 * STRONGEST_FIELD
+    period: Time
+    start: Moment = 0.0
+    phase: Finite = 0.0
 
 
-@dataclass(frozen=True)
-class NeighborConfig:
+class Pulse(_Wave, tag_field="kind", tag="pulse", kw_only=True):
+    """A Gaussian, with a carrier wave if there is a `period`; `phase` in degrees."""
+
+    center: Moment
+    width: Time
+    period: Time | None = None
+    phase: Finite = 0.0
+
+
+class Cycle(_Wave, tag_field="kind", tag="cycle", kw_only=True):
+    """A triangle wave from `start` on."""
+
+    period: Time
+    start: Moment = 0.0
+
+
+WaveConfig = Constant | Step | Ramp | Sine | Pulse | Cycle
+
+
+class NeighborConfig(Config):
     """Of the list of neighbours."""
 
-    skin: float = 0.5
-
-    def __post_init__(self):
-        _check_positive(self, "skin", unit="angstrom")
+    skin: positive(100.0, "angstrom") = 0.5
 
 
-@dataclass(frozen=True)
-class RecordConfig:
+Interval = count(MOST_STEPS, least=0)
+
+
+class RecordConfig(Config):
     """Every how many steps each thing is recorded; 0: never."""
 
-    thermo: int = 10
-    polarization: int = 0
-    current: int = 0
-    positions: int = 20
-    velocities: int = 0
-    polarizability: int = 0
-    born_charges: int = 0
-    energy_parts: int = 0
-    extxyz: int = 0
-
-    def __post_init__(self):
-        for key, value in vars(self).items():
-            if value < 0:
-                raise InputError(
-                    f"{key}: must be a number of steps or 0 for never, got {value}"
-                )
+    thermo: Interval = 10
+    polarization: Interval = 0
+    current: Interval = 0
+    positions: Interval = 20
+    velocities: Interval = 0
+    polarizability: Interval = 0
+    born_charges: Interval = 0
+    energy_parts: Interval = 0
+    extxyz: Interval = 0
 
 
-@dataclass(frozen=True)
-class MdConfig:
+class MdConfig(Config):
     """A whole run."""
 
-    steps: int
-    timestep: float | None = None
-    seed: int = 0
+    steps: count(MOST_STEPS)
+    timestep: positive(1000.0, "fs") | None = None
+    seed: Seed = 0
     dtype: Literal["float32", "float64"] = "float32"
-    ensemble: EnsembleConfig = dataclasses.field(default_factory=EnsembleConfig)
-    velocities: VelocityConfig = dataclasses.field(default_factory=VelocityConfig)
-    field: FieldConfig | None = None
-    displacement: DisplacementConfig | None = None
-    neighbors: NeighborConfig = dataclasses.field(default_factory=NeighborConfig)
-    block: int = 100
-    record: RecordConfig = dataclasses.field(default_factory=RecordConfig)
-    checkpoint: int = 10_000
+    ensemble: EnsembleConfig = Nve()
+    velocities: VelocityConfig = VelocityConfig()
+    field: WaveConfig | None = None
+    displacement: WaveConfig | None = None
+    neighbors: NeighborConfig = NeighborConfig()
+    block: count(1_000_000) = 100
+    record: RecordConfig = RecordConfig()
+    checkpoint: count(MOST_STEPS) = 10_000
+
+    @classmethod
+    def upgrade(cls, values: dict) -> dict:
+        """Ensembles and fields once had the keys of all kinds, null where they meant nothing."""
+        parts = {key: values.get(key) for key in ("ensemble", "field", "displacement")}
+        return values | {
+            key: {k: v for k, v in part.items() if v is not None}
+            for key, part in parts.items()
+            if isinstance(part, dict)
+        }
 
     def __post_init__(self):
-        minimises = self.ensemble.kind == "minimise"
+        super().__post_init__()
+        minimises = isinstance(self.ensemble, Minimise)
         if not minimises and self.timestep is None:
             raise InputError("timestep: is missing (fs)")
         if minimises and self.timestep is not None:
             raise InputError("timestep: has no meaning for ensemble kind 'minimise'")
-        _check_positive(self, "timestep", unit="fs")
-        for key in ("steps", "block", "checkpoint"):
-            if getattr(self, key) < 1:
-                raise InputError(f"{key}: must be at least 1 (steps), got {getattr(self, key)}")
-        if self.steps >= 2**31:
-            raise InputError(f"steps: must be below 2^31, got {self.steps}")
         if self.field is not None and self.displacement is not None:
             raise InputError("displacement: cannot be fixed together with a field; keep one")
-        if self.displacement is not None and self.ensemble.kind == "npt":
+        if self.displacement is not None and isinstance(self.ensemble, Npt):
             raise InputError(
                 "ensemble.kind 'npt' at a fixed displacement needs its stress, which this version "
                 "does not have; give a field, or take 'nve', 'langevin' or 'nose-hoover'"
             )
-
-
-def _check_positive(record, *keys, unit: str = "K") -> None:
-    for key in keys:
-        value = getattr(record, key, None)
-        if value is not None and not 0.0 < value < float("inf"):
-            raise InputError(f"{key}: must be positive ({unit}), got {value}")
-
-
-def _refuse_foreign(record, table: dict, what: str, keep=frozenset()) -> None:
-    """Refuses keys that belong to other kinds: they would be ignored without a word."""
-    own = table[record.kind]
-    for key in {key for keys in table.values() for key in keys} - set(own) - keep:
-        if getattr(record, key) is not None:
-            known = ", ".join(own) or "none"
-            raise InputError(
-                f"{key}: has no meaning for {what} kind '{record.kind}', whose keys are: {known}"
-            )
+        if self.field is not None and any(self.field.branch):
+            raise InputError("field.branch: only a displacement has a branch; take it out")
+        # A polarization over eps0 is some V/angstrom.
+        for name, strongest in (
+            ("field", STRONGEST_FIELD),
+            ("displacement", 10 * STRONGEST_FIELD),
+        ):
+            wave = getattr(self, name)
+            if wave is not None and wave.strength > strongest:
+                raise InputError(
+                    f"{name}.amplitude: {wave.strength:g} V/angstrom is stronger than "
+                    f"{strongest:g}; is the unit kV/cm? 1 kV/cm is 1e-5 V/angstrom"
+                )

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jles.dynamics.config import WaveConfig
+from jles.dynamics.config import Pulse, Ramp, WaveConfig
 from jles.typing import Scalar
 from jles.units import FIELD_UNITS
 
@@ -52,14 +52,15 @@ class Wave:
 
 def wave(config: WaveConfig, dtype) -> Wave:
     """The function of time that a config describes."""
-    is_pulse = config.kind == "pulse"
-    start = config.center if is_pulse else config.start or 0.0
-    span = {"ramp": (config.end or 0.0) - start, "pulse": config.width}
-    rate = 2.0 * math.pi / config.period if is_pulse and config.period else 0.0
-    numbers = start, span.get(config.kind, config.period) or 1.0, rate
-    phase = math.radians(config.phase or 0.0)
+    start, span, rate = getattr(config, "start", 0.0), getattr(config, "period", 1.0), 0.0
+    if isinstance(config, Ramp):
+        span = config.end - start
+    if isinstance(config, Pulse):
+        start, span = config.center, config.width
+        rate = 2.0 * math.pi / config.period if config.period else 0.0
+    phase = math.radians(getattr(config, "phase", 0.0))
     amplitude = [FIELD_UNITS[config.unit] * value for value in config.amplitude]
-    arrays = (jnp.asarray(value, dtype) for value in (amplitude, *numbers, phase))
+    arrays = (jnp.asarray(value, dtype) for value in (amplitude, start, span, rate, phase))
     return Wave(*arrays, config.kind)
 
 

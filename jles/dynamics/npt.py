@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jles.dynamics.config import EnsembleConfig
+from jles.dynamics.config import Npt
 from jles.dynamics.integrators import (
     Integrator,
     chain_energy,
@@ -54,21 +54,21 @@ class PressureBath(NamedTuple):
     cell_chain: Any
 
 
-def npt(masses, timestep: Scalar, config: EnsembleConfig, free: bool = True) -> Integrator:
+def npt(masses, timestep: Scalar, config: Npt, free: bool = True) -> Integrator:
     """Integrator at constant pressure and temperature.
 
     Args:
         masses: u, (atoms, 1).
         timestep: fs.
-        config: an ensemble of kind "npt".
+        config: pressure, time constants and which changes of the cell are allowed.
         free: whether the total momentum is conserved.
     """
     dt = timestep * FEMTOSECOND
     degrees = degrees_of_freedom(len(masses), free)
-    isotropic = config.get("cell") == "isotropic"
+    isotropic = config.cell == "isotropic"
     pressure = config.pressure * PRESSURE_UNITS[config.pressure_unit]
-    barostat_time = config.get("barostat_time")
-    chain_fns = nose_hoover_chain(timestep, config.get("thermostat_time"))
+    barostat_time = config.barostat_time
+    chain_fns = nose_hoover_chain(timestep, config.thermostat_time)
     cell_chain_fns = nose_hoover_chain(timestep, barostat_time)
 
     def start(motion, key, kT, virial):

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from jles.config import to_dict
 from jles.dynamics.config import RecordConfig
 from jles.dynamics.forces import Forcing, acting_field, energy_and_virial, kT_at
 from jles.dynamics.integrators import Integrator
@@ -78,7 +79,7 @@ def build_recorders(
         values[name] = _observable(name, system, masses)
     return {
         name: Recorder(interval, _with_cell(name, values[name]))
-        for name, interval in vars(config).items()
+        for name, interval in to_dict(config).items()
         if interval > 0
     }
 

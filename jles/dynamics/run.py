@@ -1,6 +1,5 @@
 """A whole run: from a model, a structure and a config to a directory of results."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -173,7 +172,7 @@ class Run:
         self.state = outcome.state
         frames = dict(outcome.frames)
         extxyz = frames.pop("extxyz", None)
-        intervals = vars(self.config.record)
+        intervals = to_dict(self.config.record)
         self.trajectory.append(frames, intervals)
         if extxyz is not None:
             self.frame_bytes = append_frames(
@@ -265,7 +264,7 @@ def _check_same(path: Path, config: MdConfig) -> None:
     keep = {key: getattr(config, key) for key in RESTARTABLE}
     if config.ensemble.temperature_end is not None:
         keep.pop("steps")
-    if replace(before, **keep) == config:
+    if before.replace(**keep) == config:
         return
     old, new = to_dict(before), to_dict(config)
     changed = [key for key in old if old[key] != new[key] and key not in keep]

@@ -17,7 +17,7 @@ from jles.interop.energy_terms import Terms, total_energy_terms
 from jles.interop.module_tree import Module
 from jles.interop.perceptrons import import_readout
 from jles.interop.torch_zip import read_torch_zip
-from jles.models.config import ChargeConfig, ElectrostaticsConfig, ModelConfig, ReadoutConfig
+from jles.models.config import DirectCharges, ElectrostaticsConfig, ModelConfig, ReadoutConfig
 from jles.units import HALF_INVERSE_EPSILON0
 
 
@@ -76,7 +76,7 @@ def _import_long_range(terms: Terms, backbone):
     scale *= math.sqrt(strength / HALF_INVERSE_EPSILON0)
     channels = int(atomwise.number("n_out", 1))
     hidden, linear, tree = import_readout(atomwise, backbone, channels)
-    charges = ChargeConfig(hidden, **linear, scale=scale, channels=channels, total="free")
+    charges = DirectCharges(hidden, **linear, scale=scale, channels=channels, total="free")
     return charges, _import_ewald(ewald), tree
 
 

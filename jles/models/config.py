@@ -1,13 +1,21 @@
-"""Everything needed to rebuild a model, as frozen records that read and write as YAML."""
+"""Everything needed to rebuild a model.
+
+A new kind of backbone brings its own record and is added to `BackboneConfig`.
+"""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Iterable
+from typing import Annotated, ClassVar, Literal
 
 from ase.data import atomic_numbers
+from msgspec import Meta
 
+from jles.config import Config, Finite, count, positive
 from jles.errors import InputError
+from jles.models.backbones.cace_config import CaceConfig
+
+BackboneConfig = CaceConfig
+"""All backbones; the first one is that of a section without `kind`."""
 
 SYMBOLS = frozenset(atomic_numbers) - {"X"}
 
@@ -20,49 +28,22 @@ def _require(condition: bool, message: str) -> None:
         raise InputError(message)
 
 
-def _require_finite(record, *names: str) -> None:
-    for name in names:
-        value = getattr(record, name)
-        _require(math.isfinite(value), f"{name} must be a finite number, got {value}")
-
-
-def _require_sizes(name: str, sizes: tuple[int, ...]) -> None:
-    _require(
-        all(size >= 1 for size in sizes),
-        f"{name}: sizes of layers must be at least 1, got {list(sizes)}; [] for no hidden layer",
-    )
-
-
-def check_symbols(symbols: Sequence[str]) -> None:
-    """Refuses `elements` that is empty, names what is no chemical symbol, or one twice.
+def check_symbols(key: str, symbols: Iterable[str]) -> None:
+    """Refuses what is no chemical symbol, and a symbol given twice.
 
     Raises:
-        InputError: begins with "elements: ".
+        InputError: begins with "key: ".
     """
-    _require(len(symbols) > 0, "elements: the list is empty; give chemical symbols")
+    seen = set()
     for symbol in symbols:
-        _require(symbol in SYMBOLS, f"elements: '{symbol}' is not a chemical symbol")
-    twice = sorted({symbol for symbol in symbols if symbols.count(symbol) > 1})
-    _require(not twice, f"elements: {', '.join(twice)} given twice")
-
-
-def check_element_energies(energies: Mapping[str, float]) -> None:
-    """Refuses keys of `element_energies` that are no chemical symbols and values not finite.
-
-    Raises:
-        InputError: begins with "element_energies: ".
-    """
-    for symbol, energy in energies.items():
-        _require(symbol in SYMBOLS, f"element_energies: '{symbol}' is not a chemical symbol")
-        _require(
-            math.isfinite(energy),
-            f"element_energies: {symbol} must be a finite number (eV), got {energy}",
-        )
+        _require(symbol in SYMBOLS, f"{key}: '{symbol}' is not a chemical symbol")
+        _require(symbol not in seen, f"{key}: {symbol} given twice")
+        seen.add(symbol)
 
 
 def is_metallic(config) -> bool:
     """Whether charge flows through the model's crystals until no field is left in them."""
-    if config.charges is not None and config.charges.method == "equilibrated":
+    if isinstance(config.charges, EquilibratedCharges):
         return True
     return config.charge_softness is not None and config.response.mode == "self-consistent"
 
@@ -82,181 +63,144 @@ def check_heads(config) -> None:
             charges.channels == 1, f"{name}: needs charges.channels 1, got {charges.channels}"
         )
         _require(
-            charges.method != "equilibrated",
-            f"{name}: needs charges.method 'direct' or 'flow', got '{charges.method}'",
+            not isinstance(charges, EquilibratedCharges),
+            f"{name}: needs charges.kind 'direct' or 'flow', got '{charges.kind}'",
         )
     _require(
         charges is None or charges.total != "softness" or config.charge_softness is not None,
         "charges: total 'softness' needs the head charge_softness, which is null",
     )
-    tensor = config.polarizability is not None and config.polarizability.kind == "tensor"
+    tensor = isinstance(config.polarizability, TensorPolarizability)
     degrees = {"dipoles": 1, "quadrupoles": 2, "polarizability": 2 if tensor else 0}
     for name, degree in degrees.items():
         if getattr(config, name) is not None and backbone is not None:
             _require(
-                backbone.l_max >= degree,
-                f"{name}: needs backbone.l_max of at least {degree}, got {backbone.l_max}",
+                backbone.degree >= degree,
+                f"{name}: needs backbone.l_max of at least {degree}, got {backbone.degree}",
             )
 
 
-@dataclass(frozen=True)
-class CaceConfig:
-    """The Cartesian atomic cluster expansion (docs/theory.md; Cheng 2024).
-
-    `messages` are the kinds of every message-passing layer: "memory" (the atom's own basis),
-    "ar" (radially weighted neighbour bases), "bchi" (edges weighted by a scalar of the sender's
-    invariants). `mp_norm` multiplies ar + bchi, customarily 1/sqrt(average neighbour number).
-    """
-
-    cutoff: float
-    kind: Literal["cace"] = "cace"
-    n_rbf: int = 6
-    n_radial_basis: int = 12
-    n_atom_basis: int = 3
-    l_max: int = 3
-    body_order: int = 3
-    radial: Literal["bessel", "gaussian", "gaussian-centered", "exponential"] = "bessel"
-    envelope: Literal["polynomial", "cosine", "mollifier", "switch"] = "polynomial"
-    envelope_power: float = 6.0
-    envelope_onset: float | None = None
-    embed_receiver: bool = True
-    layers: int = 0
-    messages: tuple[Literal["memory", "ar", "bchi"], ...] = ("memory", "ar", "bchi")
-    bchi_hidden: tuple[int, ...] = ()
-    bchi_per_l: bool = False
-    bchi_per_channel: bool = False
-    mp_norm: float = 1.0 / math.sqrt(10.0)
-
-    def __post_init__(self):
-        _require_finite(self, "cutoff", "envelope_power", "mp_norm")
-        _require(self.cutoff > 0, f"cutoff must be positive (angstrom), got {self.cutoff}")
-        _require_sizes("bchi_hidden", self.bchi_hidden)
-        for name in ("n_rbf", "n_radial_basis", "n_atom_basis"):
-            value = getattr(self, name)
-            _require(value >= 1, f"{name} must be at least 1, got {value}")
-        _require(0 <= self.l_max <= 4, f"l_max must be 0 to 4, got {self.l_max}")
-        _require(1 <= self.body_order <= 4, f"body_order must be 1 to 4, got {self.body_order}")
-        _require(self.layers >= 0, f"layers must not be negative, got {self.layers}")
-        _require(
-            self.envelope_power > 0, f"envelope_power must be positive: {self.envelope_power}"
-        )
-        if self.envelope == "switch":
-            onset = self.envelope_onset
-            _require(
-                onset is not None and 0 <= onset < self.cutoff,
-                f"envelope 'switch' needs envelope_onset between 0 and the cutoff, got {onset}",
-            )
-        _require(bool(self.messages) or self.layers == 0, "messages is empty but layers > 0")
+Hidden = tuple[count(65536), ...]
+"""Sizes of the hidden layers of a perceptron; empty for none."""
+Elements = Annotated[tuple[str, ...], Meta(min_length=1, description="chemical symbols")]
+ElementEnergies = dict[str, Annotated[float, Meta(ge=-1e9, le=1e9, description="eV")]]
 
 
-@dataclass(frozen=True)
-class ReadoutConfig:
+class ReadoutConfig(Config):
     """A perceptron on the features plus, if `linear`, a linear map beside it; then `scale`."""
 
-    hidden: tuple[int, ...] = (32, 16)
+    hidden: Hidden = (32, 16)
     bias: bool = True
     linear: bool = True
     linear_bias: bool = True
-    scale: float = 1.0
-
-    def __post_init__(self):
-        _require_sizes("hidden", self.hidden)
-        _require_finite(self, "scale")
+    scale: Finite = 1.0
 
 
-@dataclass(frozen=True)
-class ChargeConfig(ReadoutConfig):
-    """Latent charges, e: `channels` per atom; `total` is what their sum is made to be.
-
-    total "free" leaves the sum alone (as published); "shift" adds the same amount to every atom
-    of a structure so that the sum is the structure's `total_charge`, "softness" to every atom in
-    proportion to its charge softness. With method "flow" atoms hand charge to their neighbours, so
-    that none is made or lost on the way: `flow_width` products of what one gives and the other
-    takes. With method "equilibrated" the read-out gives electronegativity and hardness, and charges
-    are those of least energy that sum to `total_charge`, whatever `total` says.
-    """
-
-    hidden: tuple[int, ...] = (24, 12)
+class _ChargeReadout(ReadoutConfig):
+    hidden: Hidden = (24, 12)
     bias: bool = False
     linear_bias: bool = False
-    scale: float = 0.1
-    channels: int = 1
-    total: Literal["free", "shift", "softness"] = "free"
-    method: Literal["direct", "flow", "equilibrated"] = "direct"
-    flow_width: int = 8
+    scale: Finite = 0.1
 
-    def __post_init__(self):
-        super().__post_init__()
-        _require(self.channels >= 1, f"channels must be at least 1, got {self.channels}")
-        _require(self.flow_width >= 1, f"flow_width must be at least 1, got {self.flow_width}")
-        _require(
-            self.channels == 1 or self.method == "direct",
-            f"channels must be 1 with method '{self.method}', got {self.channels}",
-        )
+    channels: ClassVar[int] = 1
+    total: ClassVar[str] = "free"
+
+
+class DirectCharges(_ChargeReadout, tag_field="kind", tag="direct"):
+    """Latent charges, e: `channels` per atom, read from the features.
+
+    `total` is the constraint on their sum: "free" leaves it alone (as published); "shift" adds the
+    same amount to every atom so that the sum is the structure's `total_charge`; "softness" adds
+    it in proportion to the charge softness of the atoms.
+    """
+
+    channels: count(1024) = 1
+    total: Literal["free", "shift", "softness"] = "free"
 
     @property
     def outputs(self) -> int:
         """Numbers per atom that the read-out gives."""
-        of_one = {"direct": self.channels, "flow": 2 * self.flow_width, "equilibrated": 2}
-        return of_one[self.method]
+        return self.channels
 
 
-@dataclass(frozen=True)
-class MomentConfig:
-    """Latent dipoles (e angstrom) or quadrupoles (e angstrom^2) of every atom.
+class FlowCharges(_ChargeReadout, tag_field="kind", tag="flow"):
+    """Latent charges that pass between neighbours, so that the sum of what passes is zero.
 
-    `channels` linear mixtures of the backbone's vectors or tensors, each times a number that a
-    perceptron makes of the invariants; then `scale`.
+    What passes is the sum of `flow_width` products of what one atom gives and the other takes.
+    `total` is as in `DirectCharges`.
     """
 
-    hidden: tuple[int, ...] = (16,)
-    channels: int = 8
-    scale: float = 0.1
+    flow_width: count(1024) = 8
+    total: Literal["free", "shift", "softness"] = "free"
 
-    def __post_init__(self):
-        _require_sizes("hidden", self.hidden)
-        _require_finite(self, "scale")
-        _require(self.channels >= 1, f"channels must be at least 1, got {self.channels}")
+    @property
+    def outputs(self) -> int:
+        """Numbers per atom that the read-out gives."""
+        return 2 * self.flow_width
 
 
-@dataclass(frozen=True)
+class EquilibratedCharges(_ChargeReadout, tag_field="kind", tag="equilibrated"):
+    """Charges of least energy that sum to `total_charge`.
+
+    The read-out gives electronegativity and hardness (docs/theory.md, charge equilibration).
+    """
+
+    outputs: ClassVar[int] = 2
+
+
+ChargeConfig = DirectCharges | FlowCharges | EquilibratedCharges
+
+
+class MomentConfig(Config):
+    """Latent dipoles (e angstrom) or quadrupoles (e angstrom^2) of every atom.
+
+    `channels` linear mixtures of the backbone's vectors or tensors, each times an output of a
+    perceptron on the invariants; then `scale`.
+    """
+
+    hidden: Hidden = (16,)
+    channels: count(1024) = 8
+    scale: Finite = 0.1
+
+
 class SoftnessConfig(ReadoutConfig):
     """Charge softness kappa, e/V: `scale` times the softplus of a read-out."""
 
-    hidden: tuple[int, ...] = (16,)
-    scale: float = 0.02
-
-    def __post_init__(self):
-        super().__post_init__()
-        _require(self.scale > 0, f"scale must be positive (e/V), got {self.scale}")
+    hidden: Hidden = (16,)
+    scale: positive(1e9, "e/V") = 0.02
 
 
-@dataclass(frozen=True)
-class PolarizabilityConfig(MomentConfig):
+class ScalarPolarizability(Config, tag_field="kind", tag="scalar"):
     """Polarizability, e angstrom^2/V (0.0694 of them are 1 angstrom^3), positive by construction.
 
-    "scalar": `scale` times the softplus of a read-out. "tensor": `scale` times A A^T, where A is
-    the identity times a read-out plus a traceless tensor as in `MomentConfig`.
+    `scale` times the softplus of a perceptron on the invariants.
     """
 
-    kind: Literal["scalar", "tensor"] = "scalar"
-    scale: float = 0.05
-
-    def __post_init__(self):
-        super().__post_init__()
-        _require(self.scale > 0, f"scale must be positive (e angstrom^2/V), got {self.scale}")
+    hidden: Hidden = (16,)
+    scale: positive(1e9, "e angstrom^2/V") = 0.05
 
 
-@dataclass(frozen=True)
-class ResponseConfig:
-    """How softness and polarizability answer, see `jles.electrostatics.Response`."""
+class TensorPolarizability(ScalarPolarizability, tag_field="kind", tag="tensor"):
+    """Polarizability tensors, e angstrom^2/V, without negative eigenvalues.
+
+    `scale` times A A^T, where A is the identity times a perceptron on the invariants plus a
+    traceless tensor with `channels` as in `MomentConfig`.
+    """
+
+    channels: count(1024) = 8
+
+
+PolarizabilityConfig = ScalarPolarizability | TensorPolarizability
+
+
+class ResponseConfig(Config):
+    """How charge softness and polarizability respond, see `jles.electrostatics.Response`."""
 
     mode: Literal["one-shot", "self-consistent"] = "one-shot"
     conserve_charge: bool = False
 
 
-@dataclass(frozen=True)
-class ScreeningConfig:
+class ScreeningConfig(Config):
     """From latent to physical moments, which no energy or force can tell (docs/conventions.md, 7).
 
     In crystals polarization, Born charges and applied fields are multiplied by the root of
@@ -264,80 +208,92 @@ class ScreeningConfig:
     the overall sign: the element whose atoms are more positive than the others.
     """
 
-    epsilon_infinity: float | None = None
+    epsilon_infinity: Annotated[float, Meta(ge=1.0, le=1e6)] | None = None
     positive: str | None = None
 
     def __post_init__(self):
-        epsilon = self.epsilon_infinity
-        _require(
-            epsilon is None or 1.0 <= epsilon < math.inf,
-            f"epsilon_infinity must be at least 1, the vacuum's, got {epsilon}",
-        )
-        if self.positive is not None:
-            symbol = self.positive
-            _require(symbol in SYMBOLS, f"positive: '{symbol}' is not a chemical symbol")
+        super().__post_init__()
+        check_symbols("positive", [self.positive] if self.positive else [])
 
 
-@dataclass(frozen=True)
-class ElectrostaticsConfig:
+class ElectrostaticsConfig(Config):
     """The lattice sum that belongs to the model: it is trained with its truncation.
 
-    `method` and `accuracy` say how it is summed: "direct", by a particle "mesh" whose forces have
-    the relative error `accuracy`, or "auto", which takes the cheaper one for the size of every
-    structure. `pair_offset` (angstrom) reproduces published models, whose cluster sums have
+    `method` selects the algorithm: "direct" sums over wave vectors, "mesh" uses a particle mesh
+    whose forces have the relative error `accuracy`, and "auto" takes the cheaper one for the size
+    of every structure. `pair_offset` reproduces published models, whose cluster sums have
     1/(r + 1e-6).
     """
 
-    sigma: float = 1.0
-    k_max: float = math.pi
+    sigma: positive(100.0, "angstrom") = 1.0
+    k_max: positive(100.0, "1/angstrom") = math.pi
     cutoff: Literal["smooth", "sharp"] = "smooth"
     remove_self: bool = True
-    pair_offset: float = 0.0
+    pair_offset: Annotated[float, Meta(ge=0.0, le=1.0, description="angstrom")] = 0.0
     method: Literal["auto", "direct", "mesh"] = "auto"
-    accuracy: float = 1e-4
-
-    def __post_init__(self):
-        _require_finite(self, "sigma", "k_max", "pair_offset")
-        _require(self.pair_offset >= 0, f"pair_offset must not be negative: {self.pair_offset}")
-        _require(self.sigma > 0, f"sigma must be positive (angstrom), got {self.sigma}")
-        _require(self.k_max > 0, f"k_max must be positive (1/angstrom), got {self.k_max}")
-        _require(
-            1e-10 <= self.accuracy < 0.1,
-            f"accuracy must lie between 1e-10 and 0.1, got {self.accuracy}",
-        )
+    accuracy: Annotated[float, Meta(ge=1e-10, lt=0.1)] = 1e-4
 
 
-@dataclass(frozen=True)
-class ModelConfig:
-    """A whole model; `charges` null means no long-range part at all.
+class ModelParts(Config, kw_only=True):
+    """What a model and the `model` section of a training file have in common.
 
-    `dipoles`, `quadrupoles`, `charge_softness` and `polarizability` are latent, as the charges
-    are: given, they take part in the long-range energy and are learnt through it.
-
-    `elements` are chemical symbols in the order of the embedding tables. `element_energies` (eV)
-    are added on the host in float64: the network never sees them. `normalize_features` shifts and
-    scales the backbone's features by constants measured on the training data before a read-out
-    sees them; published models do not.
+    `charges` null means no long-range part at all. `dipoles`, `quadrupoles`, `charge_softness` and
+    `polarizability` are latent, as the charges are: given, they take part in the long-range energy
+    and are learnt through it. `normalize_features` shifts and scales the backbone's features by
+    constants measured on the training data before a read-out sees them; published models do not.
     """
 
-    elements: tuple[str, ...]
-    backbone: CaceConfig
-    energy: ReadoutConfig = field(default_factory=ReadoutConfig)
-    charges: ChargeConfig | None = field(default_factory=ChargeConfig)
+    energy: ReadoutConfig = ReadoutConfig()
+    charges: ChargeConfig | None = DirectCharges()
     dipoles: MomentConfig | None = None
     quadrupoles: MomentConfig | None = None
     charge_softness: SoftnessConfig | None = None
     polarizability: PolarizabilityConfig | None = None
-    response: ResponseConfig = field(default_factory=ResponseConfig)
-    electrostatics: ElectrostaticsConfig = field(default_factory=ElectrostaticsConfig)
-    screening: ScreeningConfig = field(default_factory=ScreeningConfig)
+    response: ResponseConfig = ResponseConfig()
+    electrostatics: ElectrostaticsConfig = ElectrostaticsConfig()
     normalize_features: bool = True
-    element_energies: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def upgrade(cls, values: dict) -> dict:
+        """Format 1 had `charges.method` for `kind`, and in every kind the keys of all kinds."""
+        values = dict(values)
+        charges, polarizability = values.get("charges"), values.get("polarizability")
+        if isinstance(charges, dict) and "method" in charges and "kind" not in charges:
+            kind = charges["method"]
+            unused = {"method", *_UNUSED.get(str(kind), ())}
+            if kind == "flow" and charges.get("channels") == 1:
+                unused.add("channels")
+            values["charges"] = {"kind": kind} | _without(charges, unused)
+        if isinstance(polarizability, dict) and polarizability.get("kind") != "tensor":
+            values["polarizability"] = _without(polarizability, {"channels"})
+        return values
+
+
+_UNUSED = {"direct": ["flow_width"], "equilibrated": ["channels", "flow_width", "total"]}
+"""Keys of charges in format 1 that had no meaning for their method."""
+
+
+def _without(values: dict, keys: set) -> dict:
+    return {key: value for key, value in values.items() if key not in keys}
+
+
+class ModelConfig(ModelParts):
+    """A whole model.
+
+    `elements` are chemical symbols in the order of the embedding tables. `element_energies` (eV)
+    are added on the host in float64: the network never sees them.
+    """
+
+    elements: Elements
+    backbone: BackboneConfig
+    screening: ScreeningConfig = ScreeningConfig()
+    element_energies: ElementEnergies = {}
 
     def __post_init__(self):
-        check_symbols(self.elements)
-        check_element_energies(self.element_energies)
+        super().__post_init__()
         check_heads(self)
+        check_symbols("elements", self.elements)
+        check_symbols("element_energies", self.element_energies)
         positive = self.screening.positive
         _require(
             positive is None or positive in self.elements,

@@ -50,9 +50,9 @@ class ChargeCoupling:
             InputError: the charges are those of a metal, which has no polarization.
         """
         config = self._config
-        if config.charges.method == "equilibrated":
+        if config.charges.kind == "equilibrated":
             raise InputError(
-                "charges.method 'equilibrated' in a crystal: charge flows through it as through a "
+                "charges.kind 'equilibrated' in a crystal: charge flows through it as through a "
                 "metal, there is no polarization"
             )
         if config.charge_softness is not None and config.response.mode == "self-consistent":

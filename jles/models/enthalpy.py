@@ -35,7 +35,7 @@ class LongRange:
     def __init__(self, config: ModelConfig, environments: Environments, heads: LatentHeads):
         self._config, self._environments, self._heads = config, environments, heads
         self._coupling = ChargeCoupling(config, environments, heads)
-        self._equilibrates = config.charges.method == "equilibrated"
+        self._equilibrates = config.charges.kind == "equilibrated"
 
     def enthalpy(
         self, params: dict, environment: Environment, field: Float[Array, " 3"] | None = None
@@ -165,7 +165,7 @@ def equilibrated_enthalpy(
     """
     if field is not None and structure.plan.periodic:
         raise InputError(
-            "charges.method 'equilibrated' has no response to a field in a crystal: charge flows "
+            "charges.kind 'equilibrated' has no response to a field in a crystal: charge flows "
             "through it as through a metal; use a cluster"
         )
     electronegativity = HARDNESS_SCALE * values[:, 0]

@@ -1,7 +1,5 @@
 """Read-outs beyond a perceptron: charge flow, moments and polarizability."""
 
-from dataclasses import replace
-
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -9,7 +7,7 @@ from jaxtyping import Array, Float
 from jles.electrostatics.response.induction import positive, positive_tensor
 from jles.models.backbones.features import Features
 from jles.models.backbones.graph import Graph
-from jles.models.config import ChargeConfig, MomentConfig, PolarizabilityConfig
+from jles.models.config import FlowCharges, MomentConfig, PolarizabilityConfig
 from jles.models.readouts import Perceptron, Readout
 
 
@@ -21,7 +19,7 @@ class FlowReadout(nn.Module):
     and so do the Born charges, in crystals as in clusters.
     """
 
-    config: ChargeConfig
+    config: FlowCharges
 
     @nn.compact
     def __call__(
@@ -31,7 +29,7 @@ class FlowReadout(nn.Module):
         reach: Float[Array, "atoms neighbors"],
     ) -> Float[Array, "atoms 1"]:
         """Charges, e; `reach` is f of every slot, zero in padding slots."""
-        plain = replace(self.config, scale=1.0)
+        plain = self.config.replace(scale=1.0)
         both = Readout(plain, self.config.outputs, name="sides")(invariants)
         take, give = jnp.split(both, 2, axis=1)
         gained = jnp.einsum("im,inm->in", take, graph.gather(give))

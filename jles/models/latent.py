@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from jles.electrostatics.multipoles import Multipoles, summed_channels
 from jles.electrostatics.response.induction import Response, positive
 from jles.models.backbones.envelope import envelope
-from jles.models.config import HEADS, ModelConfig, ScreeningConfig
+from jles.models.config import HEADS, FlowCharges, ModelConfig, ScreeningConfig
 from jles.models.environment import Environment
 from jles.models.heads import FlowReadout, MomentReadout, PolarizabilityReadout
 from jles.models.readouts import Readout
@@ -34,7 +34,7 @@ class LatentHeads:
     def __init__(self, config: ModelConfig):
         self._config = config
         self._readouts = {}
-        self._flows = config.charges is not None and config.charges.method == "flow"
+        self._flows = isinstance(config.charges, FlowCharges)
         if self._flows:
             self._readouts["charges"] = FlowReadout(config.charges)
         elif config.charges is not None:

@@ -215,4 +215,4 @@ def polarizability_at(potential: Potential, params: Params, structure: Structure
 
 def without_long_range(config: ModelConfig) -> ModelConfig:
     """The same network without latent charges, to measure the long range against."""
-    return replace(config, charges=None, **dict.fromkeys(HEADS))
+    return config.replace(charges=None, **dict.fromkeys(HEADS))

@@ -20,7 +20,7 @@ from jles.files import atomic_path
 from jles.models.config import ModelConfig
 from jles.models.describe import description
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 UNITS = {"length": "angstrom", "energy": "eV", "charge": "e", "stress": "eV/angstrom^3"}
 
 

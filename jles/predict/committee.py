@@ -112,7 +112,7 @@ def common_signs(
     # A charge of the whole says which sign is which.
     fixed = config.screening.positive is not None or (
         config.charges is not None
-        and (config.charges.total != "free" or config.charges.method == "equilibrated")
+        and (config.charges.total != "free" or config.charges.kind == "equilibrated")
         and structure.total_charge != 0.0
     )
     return jnp.where((charges @ charges[0] < 0.0) & ~jnp.asarray(fixed), -one, one)

@@ -1,7 +1,6 @@
 """A model as a user holds it: atoms in, NumPy results out."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import cached_property, partial, wraps
 from pathlib import Path
 
@@ -100,9 +99,9 @@ def load_model(
     stored = read_model(Path(path))
     config = stored.config
     if screening is not None:
-        config = replace(config, screening=screening)
+        config = config.replace(screening=screening)
     if electrostatics:
-        config = replace(config, electrostatics=summed_by(config, electrostatics))
+        config = config.replace(electrostatics=summed_by(config, electrostatics))
     return Model(config, stored.params, dtype, str(path), stored.training)
 
 

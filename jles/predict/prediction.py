@@ -125,7 +125,7 @@ def _missing_head(name: str, config: ModelConfig) -> str | None:
         return "latent quadrupoles (the head 'quadrupoles')"
     answers = {"polarizability", "charge_softness"} & set(config.heads)
     asked = name in {"polarizability", "polarizability_derivative"}
-    if asked and config.charges.method != "equilibrated" and not answers:
+    if asked and config.charges.kind != "equilibrated" and not answers:
         return "something that answers a field (the head 'polarizability')"
     return None
 
@@ -158,7 +158,7 @@ def check_structure(want, config: ModelConfig, pbc, in_field: bool) -> None:
         for name in RESPONSES:
             if name in want:
                 raise InputError(
-                    f"want: '{name}' of a crystal has no bulk meaning here: with charges.method "
+                    f"want: '{name}' of a crystal has no bulk meaning here: with charges.kind "
                     "'equilibrated', or charge_softness in response.mode 'self-consistent', charge "
                     "flows through it as through a metal"
                 )

@@ -1,9 +1,8 @@
 """The directory of a training run: where it is, and whether a run may start or resume there."""
 
-import json
 from pathlib import Path
 
-from jles.config import read_yaml, to_dict
+from jles.config import from_dict, read_yaml, to_dict
 from jles.errors import InputError
 from jles.train.checkpoints import Checkpoints
 from jles.train.config import TrainConfig
@@ -30,9 +29,8 @@ def check_directory(config: TrainConfig, out: Path, log: MetricsLog, resume: boo
     stored_file = out / "train.yaml"
     if not stored_file.is_file():
         raise InputError(f"{out}: nothing to resume here (it has no train.yaml)")
-    stored = read_yaml(stored_file)
-    given = json.loads(json.dumps(to_dict(config)))
-    changed = _first_difference(json.loads(json.dumps(stored)), given)
+    stored = from_dict(TrainConfig, read_yaml(stored_file), str(stored_file))
+    changed = _first_difference(to_dict(stored), to_dict(config))
     if changed:
         raise InputError(
             f"{stored_file}: --resume with another config ({changed}); start a new run instead, "

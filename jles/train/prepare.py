@@ -1,6 +1,5 @@
 """From a training file to what the loop needs: frames, potential, parameters, loaders."""
 
-from dataclasses import fields, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -17,11 +16,10 @@ from jles.electrostatics.plan import SumPlan, describe_plan
 from jles.errors import InputError
 from jles.follow import follow
 from jles.models.backbones.features import EQUIVARIANT
-from jles.models.config import HEADS, ModelConfig, ScreeningConfig
+from jles.models.config import ModelConfig, ModelParts, ScreeningConfig
 from jles.models.potential import Potential, build_potential
 from jles.models.store import read_model
 from jles.train.config import DataConfig, ModelSection, TrainConfig
-from jles.train.optimizer import at_epoch
 from jles.train.response_labels import check_responses
 
 
@@ -85,11 +83,10 @@ def planned_sums(prepared) -> list[str]:
 
 def needed_labels(config: TrainConfig) -> tuple[str, ...]:
     """Labels whose weight is positive at some epoch."""
-    weights = {spec.name: getattr(config.loss, spec.name) for spec in fields(config.loss)}
     return tuple(
         name
-        for name, weight in weights.items()
-        if any(at_epoch(weight, epoch) > 0.0 for epoch in range(config.epochs))
+        for name, weights in config.loss.schedules().items()
+        if any(weight for first, weight in weights.items() if first < config.epochs)
     )
 
 
@@ -162,7 +159,7 @@ def _model(section: ModelSection, frames: list[Frame]) -> tuple[ModelConfig, dic
             section, frames, stored.config
         )
         screening = section.screening or stored.config.screening
-        config = replace(stored.config, element_energies=energies, screening=screening)
+        config = stored.config.replace(element_energies=energies, screening=screening)
         return config, stored.params
     elements = section.elements
     if elements is None:
@@ -171,17 +168,12 @@ def _model(section: ModelSection, frames: list[Frame]) -> tuple[ModelConfig, dic
     model = ModelConfig(
         elements=elements,
         backbone=section.backbone,
-        energy=section.energy,
-        charges=section.charges,
-        **{name: getattr(section, name) for name in HEADS},
-        response=section.response,
-        electrostatics=section.electrostatics,
         screening=section.screening or ScreeningConfig(),
-        normalize_features=section.normalize_features,
+        **{name: getattr(section, name) for name in ModelParts.__struct_fields__},
     )
     if section.element_energies is None:
-        section = replace(section, element_energies="fit")
-    return replace(model, element_energies=_new_energies(section, frames, model)), None
+        section = section.replace(element_energies="fit")
+    return model.replace(element_energies=_new_energies(section, frames, model)), None
 
 
 def _new_energies(section: ModelSection, frames: list[Frame], model: ModelConfig) -> dict:

@@ -93,7 +93,7 @@ def check_responses(
 
 def _check_answer(model: ModelConfig, frames: Sequence[Frame]) -> None:
     """Refuses polarizabilities of what does not answer a field in a model without that head."""
-    if model.charge_softness is None and model.charges.method != "equilibrated":
+    if model.charge_softness is None and model.charges.kind != "equilibrated":
         raise InputError(
             "loss.polarizability has a weight, but nothing in the model answers a field; give it "
             "model.polarizability (or, of clusters, model.charge_softness), or set "

@@ -114,7 +114,7 @@ def test_weighted_derivatives_are_those_of_single_images(case, remove_self):
 
 
 @pytest.mark.long
-def test_the_value_and_the_plain_derivative_know_nothing_of_the_wave(case):
+def test_the_value_and_the_plain_derivative_do_not_depend_on_the_wave(case):
     positions, moments, moved, changed, wave = case
     potential = bloch_weighted_potential(
         sigma=1.0,

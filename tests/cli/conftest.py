@@ -10,7 +10,7 @@ from ase.build import molecule
 from ase.io import read, write
 
 import jles
-from jles.models.config import CaceConfig, ChargeConfig, ModelConfig
+from jles.models.config import CaceConfig, DirectCharges, ModelConfig
 from jles.models.potential import build_potential
 from jles.models.store import save_model
 from tests.support.cace_records import single
@@ -34,7 +34,7 @@ def model_path(tmp_path_factory):
         cutoff=3.0, n_rbf=2, n_radial_basis=2, n_atom_basis=1, l_max=1, body_order=2
     )
     # An untrained energy is flat; charges this large make forces that a file keeps to all digits.
-    charges = ChargeConfig(scale=3.0)
+    charges = DirectCharges(scale=3.0)
     offsets = {"H": -3.0, "O": -7.0}
     config = ModelConfig(("H", "O"), backbone, charges=charges, element_energies=offsets)
     save_model(path, config, build_potential(config).init(jax.random.key(1)))

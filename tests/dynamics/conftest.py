@@ -5,7 +5,7 @@ import yaml
 from ase.io import read, write
 
 import jles
-from jles.models.config import ChargeConfig, PolarizabilityConfig
+from jles.models.config import DirectCharges, ScalarPolarizability
 from tests.support.md_runs import CONFIG, md, tiny_model
 from tests.support.small_systems import rattled
 
@@ -15,9 +15,9 @@ def folder(tmp_path_factory):
     """Models, a start and a configuration."""
     path = tmp_path_factory.mktemp("md")
     tiny_model(path / "model", charges=None)
-    charges = ChargeConfig(scale=2.0)
+    charges = DirectCharges(scale=2.0)
     tiny_model(path / "charged", charges=charges)
-    polarizability = PolarizabilityConfig(hidden=(2,))
+    polarizability = ScalarPolarizability(hidden=(2,))
     tiny_model(path / "polarizable", charges=charges, polarizability=polarizability)
     write(path / "start.xyz", [rattled(1), rattled(0, count=8)], format="extxyz")
     (path / "md.yaml").write_text(yaml.safe_dump(CONFIG), encoding="utf-8")

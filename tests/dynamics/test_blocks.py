@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
-from jles.dynamics.config import EnsembleConfig, RecordConfig
+from jles.dynamics.config import Langevin, Npt, RecordConfig
 from jles.dynamics.start import draw_momenta
 from jles.dynamics.system import Capacity
 from jles.electrostatics.plan import SumPlan
@@ -12,7 +12,7 @@ from jles.electrostatics.sums.kgrid import KGrid
 from tests.support.dynamics_systems import NVE, begin, engine_of, liquid, run, values
 
 RECORDS = RecordConfig(thermo=1, positions=1)
-HOT = EnsembleConfig("langevin", temperature=300.0, friction=10.0)
+HOT = Langevin(temperature=300.0, friction=10.0)
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +109,7 @@ def test_a_new_neighbour_list_within_the_capacity_is_no_new_trace(atoms):
 @pytest.mark.long
 def test_a_cell_that_outgrows_its_wave_vectors_stops_before_it_misses_one(atoms):
     """Constant tension pulls the cell apart; no step may use a cell larger than the plan allows."""
-    ensemble = EnsembleConfig(
-        "npt",
+    ensemble = Npt(
         temperature=300.0,
         pressure=-0.02,
         pressure_unit="eV/angstrom^3",

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jles.dynamics.config import WaveConfig
+from jles.config import from_dict
+from jles.dynamics.config import Sine, WaveConfig
 from jles.dynamics.fields import wave
 from jles.dynamics.units import BOLTZMANN, FEMTOSECOND
 from jles.units import COULOMB_CONSTANT
@@ -17,7 +18,8 @@ TIMES = st.floats(-500.0, 500.0)
 
 
 def make(kind, unit="V/angstrom", **keys):
-    return wave(WaveConfig(kind, AMPLITUDE, unit, **keys), jnp.float64)
+    values = {"kind": kind, "amplitude": AMPLITUDE, "unit": unit, **keys}
+    return wave(from_dict(WaveConfig, values, "field"), jnp.float64)
 
 
 def factor(shape, time):
@@ -78,7 +80,7 @@ def test_other_numbers_are_no_new_trace():
         return shape(time)
 
     at(make("sine", period=8.0), 1.0)
-    config = WaveConfig("sine", (0.0, 1.0, 0.0), "V/angstrom", period=3.0, phase=20.0)
+    config = Sine(amplitude=(0.0, 1.0, 0.0), unit="V/angstrom", period=3.0, phase=20.0)
     at(wave(config, jnp.float64), 2.0)
     assert len(traces) == 1
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.linalg import expm
 
-from jles.dynamics.config import EnsembleConfig, RecordConfig
+from jles.dynamics.config import Npt, RecordConfig
 from jles.dynamics.npt import cell_energy, exponentials
 from jles.dynamics.records import Recorder
 from jles.dynamics.start import draw_momenta
@@ -34,8 +34,7 @@ THERMO = RecordConfig(thermo=1, positions=0)
 
 def npt(pressure, cell, **keys):
     times = {"thermostat_time": 50.0, "barostat_time": 100.0} | keys
-    return EnsembleConfig(
-        "npt",
+    return Npt(
         temperature=TEMPERATURE,
         pressure=pressure,
         pressure_unit="eV/angstrom^3",
@@ -234,5 +233,7 @@ def test_the_volume_of_an_ideal_gas_has_its_distribution():
     assert_mean(volume / count, 1.0, error=0.02)
     assert_mean((volume - count) ** 2 / count, 1.0, error=0.1)
     assert_mean(found["cell"]["energy"] / KT, 0.5, error=0.03)
+    # A term that were missing in the equations of atoms or cell would add kT ln V, 0.3 kT.
+    assert spread(found["thermo"], 200)[0] < 0.05 * KT
     cells = found["thermo"]["cell"]
     np.testing.assert_allclose(cells, cells[..., :1, :1] * np.eye(3), atol=1e-9 * cells.max())

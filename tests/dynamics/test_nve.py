@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jles.config import from_dict
 from jles.dynamics.config import RecordConfig, WaveConfig
 from jles.dynamics.fields import wave
 from jles.dynamics.system import System
@@ -102,7 +103,8 @@ def charged_spring():
 
 
 def shape(kind, amplitude=(0.0, 0.2, -0.4), **keys):
-    return wave(WaveConfig(kind, amplitude, "V/angstrom", **keys), jnp.float64)
+    values = {"kind": kind, "amplitude": amplitude, "unit": "V/angstrom", **keys}
+    return wave(from_dict(WaveConfig, values, "field"), jnp.float64)
 
 
 def test_a_spring_in_a_constant_field_swings_about_where_the_field_holds_it(charged_spring):

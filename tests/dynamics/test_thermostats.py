@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jles.dynamics.config import EnsembleConfig, RecordConfig
+from jles.dynamics.config import Langevin, Minimise, NoseHoover, Nve, RecordConfig
 from jles.dynamics.units import BOLTZMANN, FEMTOSECOND, PICOSECOND
 from tests.support.dynamics_systems import (
     anharmonic_chain,
@@ -30,8 +30,8 @@ from tests.support.replicas import (
 
 TEMPERATURE = 600.0
 KT = BOLTZMANN * TEMPERATURE
-LANGEVIN = EnsembleConfig("langevin", temperature=TEMPERATURE, friction=30.0)
-NOSE_HOOVER = EnsembleConfig("nose-hoover", temperature=TEMPERATURE, thermostat_time=30.0)
+LANGEVIN = Langevin(temperature=TEMPERATURE, friction=30.0)
+NOSE_HOOVER = NoseHoover(temperature=TEMPERATURE, thermostat_time=30.0)
 RECORDS = RecordConfig(thermo=1, positions=1, velocities=1)
 SYSTEM = anharmonic_chain(8)
 TIMESTEP, FRAMES, FEW = 0.5, 300, 16
@@ -138,7 +138,7 @@ def test_momentum_that_cannot_change_is_no_degree_of_freedom():
 
     system = springs(np.ones((4, 1)), np.ones(4))
     masses = jnp.ones((4, 1))
-    kinds = {"nve": EnsembleConfig(), "langevin": LANGEVIN, "nose-hoover": NOSE_HOOVER}
+    kinds = {"nve": Nve(), "langevin": LANGEVIN, "nose-hoover": NOSE_HOOVER}
     free = {
         kind: build_integrator(ensemble, masses, 1.0, system._replace(free=True)).degrees
         for kind, ensemble in kinds.items()
@@ -177,9 +177,7 @@ def test_steps_are_those_of_jax_md(ensemble, rng):
 
 
 def test_the_bath_follows_its_ramp():
-    ensemble = EnsembleConfig(
-        "langevin", temperature=200.0, temperature_end=1000.0, friction=200.0
-    )
+    ensemble = Langevin(temperature=200.0, temperature_end=1000.0, friction=200.0)
     system = springs(np.ones((200, 1)), np.ones(200))
     steps = 4000
     engine = engine_of(system, ensemble, 1.0, RecordConfig(thermo=1, positions=0), block=steps)
@@ -193,7 +191,7 @@ def test_the_bath_follows_its_ramp():
 
 
 def test_downhill_ends_where_no_force_is_left():
-    ensemble = EnsembleConfig("minimise", force_tolerance=1e-5)
+    ensemble = Minimise(force_tolerance=1e-5)
     engine = engine_of(anharmonic_chain(count=6), ensemble, None, block=2000)
     start = np.random.default_rng(0).normal(size=(6, 3))
     out = engine.run(begin(engine, start, np.zeros((6, 3))), 2000)

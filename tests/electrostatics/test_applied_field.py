@@ -244,7 +244,7 @@ def test_enthalpy_and_polarization_of_a_neutral_cluster_do_not_know_its_origin(m
         np.testing.assert_allclose(jnp.sum(slope, axis=0), 0.0, atol=1e-9)
 
 
-def test_self_consistent_moments_answer_the_applied_field_too():
+def test_self_consistent_moments_respond_to_the_applied_field_too():
     moments, positions, response = system("cluster", "self-consistent", "both")
     out, _, _ = evaluate("cluster", moments, positions, response, FIELD)
     climb = (positions - positions.mean(axis=0)) @ FIELD

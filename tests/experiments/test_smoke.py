@@ -27,7 +27,7 @@ def test_every_experiment_has_a_smoke_run(script, tmp_path):
         check=False,
         cwd=tmp_path,
         env=environment,
-        timeout=600,
+        timeout=1200,
     )
     if done.returncode == MISSING_DATA:
         pytest.skip(done.stderr.strip().splitlines()[-1])

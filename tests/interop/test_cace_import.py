@@ -1,7 +1,5 @@
 """Import inverts export: made-up checkpoints give back the model they were made from."""
 
-from dataclasses import replace
-
 import jax
 import numpy as np
 import pytest
@@ -11,7 +9,7 @@ from jles.interop.cace_import import import_torch
 from jles.interop.pickle_records import Global, Record
 from jles.models.config import (
     CaceConfig,
-    ChargeConfig,
+    DirectCharges,
     ElectrostaticsConfig,
     ModelConfig,
     ReadoutConfig,
@@ -33,7 +31,7 @@ WATER = ModelConfig(
     elements=("O", "H"),  # in an order that is not by number, as in some files
     backbone=SMALL,
     energy=ReadoutConfig(hidden=(4, 3)),
-    charges=ChargeConfig(hidden=(3,), scale=0.125, total="free"),
+    charges=DirectCharges(hidden=(3,), scale=0.125, total="free"),
     electrostatics=ElectrostaticsConfig(
         sigma=1.5, k_max=3.0, cutoff="sharp", remove_self=False, pair_offset=1e-6
     ),
@@ -68,20 +66,20 @@ def check_round_trip(path, config, params):
     """What is imported is what was saved, bit for bit."""
     read_config, read_params = import_torch(path)
     assert np.isclose(read_config.charges.scale, config.charges.scale, rtol=1e-14, atol=0)
-    read_config = replace(
-        read_config, charges=replace(read_config.charges, scale=config.charges.scale)
+    read_config = read_config.replace(
+        charges=read_config.charges.replace(scale=config.charges.scale)
     )
     electrostatics = read_config.electrostatics
     assert np.isclose(electrostatics.k_max, config.electrostatics.k_max, rtol=1e-14, atol=0)
-    electrostatics = replace(electrostatics, k_max=config.electrostatics.k_max)
-    assert replace(read_config, electrostatics=electrostatics) == config
+    electrostatics = electrostatics.replace(k_max=config.electrostatics.k_max)
+    assert read_config.replace(electrostatics=electrostatics) == config
     jax.tree.map(np.testing.assert_array_equal, read_params, params)
     assert {leaf.dtype for leaf in jax.tree.leaves(read_params)} == {np.dtype(np.float32)}
 
 
 @pytest.mark.parametrize("changes", MESSAGES.values(), ids=MESSAGES.keys())
 def test_every_backbone_comes_back(tmp_path, rng, changes):
-    config = replace(WATER, backbone=replace(SMALL, **changes))
+    config = WATER.replace(backbone=SMALL.replace(**changes))
     params = random_params(config, rng)
     check_round_trip(save(tmp_path / "model.pth", single(config, params)), config, params)
 
@@ -92,20 +90,20 @@ def test_every_backbone_comes_back(tmp_path, rng, changes):
 def test_every_charge_readout_comes_back(tmp_path, rng, channels, bias, linear):
     # Without a linear map its bias flag says nothing and keeps its default.
     flags = {"bias": bias, "linear": linear, "linear_bias": bias and linear}
-    charges = replace(WATER.charges, channels=channels, **flags)
-    config = replace(WATER, charges=charges)
+    charges = WATER.charges.replace(channels=channels, **flags)
+    config = WATER.replace(charges=charges)
     params = random_params(config, rng)
     check_round_trip(save(tmp_path / "a.pth", single(config, params)), config, params)
-    weighted = replace(config, energy=replace(config.energy, scale=0.5))
+    weighted = config.replace(energy=config.energy.replace(scale=0.5))
     path = save(tmp_path / "b.pth", combined(weighted, params, 0.01))
     check_round_trip(path, weighted, params)
     # The newer charge module divides by the bare distance.
-    exact = replace(config, electrostatics=replace(config.electrostatics, pair_offset=0.0))
+    exact = config.replace(electrostatics=config.electrostatics.replace(pair_offset=0.0))
     check_round_trip(save(tmp_path / "c.pth", newer(exact, params, 0.1)), exact, params)
 
 
 def test_a_model_without_charges_has_no_long_range_part(tmp_path, rng):
-    config = replace(WATER, charges=None)
+    config = WATER.replace(charges=None)
     params = random_params(config, rng)
     read, tree = import_torch(save(tmp_path / "model.pth", single(config, params)))
     assert read.charges is None
@@ -193,8 +191,8 @@ NAN = np.full((2, 2), np.nan, np.float32)
     ],
 )
 def test_what_is_not_understood_is_refused_by_name(tmp_path, rng, where, attribute, value):
-    backbone = replace(SMALL, layers=1, bchi_per_l=True)
-    config = replace(WATER, backbone=backbone)
+    backbone = SMALL.replace(layers=1, bchi_per_l=True)
+    config = WATER.replace(backbone=backbone)
     record = single(config, random_params(config, rng))
     state = find(record, where).state
     tables = [
@@ -245,7 +243,7 @@ def test_modules_of_other_kinds_are_refused(tmp_path, rng):
     record = single(WATER, params)
     record.state["_modules"]["representation"] = ewald(WATER)
     assert "representation" in refusal(tmp_path, record)
-    two = replace(WATER, backbone=replace(SMALL, layers=2))
+    two = WATER.replace(backbone=SMALL.replace(layers=2))
     record = single(two, random_params(two, rng))
     find(record, f"{LAYER}").state["_modules"]["0"] = None
     assert "different kinds" in refusal(tmp_path, record)

@@ -5,15 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jles.errors import InputError
-from jles.models.config import ChargeConfig
+from jles.models.config import EquilibratedCharges
 from jles.observables.stress import energy_and_forces
 from jles.predict.model import Model
 from tests.support.small_systems import rattled, small_backbone, small_config, small_model
 
 CONFIG = small_config(
     backbone=small_backbone(l_max=1, body_order=2),
-    charges=ChargeConfig(hidden=(4,), method="equilibrated"),
+    charges=EquilibratedCharges(hidden=(4,)),
 )
 
 
@@ -75,5 +74,5 @@ def test_a_force_loss_has_the_right_gradient(model):
 
 
 def test_several_channels_are_refused():
-    with pytest.raises(InputError, match="channels must be 1"):
-        ChargeConfig(channels=2, method="equilibrated")
+    with pytest.raises(TypeError, match="channels"):
+        EquilibratedCharges(channels=2)

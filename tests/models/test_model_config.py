@@ -14,4 +14,4 @@ from tests.support.small_systems import (
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_element_energies_of_a_model_are_finite(bad):
     message = message_of(ModelConfig, ("H",), small_backbone(), element_energies={"H": bad})
-    assert "element_energies: H" in message
+    assert "element_energies.H: " in message

@@ -49,7 +49,7 @@ def at_once(values, index, weight, rate, distance, cut):
 
 @pytest.mark.parametrize("weighted", [True, False])
 @pytest.mark.parametrize("rows", [1, 3, 7, 100])
-def test_values_and_derivatives_of_second_order_do_not_know_of_blocks(
+def test_values_and_second_derivatives_do_not_depend_on_blocks(
     system, rng, monkeypatch, rows, weighted
 ):
     values, index, weight, distance, cut = system
@@ -65,7 +65,7 @@ def test_values_and_derivatives_of_second_order_do_not_know_of_blocks(
     def whole(values, distance):
         return at_once(values, index, weight, RATE, distance, cut)
 
-    def answers(sums):
+    def all_derivatives(sums):
         def slopes(*at):
             return jax.grad(lambda *at: jnp.vdot(jnp.sin(sums(*at)), cotangent), (0, 1))(*at)
 
@@ -75,7 +75,7 @@ def test_values_and_derivatives_of_second_order_do_not_know_of_blocks(
         return jax.jit(everything)(values, distance)
 
     for found, expected in zip(
-        *map(jax.tree.leaves, map(answers, (blocks, whole))), strict=True
+        *map(jax.tree.leaves, map(all_derivatives, (blocks, whole))), strict=True
     ):
         np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
         assert np.abs(expected).max() > 0.1
@@ -87,7 +87,7 @@ def test_first_derivatives_are_multiplied_by_any_weight(system, rng, monkeypatch
     cotangent = rng.normal(size=values.shape)
     way = rng.normal(size=values.shape), rng.normal(size=distance.shape)
 
-    def answers(sums):
+    def all_derivatives(sums):
         def of(values, distance):
             return sums(values, kernel, index, weight, RATE, distance, cut)
 
@@ -98,7 +98,7 @@ def test_first_derivatives_are_multiplied_by_any_weight(system, rng, monkeypatch
         return at_once(values, *rest)
 
     for found, expected in zip(
-        *map(jax.tree.leaves, map(answers, (neighbor_sums, whole))), strict=True
+        *map(jax.tree.leaves, map(all_derivatives, (neighbor_sums, whole))), strict=True
     ):
         np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
         assert np.abs(expected).max() > 0.1

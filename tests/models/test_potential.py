@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jles.errors import InputError
-from jles.models.config import ChargeConfig, ElectrostaticsConfig
+from jles.models.config import DirectCharges, ElectrostaticsConfig
 from jles.models.potential import build_potential, without_long_range
 from jles.observables.stress import energy_and_forces
 from jles.structures.batch import empty_structure, size_of, stack
@@ -33,7 +33,7 @@ MESSAGES = small_backbone(l_max=1, body_order=2, layers=1)
 @pytest.fixture(scope="module")
 def model():
     """Message passing, two latent channels, normalized features."""
-    charges = ChargeConfig(hidden=(4,), channels=2)
+    charges = DirectCharges(hidden=(4,), channels=2)
     return small_model(small_config(charges=charges, backbone=MESSAGES))
 
 
@@ -173,7 +173,7 @@ def test_a_structure_without_a_plan_is_refused(model):
 
 @pytest.mark.parametrize("channels", [1, 2])
 def test_shift_makes_the_charges_of_each_structure_sum_to_its_total(channels):
-    charges = ChargeConfig(hidden=(4,), channels=channels, total="shift")
+    charges = DirectCharges(hidden=(4,), channels=channels, total="shift")
     backbone = small_backbone(l_max=1, body_order=2)
     potential, params = small_model(small_config(charges=charges, backbone=backbone))
     totals = (0.0, -1.0, 2.0, 0.5)
@@ -186,7 +186,7 @@ def test_shift_makes_the_charges_of_each_structure_sum_to_its_total(channels):
     found = np.asarray(jax.jit(jax.vmap(potential.charges_fn, (None, 0)))(params, batch))
     np.testing.assert_allclose(found.sum(axis=(1, 2)), [*totals, 0.0], atol=1e-13)
     np.testing.assert_array_equal(found[~np.asarray(batch.mask)], 0.0)
-    unconstrained = replace(potential.config, charges=replace(charges, total="free"))
+    unconstrained = potential.config.replace(charges=charges.replace(total="free"))
     free = jax.jit(build_potential(unconstrained).charges_fn)(params, structures[2])
     added = found[2, :4] - free
     np.testing.assert_allclose(added, np.broadcast_to(added[0, 0], added.shape), atol=1e-13)
@@ -289,7 +289,7 @@ def test_initial_parameters_depend_on_the_key_and_their_dtype_is_kept():
         (lambda: small_config(element_energies={"Qq": 1.0}), "Qq"),
         (lambda: ElectrostaticsConfig(sigma=0.0), "sigma"),
         (lambda: ElectrostaticsConfig(k_max=-1.0), "k_max"),
-        (lambda: ChargeConfig(channels=0), "channels"),
+        (lambda: DirectCharges(channels=0), "channels"),
     ],
 )
 def test_impossible_models_are_refused(make, word):

@@ -11,13 +11,13 @@ from ase import Atoms
 
 from jles.errors import InputError
 from jles.models.config import (
-    ChargeConfig,
+    DirectCharges,
     ElectrostaticsConfig,
     MomentConfig,
-    PolarizabilityConfig,
     ResponseConfig,
     ScreeningConfig,
     SoftnessConfig,
+    TensorPolarizability,
 )
 from jles.models.potential import build_potential, coupling_at
 from jles.observables.born_charges import born_charges
@@ -43,7 +43,7 @@ HEADS = {
     "dipoles": MomentConfig((4,), 2),
     "quadrupoles": MomentConfig((4,), 2),
     "charge_softness": SoftnessConfig((4,)),
-    "polarizability": PolarizabilityConfig((4,), 2, kind="tensor"),
+    "polarizability": TensorPolarizability((4,), channels=2),
 }
 
 
@@ -66,7 +66,7 @@ def answering_config(**changes):
     return small_config(**values)
 
 
-CHARGES = ChargeConfig(hidden=(4,), total="shift")
+CHARGES = DirectCharges(hidden=(4,), total="shift")
 SUMS = ElectrostaticsConfig(k_max=2.0)
 
 
@@ -274,7 +274,7 @@ def test_every_tensor_turns_with_the_crystal(name):
 def test_screening_and_sign_multiply_what_couples_to_a_field(model):
     """Only crystals are screened; the sign is that of the named element."""
     config, params = model[0].config, model[1]
-    scaled = build_potential(replace(config, screening=ScreeningConfig(2.5, "H")))
+    scaled = build_potential(config.replace(screening=ScreeningConfig(2.5, "H")))
     for pbc in (True, False):
         structure, latent = results("answering", pbc)
         charges = of_atoms(latent["moments"].charges)
@@ -295,7 +295,7 @@ def test_the_factor_multiplies_polarization_born_charges_and_field():
     plain = Model(config, params, "float64")
     latent = plain.predict(crystal(), want, field=FIELD * 1.5)
     screening = ScreeningConfig(2.25, "H")
-    scaled = Model(replace(config, screening=screening), params, "float64")
+    scaled = Model(config.replace(screening=screening), params, "float64")
     sign = np.sign(latent.charges @ scaled.predict(crystal(), ("charges",)).charges)
     physical = scaled.predict(crystal(), want, field=sign * FIELD)
     np.testing.assert_allclose(physical.polarization, sign * 1.5 * latent.polarization)
@@ -327,7 +327,7 @@ def test_what_has_no_bulk_meaning_is_refused(model, changes, atoms, want, words)
 
 
 def test_a_charged_cell_is_told_of():
-    config = small_config(charges=ChargeConfig(hidden=(4,), total="shift"))
+    config = small_config(charges=DirectCharges(hidden=(4,), total="shift"))
     ion = crystal()
     ion.info["total_charge"] = 1.0
     out = Model(config, small_model(config)[1], "float64").predict(ion, ("polarization",))
@@ -339,7 +339,7 @@ def test_heads_need_what_carries_them():
         ({"charges": None, "dipoles": HEADS["dipoles"]}, "charges is null"),
         ({"backbone": small_backbone(l_max=1), "quadrupoles": HEADS["quadrupoles"]}, "l_max"),
         (
-            {"charges": ChargeConfig(channels=2), "polarizability": HEADS["polarizability"]},
+            {"charges": DirectCharges(channels=2), "polarizability": HEADS["polarizability"]},
             "chann",
         ),
         ({"screening": ScreeningConfig(positive="Na")}, "Na is not among"),

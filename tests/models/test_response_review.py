@@ -11,7 +11,7 @@ from ase import Atoms
 
 from jles.cli.main import main
 from jles.errors import InputError
-from jles.models.config import ChargeConfig, PolarizabilityConfig, ScreeningConfig
+from jles.models.config import DirectCharges, ScalarPolarizability, ScreeningConfig
 from jles.models.potential import coupling_at
 from jles.models.store import save_model
 from jles.observables.born_charges import born_charges
@@ -30,7 +30,7 @@ FIELD = (0.03, -0.02, 0.05)
 BACKBONE = small_backbone(n_radial_basis=1, l_max=1, body_order=2)
 PLAIN = small_config(backbone=BACKBONE)
 ANSWERING = small_config(
-    backbone=BACKBONE, polarizability=PolarizabilityConfig((4,), 2, scale=0.2)
+    backbone=BACKBONE, polarizability=ScalarPolarizability((4,), scale=0.2)
 )
 
 
@@ -46,7 +46,7 @@ def model():
 @pytest.fixture(scope="module")
 def answering():
     screening = ScreeningConfig(epsilon_infinity=5.0)
-    return model_of(replace(ANSWERING, screening=screening))
+    return model_of(ANSWERING.replace(screening=screening))
 
 
 def test_energy_and_polarization_in_a_field_are_on_one_branch(model):
@@ -70,7 +70,7 @@ def test_energy_and_polarization_in_a_field_are_on_one_branch(model):
 
 def test_out_of_its_plane_a_slab_answers_as_a_cluster_does():
     """There its polarization is a function of the places, whatever the charges sum to."""
-    config = replace(PLAIN, charges=ChargeConfig(hidden=(4,)))
+    config = PLAIN.replace(charges=DirectCharges(hidden=(4,)))
     potential, params = small_model(config)
     structure = structure_of(rattled(3, pbc=(True, True, False)), potential)
     normal = np.cross(*TRICLINIC[:2])
@@ -134,13 +134,13 @@ def test_raman_tensors_are_slopes_of_the_polarizability():
 
 
 def test_a_field_needs_charges_to_act_on():
-    model = model_of(replace(PLAIN, charges=None))
+    model = model_of(PLAIN.replace(charges=None))
     with pytest.raises(InputError, match="no charges"):
         model.predict(rattled(0), field=FIELD)
 
 
 def test_the_calculator_knows_the_charge_by_the_name_the_data_gave_it():
-    config = replace(PLAIN, charges=ChargeConfig(hidden=(4,), total="shift"))
+    config = PLAIN.replace(charges=DirectCharges(hidden=(4,), total="shift"))
     model = model_of(config, training={"label_keys": {"total_charge": "charge"}})
     atoms = rattled(0, pbc=False)
     atoms.calc = model.calculator()

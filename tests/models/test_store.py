@@ -83,7 +83,9 @@ def test_a_model_without_a_long_range_part_comes_back(tmp_path):
 
 def test_readme_says_what_the_model_is(directory):
     readme = (directory / "README.md").read_text(encoding="utf-8")
-    assert all(word in readme for word in ("H, O", "cutoff 3 angstrom", "sigma 1", "jles.load"))
+    assert all(
+        word in readme for word in ("H, O", "cutoff: 3 angstrom", "sigma 1", "jles.load")
+    )
 
 
 def assert_refused(path, *words):
@@ -147,6 +149,20 @@ def edit_config(directory, change):
     record = yaml.safe_load((directory / "config.yaml").read_text(encoding="utf-8"))
     change(record)
     (directory / "config.yaml").write_text(yaml.safe_dump(record), encoding="utf-8")
+
+
+def test_a_directory_of_format_1_is_read(directory, params):
+    def as_before(record):
+        charges = record["model"]["charges"]
+        record["format"], charges["method"] = 1, charges.pop("kind")
+        charges["flow_width"] = 8
+        del record["model"]["electrostatics"]["method"]
+        del record["model"]["electrostatics"]["accuracy"]
+
+    edit_config(directory, as_before)
+    stored = read_model(directory)
+    assert stored.config == CONFIG
+    jax.tree.map(np.testing.assert_array_equal, stored.params, params)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,12 @@ from ase import Atoms
 from jles.bloch.crystal_coupling import crystal_coupling
 from jles.bloch.weighted import bloch_vectors
 from jles.errors import InputError
-from jles.models.config import ChargeConfig, MomentConfig, SoftnessConfig
+from jles.models.config import (
+    DirectCharges,
+    FlowCharges,
+    MomentConfig,
+    SoftnessConfig,
+)
 from jles.models.potential import coupling_at, strained_coupling_at
 from jles.observables.born_charges import acoustic_sum, born_charges
 from jles.observables.piezoelectricity import piezoelectric_tensor
@@ -29,7 +34,7 @@ from tests.support.small_systems import structure_of as model_structure
 
 FLOWING = small_config(
     backbone=small_backbone(layers=1, messages=("ar", "bchi"), n_radial_basis=1, body_order=2),
-    charges=ChargeConfig(hidden=(4,), method="flow", flow_width=2),
+    charges=FlowCharges(hidden=(4,), flow_width=2),
     dipoles=MomentConfig((4,), 2),
 )
 
@@ -122,7 +127,7 @@ def tensor(molecule):
 
 @pytest.mark.long
 def test_a_molecule_in_a_box_polarizes_as_its_dipole_does(molecule, tensor):
-    """Through a layer of message passing, and with dipoles that turn."""
+    """Through a layer of message passing, and with equivariant dipoles."""
     potential, params, box = molecule
     structure = model_structure(box, potential)
 
@@ -186,8 +191,8 @@ def test_flowing_charges_obey_the_sum_rules_in_a_crystal():
 def test_a_missing_charge_is_shared_in_proportion_to_softness():
     charges = {"hidden": (4,), "method": "direct"}
     heads = {"charge_softness": SoftnessConfig((4,))}
-    shared = small_config(charges=ChargeConfig(**charges, total="softness"), **heads)
-    free = small_config(charges=ChargeConfig(**charges), **heads)
+    shared = small_config(charges=DirectCharges(**charges, total="softness"), **heads)
+    free = small_config(charges=DirectCharges(**charges), **heads)
     atoms = rattled(2, pbc=False)
     atoms.info["total_charge"] = 1.0
     found = []
@@ -215,7 +220,7 @@ def _softness(config, atoms):
     return jax.nn.softplus(values[:, 0] / config.charge_softness.scale)
 
 
-def test_soft_charges_have_no_known_answer_to_strain():
+def test_soft_charges_have_no_known_response_to_strain():
     config = small_config(charge_softness=SoftnessConfig((4,)))
     _, params = small_model(config)
     model = Model(config, params, "float64")

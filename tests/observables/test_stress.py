@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from jles.models.config import ChargeConfig
+from jles.models.config import DirectCharges
 from jles.observables.stress import energy_and_forces, energy_forces_stress
 from jles.structures.batch import stack
 from tests.support.coulomb_oracles import central_difference
@@ -24,7 +24,7 @@ from tests.support.small_systems import (
 
 @pytest.fixture(scope="module")
 def model():
-    charges = ChargeConfig(hidden=(4,), channels=2)
+    charges = DirectCharges(hidden=(4,), channels=2)
     backbone = small_backbone(l_max=1, body_order=2)
     return small_model(small_config(charges=charges, backbone=backbone))
 

@@ -9,7 +9,7 @@ from ase.io import read
 
 from jles.cli.main import main
 from jles.errors import InputError
-from jles.models.config import ChargeConfig, MomentConfig, ScreeningConfig
+from jles.models.config import DirectCharges, MomentConfig, ScreeningConfig
 from jles.models.store import save_model
 from jles.predict.committee import Committee
 from jles.predict.model import Model
@@ -23,7 +23,7 @@ from tests.support.small_systems import (
 
 CONFIG = small_config(
     backbone=small_backbone(l_max=1, body_order=1),
-    charges=ChargeConfig(hidden=(), total="shift", scale=1.0),
+    charges=DirectCharges(hidden=(), total="shift", scale=1.0),
     dipoles=MomentConfig(hidden=()),
     element_energies={"H": -13.6, "O": -2041.25},
 )
@@ -209,7 +209,7 @@ def test_committees_that_cannot_be_are_refused_in_words(models):
 def test_a_known_sign_is_left_alone():
     config = small_config(
         backbone=small_backbone(l_max=0, body_order=1),
-        charges=ChargeConfig(hidden=()),
+        charges=DirectCharges(hidden=()),
         screening=ScreeningConfig(positive="H"),
     )
     atoms = rattled(1, count=4, pbc=False)

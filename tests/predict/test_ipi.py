@@ -13,7 +13,7 @@ from ase.calculators.socketio import IPIProtocol
 
 from jles.cli.main import main
 from jles.errors import InputError
-from jles.models.config import ChargeConfig
+from jles.models.config import FlowCharges
 from jles.models.store import save_model
 from jles.predict.ipi import Address, Evaluation, answer, connect
 from jles.predict.model import Model
@@ -31,7 +31,7 @@ CELL = np.array([[4.1, 0.0, 0.0], [0.9, 4.4, 0.0], [-0.6, 0.8, 4.7]])
 # Charge that only flows between atoms: Born charges obey the sum rule as they are.
 CONFIG = small_config(
     backbone=small_backbone(l_max=0, body_order=1),
-    charges=ChargeConfig(hidden=(), method="flow", flow_width=2, scale=1.0),
+    charges=FlowCharges(hidden=(), flow_width=2, scale=1.0),
 )
 CLUSTER = rattled(0, count=4, pbc=False)
 FIELD = np.array([0.03, -0.05, 0.08])

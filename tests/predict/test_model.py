@@ -13,7 +13,7 @@ from ase.md.verlet import VelocityVerlet
 
 from jles.errors import InputError
 from jles.models.backbones.cace import n_features
-from jles.models.config import ChargeConfig
+from jles.models.config import DirectCharges
 from jles.predict.model import QUANTITIES, Model
 from tests.support.small_systems import (
     TRICLINIC,
@@ -27,7 +27,7 @@ from tests.support.small_systems import (
 ENERGIES = {"H": -13.6, "O": -2041.25}
 CONFIG = small_config(
     backbone=small_backbone(l_max=1, body_order=2),
-    charges=ChargeConfig(hidden=(4,), total="shift"),
+    charges=DirectCharges(hidden=(4,), total="shift"),
     element_energies=ENERGIES,
 )
 
@@ -86,7 +86,7 @@ def test_a_prediction_holds_what_was_wanted_and_nothing_else(model, atoms, extra
 
 def test_element_energies_keep_float64_digits_in_a_float32_model(coarse):
     shifted = copy.copy(coarse)
-    shifted.config = replace(CONFIG, element_energies={"H": ENERGIES["H"] + 1e-9})
+    shifted.config = CONFIG.replace(element_energies={"H": ENERGIES["H"] + 1e-9})
     atoms = rattled(0, count=5)
     difference = coarse.predict(atoms).energy - shifted.predict(atoms).energy
     np.testing.assert_allclose(difference, 2 * ENERGIES["O"] - 3e-9, rtol=1e-14)
@@ -124,7 +124,7 @@ def test_float64_needs_no_switch_and_leaves_none_behind(model):
 
 @pytest.mark.long
 def test_several_channels_are_several_columns():
-    model = model_of(replace(CONFIG, charges=ChargeConfig(hidden=(), channels=3)))
+    model = model_of(CONFIG.replace(charges=DirectCharges(hidden=(), channels=3)))
     atoms = rattled(0)
     atoms.calc = model.calculator()
     summed = atoms.get_charges()
@@ -142,7 +142,7 @@ def test_the_total_charge_is_obeyed(model):
 
 
 def test_a_model_without_charges_predicts_energies_only():
-    config = replace(CONFIG, charges=None)
+    config = CONFIG.replace(charges=None)
     model = model_of(config)
     slab = rattled(0)
     slab.pbc = (True, True, False)

@@ -1,31 +1,38 @@
 """Strict records from YAML: every mistake is named, with what would be right."""
 
 import math
-from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
 import pytest
 
-from jles.config import from_dict, override, read_yaml, to_dict
+from jles.config import Config, count, from_dict, override, read_yaml, to_dict
 from jles.errors import InputError
 from jles.train.config import LossConfig, OptimizerConfig, TrainConfig
 
 
-@dataclass(frozen=True)
-class Inner:
-    depth: int = 3
+class Inner(Config):
+    depth: count(100, least=0) = 3
     width: float = 1.5
     shape: Literal["round", "square"] = "round"
 
     def __post_init__(self):
-        if self.depth < 0:
-            raise InputError(f"depth must not be negative, got {self.depth}")
+        super().__post_init__()
+        if self.shape == "square" and self.depth < 2:
+            raise InputError(f"depth: of a square must be at least 2, got {self.depth}")
 
 
-@dataclass(frozen=True)
-class Outer:
+class Line(Config, tag_field="kind", tag="line"):
+    length: float = 1.0
+
+
+class Disc(Config, tag_field="kind", tag="disc", kw_only=True):
+    radius: float
+
+
+class Outer(Config):
     name: str
-    inner: Inner = field(default_factory=Inner)
+    inner: Inner = Inner()
     maybe: Inner | None = None
     sizes: tuple[int, ...] = ()
     pair: tuple[float, str] = (1.0, "a")
@@ -33,6 +40,7 @@ class Outer:
     files: tuple[str, ...] | str = ()
     on: bool = False
     energies: dict[str, float] | Literal["fit"] = "fit"
+    figure: Line | Disc = Line()
 
 
 def test_values_arrive_with_their_types():
@@ -70,7 +78,9 @@ def test_a_record_survives_the_way_out_and_in():
 
 def test_numbers_as_people_write_them():
     """YAML 1.1 reads 1e-3 as text."""
-    assert from_dict(Inner, {"width": "1e-3"}, "f").width == 1e-3
+    for text, number in [("1e-3", 1e-3), ("-2E5", -2e5), (".5e1", 5.0), ("3", 3.0)]:
+        assert from_dict(Inner, override({}, [f"width={text}"]), "f").width == number
+    assert override({}, ["a=e3", "b=1e"]) == {"a": "e3", "b": "1e"}
 
 
 @pytest.mark.parametrize(
@@ -86,7 +96,12 @@ def test_numbers_as_people_write_them():
             ["file.yaml.inner.depth", "expected int", "1.5"],
         ),
         ({"name": "x", "inner": {"depth": True}}, ["file.yaml.inner.depth", "True"]),
-        ({"name": "x", "inner": {"depth": -1}}, ["file.yaml.inner", "negative", "-1"]),
+        ({"name": "x", "inner": {"depth": -1}}, ["file.yaml.inner.depth", "int >= 0", "-1"]),
+        (
+            {"name": "x", "inner": {"depth": 1, "shape": "square"}},
+            ["file.yaml.inner.depth: of a square", "1"],
+        ),
+        ({"name": "x", "inner": {"depth": 101}}, ["inner.depth", "int <= 100", "got 101"]),
         ({"name": "x", "inner": {"width": "wide"}}, ["file.yaml.inner.width", "float", "wide"]),
         ({"name": "x", "inner": {"width": [1.0]}}, ["file.yaml.inner.width", "float"]),
         (
@@ -98,7 +113,7 @@ def test_numbers_as_people_write_them():
         ({"name": "x", "maybe": {"x": 1}}, ["file.yaml.maybe", "'x'"]),
         ({"name": "x", "sizes": 3}, ["file.yaml.sizes", "list", "3"]),
         ({"name": "x", "sizes": [1, "b"]}, ["file.yaml.sizes[1]", "'b'"]),
-        ({"name": "x", "pair": [1.0]}, ["file.yaml.pair", "2 values", "1"]),
+        ({"name": "x", "pair": [1.0]}, ["file.yaml.pair", "a list of length 2", "[1.0]"]),
         ({"name": "x", "schedule": {"a": 1.0}}, ["file.yaml.schedule", "int", "'a'"]),
         ({"name": "x", "schedule": {0: "b"}}, ["file.yaml.schedule.0", "'b'"]),
         (
@@ -115,13 +130,24 @@ def test_numbers_as_people_write_them():
         ),
         (
             {"name": "x", "energies": "it"},
-            ["energies: expected keys and values or 'fit'", "'it'"],
+            ["energies: got 'it'; choose one of 'fit', keys and values"],
         ),
         ({"name": "x", "files": [1]}, ["file.yaml.files[0]: expected str", "1"]),
-        ({"name": "x", "files": 1}, ["file.yaml.files: expected a list or str", "1"]),
+        ({"name": "x", "files": 1}, ["file.yaml.files: expected str or a list", "1"]),
         ({"name": "x", "maybe": 3}, ["file.yaml.maybe: expected keys and values or null", "3"]),
         ({"name": "x", "on": "yes"}, ["file.yaml.on", "bool", "'yes'"]),
         ({"name": None}, ["file.yaml.name", "None"]),
+        ({"name": "x", 3: 1}, ["file.yaml", "unknown key '3'", "known keys: name"]),
+        (
+            {"name": "x", "figure": {"kind": "cube"}},
+            ["file.yaml.figure.kind: got 'cube'; choose one of 'line', 'disc'"],
+        ),
+        ({"name": "x", "figure": {"radius": 2}}, ["'radius'", "known keys of kind 'line'"]),
+        (
+            {"name": "x", "figure": {"kind": "disc"}},
+            ["file.yaml.figure: missing key 'radius'"],
+        ),
+        ({"name": "x", "figure": 3}, ["file.yaml.figure", "keys and values", "3"]),
         (None, ["file.yaml", "None"]),
         ([1], ["file.yaml", "[1]"]),
     ],
@@ -134,9 +160,43 @@ def test_every_mistake_is_named(values, words):
     assert all(word in message for word in words), message
 
 
+def test_a_union_is_told_apart_by_its_kind():
+    assert from_dict(Outer, {"name": "x", "figure": {"length": 2}}, "f").figure == Line(2.0)
+    disc = from_dict(Outer, {"name": "x", "figure": {"kind": "disc", "radius": 2}}, "f")
+    assert disc.figure == Disc(radius=2.0)
+    assert disc.figure.kind == to_dict(disc)["figure"]["kind"] == "disc"
+    assert from_dict(Outer, to_dict(disc), "f") == disc
+
+
+def test_a_configuration_made_in_python_is_checked_like_a_file():
+    made = Outer("x", sizes=[1, 2], inner={"depth": 4}, pair=(1, "a"))
+    assert Inner(np.int64(4), width=np.float32(0.5)) == Inner(4, 0.5)
+    assert Outer("x", sizes=np.array([1, 2]), pair=(np.float64(1), "a")).sizes == (1, 2)
+    assert made == Outer("x", sizes=(1, 2), inner=Inner(4))
+    assert hash(made.replace(energies="fit")) == hash(made)
+    with pytest.raises(InputError, match=r"^depth: expected int >= 0, got -1$"):
+        Inner(depth=-1)
+    with pytest.raises(InputError, match=r"^inner\.depth: expected int <= 100, got 101$"):
+        Outer("x", inner={"depth": 101})
+    with pytest.raises(InputError, match=r"^width: expected float, got 'wide'$"):
+        Inner().replace(width="wide")
+
+
 def test_null_takes_away_what_may_be_absent():
     assert from_dict(Outer, {"name": "x", "maybe": None}, "f").maybe is None
     assert from_dict(Outer, {"name": "x", "inner": None}, "f").inner == Inner()
+
+
+def laughs(first, again):
+    """Nine levels of nine aliases each: a few hundred characters that stand for 9^9 values."""
+    levels = [f"k0: &k0 {first}"]
+    for n in range(9):
+        levels.append(f"k{n + 1}: &k{n + 1} " + again(", ".join(9 * [f"*k{n}"])))
+    return "\n".join(levels)
+
+
+LAUGHS = laughs("[ha]", "[{}]".format)
+MERGED_LAUGHS = laughs("{ha: 1}", "{{<<: [{}]}}".format)
 
 
 @pytest.mark.parametrize(
@@ -147,6 +207,13 @@ def test_null_takes_away_what_may_be_absent():
         ("", ["NoneType"]),
         ("a: b: c", ["not valid YAML"]),
         ("a: 1\nb: 2\n\na: 3\n", ["x.yaml, line 4", "'a' is given twice", "line 1"]),
+        ("a: &a [1, *a]", ["x.yaml, line 1", "contains itself"]),
+        ("a: &a {b: {c: *a}}", ["x.yaml, line 1", "contains itself"]),
+        (LAUGHS, ["x.yaml, line ", "values once aliases are written out"]),
+        (MERGED_LAUGHS, ["x.yaml, line ", "values once aliases are written out"]),
+        ("a: " + 5000 * "[" + 5000 * "]", ["nested too deeply"]),
+        ("a: " + 5000 * "9", ["not valid YAML"]),
+        ("a: 2026-99-99", ["not valid YAML"]),
         ("o:\n  - {i: 1,\n     'i': 2}\n", ["x.yaml, line 3", "'i'", "line 2"]),
     ],
 )
@@ -191,7 +258,9 @@ def test_overrides_go_deep_and_leave_the_original():
     assert given == {"a": {"b": 1}, "c": 2}
 
 
-@pytest.mark.parametrize("assignment", ["a", "=3", "c.x=3", "a.b=[1", "a={0: 1, 0: 2}"])
+@pytest.mark.parametrize(
+    "assignment", ["a", "=3", "c.x=3", "a.b=[1", "a={0: 1, 0: 2}", "a=&a [*a]", "a=2026-99-99"]
+)
 def test_an_override_that_makes_no_sense_is_quoted(assignment):
     with pytest.raises(InputError) as caught:
         override({"c": 2}, [assignment])
@@ -224,33 +293,47 @@ def test_the_smallest_training_file_works():
         ("epochs", "1.5", ["train.yaml.epochs", "int"]),
         ("seed", "-1", ["seed"]),
         ("dtype", "float16", ["float16", "'float32', 'float64'"]),
-        ("data.train", "[]", ["train.yaml.data", "train"]),
+        ("data.train", "[]", ["train.yaml.data", "train names no file"]),
         ("data.valid_fraction", "1.5", ["valid_fraction", "1.5"]),
         ("data.split_seed", "-3", ["split_seed"]),
         ("data.limit", "0", ["limit"]),
         ("data.max_buckets", "0", ["max_buckets"]),
         ("data.labels.force", "F", ["data.labels", "'force'", "'forces'"]),
         ("model.start_from", "runs/a", ["backbone", "start_from"]),
+        ("model", "{start_from: runs/a, charges: null}", ["model.charges: ", "'start_from'"]),
+        ("model", "{start_from: a, elements: [H]}", ["model.elements: ", "'start_from'"]),
         ("model.backbone", "null", ["backbone", "start_from"]),
         ("model.backbone.cutof", "3", ["model.backbone", "cutof", "'cutoff'"]),
         ("model.backbone.messages", "[ar, memroy]", ["messages[1]", "memroy", "'memory'"]),
         ("model.charges.total", "fixed", ["charges.total", "'free', 'shift'"]),
-        ("model.backbone.cutoff", ".inf", ["model.backbone: cutoff", "finite", "inf"]),
-        ("model.backbone.mp_norm", ".nan", ["mp_norm", "finite", "nan"]),
-        ("model.backbone.envelope_power", ".inf", ["envelope_power", "finite", "inf"]),
-        ("model.backbone.bchi_hidden", "[8, 0]", ["bchi_hidden: ", "at least 1", "[8, 0]"]),
-        ("model.energy.hidden", "[0]", ["model.energy.hidden: ", "at least 1", "[0]"]),
-        ("model.energy.scale", ".nan", ["model.energy", "scale", "finite", "nan"]),
-        ("model.charges.hidden", "[-4]", ["model.charges.hidden: ", "at least 1", "[-4]"]),
-        ("model.charges.scale", ".inf", ["model.charges", "scale", "finite", "inf"]),
-        ("model.electrostatics.sigma", ".inf", ["electrostatics", "sigma", "finite", "inf"]),
-        ("model.electrostatics.k_max", ".nan", ["electrostatics", "k_max", "finite", "nan"]),
-        ("model.element_energies", "{H: .nan}", ["model.element_energies: H", "finite", "nan"]),
+        ("model.backbone.cutoff", ".inf", ["model.backbone.cutoff: ", "<= 100", "inf"]),
+        ("model.backbone.cutoff", "-1", ["cutoff: expected float > 0.0 (angstrom), got -1"]),
+        ("model.backbone.mp_norm", ".nan", ["mp_norm", ">= -1", "nan"]),
+        ("model.backbone.envelope_power", ".inf", ["envelope_power", "<= 100", "inf"]),
+        ("model.backbone.bchi_hidden", "[8, 0]", ["bchi_hidden[1]: expected int >= 1, got 0"]),
+        ("model.energy.hidden", "[0]", ["model.energy.hidden[0]: expected int >= 1, got 0"]),
+        ("model.energy.scale", ".nan", ["model.energy.scale: expected float", "nan"]),
+        ("model.charges.hidden", "[-4]", ["model.charges.hidden[0]: ", ">= 1", "-4"]),
+        ("model.charges.scale", ".inf", ["model.charges.scale: expected float", "inf"]),
+        ("model.electrostatics.sigma", ".inf", ["electrostatics.sigma", "<= 100", "inf"]),
+        ("model.electrostatics.k_max", ".nan", ["electrostatics.k_max", "> 0", "nan"]),
+        ("model.element_energies", "{H: .nan}", ["element_energies.H: ", "(eV)", "nan"]),
         ("model.element_energies", "{Hh: 1.0}", ["model.element_energies: 'Hh'", "symbol"]),
-        ("model.elements", "[]", ["train.yaml.model.elements: ", "empty", "symbols"]),
+        ("model.elements", "[]", ["train.yaml.model.elements: ", "length >= 1", "symbols"]),
         ("model.elements", "[H, Hh]", ["train.yaml.model.elements: ", "'Hh'", "symbol"]),
         ("model.elements", "[H, O, H]", ["train.yaml.model.elements: ", "H given twice"]),
         ("loss.energy", "abc", ["loss.energy: expected float or keys and values", "'abc'"]),
+        ("model.backbone.n_rbf", "1000000000", ["n_rbf: expected int <= 256", "1000000000"]),
+        ("model.backbone.n_rbf", 40 * "9", ["model.backbone.n_rbf: expected int <= 256"]),
+        ("model.backbone.cutoff", 400 * "9", ["cutoff: expected a smaller number (angstrom)"]),
+        ("model.backbone.cutoff", "1e6", ["model.backbone.cutoff: ", "<= 100", "1000000.0"]),
+        ("model.backbone.layers", "10000", ["layers: expected int <= 16, got 10000"]),
+        ("model.energy.hidden", "[1000000000]", ["energy.hidden[0]: expected int <= 65536"]),
+        ("model.electrostatics.k_max", "1e9", ["k_max: ", "<= 100", "(1/angstrom)"]),
+        ("batch_size", "1000000000000", ["train.yaml.batch_size: expected int <= 1000000"]),
+        ("model.backbone.kind", "cake", ["backbone.kind: got 'cake'; choose one of 'cace'"]),
+        ("model.charges.kind", "flows", ["charges.kind: got 'flows'", "'flow'"]),
+        ("model.charges", "{kind: flow, channels: 2}", ["'channels'", "of kind 'flow'"]),
         ("loss.energy", "-1", ["energy", "-1"]),
         ("loss.forces", ".nan", ["forces", "nan"]),
         ("loss.forces", "{5: 1.0}", ["forces", "epoch 0"]),

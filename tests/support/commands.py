@@ -56,7 +56,7 @@ def assert_refused(folder, capsys, arguments, *words):
     assert main([str(argument) for argument in arguments]) == 2
     # A slow machine shows progress ("frame 2 of 4") before the error.
     *progress, line = capsys.readouterr().err.splitlines()
-    assert all(text.startswith(("frame ", "epoch ")) for text in progress)
+    assert all(text.startswith(("frame ", "epoch ", "long range: ")) for text in progress)
     assert line.startswith("jles: error: ")
     for word in words:
         assert str(word) in line, line

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jles.dynamics.block import RunPlan
-from jles.dynamics.config import EnsembleConfig, RecordConfig
+from jles.dynamics.config import Nve, RecordConfig
 from jles.dynamics.engine import Engine
 from jles.dynamics.ensembles import build_integrator
 from jles.dynamics.forces import Forcing
@@ -20,7 +20,7 @@ from jles.electrostatics.sums.ewald import kgrid_is_too_small
 from jles.electrostatics.sums.kgrid import KGrid, merge_kgrids, plan_kgrid
 from jles.structures.neighbors import find_neighbors
 
-NVE = EnsembleConfig("nve")
+NVE = Nve()
 EVERY_STEP = RecordConfig(thermo=1, positions=1, velocities=1)
 
 

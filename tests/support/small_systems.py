@@ -9,11 +9,11 @@ from ase.io import write
 
 from jles.electrostatics.plan import SlabPlan, SumPlan
 from jles.electrostatics.sums.kgrid import KGrid
-from jles.models.config import CaceConfig, ChargeConfig, ModelConfig, ReadoutConfig
+from jles.models.config import CaceConfig, DirectCharges, ModelConfig, ReadoutConfig
 from jles.models.potential import build_potential
 from jles.structures.batch import Size, build_structure, on_device, pad_structure
 
-SMALL_CHARGES = ChargeConfig(hidden=(4,))
+SMALL_CHARGES = DirectCharges(hidden=(4,))
 TRICLINIC = np.array([[4.1, 0.3, -0.2], [0.9, 4.4, 0.5], [-0.6, 0.8, 4.7]])
 
 

@@ -36,7 +36,8 @@ def test_a_damaged_checkpoint_is_one_line(run, tmp_path, damage, capfd):
     config = tmp_path / "c.yaml"
     config.write_text(yaml.safe_dump(run.values), encoding="utf-8")
     assert main(["train", str(config), "--out", str(out), "--resume"]) == 2
-    (line,) = capfd.readouterr().err.splitlines()
+    *sums, line = capfd.readouterr().err.splitlines()
+    assert all(text.startswith("long range: ") for text in sums)
     assert line.startswith(f"jles: error: {step}: damaged")
     assert "another --out" in line
 

@@ -1,7 +1,6 @@
 """Where a run may start or resume."""
 
 import shutil
-from dataclasses import replace
 
 import pytest
 
@@ -19,7 +18,7 @@ def test_a_place_that_is_taken_is_refused(run, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in run.out.rglob("*")}
     with pytest.raises(InputError, match="already holds a run"):
         loop.train(run.config, run.out)
-    changed = replace(run.config, loss=LossConfig(energy=7.0), seed=3)
+    changed = run.config.replace(loss=LossConfig(energy=7.0), seed=3)
     with pytest.raises(InputError, match=r"another config.*loss\.energy was.*now 7\.0"):
         loop.train(changed, run.out, resume=True)
     assert {path: path.stat().st_mtime_ns for path in run.out.rglob("*")} == before

@@ -13,7 +13,7 @@ import jles
 from jles.cli.main import main
 from jles.config import from_dict, override
 from jles.errors import InputError
-from jles.models.config import ChargeConfig
+from jles.models.config import DirectCharges
 from jles.models.store import read_model, save_model
 from jles.train import loop
 from jles.train.config import TrainConfig
@@ -275,7 +275,7 @@ def test_fine_tuning_on_born_charges_alone(tmp_path, monkeypatch):
     path = write_frames(tmp_path / "born.xyz", atoms)
     config = small_config(
         backbone=small_backbone(l_max=0, body_order=1),
-        charges=ChargeConfig(hidden=(), total="shift", scale=5.0),
+        charges=DirectCharges(hidden=(), total="shift", scale=5.0),
         element_energies={"H": -1.0, "O": -2.0},
     )
     potential, params = small_model(config, dtype=np.float32)

@@ -10,7 +10,7 @@ import pytest
 from jles.config import from_dict
 from jles.data.loader import RESPONSES
 from jles.errors import InputError
-from jles.models.config import ChargeConfig, PolarizabilityConfig
+from jles.models.config import DirectCharges, ScalarPolarizability
 from jles.structures.batch import build_structure
 from jles.train.config import TrainConfig
 from jles.train.losses import (
@@ -43,11 +43,11 @@ from tests.support.training import (
 
 CONFIG = small_config(
     backbone=small_backbone(l_max=0, body_order=1),
-    charges=ChargeConfig(hidden=(), total="shift", scale=5.0),
+    charges=DirectCharges(hidden=(), total="shift", scale=5.0),
 )
 
 
-POLARIZABLE = replace(CONFIG, polarizability=PolarizabilityConfig(hidden=()))
+POLARIZABLE = CONFIG.replace(polarizability=ScalarPolarizability(hidden=()))
 
 
 CRYSTAL, CLUSTER, NO_LABELS = 0, 1, 2

@@ -91,9 +91,12 @@ def equilibrate_charges(
     def unconstrained(local: LocalField) -> LocalField:
         return LocalField(softness * local.charges, None)
 
+    def project(local: LocalField) -> LocalField:
+        mean = at_atoms(group_sum(softness * local.charges) / safe)
+        return LocalField(local.charges - mean, None)
+
     def respond(local: LocalField) -> LocalField:
-        charges = unconstrained(local).charges
-        return LocalField(charges - softness * at_atoms(group_sum(charges) / safe), None)
+        return unconstrained(project(local))
 
     external = electronegativity
     if applied_potential is not None:
@@ -103,7 +106,7 @@ def equilibrate_charges(
     slope = jax.grad(interaction)(Multipoles(start)).charges
     source = LocalField(-(external + level + slope), None)
     noise = rounding(source, unconstrained)
-    relaxed = relax(interaction, source, respond, tolerance, max_steps, noise)
+    relaxed = relax(interaction, source, respond, tolerance, max_steps, noise, project)
     energy = interaction(Multipoles(start)) + jnp.sum(external * start)
     energy = energy + 0.5 * jnp.sum(softness * level**2) + relaxed.energy
     charges = start + relaxed.charges

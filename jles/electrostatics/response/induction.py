@@ -15,7 +15,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from jles.electrostatics.multipoles import Multipoles, symmetric, with_dipoles
-from jles.electrostatics.response.linear_solve import solve
+from jles.electrostatics.response.linear_solve import solve, unchanged
 
 Polarizability = (
     Float[Array, " atoms"]
@@ -117,14 +117,20 @@ def apply_response(response: Response, local: LocalField) -> LocalField:
     charges = dipoles = None
     if local.charges is not None:
         softness = response.charge_softness
-        charges = softness * local.charges
-        if response.conserve_charge:
-            total = jnp.sum(softness, axis=0)
-            mean = jnp.sum(charges, axis=0) / jnp.where(total > 0.0, total, 1.0)
-            charges = charges - softness * mean
+        charges = softness * without_mean(response, local).charges
     if local.dipoles is not None:
         dipoles = apply_polarizability(response.polarizabilities, local.dipoles)
     return LocalField(charges, dipoles)
+
+
+def without_mean(response: Response, local: LocalField) -> LocalField:
+    """The field without the mean potential, which conserved charges do not respond to."""
+    if local.charges is None or not response.conserve_charge:
+        return local
+    softness = response.charge_softness
+    total = jnp.sum(softness, axis=0)
+    mean = jnp.sum(softness * local.charges, axis=0) / jnp.where(total > 0.0, total, 1.0)
+    return local._replace(charges=local.charges - mean)
 
 
 def apply_polarizability(polarizabilities: Polarizability, local: Array) -> Array:
@@ -161,7 +167,11 @@ def induce(
     if response.mode == "self-consistent":
         free = replace(response, conserve_charge=False)
         noise = rounding(source, lambda local: apply_response(free, local))
-        return relax(interaction, source, respond, tolerance, max_steps, noise)
+
+        def project(local: LocalField) -> LocalField:
+            return without_mean(response, local)
+
+        return relax(interaction, source, respond, tolerance, max_steps, noise, project)
     moments = respond(source)
     zero = jnp.zeros((), jax.tree.leaves(source)[0].dtype)
     done = SolveReport(jnp.zeros((), int), zero, jnp.array(True))
@@ -175,6 +185,7 @@ def relax(
     tolerance: float | None = None,
     max_steps: int = MAX_STEPS,
     noise: Array | float = 0.0,
+    project: Callable[[LocalField], LocalField] = unchanged,
 ) -> Induced:
     r"""Energy and moments at the minimum over the induced moments.
 
@@ -192,6 +203,7 @@ def relax(
         tolerance: relative residual; by default 1e-6 in float32, 1e-11 in float64.
         max_steps: of the iteration. Without convergence every result is NaN.
         noise: residual that rounding alone leaves, see `rounding`.
+        project: removes components of a local field that R ignores, see `solve`.
     """
 
     def interact(moments: LocalField) -> LocalField:
@@ -204,12 +216,12 @@ def relax(
     if tolerance is None:
         tolerance = 1e-6 if jax.tree.leaves(source)[0].dtype == jnp.float32 else 1e-11
     local, steps = lax.stop_gradient(
-        solve(interact, respond, source, tolerance, max_steps, noise)
+        solve(interact, respond, source, tolerance, max_steps, noise, project)
     )
     induced = respond(local)
     pull = jax.tree.map(lambda a, b, c: a + b - c, interact(induced), local, source)
-    scale = jnp.maximum(_norm(source, respond), noise / tolerance)
-    residual = lax.stop_gradient(_relative(_norm(pull, respond), scale))
+    scale = jnp.maximum(_norm(project(source), respond), noise / tolerance)
+    residual = lax.stop_gradient(_relative(_norm(project(pull), respond), scale))
     # The true residual: rounding may corrupt the one that the iteration carries along.
     converged = residual <= _SLACK * tolerance
     report = SolveReport(steps, residual, converged)
@@ -217,7 +229,7 @@ def relax(
     # Evaluated again with NaN: derivatives with respect to the response are then NaN, not zero.
     induced = respond(local)
     slack = jax.tree.map(lambda x: x - lax.stop_gradient(x), pull)
-    step, _ = solve(interact, respond, slack, tolerance, max_steps)
+    step, _ = solve(interact, respond, slack, tolerance, max_steps, project=project)
     settled = interaction(_as_multipoles(induced))
     energy = settled + 0.5 * dot(local, induced) - dot(source, induced)
     energy = energy - 0.5 * dot(slack, respond(step))

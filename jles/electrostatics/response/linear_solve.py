@@ -19,6 +19,11 @@ Vector = Any
 """A pytree of arrays."""
 
 
+def unchanged(vector: Vector) -> Vector:
+    """The projection for a response R without a null space."""
+    return vector
+
+
 def solve(
     interact: Callable[[Vector], Vector],
     respond: Callable[[Vector], Vector],
@@ -26,6 +31,7 @@ def solve(
     tolerance: float,
     max_steps: int,
     noise=0.0,
+    project: Callable[[Vector], Vector] = unchanged,
 ) -> tuple[Vector, Int[Array, ""]]:
     """The solution w, with K `interact` and R `respond`, and the number of steps.
 
@@ -35,6 +41,8 @@ def solve(
         right_side: b.
         tolerance: on the relative residual.
         noise: residual, in the norm of R, that counts as converged.
+        project: removes components in the null space of R, so that R x = R project(x). Without it
+            such a component, which may be large, spoils the inner products by rounding.
         max_steps: limit of the iteration. It also ends if K + 1/R proves not to be positive:
             check the residual of the result.
     """
@@ -43,21 +51,23 @@ def solve(
         return _add(vector, interact(respond(vector)))
 
     def forward(_, b):
-        return _iterate(interact, respond, b, tolerance, max_steps, noise)
+        return _iterate(interact, respond, b, tolerance, max_steps, noise, project)
 
     def transposed(_, b):
         # (1 + R K) y = b has the solution y = b - R v with (1 + K R) v = K b.
-        v, steps = _iterate(interact, respond, interact(b), tolerance, max_steps, noise)
+        b_v = interact(b)
+        v, steps = _iterate(interact, respond, b_v, tolerance, max_steps, noise, project)
         return _add(b, respond(v), -1.0), steps
 
     return lax.custom_linear_solve(operator, right_side, forward, transposed, has_aux=True)
 
 
-def _iterate(interact, respond, b, tolerance, max_steps, noise):
+def _iterate(interact, respond, b, tolerance, max_steps, noise, project):
     def inner(x, y):
         return sum(jax.tree.leaves(jax.tree.map(jnp.vdot, x, y)))
 
-    norm = inner(b, respond(b))
+    projected = project(b)
+    norm = inner(projected, respond(projected))
     goal = jnp.maximum(tolerance**2 * norm, noise**2)
 
     def continues(state):
@@ -67,7 +77,7 @@ def _iterate(interact, respond, b, tolerance, max_steps, noise):
     def advance(state):
         w, r, p, residual, step, _ = state
         response = respond(p)
-        image = _add(p, interact(response))
+        image = project(_add(p, interact(response)))
         curvature = inner(response, image)
         is_positive = curvature > 0.0
         length = residual / jnp.where(is_positive, curvature, 1.0)
@@ -76,7 +86,8 @@ def _iterate(interact, respond, b, tolerance, max_steps, noise):
         p = _add(r, p, smaller / residual)
         return w, r, p, smaller, step + 1, is_positive
 
-    start = (jax.tree.map(jnp.zeros_like, b), b, b, norm, jnp.zeros((), int), jnp.array(True))
+    zero = jax.tree.map(jnp.zeros_like, b)
+    start = zero, projected, projected, norm, jnp.zeros((), int), jnp.array(True)
     w, _, _, _, steps, _ = lax.while_loop(continues, advance, start)
     # The inner product does not see components where R is zero: the equation itself sets them.
     w = _add(b, interact(respond(w)), -1.0)

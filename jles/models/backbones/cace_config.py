@@ -1,0 +1,53 @@
+"""Configuration of the Cartesian atomic cluster expansion."""
+
+import math
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from jles.config import Config, Finite, count, positive
+from jles.errors import InputError
+
+
+class CaceConfig(Config, tag_field="kind", tag="cace"):
+    """The Cartesian atomic cluster expansion (docs/theory.md; Cheng 2024).
+
+    `messages` are the kinds of every message-passing layer: "memory" (the atom's own basis),
+    "ar" (radially weighted neighbour bases), "bchi" (edges weighted by a scalar of the sender's
+    invariants). `mp_norm` multiplies ar + bchi, customarily 1/sqrt(average neighbour number).
+    """
+
+    cutoff: positive(100.0, "angstrom")
+    n_rbf: count(256) = 6
+    n_radial_basis: count(1024) = 12
+    n_atom_basis: count(64) = 3
+    l_max: count(4, least=0) = 3
+    body_order: count(4) = 3
+    radial: Literal["bessel", "gaussian", "gaussian-centered", "exponential"] = "bessel"
+    envelope: Literal["polynomial", "cosine", "mollifier", "switch"] = "polynomial"
+    envelope_power: positive(100.0) = 6.0
+    envelope_onset: Annotated[float, Meta(ge=0.0, le=100.0, description="angstrom")] | None = (
+        None
+    )
+    embed_receiver: bool = True
+    layers: count(16, least=0) = 0
+    messages: tuple[Literal["memory", "ar", "bchi"], ...] = ("memory", "ar", "bchi")
+    bchi_hidden: tuple[count(65536), ...] = ()
+    bchi_per_l: bool = False
+    bchi_per_channel: bool = False
+    mp_norm: Finite = 1.0 / math.sqrt(10.0)
+
+    def __post_init__(self):
+        super().__post_init__()
+        onset = self.envelope_onset
+        if self.envelope == "switch" and (onset is None or onset >= self.cutoff):
+            raise InputError(
+                f"envelope 'switch' needs envelope_onset between 0 and the cutoff, got {onset}"
+            )
+        if self.layers > 0 and not self.messages:
+            raise InputError("messages is empty but layers > 0")
+
+    @property
+    def degree(self) -> int:
+        """Highest degree of the features: 0 invariants, 1 vectors, 2 tensors."""
+        return self.l_max

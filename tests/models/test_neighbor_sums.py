@@ -55,7 +55,7 @@ def test_values_and_second_derivatives_do_not_depend_on_blocks(
     values, index, weight, distance, cut = system
     # Second derivatives are asked for where the wave is zero.
     weight = jnp.ones_like(weight) if weighted else None
-    monkeypatch.setattr(module, "_block_bytes", lambda: rows * NEIGHBORS * ROWS * COLUMNS * 8)
+    monkeypatch.setattr(module, "block_bytes", lambda: rows * NEIGHBORS * ROWS * COLUMNS * 8)
     cotangent = rng.normal(size=values.shape)
     way = rng.normal(size=values.shape), rng.normal(size=distance.shape)
 
@@ -83,7 +83,7 @@ def test_values_and_second_derivatives_do_not_depend_on_blocks(
 
 def test_first_derivatives_are_multiplied_by_any_weight(system, rng, monkeypatch):
     values, index, weight, distance, cut = system
-    monkeypatch.setattr(module, "_block_bytes", lambda: 2 * NEIGHBORS * ROWS * COLUMNS * 8)
+    monkeypatch.setattr(module, "block_bytes", lambda: 2 * NEIGHBORS * ROWS * COLUMNS * 8)
     cotangent = rng.normal(size=values.shape)
     way = rng.normal(size=values.shape), rng.normal(size=distance.shape)
 
@@ -107,7 +107,7 @@ def test_first_derivatives_are_multiplied_by_any_weight(system, rng, monkeypatch
 def test_derivatives_of_weighted_derivatives_are_exact(system, rng, monkeypatch):
     """The slope in the wave of a slope in the values, and how that changes with the values."""
     values, index, distance, _, cut = system
-    monkeypatch.setattr(module, "_block_bytes", lambda: 2 * NEIGHBORS * ROWS * COLUMNS * 8)
+    monkeypatch.setattr(module, "block_bytes", lambda: 2 * NEIGHBORS * ROWS * COLUMNS * 8)
     way, other = rng.normal(size=(2, *values.shape))
 
     def weighted_slopes(sums):
@@ -142,7 +142,7 @@ def test_derivatives_of_weighted_derivatives_are_exact(system, rng, monkeypatch)
 
 def test_a_batch_is_a_loop(system, monkeypatch):
     values, index, _, distance, cut = system
-    monkeypatch.setattr(module, "_block_bytes", lambda: 2 * NEIGHBORS * ROWS * COLUMNS * 8)
+    monkeypatch.setattr(module, "block_bytes", lambda: 2 * NEIGHBORS * ROWS * COLUMNS * 8)
     batch = jnp.stack([values, 2.0 * values[::-1]])
 
     def sums(values):
@@ -154,7 +154,7 @@ def test_a_batch_is_a_loop(system, monkeypatch):
 @pytest.mark.long
 def test_slopes_of_born_charges_of_a_model_are_those_of_finite_differences(rng, monkeypatch):
     """In reverse and forward mode, with radial messages in blocks."""
-    monkeypatch.setattr(module, "_block_bytes", lambda: 3000)
+    monkeypatch.setattr(module, "block_bytes", lambda: 3000)
     backbone = small_backbone(
         layers=2, messages=("ar",), n_radial_basis=1, l_max=1, body_order=1
     )

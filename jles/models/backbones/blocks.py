@@ -42,7 +42,7 @@ def by_blocks(function: Callable, bytes_per_atom: int, *arrays):
     return jax.tree.map(lambda one: one.reshape(-1, *one.shape[2:])[:atoms], results)
 
 
-def _fill(array) -> float:
+def _fill(array) -> float | int:
     """What fills the last block: vectors must be beyond every cutoff and not of length zero."""
     return _FAR if jnp.issubdtype(array.dtype, jnp.floating) else 0
 

@@ -128,7 +128,7 @@ def test_a_stored_model_can_be_summed_in_another_way(tmp_path):
         ({"sigma": 2.0}, "'sigma' is part of the trained model"),
         ({"metod": "mesh"}, "did you mean 'method'"),
         ({"method": "pme"}, "choose one of"),
-        ({"accuracy": 2.0}, "between 1e-10 and 0.1"),
+        ({"accuracy": 2.0}, "accuracy: expected float < 0.1, got 2.0"),
     ):
         with pytest.raises(InputError, match=words):
             jles.load(tmp_path / "m", electrostatics=wrong)

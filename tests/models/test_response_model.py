@@ -346,5 +346,5 @@ def test_heads_need_what_carries_them():
     ):
         with pytest.raises(InputError, match=words):
             small_config(**changes)
-    with pytest.raises(InputError, match="at least 1"):
+    with pytest.raises(InputError, match="expected float >= 1.0, got 0.9"):
         ScreeningConfig(epsilon_infinity=0.9)

@@ -47,7 +47,8 @@ def in_units(benchmark, unit):
         units = seconds / unit
         name = benchmark.name
         print(
-            f"\n{name}: {units:.4f} units, {1e3 * seconds:.3f} ms, first call {first_call:.1f} s"
+            f"\n{name}: {units:.4f} units, {1e3 * seconds:.3f} ms, "
+            f"first call {first_call:.1f} s"
         )
         return seconds
 

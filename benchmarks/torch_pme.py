@@ -1,8 +1,8 @@
 """The reciprocal part of torch-pme's particle mesh, for the table of docs/electrostatics.md.
 
 Needs an environment of its own with torch (CPU) and torch-pme; prints milliseconds a size for
-energy with gradient in charges and positions, and for the gradient of squared forces. Boxes as in
-test_lattice_sum.py; 0.7 angstrom mesh, four nodes, sharpest mesh cutoff that the package has.
+energy with gradient in charges and positions, and for the gradient of squared forces. Boxes as
+in test_lattice_sum.py; 0.7 angstrom mesh, four nodes, the package's sharpest mesh cutoff.
 
 Run:  python benchmarks/torch_pme.py 1536 12288 98304
 """

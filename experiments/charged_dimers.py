@@ -3,16 +3,18 @@
 Run:     python experiments/charged_dimers.py --out results/charged_dimers
 Needs:   lode-charged-dimers (JLES_DATA); 2 cores, about 20 minutes for all six pairs.
 Writes:  PAIR_with/, PAIR_without/ (models), results.json, charged_dimers.png in --out.
-Expect:  for the pair CC beyond 12 angstrom, published errors of 5.8 meV and 8.3 meV/angstrom with
-         latent charges, 566 meV and 63.5 meV/angstrom without (Cheng, npj Comput. Mater. 11, 80).
+Expect:  for the pair CC beyond 12 angstrom, published errors of 5.8 meV and 8.3 meV/angstrom
+         with latent charges, 566 meV and 63.5 meV/angstrom without (Cheng, npj Comput. Mater.
+         11, 80).
 
-All six pairs (C charged, P polar, A apolar) share one set of hyperparameters and have ten training
-frames each. The far frames of the publication are not in the data: fragments of the last frame are
-moved rigidly to 8-20 angstrom instead. The reference for CC is Coulomb's law in the same periodic
-box for point charges of +1 and -1 e on the line of centres. Their distance from the centres of mass
-is fitted to the net forces of the three outermost training frames; no model enters the reference.
-A second reference takes the fragment charges that the model found. The other pairs have no such
-reference: their curves are drawn, and the change from 12 to 20 angstrom is given.
+All six pairs (C charged, P polar, A apolar) share one set of hyperparameters and have ten
+training frames each. The far frames of the publication are not in the data: fragments of the
+last frame are moved rigidly to 8-20 angstrom instead. The reference for CC is Coulomb's law in
+the same periodic box for point charges of +1 and -1 e on the line of centres. Their distance
+from the centres of mass is fitted to the net forces of the three outermost training frames; no
+model enters the reference. A second reference takes the fragment charges that the model found.
+The other pairs have no such reference: their curves are drawn, and the change from 12 to 20
+angstrom is given.
 """
 
 import ase.io
@@ -49,7 +51,7 @@ SETTINGS = {
 
 
 def moved(atoms, distance):
-    """The frame, its second fragment moved rigidly to a distance of the centres of `distance`."""
+    """The frame with its second fragment moved rigidly; `distance` is between the centres."""
     second = fragments(atoms)[1]
     first_center, second_center = centers(atoms)
     axis = second_center - first_center
@@ -92,7 +94,7 @@ def point_law(atoms, charges, approach=0.0):
 
 
 def fitted_approach(frames, charges):
-    """The `approach` of `point_law` that fits the net DFT forces of the three outermost frames."""
+    """The `approach` of `point_law` that fits the net DFT forces of the outermost frames."""
     outer = sorted(frames, key=lambda a: float(a.info["distance"]))[-3:]
 
     def misfit(approach):
@@ -167,7 +169,7 @@ def one_pair(pair, out, smoke):
 
 
 def judge(record, curves, scan, frames, charges, anchor):
-    """Adds the errors of both models beyond 12 angstrom; returns the energies of Coulomb's law."""
+    """Adds both models' errors beyond 12 angstrom; returns the energies of Coulomb's law."""
     approach = fitted_approach(frames, charges)
     record["charges_inside_centres_angstrom"] = approach
     laws = [point_law(a, charges, approach) for a in scan]

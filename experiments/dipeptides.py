@@ -3,8 +3,8 @@
 Run:     python experiments/dipeptides.py --out results/dipeptides
 Needs:   dipeptides-spice (JLES_DATA); 2 cores, about 40 minutes.
 Writes:  model/, results.json, dipeptides.png in --out.
-Expect:  with 500 epochs 1.29 meV/atom, 53 meV/angstrom and R2 0.987 of the dipole on val_bec.xyz
-         (arXiv 2507.14302).
+Expect:  with 500 epochs 1.29 meV/atom, 53 meV/angstrom and R2 0.987 of the dipole on
+         val_bec.xyz (arXiv 2507.14302).
 
 The files contain dipoles, which the training does not read.
 """

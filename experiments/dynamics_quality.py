@@ -3,12 +3,12 @@
 Run:     python experiments/dynamics_quality.py --out results/dynamics_quality
 Needs:   water_v1.pth (published models), water-rpbe-d3; two quiet cores, about half an hour.
 Writes:  short runs and results.json in --out.
-Expect:  NVE drift well below 0.1 meV per atom and ps in float32 at 0.25 fs, less in float64, and in
-         a constant field no more than without. NPT with the sharp cutoff of wave vectors jumps when
-         one crosses it; with the smooth cutoff it does not. The published torch code driven by ASE
-         takes 2.5 units for energy + forces at 192 atoms; the aim is a tenth of that on 2 cores.
-         Langevin and Nose-Hoover give the same mean energy within its error, and a temperature that
-         fluctuates by T sqrt(2 / degrees of freedom).
+Expect:  NVE drift well below 0.1 meV per atom and ps in float32 at 0.25 fs, less in float64,
+         and in a constant field no more than without. NPT with the sharp cutoff of wave vectors
+         jumps when one crosses it; with the smooth cutoff it does not. The published torch code
+         driven by ASE takes 2.5 units for energy + forces at 192 atoms; the aim is a tenth of
+         that on 2 cores. Langevin and Nose-Hoover give the same mean energy within its error,
+         and a temperature that fluctuates by T sqrt(2 / degrees of freedom).
 """
 
 import csv
@@ -121,7 +121,8 @@ def speed(model: Model, atoms, steps: int, record: dict, out: Path) -> dict[str,
     """Time of a step after compilation, from the log of the run."""
     shutil.rmtree(out, ignore_errors=True)
     config = {
-        "steps": steps, "timestep": 0.25, "velocities": WARM, "record": record, "block": steps // 5,
+        "steps": steps, "timestep": 0.25, "velocities": WARM, "record": record,
+        "block": steps // 5,
     }  # fmt: skip
     simulated(model, atoms, config, out)
     with (out / "log.csv").open() as file:

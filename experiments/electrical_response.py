@@ -216,7 +216,7 @@ def latent_epsilon(model: Model, pairs) -> float:
 
 
 def polarization_changes(model: Model, frames) -> list:
-    """Changes from the first frame to others of the same cell: labels (nearest branch), ours."""
+    """Changes from the first frame to others of its cell: labels (nearest branch), ours."""
 
     def born(positions):
         atoms = Atoms(first.numbers, positions, cell=first.cell, pbc=True)
@@ -277,7 +277,10 @@ def _rung(name: str) -> int:
 def table(results: dict) -> str:
     """All scores as a Markdown table."""
     lines = [
-        "| system | rung | force RMSE (meV/Å) | Born charges RMSE (e) | R² | best factor | other |",
+        (
+            "| system | rung | force RMSE (meV/Å) | Born charges RMSE (e) | R² | best factor "
+            "| other |"
+        ),
         "|---|---|---|---|---|---|---|",
     ]
     for system, rungs in results.items():
@@ -357,8 +360,8 @@ def ladder_picture(path: Path, results: dict) -> None:
         axis.set(xlabel=label, ylim=(len(rungs) - 0.5, -0.5))
     axes[1].tick_params(labelleft=False)
     figure.legend(
-        *axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=7, frameon=False,
-        fontsize=9, handletextpad=0.2, columnspacing=1.2,
+        *axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=7,
+        frameon=False, fontsize=9, handletextpad=0.2, columnspacing=1.2,
     )  # fmt: skip
     save_figure(figure, path)
 

@@ -25,7 +25,7 @@ FILE = "water-rpbe-d3/ef_bec.xyz"
 
 
 def tuning(start: Path) -> dict:
-    """Settings: 20 training frames, 4 to choose the best epoch; the last 20 are for the test."""
+    """Settings: 20 training frames, 4 to choose the best epoch; the last 20 are for testing."""
     file = data_set(FILE)
     return {
         "data": {"train": f"{file}@0:20", "valid": f"{file}@20:24"},
@@ -42,8 +42,8 @@ def tuning(start: Path) -> dict:
 def score(place: Path, picture: Path, smoke: bool) -> dict:
     """Errors on frames whose Born charges are not used in training."""
     model = load_model(place, screening=ScreeningConfig(**SCREENING))
-    # The start model was trained on a random part of all frames, so on energies and forces of some
-    # of these.
+    # The start model was trained on a random part of all frames, so on energies and forces of
+    # some of these.
     frames = read_frames(f"{data_set(FILE)}@50:{51 if smoke else 70}")
     outs = model.predict([to_atoms(f) for f in frames], ("forces", "born_charges"))
     forces = [(f.labels["forces"], o.forces) for f, o in zip(frames, outs, strict=True)]

@@ -2,15 +2,15 @@
 
 Run:     python experiments/large_systems.py --out results/large_systems
          [--parts size accuracy drift]
-Needs:   water_v1.pth (published models), water-rpbe-d3; two quiet cores, 8 GiB; size 15 minutes,
-         accuracy 2 minutes, drift 30 minutes.
+Needs:   water_v1.pth (published models), water-rpbe-d3; two quiet cores, 8 GiB; size 15
+         minutes, accuracy 2 minutes, drift 30 minutes.
 Writes:  short runs, results.json and large_systems.png in --out.
 Expect:  size: at 98,304 atoms the long-range part takes at most 15 % of the time of energy and
          forces. accuracy: forces of the mesh within `accuracy` of the direct sum's, relative to
-         their root mean square. drift: that of the mesh no different from that of the direct sum.
+         their root mean square. drift: the mesh and the direct sum drift alike.
 
-The 192-atom cell of the data set is repeated 2, 4 and 8 times along each direction, without further
-equilibration: cost and accuracy do not need it.
+The 192-atom cell of the data set is repeated 2, 4 and 8 times along each direction, without
+further equilibration: cost and accuracy do not need it.
 """
 
 import resource

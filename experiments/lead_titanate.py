@@ -4,13 +4,13 @@ Run:     python experiments/lead_titanate.py --out results/lead_titanate
 Needs:   pbtio3_phase_4.pth (published models); one core, about three hours.
 Writes:  the runs (`jles md`); order, hysteresis and born_charges, each as .csv and .png;
          results.json in --out.
-Expect:  tetragonal and polar at 100 K (experiment at 295 K: c/a 1.065, 75 microC/cm^2, Nelmes and
-         Kuhs, Solid State Commun. 54, 721 (1985); Gavrilyachenko et al., Sov. Phys. Solid State
-         12, 1203 (1970)), cubic and not polar above 763 K; Born charges of Pb, Ti, O along and
-         across the Ti-O bond near 3.90, 7.06, -5.83, -2.56 e, epsilon_infinity 8.24 (Zhong,
-         King-Smith, Vanderbilt, Phys. Rev. Lett. 72, 3618 (1994)). A crystal without defects or
-         walls switches far above the coercive fields of experiment, the more so in a cell of a few
-         nm and at rates of kV/cm per fs.
+Expect:  tetragonal and polar at 100 K (experiment at 295 K: c/a 1.065, 75 microC/cm^2, Nelmes
+         and Kuhs, Solid State Commun. 54, 721 (1985); Gavrilyachenko et al., Sov. Phys. Solid
+         State 12, 1203 (1970)), cubic and not polar above 763 K; Born charges of Pb, Ti, O
+         along and across the Ti-O bond near 3.90, 7.06, -5.83, -2.56 e, epsilon_infinity 8.24
+         (Zhong, King-Smith, Vanderbilt, Phys. Rev. Lett. 72, 3618 (1994)). A crystal without
+         defects or walls switches far above the coercive fields of experiment, the more so in a
+         cell of a few nm and at rates of kV/cm per fs.
 """
 
 import numpy as np
@@ -104,7 +104,7 @@ SORTS = {"Pb": 3.90, "Ti": 7.06, "O along Ti-O": -5.83, "O across Ti-O": -2.56}
 
 
 def _by_sort(numbers, charges):
-    """Mean diagonal elements of Pb and Ti; the lowest of O and the mean of its two others, e."""
+    """Mean diagonal elements of Pb and Ti; the lowest of O and the mean of its others, e."""
     diagonal = np.diagonal(charges, axis1=-2, axis2=-1)
     oxygen = np.sort(diagonal[:, numbers == 8], axis=-1)
     means = [diagonal[:, numbers == n].mean() for n in (82, 22)]

@@ -4,19 +4,21 @@ Run:     python experiments/lo_to.py --out results/lo_to
 Needs:   ionic-crystals-phonopy (JLES_DATA), phonopy and symfc; one core, about twelve minutes,
          ten of them for two trainings.
 Writes:  MgO/q_cutoff_4/, MgO/q/ (models, with BORN), results.json, lo_to.png in --out.
-Expect:  TO 12.0 THz (401 cm^-1), LO 21.5 to 21.7 THz (718-725 cm^-1): experiment, Jasperse, Kahan,
-         Plendl and Mitra, Phys. Rev. 146, 526 (1966). A model can at best reach the DFT of its
-         data: force constants fitted here to the DFT forces, with the Born charges of DFT.
+Expect:  TO 12.0 THz (401 cm^-1), LO 21.5 to 21.7 THz (718-725 cm^-1): experiment, Jasperse,
+         Kahan, Plendl and Mitra, Phys. Rev. 146, 526 (1966). A model can at best reach the DFT
+         of its data: force constants fitted here to the DFT forces, with the Born charges of
+         DFT.
 
-In a supercell, a long-range model includes the dipole-dipole interaction, and so the splitting, of
-every phonon that fits the cell. The dots of a long cell, without correction, show it. Two cases are
-missing: the phonon at zero wave vector, which has no macroscopic field in a periodic cell (TO
-only), and all phonons that do not fit. phonopy's correction (Gonze and Lee) adds the first. For the
-others it subtracts the dipole-dipole part, interpolates, and adds that part again, so that phonons
-that fit are not counted twice. The correction needs Z* and epsilon_infinity. For a charges-only
-model it depends on Z* Z*/epsilon_infinity alone, in which the factor sqrt(epsilon_infinity) between
-latent and physical charges cancels: the splitting is a result of energies and forces alone. Model
-and DFT have the lattice constant of the data; nothing is relaxed.
+In a supercell, a long-range model includes the dipole-dipole interaction, and so the splitting,
+of every phonon that fits the cell. The dots of a long cell, without correction, show it. Two
+cases are missing: the phonon at zero wave vector, which has no macroscopic field in a periodic
+cell (TO only), and all phonons that do not fit. phonopy's correction (Gonze and Lee) adds the
+first. For the others it subtracts the dipole-dipole part, interpolates, and adds that part
+again, so that phonons that fit are not counted twice. The correction needs Z* and
+epsilon_infinity. For a charges-only model it depends on Z* Z*/epsilon_infinity alone, in which
+the factor sqrt(epsilon_infinity) between latent and physical charges cancels: the splitting is
+a result of energies and forces alone. Model and DFT have the lattice constant of the data;
+nothing is relaxed.
 """
 
 import json
@@ -49,9 +51,9 @@ PATH = [(GAMMA, X), (X_BEYOND_K, K), (K, GAMMA), (GAMMA, L)]
 LABELS = ("Γ", "X", "K", "Γ", "L")
 THZ_TO_WAVENUMBER = 33.35641
 EXPERIMENT = {"TO": 12.0, "LO": 21.6}  # THz
-# Most frames are cells of 8.4 angstrom. With a cutoff of 5 angstrom an atom sees every other atom,
-# and forces do not determine the long range; with a cutoff below half the cell they do. The
-# energy weight of 30 late in the training raised the force error from 4 to 15 meV/angstrom.
+# Most frames are cells of 8.4 angstrom. With a cutoff of 5 angstrom an atom sees every other
+# atom, and forces do not determine the long range; with a cutoff below half the cell they do.
+# The energy weight of 30 late in the training raised the force error from 4 to 15 meV/angstrom.
 SHORT = "q_cutoff_4"
 TITLES = {
     SHORT: "cutoff 4 Å, energy weight 1",
@@ -60,14 +62,14 @@ TITLES = {
 
 
 class Size(NamedTuple):
-    """Sizes of the study: conventional cells in the long cell, points of a segment of the path."""
+    """Sizes of the study: conventional cells in the long cell, points on a path segment."""
 
     long: int
     points: int
 
 
 def training(name: str) -> dict:
-    """Settings of the rung `q` of electrical_response.py, or with a cutoff below half the cell."""
+    """Settings of the rung `q` of electrical_response.py, or a cutoff below half the cell."""
     values = settings("MgO", "q")
     if name == SHORT:
         values["model"]["backbone"]["cutoff"] = 4.0
@@ -138,7 +140,7 @@ def force_errors(model, frames: list[Atoms]) -> dict:
 
 
 def latent_born_charges(model, primitive: Atoms):
-    """Latent Born charges (atoms, 3, 3), e, with the sign that makes Mg positive, and their sum."""
+    """Latent Born charges (atoms, 3, 3), e, signed to make Mg positive, and their sum."""
     with jax.enable_x64(True):
         structure = model.structure(primitive)
         coupling = coupling_at(model.potential, model.params, structure)

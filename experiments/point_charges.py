@@ -3,12 +3,12 @@
 Run:     python experiments/point_charges.py --out results/point_charges
 Needs:   synthetic-random-charges (JLES_DATA); 2 cores, about 20 minutes.
 Writes:  a model for each case, results.json and a picture of each case in --out.
-Expect:  published for 128 particles, 10 configurations, cutoff 4 angstrom, l 3, body order 3: mean
-         absolute charge error 0.00068 e and forces 16.4 meV/angstrom (MAE); without the
+Expect:  published for 128 particles, 10 configurations, cutoff 4 angstrom, l 3, body order 3:
+         mean absolute charge error 0.00068 e and forces 16.4 meV/angstrom (MAE); without the
          long-range part 175-227 meV/angstrom (Cheng, npj Comput. Mater. 11, 80 (2025)).
 
-Cases: the data set (10 of its 60 frames) and configurations made by `jles.demo` (10 and 100). Ten
-further frames choose the best epoch; the remaining frames are the test set.
+Cases: the data set (10 of its 60 frames) and configurations made by `jles.demo` (10 and 100).
+Ten further frames choose the best epoch; the remaining frames are the test set.
 """
 
 import ase.io

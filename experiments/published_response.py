@@ -1,12 +1,12 @@
-"""Born charges of published models against DFT, by the published finite-k and the exact formula.
+"""Born charges of published models against DFT, by the published and the exact formula.
 
 Run:     python experiments/published_response.py --out results/published_response
 Needs:   water-rpbe-d3, superionic-water-bec, water_v1, superionic_fit, superionic_finetune
          and pbtio3_phase_4 (JLES_DATA); a few minutes on 2 cores.
 Writes:  results.json and born_MODEL_MODE.png in --out.
-Expect:  the figures of arXiv 2504.05169 show Born charges of liquid water from water_v1, trained
-         on energies and forces only, with R2 around 0.98. The exact Born charges of a crystal and
-         of its supercells agree to 1e-6 e; those of the published formula do not.
+Expect:  the figures of arXiv 2504.05169 show Born charges of liquid water from water_v1,
+         trained on energies and forces only, with R2 around 0.98. The exact Born charges of a
+         crystal and of its supercells agree to 1e-6 e; those of the published formula do not.
 
 DFT matrices of the superionic set are the transposes of those that the published fine-tuning
 compared with.

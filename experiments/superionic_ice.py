@@ -6,9 +6,9 @@ Needs:   superionic_fit.pth and start_superionic_2gcc.xyz (published models), fo
 Writes:  the runs (`jles md`), conductivity.csv and .png, results.json in --out.
 Expect:  the two conductivities agree within their errors: where atoms have topological charges,
          Born charges and formal charges give the same (Grasselli, Baroni, Nat. Phys. 15, 967
-         (2019)). Protons diffuse; oxygens stay on their lattice, if there is one. At 2 g/cm3 and
-         2000 K there is none: the largest structure factor of the 54 oxygens is 7 in the published
-         start and 10 to 20 in the DFT frames (50 in those of 4 g/cm3).
+         (2019)). Protons diffuse; oxygens stay on their lattice, if there is one. At 2 g/cm3
+         and 2000 K there is none: the largest structure factor of the 54 oxygens is 7 in the
+         published start and 10 to 20 in the DFT frames (50 in those of 4 g/cm3).
 """
 
 import ase.io
@@ -43,7 +43,7 @@ def order_of(oxygens, cell, most: int = 6) -> float:
 
 
 def oxygen_order(trajectory) -> dict[str, float]:
-    """Order at both ends; RMS displacement (angstrom) from the mean sites, between the halves."""
+    """Order at both ends; RMS displacement (angstrom) from mean sites and between halves."""
     places = trajectory.read("positions").values
     oxygens = places[:, trajectory.numbers == 8] - places.mean(axis=1, keepdims=True)
     half = len(oxygens) // 2

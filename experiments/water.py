@@ -1,14 +1,14 @@
 """Does a model of water learn charges from energies and forces, and do they reduce its errors?
 
 Run:     python experiments/water.py --out results/water
-Needs:   water-rpbe-d3 and the published water_v1 (JLES_DATA); 2 cores, under an hour a training.
+Needs:   water-rpbe-d3 and the published water_v1 (JLES_DATA); 2 cores, under an hour each.
 Writes:  imported/, with_charges/, without_charges/ (models), results.json, water.png in --out.
-Expect:  imported water_v1: about 17.5 meV/angstrom RMSE and 0.10 meV/atom after a shift on ef.xyz
-         (arXiv 2504.05169). Trained here: no published number for these 111 frames; the same
-         network without charges should do worse.
+Expect:  imported water_v1: about 17.5 meV/angstrom RMSE and 0.10 meV/atom after a shift on
+         ef.xyz (arXiv 2504.05169). Trained here: no published number for these 111 frames; the
+         same network without charges should do worse.
 
-The energy zeros of the two files differ by about 0.7 meV/atom (see results.json). Energy errors are
-therefore given after one shift for each file, and the energy weight in the loss is small.
+The energy zeros of the two files differ by about 0.7 meV/atom (see results.json). Energy errors
+are therefore given after one shift for each file, and the energy weight in the loss is small.
 """
 
 import ase.io
@@ -77,7 +77,7 @@ def errors(model, frames):
 
 
 def charges_by_element(model, frames):
-    """Mean and spread of latent charges (e), with the overall sign that makes oxygen negative."""
+    """Mean and spread of latent charges (e), signed to make oxygen negative."""
     charges = np.array([r.charges for r in model.predict(frames, want=("charges",))])
     is_oxygen = frames[0].numbers == 8
     sign = -np.sign(charges[:, is_oxygen].mean())

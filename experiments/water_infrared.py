@@ -1,4 +1,4 @@
-"""Infrared spectrum of liquid water from a model of energies and forces, also in a static field.
+"""Infrared spectrum of liquid water from a model of energies and forces, also in a field.
 
 Run:     python experiments/water_infrared.py --out results/water_infrared
 Needs:   water_v1.pth and start_water_64.xyz (published models); two cores, about two hours.
@@ -6,7 +6,8 @@ Writes:  runs (`jles md`), spectrum.csv of each, results.json and water_infrared
 Expect:  libration near 685, bend near 1640, stretch near 3410 1/cm (Bertie and Lan, Appl.
          Spectrosc. 50, 1047 (1996), liquid water at 25 C), n alpha about 1.4, 1.9 and 15 x 10^3
          1/cm; with classical nuclei the stretch is higher. A field orders the molecules: the
-         stretch shifts to the red, the libration to the blue (Cassone et al., J. Chem. Phys. 2019).
+         stretch shifts to the red, the libration to the blue (Cassone et al., J. Chem. Phys.
+         2019).
 """
 
 from pathlib import Path

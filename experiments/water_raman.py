@@ -6,8 +6,8 @@ Needs:   the model of electrical_response.py --systems water --rungs q+u+Q+kappa
          frame of water-rpbe-d3 (JLES_DATA); one core, about half an hour.
 Writes:  the runs (`jles md`), raman.csv and .png, results.json in --out.
 Expect:  an isotropic stretch band between 3200 and 3450 1/cm that is by far the strongest, the
-         bend near 1640 1/cm weak and the librations (400 to 800 1/cm) in the anisotropic part only
-         (Carey, Korenowski, J. Chem. Phys. 108, 2669 (1998)).
+         bend near 1640 1/cm weak and the librations (400 to 800 1/cm) in the anisotropic part
+         only (Carey, Korenowski, J. Chem. Phys. 108, 2669 (1998)).
 """
 
 from pathlib import Path

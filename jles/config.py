@@ -26,9 +26,9 @@ MOST_VALUES = 100_000
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, cache_hash=True):
     """Base of all configurations: immutable, hashable, checked however it is made.
 
-    A record of a union is declared with `tag_field="kind", tag=...`. A `__post_init__` that checks
-    keys against each other calls that of its base class first; what it raises is an `InputError`,
-    which begins with "key: " if it is about one key.
+    A record of a union is declared with `tag_field="kind", tag=...`. A `__post_init__` that
+    checks keys against each other calls that of its base class first; what it raises is an
+    `InputError`, which begins with "key: " if it is about one key.
     """
 
     def __post_init__(self):
@@ -115,8 +115,8 @@ def override(values: dict, assignments: Iterable[str]) -> dict:
     """A copy of `values` with `a.b=value` assignments made; values are parsed as YAML.
 
     Raises:
-        InputError: an assignment without `=`, a path that runs through a plain value, or a value
-            that is not YAML.
+        InputError: an assignment without `=`, a path that runs through a plain value, or a
+            value that is not YAML.
     """
     result = to_nested_copy(values)
     for assignment in assignments:
@@ -140,7 +140,7 @@ def override(values: dict, assignments: Iterable[str]) -> dict:
 
 
 def to_nested_copy(values):
-    """A copy of nested dicts and lists, arrays as lists; what YAML aliases share is separated."""
+    """A copy of nested dicts and lists, arrays as lists; aliased values are copied."""
     if isinstance(values, dict):
         return {key: to_nested_copy(item) for key, item in values.items()}
     if isinstance(values, list | tuple):
@@ -187,7 +187,7 @@ def _load_yaml(text: str):
 
 
 def _check_size(node: yaml.Node, sizes: dict[yaml.Node, int | None]) -> int:
-    """Number of values in a node; aliases could make it infinite, or exponential in the text."""
+    """Number of values in a node; aliases could make it infinite or exponentially large."""
     line = node.start_mark.line + 1
     if node in sizes:
         if sizes[node] is None:

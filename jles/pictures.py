@@ -15,7 +15,7 @@ PALETTE = (ACCENT, SECOND, "#2e7d46", "#7a4fa3", "#b0902c", "#3a8f9e", INK)
 
 
 def new_figure(width: float = 5.0, height: float = 4.0, columns: int = 1, rows: int = 1):
-    """A figure without a window and its axes, row by row; `width`, `height` are of one panel."""
+    """A figure without a window and its axes, row by row; `width` and `height` of a panel."""
     from matplotlib.figure import Figure
 
     size = (width * columns, height * rows)

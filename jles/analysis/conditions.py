@@ -49,7 +49,8 @@ def cells(run: Run) -> Record:
         if run.has(kind):
             return run.read(kind, "cell")
     raise InputError(
-        f"{run.path}: no cell was recorded; record it by `record: {{thermo: 10}}` in the md config"
+        f"{run.path}: no cell was recorded; "
+        f"record it by `record: {{thermo: 10}}` in the md config"
     )
 
 

@@ -68,8 +68,8 @@ def at_steps(record: Record, steps, what: str = "cell") -> Float[np.ndarray, "fr
     outside = max(record.steps[0] - steps[0], steps[-1] - record.steps[-1])
     if outside >= record.steps[1] - record.steps[0]:
         raise InputError(
-            f"{what}: recorded in steps {record.steps[0]} to {record.steps[-1]} only, but needed "
-            f"in {steps[0]} to {steps[-1]}"
+            f"{what}: recorded in steps {record.steps[0]} to {record.steps[-1]} only, but "
+            f"needed in {steps[0]} to {steps[-1]}"
         )
     columns = record.values.reshape(len(record.steps), -1).T
     found = [np.interp(steps, record.steps, column) for column in columns]
@@ -83,8 +83,8 @@ def agreement(run: Run) -> list[str]:
     recorded, path = run.read("polarization"), polarization_path(run).record
     apart = _spread(recorded.values - at_steps(path, recorded.steps, "current"))
     line = (
-        f"polarization from the integrated current: spread {_spread(path.values):.4g} e angstrom"
-        f"; the recorded moment differs from it by {apart:.2g} e angstrom"
+        f"polarization from the integrated current: spread {_spread(path.values):.4g} e "
+        f"angstrom; the recorded moment differs from it by {apart:.2g} e angstrom"
     )
     return [line]
 

@@ -142,7 +142,7 @@ def _add_born_mode(parser: argparse.ArgumentParser) -> None:
         "--born-mode",
         choices=("exact", "published"),
         default="exact",
-        help="Born charges of crystals at k = 0 (exact) or at the cell's wave vectors (published)",
+        help="Born charges of crystals at k = 0 (exact) or the cell's wave vectors (published)",
     )
 
 
@@ -160,7 +160,7 @@ def _add_predict(commands) -> None:
         metavar="MODEL",
         nargs="+",
         default=[],
-        help="more models of the same architecture: means and spreads over all of them are written",
+        help="more models of the same architecture: writes means and spreads over all models",
     )
     parser.add_argument("--born-charges", action="store_true", help="Born effective charges, e")
     _add_born_mode(parser)

@@ -43,7 +43,7 @@ def plan(model, frames: Sequence[Frame]) -> None:
 
 
 def atoms_of(model, frame: Frame):
-    """The `ase.Atoms` of a frame without its labels; `model` finds its total charge in `info`."""
+    """The `ase.Atoms` of a frame without labels; `info` holds the total charge for `model`."""
     from ase import Atoms
 
     key = label_keys(model).total_charge

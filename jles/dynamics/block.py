@@ -1,9 +1,9 @@
 """Many steps in one compiled loop, which stops when the host must act.
 
-The loop makes a trial step, checks it, and only then accepts it. It rejects a step if a neighbour
-could be missing or if the new state is not physical; the host then continues from the state
-before that step. The trajectory therefore does not depend on where a block ends, and no accepted
-step misses a neighbour.
+The loop makes a trial step, checks it, and only then accepts it. It rejects a step if a
+neighbour could be missing or if the new state is not physical; the host then continues from the
+state before that step. The trajectory therefore does not depend on where a block ends, and no
+accepted step misses a neighbour.
 """
 
 from collections.abc import Callable
@@ -28,9 +28,11 @@ from jles.dynamics.units import BOLTZMANN
 from jles.typing import Cell, Positions, Scalar
 
 GOOD, STALE_NEIGHBORS, PLAN_TOO_SMALL, TOO_MANY_NEIGHBORS, BLOWN_UP = range(5)
-"""Why the loop stopped. GOOD: all steps are done. STALE_NEIGHBORS: the neighbour list may lack a
-pair. PLAN_TOO_SMALL: the cell needs more k-vectors or mesh points than are planned.
-TOO_MANY_NEIGHBORS: an atom has more neighbours than slots. BLOWN_UP: the state is not physical."""
+"""Why the loop stopped.
+
+GOOD: all steps are done. STALE_NEIGHBORS: the neighbour list may lack a pair. PLAN_TOO_SMALL:
+the cell needs more k-vectors or mesh points than are planned. TOO_MANY_NEIGHBORS: an atom has
+more neighbours than slots. BLOWN_UP: the state is not physical."""
 
 HOTTEST = 1e5
 """K; above this temperature no model is valid, and the run is stopped."""
@@ -219,8 +221,8 @@ def check_step(
 def neighbors_are_stale(plan: RunPlan, motion: Motion, reference: Reference) -> Array:
     r"""Whether a pair outside the neighbour list could now be within the cutoff.
 
-    Let F be the deformation of the cell since the list was made, and u the displacement of an atom
-    beyond it. A pair that was farther apart than cutoff + skin is now farther apart than
+    Let F be the deformation of the cell since the list was made, and u the displacement of an
+    atom beyond it. A pair that was farther apart than cutoff + skin is now farther apart than
     :math:`(1 - |F - 1|)(\text{cutoff} + \text{skin}) - 2\max|u|`.
     """
     cutoff, skin = plan.system.cutoff, plan.system.skin
@@ -261,8 +263,8 @@ def _work(plan: RunPlan, before: Motion, after: Motion) -> Array:
 
     .. math:: dW = F\cdot ds\,h + \Xi : h^{-1} dh
 
-    F and :math:`\Xi` are the field's forces and virial, s fractional coordinates, h the cell. The
-    second term is the work of moving the atoms along with the cell.
+    F and :math:`\Xi` are the field's forces and virial, s fractional coordinates, h the cell.
+    The second term is the work of moving the atoms along with the cell.
     """
     if not plan.integrator.moves_cell:
         moved = after.positions - before.positions

@@ -85,7 +85,8 @@ def load_checkpoint(path: Path, template: RunState) -> Checkpoint:
     expected, tree = jax.tree.flatten((template.loop, template.reference))
     if [(a.shape, a.dtype) for a in expected] != [(a.shape, a.dtype) for a in leaves]:
         raise InputError(
-            f"{path}: is of another system, ensemble or precision; resume it with its own config"
+            f"{path}: is of another system, ensemble or precision; "
+            "resume it with its own config"
         )
     loop, reference = jax.tree.unflatten(tree, map(jnp.asarray, leaves))
     about = {_FORMER_KEYS.get(key, key): value for key, value in about.items()}
@@ -94,7 +95,7 @@ def load_checkpoint(path: Path, template: RunState) -> Checkpoint:
 
 
 def _capacity(stored: dict) -> Capacity:
-    """Capacity from JSON, where named tuples are lists. Version 2 has a grid instead of a plan."""
+    """Capacity from JSON, where named tuples are lists; version 2 has a grid, not a plan."""
     values = dict(stored)
     if "grid" in values:
         grid = values.pop("grid")

@@ -71,7 +71,7 @@ class VelocityConfig(Config):
 class _Wave(Config, kw_only=True):
     """A vector as a function of time: a field, or a displacement over eps0; times in fs.
 
-    `branch` (e angstrom) is of a displacement only: it is taken off the polarization of the cell.
+    Only a displacement has a `branch` (e angstrom), which is subtracted from the polarization.
     """
 
     amplitude: Vector
@@ -176,7 +176,7 @@ class MdConfig(Config):
 
     @classmethod
     def upgrade(cls, values: dict) -> dict:
-        """Ensembles and fields once had the keys of all kinds, null where they meant nothing."""
+        """Older versions gave ensembles and fields the keys of all kinds, null where unused."""
         parts = {key: values.get(key) for key in ("ensemble", "field", "displacement")}
         return values | {
             key: {k: v for k, v in part.items() if v is not None}
@@ -195,8 +195,9 @@ class MdConfig(Config):
             raise InputError("displacement: cannot be fixed together with a field; keep one")
         if self.displacement is not None and isinstance(self.ensemble, Npt):
             raise InputError(
-                "ensemble.kind 'npt' at a fixed displacement needs its stress, which this version "
-                "does not have; give a field, or take 'nve', 'langevin' or 'nose-hoover'"
+                "ensemble.kind 'npt' at a fixed displacement needs its stress, which this "
+                "version does not have; give a field, or take 'nve', 'langevin' or "
+                "'nose-hoover'"
             )
         if self.field is not None and any(self.field.branch):
             raise InputError("field.branch: only a displacement has a branch; take it out")

@@ -179,14 +179,14 @@ class Engine:
             if math.isnan(moved):
                 problem = "has a position, momentum or force that is not finite"
             return (
-                f"{where}atom {atom} {problem}; take a smaller timestep, or relax the start with "
-                "ensemble.kind 'minimise'"
+                f"{where}atom {atom} {problem}; take a smaller timestep, or relax the start "
+                "with ensemble.kind 'minimise'"
             )
         if reason == STALE_NEIGHBORS and state.rebuilt_at == state.step:
             return (
                 f"{where}atom {atom} moved {moved:.3g} angstrom, more than half the skin of "
-                f"{self.plan.system.skin} angstrom, in one step; take a larger neighbors.skin or "
-                "a smaller timestep"
+                f"{self.plan.system.skin} angstrom, in one step; take a larger neighbors.skin "
+                "or a smaller timestep"
             )
         return None
 

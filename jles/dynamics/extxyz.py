@@ -29,8 +29,8 @@ def append_frames(path: Path, atoms, frames: RecordedFrames, timestep: float | N
         return path.stat().st_size
     except OSError as error:
         raise InputError(
-            f"{path}: cannot be written ({error.strerror}); the last checkpoint is intact: free "
-            "some space and --resume"
+            f"{path}: cannot be written ({error.strerror}); the last checkpoint is intact: "
+            "free some space and --resume"
         ) from None
 
 

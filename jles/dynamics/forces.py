@@ -1,14 +1,14 @@
 r"""Forces, virial and the acting field, all derived from one energy.
 
-In a field E the energy is the enthalpy H(r, E), and :math:`F = -\partial H/\partial r`. At a fixed
-displacement D the field follows from the polarization P and the polarizability A,
+In a field E the energy is the enthalpy H(r, E), and :math:`F = -\partial H/\partial r`. At a
+fixed displacement D the field follows from the polarization P and the polarizability A,
 
 .. math:: E = (\epsilon_0 V + A)^{-1}(V D - P), \qquad
     \mathcal U(r, D) = \min_E\;[H(r, E) - \tfrac12\epsilon_0 V E^2 + V E\cdot D]
     = U + \tfrac12 (VD - P)(\epsilon_0 V + A)^{-1}(VD - P),
 
-Because :math:`\mathcal U` is stationary in E, the force is again :math:`-\partial H/\partial r` at
-that E.
+Because :math:`\mathcal U` is stationary in E, the force is again :math:`-\partial H/\partial r`
+at that E.
 
 Source: Stengel, Spaldin, Vanderbilt, Nat. Phys. 5, 304 (2009); docs/dynamics.md.
 """
@@ -93,8 +93,8 @@ def forces_at(
         cell: rows are lattice vectors.
         neighbors: neighbour list that holds for these positions.
         field: V/angstrom; not differentiated.
-        sum_rule: make the net force that of the field on the total charge, by the same correction
-            of every atom; `obey_sum_rule` does so with Born charges.
+        sum_rule: make the net force that of the field on the total charge, by the same
+            correction of every atom; `obey_sum_rule` does so with Born charges.
     """
     if field is not None:
         field = jax.lax.stop_gradient(field)
@@ -110,7 +110,7 @@ def forces_and_virial(
     field: Float[Array, " 3"] | None = None,
     sum_rule: bool = False,
 ):
-    r"""-dH/dr (eV/angstrom) and :math:`-\partial H/\partial\epsilon` (eV, symmetric), in one pass.
+    r"""-dH/dr (eV/angstrom) and :math:`-\partial H/\partial\epsilon` (eV, symmetric) together.
 
     In a field the cell is strained at fixed voltages :math:`E\cdot a_k`, so the virial does not
     depend on the branch of the polarization; see `jles.observables.stress`.
@@ -139,7 +139,7 @@ def energy_and_virial(
 
 
 def _of_strain(system: System, cell: Cell, neighbors: NeighborList, field):
-    """H as a function of positions and symmetric strain, r -> r(1 + strain), at fixed voltages."""
+    """H of positions and symmetric strain, r -> r(1 + strain), at fixed voltages."""
 
     def energy_at(positions, cell, field=None):
         return system.energy(positions, cell, neighbors, field)

@@ -1,7 +1,7 @@
 """Integrators for a fixed cell, composed of functions of `jax_md.simulate`.
 
-They make the same steps as jax-md's `nve`, `nvt_langevin` and `nvt_nose_hoover`. In addition they
-count the degrees of freedom of a system whose momentum is conserved, and the heat that the
+They make the same steps as jax-md's `nve`, `nvt_langevin` and `nvt_nose_hoover`. In addition
+they count the degrees of freedom of a system whose momentum is conserved, and the heat that the
 thermostat supplies.
 """
 
@@ -25,8 +25,8 @@ class Integrator(NamedTuple):
     """Equations of motion, discretised.
 
     Attributes:
-        start: `(motion, key, kT) -> motion`, with the initial bath. An integrator that moves the
-            cell takes the virial as a fourth argument.
+        start: `(motion, key, kT) -> motion`, with the initial bath. An integrator that moves
+            the cell takes the virial as a fourth argument.
         step: `(motion, force_fn, kT) -> motion`, with `force_fn(positions) -> forces`, or
             `force_fn(positions, cell) -> (forces, virial)` if the cell moves.
         bath_energy: `(motion, kT) -> eV`. U + K + bath energy - work of the field is conserved.
@@ -82,8 +82,8 @@ def nve(masses, timestep: Scalar, free: bool = True) -> Integrator:
 def langevin(masses, timestep: Scalar, friction: float) -> Integrator:
     r"""BAOAB Langevin dynamics (`jax_md.simulate.nvt_langevin`).
 
-    U + K minus the heat supplied by the random step is conserved up to integration errors (Bussi,
-    Parrinello, Phys. Rev. E 75, 056707 (2007)).
+    U + K minus the heat supplied by the random step is conserved up to integration errors
+    (Bussi, Parrinello, Phys. Rev. E 75, 056707 (2007)).
 
     Args:
         masses: u, (atoms, 1).

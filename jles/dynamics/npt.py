@@ -1,18 +1,18 @@
 r"""Constant pressure with a flexible cell: Martyna-Tobias-Klein with Nosé-Hoover chains.
 
-The cell h changes at the rate :math:`v = p_g/W`, symmetric so that the cell does not rotate. With
-:math:`N_f` degrees of freedom and one Nosé-Hoover chain each for the atoms and the cell,
+The cell h changes at the rate :math:`v = p_g/W`, symmetric so that the cell does not rotate.
+With :math:`N_f` degrees of freedom and one Nosé-Hoover chain each for the atoms and the cell,
 
 .. math:: \dot r = p/m + v r, \quad
     \dot p = F - \left(v + \frac{\mathrm{tr}\,v}{N_f}\right) p, \quad \dot h = v h, \quad
     \dot p_g = \sum_i \frac{p_i p_i}{m_i} - \frac{\partial U}{\partial\epsilon}
     - P V + \frac{2K}{N_f},
 
-conserve :math:`U + K + \mathrm{tr}\,p_g^2/2W + PV` plus the energy of the chains. For an isotropic
-cell the force on the cell is replaced by a third of its trace times the unit matrix.
+conserve :math:`U + K + \mathrm{tr}\,p_g^2/2W + PV` plus the energy of the chains. For an
+isotropic cell the force on the cell is replaced by a third of its trace times the unit matrix.
 
-Source: Martyna, Tobias, Klein, J. Chem. Phys. 101, 4177 (1994); the splitting of Yu et al., Chem.
-Phys. 370, 294 (2010), reversible and measure-preserving.
+Source: Martyna, Tobias, Klein, J. Chem. Phys. 101, 4177 (1994); the splitting of Yu et al.,
+Chem. Phys. 370, 294 (2010), reversible and measure-preserving.
 """
 
 from typing import Any, NamedTuple

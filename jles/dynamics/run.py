@@ -110,7 +110,8 @@ class Run:
         has_run = self.trajectory.path.exists()
         if has_run and not resume:
             raise InputError(
-                f"{self.out}: already holds a run; give --resume to continue it, or another --out"
+                f"{self.out}: already holds a run; "
+                "give --resume to continue it, or another --out"
             )
         if resume and not has_run:
             raise InputError(f"{self.out}: holds no run to resume; leave out --resume")

@@ -1,7 +1,7 @@
-"""Interface between the engine and the physics: a `System` of pure functions and a host function.
+"""The engine's interface to the physics: a `System` of pure functions and a host function.
 
-`jles.dynamics.model_system` makes a system from a model. A closed form makes one in a few lines,
-which is how the engine is tested.
+`jles.dynamics.model_system` makes a system from a model. A closed form makes one in a few
+lines, which is how the engine is tested.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,12 +17,12 @@ GROWTH = 1.25
 """Factor by which a capacity grows when it does not suffice."""
 
 NEAR_GROWTH = 1.15
-"""The same for neighbours within the cutoff: their number hardly changes, and every slot costs
-time."""
+"""The same for neighbours within the cutoff, whose number hardly changes; a slot costs time."""
 
 NeighborList = Any
-"""Pytree with all that the energy needs besides positions, cell and field, such as the neighbours
-of every atom and the parameters of a model."""
+"""Pytree with all that the energy needs besides positions, cell and field.
+
+Examples are the neighbours of every atom and the parameters of a model."""
 
 
 class Capacity(NamedTuple):
@@ -30,7 +30,7 @@ class Capacity(NamedTuple):
 
     Attributes:
         neighbors: slots per atom for neighbours within cutoff + skin.
-        near: slots per atom for neighbours within the cutoff; 0 if the system does not use them.
+        near: slots per atom for neighbours within the cutoff; 0 if the system uses none.
         plan: plan of the electrostatic sum; None before the first neighbour search.
     """
 
@@ -55,18 +55,19 @@ def _nothing(positions, cell, neighbors):
 
 
 class System(NamedTuple):
-    """Atoms and their interactions as functions; lengths in angstrom, energies in eV, masses in u.
+    """Atoms and their interactions as functions; units are angstrom, eV and u.
 
     Attributes:
         masses: (atoms,).
-        energy: `(positions, cell, neighbors, field) -> eV`. With a field (V/angstrom) this is the
-            enthalpy; without one the field is None.
+        energy: `(positions, cell, neighbors, field) -> eV`. With a field (V/angstrom) this is
+            the enthalpy; without one the field is None.
         rebuild_neighbors: on the host, `(positions, cell, capacity) -> (neighbors, capacity)`.
             Searches the neighbours of these positions and enlarges the capacity if it must.
-        fits: traced, `(cell, neighbors) -> bool`: whether the plan of the electrostatic sum still
-            suffices for this cell.
-        missing_slots: traced, `(positions, cell, neighbors) -> int`: number of slots that the atom
-            with most neighbours within the cutoff is short of; 0 or negative if all suffice.
+        fits: traced, `(cell, neighbors) -> bool`: whether the plan of the electrostatic sum
+            still suffices for this cell.
+        missing_slots: traced, `(positions, cell, neighbors) -> int`: number of slots that the
+            atom with most neighbours within the cutoff is short of; 0 or negative if all
+            suffice.
         cutoff: range of the interactions, angstrom. If it is infinite, neighbours are never
             searched again.
         skin: width of the shell beyond the cutoff that the neighbour list includes, angstrom.
@@ -76,8 +77,8 @@ class System(NamedTuple):
         charge: total charge, e.
         dipole: `(positions, cell, neighbors) -> (3,)`, e angstrom.
         polarizability: `(positions, cell, neighbors) -> (3, 3)`, e angstrom^2/V; None for zero.
-        observables: by name, functions `(positions, velocities, cell, neighbors)` that return an
-            array, or a dictionary of arrays; velocities in angstrom/fs.
+        observables: by name, functions `(positions, velocities, cell, neighbors)` that return
+            an array, or a dictionary of arrays; velocities in angstrom/fs.
     """
 
     masses: np.ndarray

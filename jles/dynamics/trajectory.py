@@ -70,8 +70,8 @@ class Trajectory:
                 keep = counts.get(name, 0)
                 if have < keep:
                     raise InputError(
-                        f"{self.path}: {have} frames of /{name}, but the checkpoint counts {keep}; "
-                        "the file was changed and the run cannot be resumed"
+                        f"{self.path}: {have} frames of /{name}, but the checkpoint counts "
+                        f"{keep}; the file was changed and the run cannot be resumed"
                     )
                 for dataset in file[name].values():
                     dataset.resize(keep, axis=0)
@@ -102,7 +102,7 @@ def _bytes_of(part: RecordedFrames) -> int:
 
 
 def _reserve(path: Path, size: int) -> None:
-    """Reserves disk space beyond the end of the file; HDF5 truncates it when it closes the file.
+    """Reserves disk space beyond the end of the file; HDF5 truncates the file on closing it.
 
     If the disk fills while HDF5 writes, the file can no longer be opened.
 
@@ -140,13 +140,13 @@ def _grow(group, key: str, values: np.ndarray) -> None:
 
 
 def _as_input_error(path: Path, error: Exception) -> InputError:
-    """The error as one line. HDF5 gives the system's error number only in its text, if at all."""
+    """The error as one line. HDF5 gives the system's error number only in its text."""
     text = " ".join(str(error).split())
     number = getattr(error, "errno", None)
     full = number in NO_ROOM or any(f"errno = {n}," in text for n in NO_ROOM)
     if full:
         return InputError(
-            f"{path}: no space left on the disk; earlier frames are intact: free some space and "
-            "--resume"
+            f"{path}: no space left on the disk; earlier frames are intact: free some space "
+            "and --resume"
         )
     return InputError(f"{path}: HDF5 cannot read or write it ({text})")

@@ -1,7 +1,7 @@
 """Internal units of a run: eV, angstrom, u, and the unit of time that follows from them.
 
-That unit is angstrom sqrt(u/eV), about 10.18 fs, as in ASE. Configs and files use fs, K, 1/ps and
-GPa. Boltzmann's constant is that of ASE (CODATA).
+That unit is angstrom sqrt(u/eV), about 10.18 fs, as in ASE. Configs and files use fs, K, 1/ps
+and GPa. Boltzmann's constant is that of ASE (CODATA).
 """
 
 from ase import units

@@ -55,7 +55,8 @@ def _check_finite(name: str, array, unit: str) -> None:
     if values is not None and not np.isfinite(values).all():
         where = np.argwhere(~np.isfinite(values))[0]
         raise InputError(
-            f"{name}{where.tolist()} is {values[tuple(where)]}; it must be a finite number ({unit})"
+            f"{name}{where.tolist()} is {values[tuple(where)]}; "
+            f"it must be a finite number ({unit})"
         )
 
 
@@ -63,8 +64,8 @@ def moments_and_positions(multipoles, positions):
     """Both as arrays, checked for type, shape and finite values; dtypes may still differ."""
     if not isinstance(multipoles, Multipoles):
         raise InputError(
-            f"multipoles are a {type(multipoles).__name__}; pass Multipoles(charges, dipoles=None, "
-            "quadrupoles=None)"
+            f"multipoles are a {type(multipoles).__name__}; pass Multipoles(charges, "
+            "dipoles=None, quadrupoles=None)"
         )
     charges = _float_array("charges", multipoles.charges, "(atoms,) or (atoms, channels)")
     positions = _float_array("positions", positions, "(atoms, 3)")
@@ -151,8 +152,8 @@ def _check_positive(name: str, values, unit: str) -> None:
     if values is not None and values.min() < -1e-6 * max(np.abs(values).max(), 1e-30):
         where = np.unravel_index(np.argmin(values), values.shape)
         raise InputError(
-            f"{name} of atom {where[0]} is {values[where]:.6g} ({unit}); it must not be negative "
-            "(nor may an eigenvalue of a matrix): moments would grow without bound"
+            f"{name} of atom {where[0]} is {values[where]:.6g} ({unit}); it must not be "
+            "negative (nor may an eigenvalue of a matrix): moments would grow without bound"
         )
 
 
@@ -189,8 +190,8 @@ def check_cell(cell: np.ndarray, axes, sigma) -> None:
     width = concrete(sigma)
     if width is not None and heights.min() < width:
         raise InputError(
-            f"cell is {heights.min():.4g} angstrom thin along vector {int(heights.argmin())}, less "
-            f"than sigma = {float(width):g}; repeat the cell or take a smaller sigma"
+            f"cell is {heights.min():.4g} angstrom thin along vector {int(heights.argmin())}, "
+            f"less than sigma = {float(width):g}; repeat the cell or take a smaller sigma"
         )
 
 
@@ -232,8 +233,8 @@ def check_plan(plan: SumPlan, cell: np.ndarray, positions, k_max, sigma) -> None
     radius = concrete(k_max)
     if radius is not None and plan_is_too_small(plan, cell, float(radius)):
         raise InputError(
-            f"plan {plan} misses wavevectors of this cell at k_max {float(radius):g}; plan again "
-            "with plan_sum(cell, positions, pbc, k_max=k_max)"
+            f"plan {plan} misses wavevectors of this cell at k_max {float(radius):g}; plan "
+            "again with plan_sum(cell, positions, pbc, k_max=k_max)"
         )
 
 

@@ -245,7 +245,7 @@ def _check_report(report: SolveReport | None, max_steps: int) -> None:
     if not bool(report.converged):
         raise InputError(
             f"the self-consistent response did not converge: relative residual "
-            f"{float(report.residual):.2g} after {int(report.steps)} of at most {max_steps} steps; "
-            "polarizabilities or softness are too large for moments this close (lower them, widen "
-            "sigma), or allow more max_steps or a larger tolerance"
+            f"{float(report.residual):.2g} after {int(report.steps)} of at most {max_steps} "
+            "steps; polarizabilities or softness are too large for moments this close (lower "
+            "them, widen sigma), or allow more max_steps or a larger tolerance"
         )

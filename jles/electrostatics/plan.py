@@ -197,8 +197,8 @@ def _direct_is_cheaper(atoms: int, grid: KGrid, mesh: MeshPlan) -> bool:
 def _check_memory(size: float, what: str, k_max: float) -> None:
     if size > MEMORY_LIMIT:
         raise InputError(
-            f"k_max {k_max} needs {size / 2**30:.0f} GiB for the {what} of this cell, more than "
-            f"{MEMORY_LIMIT / 2**30:.0f} GiB; take a smaller k_max or cell"
+            f"k_max {k_max} needs {size / 2**30:.0f} GiB for the {what} of this cell, more "
+            f"than {MEMORY_LIMIT / 2**30:.0f} GiB; take a smaller k_max or cell"
         )
 
 

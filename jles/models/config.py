@@ -109,9 +109,9 @@ class _ChargeReadout(ReadoutConfig):
 class DirectCharges(_ChargeReadout, tag_field="kind", tag="direct"):
     """Latent charges, e: `channels` per atom, read from the features.
 
-    `total` is the constraint on their sum: "free" leaves it alone (as published); "shift" adds the
-    same amount to every atom so that the sum is the structure's `total_charge`; "softness" adds
-    it in proportion to the charge softness of the atoms.
+    `total` is the constraint on their sum: "free" leaves it alone (as published); "shift" adds
+    the same amount to every atom so that the sum is the structure's `total_charge`; "softness"
+    adds it in proportion to the charge softness of the atoms.
     """
 
     channels: count(1024) = 1
@@ -171,9 +171,10 @@ class SoftnessConfig(ReadoutConfig):
 
 
 class ScalarPolarizability(Config, tag_field="kind", tag="scalar"):
-    """Polarizability, e angstrom^2/V (0.0694 of them are 1 angstrom^3), positive by construction.
+    """Polarizability, e angstrom^2/V, positive by construction.
 
-    `scale` times the softplus of a perceptron on the invariants.
+    1 angstrom^3 is 0.0694 e angstrom^2/V. The polarizability is `scale` times the softplus of a
+    perceptron on the invariants.
     """
 
     hidden: Hidden = (16,)
@@ -201,11 +202,12 @@ class ResponseConfig(Config):
 
 
 class ScreeningConfig(Config):
-    """From latent to physical moments, which no energy or force can tell (docs/conventions.md, 7).
+    """From latent to physical moments; energies and forces do not determine the factor.
 
-    In crystals polarization, Born charges and applied fields are multiplied by the root of
-    `epsilon_infinity`, less what induced dipoles screen; null leaves them latent. `positive` fixes
-    the overall sign: the element whose atoms are more positive than the others.
+    See docs/conventions.md, section 7. In crystals polarization, Born charges and applied
+    fields are multiplied by the root of `epsilon_infinity`, less what induced dipoles screen;
+    null leaves them latent. `positive` fixes the overall sign: the element whose atoms are more
+    positive than the others.
     """
 
     epsilon_infinity: Annotated[float, Meta(ge=1.0, le=1e6)] | None = None
@@ -220,8 +222,8 @@ class ElectrostaticsConfig(Config):
     """The lattice sum that belongs to the model: it is trained with its truncation.
 
     `method` selects the algorithm: "direct" sums over wave vectors, "mesh" uses a particle mesh
-    whose forces have the relative error `accuracy`, and "auto" takes the cheaper one for the size
-    of every structure. `pair_offset` reproduces published models, whose cluster sums have
+    whose forces have the relative error `accuracy`, and "auto" takes the cheaper one for the
+    size of every structure. `pair_offset` reproduces published models, whose cluster sums have
     1/(r + 1e-6).
     """
 
@@ -237,10 +239,11 @@ class ElectrostaticsConfig(Config):
 class ModelParts(Config, kw_only=True):
     """What a model and the `model` section of a training file have in common.
 
-    `charges` null means no long-range part at all. `dipoles`, `quadrupoles`, `charge_softness` and
-    `polarizability` are latent, as the charges are: given, they take part in the long-range energy
-    and are learnt through it. `normalize_features` shifts and scales the backbone's features by
-    constants measured on the training data before a read-out sees them; published models do not.
+    `charges` null means no long-range part at all. `dipoles`, `quadrupoles`, `charge_softness`
+    and `polarizability` are latent, as the charges are: given, they take part in the long-range
+    energy and are learnt through it. `normalize_features` shifts and scales the backbone's
+    features by constants measured on the training data before a read-out sees them; published
+    models do not.
     """
 
     energy: ReadoutConfig = ReadoutConfig()
@@ -280,8 +283,8 @@ def _without(values: dict, keys: set) -> dict:
 class ModelConfig(ModelParts):
     """A whole model.
 
-    `elements` are chemical symbols in the order of the embedding tables. `element_energies` (eV)
-    are added on the host in float64: the network never sees them.
+    `elements` are chemical symbols in the order of the embedding tables. The host adds
+    `element_energies` (eV) in float64: the network never sees them.
     """
 
     elements: Elements
@@ -297,7 +300,8 @@ class ModelConfig(ModelParts):
         positive = self.screening.positive
         _require(
             positive is None or positive in self.elements,
-            f"screening.positive: {positive} is not among the elements {', '.join(self.elements)}",
+            f"screening.positive: {positive} is not among the elements "
+            f"{', '.join(self.elements)}",
         )
 
     @property

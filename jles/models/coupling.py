@@ -52,13 +52,14 @@ class ChargeCoupling:
         config = self._config
         if config.charges.kind == "equilibrated":
             raise InputError(
-                "charges.kind 'equilibrated' in a crystal: charge flows through it as through a "
-                "metal, there is no polarization"
+                "charges.kind 'equilibrated' in a crystal: charge flows through it as through "
+                "a metal, there is no polarization"
             )
         if config.charge_softness is not None and config.response.mode == "self-consistent":
             raise InputError(
-                "charge_softness with response.mode 'self-consistent': soft charges of a crystal "
-                "that see one another respond like a metal, there is no coupling to a field"
+                "charge_softness with response.mode 'self-consistent': soft charges of a "
+                "crystal that see one another respond like a metal, "
+                "there is no coupling to a field"
             )
         plain = self._environments(params, structure)
         weighted = plain if bloch is None else self._environments(params, structure, bloch)

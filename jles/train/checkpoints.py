@@ -132,7 +132,10 @@ def _reason(error: Exception) -> str:
 
 
 def _damaged(place: Path, error: Exception) -> str:
-    return f"{place}: damaged, or of another model ({_reason(error)}); start again in another --out"
+    return (
+        f"{place}: damaged, or of another model ({_reason(error)}); "
+        "start again in another --out"
+    )
 
 
 def _is_full(error: Exception) -> bool:

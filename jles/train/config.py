@@ -52,9 +52,9 @@ _BESIDE_START_FROM = ("element_energies", "screening")
 class ModelSection(ModelParts):
     """A new model, or `start_from`: a model directory with whose parameters training starts.
 
-    With `start_from` only `element_energies` and `screening` may be given, the rest is the stored
-    model's. `element_energies` null fits those of a new model and keeps those of `start_from`;
-    `screening` null keeps that of `start_from`.
+    With `start_from` only `element_energies` and `screening` may be given, the rest is the
+    stored model's. `element_energies` null fits those of a new model and keeps those of
+    `start_from`; `screening` null keeps that of `start_from`.
     """
 
     backbone: BackboneConfig | None = None
@@ -115,8 +115,8 @@ class OptimizerConfig(Config):
 
     `schedule`: "constant"; "step" multiplies by `factor` every `step_epochs`; "plateau"
     multiplies by `factor` when the validation loss has not improved for `patience` validations,
-    down to `min_scale`; "cosine" falls to `min_scale`, which the epoch after the last would have.
-    Warm-up rises linearly over `warmup_steps`.
+    down to `min_scale`; "cosine" falls to `min_scale`, which the epoch after the last would
+    have. Warm-up rises linearly over `warmup_steps`.
     """
 
     name: Literal["adamw", "amsgrad"] = "adamw"

@@ -33,8 +33,8 @@ def check_directory(config: TrainConfig, out: Path, log: MetricsLog, resume: boo
     changed = _first_difference(to_dict(stored), to_dict(config))
     if changed:
         raise InputError(
-            f"{stored_file}: --resume with another config ({changed}); start a new run instead, "
-            "from this model if you like (model.start_from)"
+            f"{stored_file}: --resume with another config ({changed}); start a new run "
+            "instead, from this model if you like (model.start_from)"
         )
 
 

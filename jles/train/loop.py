@@ -222,8 +222,8 @@ def _not_finite(epoch, batch, frames) -> str:
 def _check_validation(errors: Errors, epoch: int, where: str = "") -> None:
     if not all(math.isfinite(value) for value in errors):
         raise NotFiniteError(
-            f"epoch {epoch + 1}: the validation errors are not finite{where}; the last checkpoint "
-            "is intact: check these frames, or start a new run with a lower "
+            f"epoch {epoch + 1}: the validation errors are not finite{where}; the last "
+            "checkpoint is intact: check these frames, or start a new run with a lower "
             "optimizer.learning_rate"
         )
 
@@ -235,8 +235,8 @@ def _keep_best(config, out: Path, prepared, run, counters, log) -> str:
     place = out / "best_before_stop"
     _write_model(config, place, prepared, run, counters, log)
     return (
-        f"; the best model so far (epoch {counters.best_epoch + 1}) is in {place}: continue from "
-        "it with model.start_from"
+        f"; the best model so far (epoch {counters.best_epoch + 1}) is in {place}: continue "
+        "from it with model.start_from"
     )
 
 

@@ -141,9 +141,10 @@ def _no_label(data: DataConfig, name: str, frames: list[Frame], files: list[str]
         return f"{_listed(lacking, '; ')}; loss.{name} has a weight, so training needs it"
     of_crystals = ", periodic in all directions," if name == "stress" else ""
     return (
-        f"training data ({_listed(files)}): none of the {len(frames)} frames left by data.limit "
-        f"and the held-out part{of_crystals} has '{getattr(data.labels, name)}' (the label "
-        f"{name}), but others have; change data.limit or data.split_seed, or set loss.{name} to 0"
+        f"training data ({_listed(files)}): none of the {len(frames)} frames left by "
+        f"data.limit and the held-out part{of_crystals} has '{getattr(data.labels, name)}' "
+        f"(the label {name}), but others have; "
+        f"change data.limit or data.split_seed, or set loss.{name} to 0"
     )
 
 

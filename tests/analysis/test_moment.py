@@ -24,7 +24,7 @@ def motion(rng):
 
 
 ERROR = 20 * 2.0 * (0.3**2 / 12.0)
-"""The trapezoidal rule takes (w dt)^2/12 off each of twenty oscillations, here and at the start."""
+"""The trapezoidal rule takes (w dt)^2/12 off each of 20 oscillations, here and at the start."""
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ def model_path(tmp_path_factory):
     backbone = CaceConfig(
         cutoff=3.0, n_rbf=2, n_radial_basis=2, n_atom_basis=1, l_max=1, body_order=2
     )
-    # An untrained energy is flat; charges this large make forces that a file keeps to all digits.
+    # An untrained energy is flat; charges this large make forces of many digits in a file.
     charges = DirectCharges(scale=3.0)
     offsets = {"H": -3.0, "O": -7.0}
     config = ModelConfig(("H", "O"), backbone, charges=charges, element_energies=offsets)

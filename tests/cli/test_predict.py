@@ -47,7 +47,7 @@ def test_predict_refuses_what_cannot_be(
 
 
 def test_predict_in_a_field_with_born_charges(model_path, structures, predictions, tmp_path):
-    """Forces change by E.Z*, in kV/cm as in V/angstrom; the sum rule holds where it is asked."""
+    """Forces change by E.Z*, in kV/cm as in V/angstrom; the sum rule holds on request."""
     out = tmp_path / "out.extxyz"
     options = [
         "--born-charges",

@@ -108,7 +108,7 @@ def test_a_new_neighbour_list_within_the_capacity_is_no_new_trace(atoms):
 
 @pytest.mark.long
 def test_a_cell_that_outgrows_its_wave_vectors_stops_before_it_misses_one(atoms):
-    """Constant tension pulls the cell apart; no step may use a cell larger than the plan allows."""
+    """Constant tension pulls the cell apart; no step may use a cell too large for the plan."""
     ensemble = Npt(
         temperature=300.0,
         pressure=-0.02,

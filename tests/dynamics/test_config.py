@@ -127,7 +127,7 @@ field: null
 
 
 def test_the_configuration_of_an_old_run_is_read():
-    """Every ensemble and every field had the keys of all kinds, null where they meant nothing."""
+    """Every ensemble and every field had the keys of all kinds, null where unused."""
     config = from_dict(MdConfig, yaml.safe_load(OLD_LANGEVIN), "config.yaml")
     assert config == MdConfig(
         steps=40,

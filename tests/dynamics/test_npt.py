@@ -172,7 +172,7 @@ def test_the_atoms_keep_their_temperature_and_its_fluctuations(equilibrium):
 
 
 def test_a_cell_at_rest_is_set_in_motion(records):
-    """The thermostats bring cell and atoms near equilibrium; the fluctuations of the volume show.
+    """The thermostats bring cell and atoms near equilibrium, as volume fluctuations show.
 
     The means over 16 copies have standard errors of some percent.
     """
@@ -192,9 +192,9 @@ def test_a_cell_at_rest_is_set_in_motion(records):
 def test_the_extended_energy_is_conserved_to_second_order_in_the_timestep(records):
     """Its error is a quarter at half the timestep, and small beside the changes of the energy.
 
-    The ratio of two root mean squares over 48 copies and 400 fs has a standard error of some 6 %,
-    a fifth of what is allowed. A wrong weight in the conserved quantity makes an error that does
-    not depend on the timestep, a step of first order one that is halved.
+    The ratio of two root mean squares over 48 copies and 400 fs has a standard error of some
+    6 %, a fifth of what is allowed. A wrong weight in the conserved quantity makes an error
+    that does not depend on the timestep, a step of first order one that is halved.
     """
     thermo = records["thermo"]
     coarse, energy = spread({key: rows[:COPIES] for key, rows in thermo.items()}, 50)
@@ -212,7 +212,7 @@ def test_no_step_turns_the_cell():
 
 
 def test_the_volume_of_an_ideal_gas_has_its_distribution():
-    r"""With the centre of mass at rest :math:`f(V) \propto V^{N-1} e^{-PV/kT}`, which is kept."""
+    r"""With the centre of mass at rest it is :math:`f(V) \propto V^{N-1} e^{-PV/kT}`."""
     count, pressure = 12, 2e-4
     gas = System(
         np.full(count, 4.0),

@@ -122,9 +122,9 @@ def test_a_cold_system_is_brought_to_its_temperature(records):
 def test_what_is_conserved_is_conserved_to_second_order_in_the_timestep(records):
     """Its error is four times as large at twice the timestep, and small beside energy changes.
 
-    The ratio of two root mean squares over 48 copies and 500 fs has a standard error of some 6 %,
-    a fifth of what is allowed. A wrong weight in the conserved quantity makes an error that does
-    not depend on the timestep, a step of first order one that is twice as large.
+    The ratio of two root mean squares over 48 copies and 500 fs has a standard error of some
+    6 %, a fifth of what is allowed. A wrong weight in the conserved quantity makes an error
+    that does not depend on the timestep, a step of first order one that is twice as large.
     """
     thermo = records["thermo"]
     fine, energy = spread({key: rows[:COPIES] for key, rows in thermo.items()}, 100)

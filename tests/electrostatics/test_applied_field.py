@@ -1,4 +1,4 @@
-"""The electric enthalpy: polarization, forces, polarizability by differentiating one function."""
+"""The electric enthalpy: its derivatives are polarization, forces and polarizability."""
 
 import dataclasses
 import math

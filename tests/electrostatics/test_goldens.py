@@ -162,7 +162,7 @@ def test_every_crystal_is_reproduced_by_the_particle_mesh(lengths):
     assert cases
     plan = mesh_plan(cases)
     for case in cases:
-        # The accuracy of the mesh is a mean over forces, here the worst component of each counts.
+        # The mesh's accuracy is a mean over forces; here each one's worst component counts.
         assert_golden(case, plan, True, 1e-7)
 
 

@@ -1,4 +1,4 @@
-"""Induced moments: formulas, dense algebra, minima, derivatives and failures of the response."""
+"""Induced moments: formulas, dense algebra, minima, derivatives and failures."""
 
 import dataclasses
 from functools import cache, partial
@@ -58,7 +58,7 @@ def interaction_of(kind, positions, cell=CELL):
 
 @partial(jax.jit, static_argnames="kind")
 def columns_of(kind, positions):
-    """K, columns of charges, then of dipoles: the slope of a quadratic form at a unit vector."""
+    """Columns of K, charges before dipoles: slopes of a quadratic form at unit vectors."""
     interaction = interaction_of(kind, positions)
 
     def energy(vector):

@@ -1,4 +1,4 @@
-"""Slabs: the sum with two periodic directions against a planar oracle, limits and symmetries."""
+"""Sums with two periodic directions: planar oracle, limits and symmetries of slabs."""
 
 import itertools
 import math
@@ -38,7 +38,7 @@ HIGHER = SumPlan(KGrid(9, 9, 56), slab=SlabPlan(2, 46.0))
 
 
 def random_slab(seed, rank=2, neutral=False):
-    """Moments, positions in a slab of 5 angstrom, and a cell with vacuum along the third row."""
+    """Moments, positions in a slab of 5 angstrom, a cell with vacuum along the third row."""
     rng = np.random.default_rng(seed)
     cell = np.diag(rng.uniform([5.0, 5.0, 15.0], [6.0, 6.0, 40.0]))
     cell[0, 1], cell[1, 0] = rng.uniform(-1.0, 1.0, 2)
@@ -105,7 +105,7 @@ def _half_profile(g, z, sigma):
 
 
 def as_charges(moments, positions, step=0.05):
-    """The moments as constellations of charges that differentiate to sixth order in the step."""
+    """The moments as charges on a stencil that differentiates to sixth order in the step."""
     slope = {-3: -1 / 60, -2: 3 / 20, -1: -3 / 4, 1: 3 / 4, 2: -3 / 20, 3: 1 / 60}
     charges, places = [moments.charges], [positions]
     for a, weight in itertools.product(range(3), slope.items()):
@@ -272,7 +272,7 @@ def test_a_charged_sheet_repels_another_by_the_bare_field_of_a_plane():
 def test_a_sheet_of_dipoles_has_the_energy_of_its_inner_field():
     moments, positions, cell = sheets([1.0], 0.0, 0.4)
     energy, _ = energy_and_gradients(moments, positions, cell)
-    # Polarization (0.4 / area) spread with half the variance of a pair: integral of P^2 / 2 eps0.
+    # Polarization 0.4 / area, spread with half the variance of a pair: integral P^2 / 2 eps0.
     expected = 0.4**2 / (2.0 * EPSILON0 * 1.05**2) / math.sqrt(2.0 * math.pi)
     np.testing.assert_allclose(energy + self_of(moments), expected, rtol=1e-5)
 

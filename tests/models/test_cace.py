@@ -34,7 +34,7 @@ from tests.support.small_systems import (
 ORDERS = list(itertools.product(range(5), range(1, 5)))
 
 
-# --- angular part -------------------------------------------------------------------------------
+# --- angular part -----------------------------------------------------------------------------
 
 
 def test_monomials_come_by_degree_then_descending():
@@ -122,7 +122,7 @@ def test_no_rotation_or_reflection_changes_an_invariant(seed):
     np.testing.assert_allclose(turned, before, rtol=1e-9, atol=1e-11)
 
 
-# --- radial part --------------------------------------------------------------------------------
+# --- radial part ------------------------------------------------------------------------------
 
 
 def test_radial_functions_follow_their_formulas():
@@ -219,7 +219,7 @@ def test_envelope_ends_smoothly_with_finite_derivatives(options, dtype):
     )
 
 
-# --- the whole backbone against an oracle -------------------------------------------------------
+# --- the whole backbone against an oracle -----------------------------------------------------
 
 
 def edges_of(atoms, cutoff):

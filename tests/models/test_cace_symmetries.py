@@ -1,4 +1,4 @@
-"""Laws of the whole CACE backbone: symmetries, padding, smoothness, derivatives, bad settings."""
+"""Laws of the CACE backbone: symmetries, padding, smoothness, derivatives, bad settings."""
 
 import math
 from dataclasses import replace

@@ -22,9 +22,9 @@ from jles.train.config import TrainConfig
 OLD_MODEL = """
 elements: [H, O]
 backbone: {cutoff: 4.0, kind: cace, n_rbf: 6, n_radial_basis: 12, n_atom_basis: 3, l_max: 2,
-  body_order: 3, radial: bessel, envelope: polynomial, envelope_power: 6.0, envelope_onset: null,
-  embed_receiver: true, layers: 0, messages: [memory, ar, bchi], bchi_hidden: [],
-  bchi_per_l: false, bchi_per_channel: false, mp_norm: 0.31622776601683794}
+  body_order: 3, radial: bessel, envelope: polynomial, envelope_power: 6.0,
+  envelope_onset: null, embed_receiver: true, layers: 0, messages: [memory, ar, bchi],
+  bchi_hidden: [], bchi_per_l: false, bchi_per_channel: false, mp_norm: 0.31622776601683794}
 energy: {hidden: [32, 16], bias: true, linear: true, linear_bias: true, scale: 1.0}
 charges: {hidden: [24, 12], bias: false, linear: true, linear_bias: false, scale: 0.1,
   channels: 1, total: free, method: direct, flow_width: 8}

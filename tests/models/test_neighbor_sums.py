@@ -134,7 +134,7 @@ def test_derivatives_of_weighted_derivatives_are_exact(system, rng, monkeypatch)
         -distance[..., None, None] * jnp.asarray(way)[index]
     )
     np.testing.assert_allclose(found[0], jnp.sum(by_hand), rtol=1e-11)
-    # The value of the sums knows nothing of the wave, so its change is that of the cosine alone.
+    # The sums do not depend on the wave, so the change is that of the cosine alone.
     change = -jnp.sin(values_of(values[index])) * values_of(jnp.asarray(other)[index])
     change *= values_of(-distance[..., None, None] * jnp.asarray(way)[index])
     np.testing.assert_allclose(found[1], jnp.sum(change), rtol=1e-11)

@@ -84,7 +84,7 @@ def test_a_mixed_batch_gives_what_singles_give(model, energy_forces, single):
 
 @pytest.mark.parametrize("name", ["crystal", pytest.param("cluster", marks=pytest.mark.long)])
 def test_neither_compiling_nor_padding_changes_the_energy(model, single, name):
-    """Eagerly and without padding, a crystal plans no cluster sum and a cluster no lattice sum."""
+    """Without padding, a crystal plans no cluster sum and a cluster no lattice sum."""
     potential, params = model
     bare = structure_of(SYSTEMS[name], potential)
     assert bare.plan.periodic == (name != "cluster")
@@ -240,7 +240,7 @@ def test_every_parameter_has_a_gradient_and_the_feature_statistics_none(loss_and
     for path, leaf in leaves:
         name = jax.tree_util.keystr(path)
         assert np.isfinite(leaf).all(), name
-        # A bias of the last layer moves every energy alike but no force; energies are in the loss.
+        # A bias of the last layer shifts all energies but no force; energies are in the loss.
         assert np.abs(leaf).max() > 0.0, name
 
 

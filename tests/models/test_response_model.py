@@ -1,4 +1,4 @@
-"""Every derivative of a model's enthalpy agrees with every other, in crystals and in clusters."""
+"""All derivatives of a model's enthalpy agree, in crystals and in clusters."""
 
 from dataclasses import replace
 from functools import cache, partial
@@ -128,7 +128,7 @@ def prepared(name):
 
 @cache
 def results(name, pbc, repeats=1):
-    """Structure and derivatives; crystals have room for two cells: one compilation serves both."""
+    """Structure and derivatives; crystals have room for two cells, to compile once."""
     potential, _, evaluate = prepared(name)
     structure = structure_of(
         rattled(4, count=3, cell=CELL, pbc=pbc) * (repeats, 1, 1), potential
@@ -303,7 +303,7 @@ def test_the_factor_multiplies_polarization_born_charges_and_field():
     np.testing.assert_allclose(physical.charges, sign * latent.charges)
     np.testing.assert_allclose(physical.energy, latent.energy, rtol=1e-12)
     np.testing.assert_allclose(latent.polarization_quantum, CELL)
-    # An atom taken to the next cell takes its charge along: the branch is that of the positions.
+    # An atom moved to the next cell carries its charge: the branch is that of the positions.
     moved = crystal()
     moved.positions[0] += CELL[1]
     jump = plain.predict(moved, want, field=FIELD).polarization - latent.polarization

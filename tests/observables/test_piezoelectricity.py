@@ -47,7 +47,7 @@ def proper(slope, whole):
 
 @pytest.fixture(scope="module")
 def crystal():
-    """Two species between which charge flows, some of it on flows that depend on their own sum."""
+    """Two species between which charge flows; some flows depend on their own sum."""
     atoms = rattled(3)
     built = build_structure(
         atoms.numbers, atoms.positions, atoms.cell.array, True,

@@ -1,4 +1,4 @@
-"""Exact Born charges of functions: goldens, fixed charges, both modes, the published formula."""
+"""Born charges of functions: goldens, fixed charges, both modes, the published formula."""
 
 import json
 from dataclasses import replace

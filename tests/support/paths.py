@@ -1,4 +1,4 @@
-"""Where the named data sets lie; a test that needs one that is absent says so and is skipped."""
+"""Paths of the named data sets; a test whose data set is absent is skipped."""
 
 import os
 from pathlib import Path

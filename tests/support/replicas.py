@@ -5,7 +5,7 @@ frames, and the trajectory is chaotic: another processor computes another one. T
 independent copies are independent numbers, so Student's t holds for them.
 
 A stationary distribution is tested by starting the copies from it: then nothing has to relax
-first. That a thermostat also drives a system there is tested by a few copies that start far away.
+first. A few copies that start far away test that a thermostat drives a system there.
 """
 
 from typing import NamedTuple

@@ -177,7 +177,7 @@ def test_only_periodic_directions_have_a_quantum(pbc):
 
 
 def test_errors_are_sums_over_what_is_labelled(response_frames):
-    """Of the crystal (4 atoms) and the cluster (3); labels read from the file in their layout."""
+    """A crystal (4 atoms) and a cluster (3), with labels read from the file in their layout."""
     batch = next(iter(response_loader(response_frames).epoch(None)))
     errors = jax.jit(
         lambda *of: batch_errors(linear_responses([]), RESPONSE_PARAMS, *of, RESPONSES)

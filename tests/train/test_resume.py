@@ -55,7 +55,7 @@ sys.exit(main(sys.argv[3:]))
 
 @pytest.fixture
 def run_jles(tmp_path):
-    """Runs `jles` in a process of its own, without pictures (slow) unless it is the real one."""
+    """Runs `jles` in a process of its own, without pictures (slow) unless `real`."""
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     # A program on a full disk would leave broken entries in a shared cache of compilations.
     environment.pop("JAX_COMPILATION_CACHE_DIR", None)

@@ -6,7 +6,8 @@ For conducting ("tin-foil") boundary conditions, those of a lattice sum without 
 .. math:: \epsilon = \epsilon_\infty +
     \frac{<P\cdot P> - <P>\cdot<P>}{3\,\epsilon_0 V k T},
     \qquad
-    \epsilon_{ab} = \epsilon_\infty\delta_{ab} + \frac{<P_a P_b> - <P_a><P_b>}{\epsilon_0 V k T}.
+    \epsilon_{ab} = \epsilon_\infty\delta_{ab}
+    + \frac{<P_a P_b> - <P_a><P_b>}{\epsilon_0 V k T}.
 """
 
 from collections.abc import Sequence

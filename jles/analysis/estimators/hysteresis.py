@@ -90,8 +90,8 @@ def hysteresis_loop(
     rising = [h for h in halves if field[h.start] < field[h.stop - 1]]
     if not falling or not rising:
         raise InputError(
-            "no complete loop: the field must go from one extreme through zero to the other and "
-            f"back; there are {len(falling)} falling and {len(rising)} rising halves"
+            "no complete loop: the field must go from one extreme through zero to the other "
+            f"and back; there are {len(falling)} falling and {len(rising)} rising halves"
         )
     grid = _grid(field)
     down = np.array([_binned(field[h], polarization[h], grid) for h in falling])

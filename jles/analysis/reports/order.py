@@ -92,8 +92,8 @@ def _run_stretches(
     (record, _), density = polarization_density(run, source)
     if len(density) < 4 * count:
         raise InputError(
-            f"{run.path}: {len(density)} frames of polarization are too few for {count} stretches; "
-            f"take --stretches {max(len(density) // 4, 1)}"
+            f"{run.path}: {len(density)} frames of polarization are too few for {count} "
+            f"stretches; take --stretches {max(len(density) // 4, 1)}"
         )
     boxes = at_steps(cells(run), record.steps)
     offset = zero / np.abs(np.linalg.det(boxes))[:, None]

@@ -71,7 +71,10 @@ def vibrational_density(
     title = describe(runs, records, temperature)
     lines = [
         f"vibrational density of states, {title}, {len(power)} segments",
-        f"all: {integral(spectra['all']):.2f} degrees of freedom, 3N = {3 * sum(atoms.values())}",
+        (
+            f"all: {integral(spectra['all']):.2f} degrees of freedom, "
+            f"3N = {3 * sum(atoms.values())}"
+        ),
     ]
     lines += [
         f"{name}: {integral(spectra[name]) / count:.4f} degrees of freedom per atom, 3 expected"

@@ -41,8 +41,8 @@ def solve(
         right_side: b.
         tolerance: on the relative residual.
         noise: residual, in the norm of R, that counts as converged.
-        project: removes components in the null space of R, so that R x = R project(x). Without it
-            such a component, which may be large, spoils the inner products by rounding.
+        project: removes components in the null space of R, so that R x = R project(x). Without
+            it such a component, which may be large, spoils the inner products by rounding.
         max_steps: limit of the iteration. It also ends if K + 1/R proves not to be positive:
             check the residual of the result.
     """

@@ -53,8 +53,8 @@ def plan_kgrid(cell, k_max: float, margin: float = 0.0) -> KGrid:
     needed = radius * edges * (1.0 + margin) / (2.0 * math.pi)
     if needed.max() > _MOST_INDICES:
         raise InputError(
-            f"k_max {k_max} needs wavevector indices up to {needed.max():.2g} in this cell, more "
-            f"than {_MOST_INDICES:g}; take a smaller k_max"
+            f"k_max {k_max} needs wavevector indices up to {needed.max():.2g} in this cell, "
+            f"more than {_MOST_INDICES:g}; take a smaller k_max"
         )
     counts = needed.astype(int)
     return KGrid(*(max(1, int(n)) for n in counts))

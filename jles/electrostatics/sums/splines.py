@@ -46,8 +46,8 @@ def spline_table(
         count: static.
         derivative: static; order of the derivative.
 
-    The derivative rule is the table of the next derivative, to any order: the reverse pass keeps
-    tables and no powers of the polynomials.
+    The derivative rule is the table of the next derivative, to any order: the reverse pass
+    keeps tables and no powers of the polynomials.
     """
     first = lax.stop_gradient(jnp.floor(start))
     place = start - first - 0.5

@@ -85,8 +85,8 @@ def structure_products(
     r"""Sums over atoms of the moments acting on products of cosines and sines.
 
     The derivative of a cosine is a sine times its frequency, which is the same for all atoms.
-    Derivatives along x and y are therefore taken after the sum over atoms. All moments share one
-    plane of products X Y; the lines along z hold the moments, see `_moment_lines`.
+    Derivatives along x and y are therefore taken after the sum over atoms. All moments share
+    one plane of products X Y; the lines along z hold the moments, see `_moment_lines`.
 
     Atoms are processed in chunks, and the reverse pass computes the plane of products of a
     chunk again. Memory is that of the tables, of the sums and of one plane.

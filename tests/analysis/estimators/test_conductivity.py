@@ -45,7 +45,7 @@ def test_green_kubo_and_einstein_are_the_integral_with_honest_errors(rng):
     for values in map(np.array, pulls.values()):
         # The mean has no bias beyond its error and the fourth of an error bar.
         assert abs(np.mean(values)) < 0.25 + 4.0 / np.sqrt(copies)
-        # Two thirds inside one error, with a binomial deviation of 0.042; blocking is a bit low.
+        # Two thirds are within one error (binomial deviation 0.042); blocking is a bit low.
         assert 0.5 < np.mean(np.abs(values) < 1.0) < 0.82
         assert np.mean(np.abs(values) < 2.0) > 0.85
 

@@ -39,7 +39,7 @@ def test_the_stokes_factor_makes_a_classical_oscillator_a_quantum_one():
     assert np.isnan(factor[0])
     angular = 2.0 * np.pi * wavenumber[1:] / WAVENUMBER
     energy = PLANCK * wavenumber[1:] / WAVENUMBER
-    # <v^2> is kT/m; the amplitude squared of 0 -> 1 with its thermal weights hbar/(2 m w) (n + 1).
+    # <v^2> is kT/m; the squared amplitude of 0 -> 1 with thermal weights, hbar/(2 m w) (n + 1).
     planck = PLANCK / (2.0 * np.pi)
     occupation = 1.0 / np.expm1(energy / (BOLTZMANN * temperature))
     expected = planck / (2.0 * angular) * (occupation + 1.0) / (BOLTZMANN * temperature)

@@ -30,12 +30,13 @@ from common import (
     write_results,
 )
 
-from jles.cli.evaluate import nearest_branch, polarizability_of
+from jles.cli.evaluate import nearest_branch
 from jles.data.frames import read_frames
 from jles.data.sets import data_set
 from jles.data.splits import split_frames
 from jles.electrostatics.multipoles import traceless
 from jles.models.config import ScreeningConfig
+from jles.observables.polarizability import polarizability_of
 from jles.observables.polarization import polarization_change
 from jles.pictures import INK, PALETTE, born_charge_picture, new_figure, save_figure
 from jles.predict.model import Model, load_model

@@ -25,3 +25,10 @@ FIELD_UNITS = {"V/angstrom": 1.0, "kV/cm": 1e-5}
 
 STRONGEST_FIELD = 10.0
 """V/angstrom; more tears any atom apart and can only be a field in other units."""
+
+
+def pretty(unit: str) -> str:
+    """A unit as people write it: e angstrom^2/V becomes e Å²/V."""
+    for plain, sign in (("angstrom", "Å"), ("^2", "²"), ("^3", "³")):
+        unit = unit.replace(plain, sign)
+    return unit

@@ -1,220 +1,229 @@
-"""`jles evaluate`: errors of everything the data has labels for: table, JSON, pictures."""
+"""`jles evaluate`: errors of everything the data has labels for, as table, JSON and pictures."""
 
 import json
 from argparse import Namespace
+from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from ase.data import chemical_symbols
 
+from jles.cli.model_on_frames import atoms_of, label_keys, load, plan, predict_frame
+from jles.cli.predict import outputs_of
+from jles.data.frames import check_elements, read_frames
+from jles.electrostatics.multipoles import traceless
 from jles.errors import InputError
-from jles.units import EPSILON0
+from jles.files import write_atomically
+from jles.follow import follow
+from jles.pictures import born_charge_picture, parity_picture
+from jles.predict.phonopy_born import check_born_file, write_prediction
+from jles.quantities.catalogue import QUANTITIES
+from jles.quantities.quantity import Quantity
+from jles.units import pretty
 
 
-class Quantity(NamedTuple):
-    """How a label is named and shown; `shown` numbers of `shown_unit` make one of `unit`."""
+class Row(NamedTuple):
+    """One line of the table.
 
+    Attributes:
+        quantity: what is compared.
+        title: in words.
+        pair: flat (reference, predicted), in the unit of the quantity.
+    """
+
+    quantity: Quantity
     title: str
-    unit: str
-    shown_unit: str
-    shown: float
+    pair: np.ndarray
 
-
-QUANTITIES = {
-    "energy_per_atom": Quantity("energy per atom", "eV", "meV", 1e3),
-    "energy_per_atom_shifted": Quantity("energy per atom, shifted", "eV", "meV", 1e3),
-    "forces": Quantity("forces", "eV/Å", "meV/Å", 1e3),
-    "stress": Quantity("stress", "eV/Å³", "meV/Å³", 1e3),
-    "dipole": Quantity("dipole", "e Å", "e Å", 1.0),
-    "polarization": Quantity("polarization, modulo the quantum", "e Å", "e Å", 1.0),
-    "quadrupole": Quantity("quadrupole, traceless", "e Å²", "e Å²", 1.0),
-    "born_charges": Quantity("Born charges", "e", "e", 1.0),
-    "born_charges_diagonal": Quantity("Born charges, diagonal", "e", "e", 1.0),
-    "born_charges_off_diagonal": Quantity("Born charges, off-diagonal", "e", "e", 1.0),
-    "polarizability": Quantity("polarizability", "e Å²/V", "e Å²/V", 1.0),
-    "polarizability_diagonal": Quantity("polarizability, diagonal", "e Å²/V", "e Å²/V", 1.0),
-    "polarizability_off_diagonal": Quantity(
-        "polarizability, off-diagonal", "e Å²/V", "e Å²/V", 1.0
-    ),
-}
-TENSORS = ("born_charges", "polarizability")
-SIGNED = ("dipole", "polarization", "quadrupole", *(n for n in QUANTITIES if "born" in n))
-"""What changes sign with all latent moments."""
+    @property
+    def unit(self) -> str:
+        """Of the quantity, as people write it."""
+        return pretty(self.quantity.unit)
 
 
 class Comparison(NamedTuple):
-    """Flat (reference, predicted) by quantity; elements of the Born charges' atoms; remarks."""
+    """Rows by name; elements of the atoms whose Born charges are compared; remarks."""
 
-    pairs: dict[str, np.ndarray]
+    rows: dict[str, Row]
     elements: np.ndarray
     notes: list[str]
 
 
 def run(arguments: Namespace) -> None:
     """Prints the table; writes `metrics.json` and a parity picture for every label."""
-    from jles.cli.model_on_frames import label_keys, load, plan
-    from jles.data.frames import check_elements, read_frames
-    from jles.files import write_atomically
-    from jles.follow import follow
-
     model = load(arguments)
     frames = read_frames(arguments.data, label_keys(model))
     check_elements(frames, model.config.numbers, f"of the model {arguments.model}")
+    out = Path(arguments.out)
+    if arguments.phonopy_born:
+        pbc = [frame.pbc for frame in frames]
+        want = check_born_file(model.config, pbc, arguments.data)
+        prediction = predict_frame(model, frames[0], want, born_mode=arguments.born_mode)
+        out.mkdir(parents=True, exist_ok=True)
+        write_prediction(out / "BORN", model.config, atoms_of(model, frames[0]), prediction)
     plan(model, frames)
     comparison = compare(model, follow(frames, "frame"), arguments.born_mode)
-    pairs, _, notes = comparison
-    if not pairs:
+    rows, _, notes = comparison
+    if not rows:
         found = sorted({name for frame in frames for name in frame.labels}) or ["none"]
+        known = ", ".join(dict.fromkeys(q.label.name for q in QUANTITIES.values() if q.label))
         raise InputError(
-            f"{arguments.data}: no label that this model predicts (energy, forces, stress of "
-            "crystals, dipole, quadrupole of clusters, born_charges, polarizability); labels "
-            f"found: {', '.join(found)}"
+            f"{arguments.data}: no label that this model predicts for these structures "
+            f"({known}); labels found: {', '.join(found)}"
         )
-    errors = {name: statistics(*pair) for name, pair in pairs.items()}
+    errors = {name: statistics(*row.pair) for name, row in rows.items()}
     record = {
         "model": str(arguments.model),
         "data": str(arguments.data),
         "frames": len(frames),
         "dtype": arguments.dtype,
-        "units": {name: QUANTITIES[name].unit for name in errors},
+        "units": {name: row.unit for name, row in rows.items()},
         "errors": errors,
         "born_charges_by_element": by_element(comparison),
         "notes": notes,
     }
-    out = Path(arguments.out)
     write_atomically(
         out / "metrics.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n"
     )
     count = draw(out, comparison)
-    show(errors, notes)
+    show(rows, errors, notes)
     print(f"{out}/: metrics.json and {count} parity picture(s)")
 
 
 def draw(out: Path, comparison: Comparison) -> int:
-    """A parity picture of every quantity; of Born charges one with the elements told apart."""
-    from jles.pictures import born_charge_picture, parity_picture
-
-    pairs = comparison.pairs
-    drawn = [name for name in pairs if not name.startswith("born_charges_")]
-    for name in drawn:
-        title, unit, *_ = QUANTITIES[name]
+    """A parity picture of every quantity; of Born charges one that distinguishes elements."""
+    drawn = {
+        name: row
+        for name, row in comparison.rows.items()
+        if not name.startswith("born_charges_")
+    }
+    for name, row in drawn.items():
         path = out / f"parity_{name}.png"
         if name == "born_charges":
-            tensors = pairs[name].reshape(2, -1, 3, 3)
+            tensors = row.pair.reshape(2, -1, 3, 3)
             born_charge_picture(path, comparison.elements, *tensors)
         else:
-            parity_picture(path, title, unit, *pairs[name])
+            parity_picture(path, row.title, row.unit, *row.pair)
     return len(drawn)
 
 
 def compare(model, frames, born_mode: str = "exact") -> Comparison:
     """Everything that data and model share."""
-    from jles.cli.model_on_frames import predict_frame
-    from jles.cli.predict import has, wanted
-    from jles.electrostatics.multipoles import traceless
-
-    collected: dict[str, list] = {name: [] for name in QUANTITIES}
-    elements, config = [], model.config
+    collected, elements = defaultdict(list), []
     for frame in frames:
-        usual = list(wanted(config, frame))
-        for name in ("born_charges", "polarizability"):
-            if name in frame.labels and has(config, frame, name):
-                usual.append(name)
-        labels = dict(frame.labels)
-        if "polarization" in usual and "dipole" in labels:
-            labels["polarization"] = labels.pop("dipole")
-        if "quadrupole" in labels:
-            # Codes give the second moment of the charge, whose trace no read-out has.
-            labels["quadrupole"] = traceless(labels["quadrupole"])
-        names = [name for name in usual if name in labels]
-        if not names:
+        want = wanted(model.config, frame)
+        compared = [name for name in want if _is_labelled(QUANTITIES[name], frame)]
+        if not compared:
             continue
         # Always everything: each set of quantities would be compiled for itself.
-        prediction = predict_frame(model, frame, usual, born_mode=born_mode)
-        for name in names:
-            value = getattr(prediction, name)
-            if name == "polarizability" and prediction.epsilon_infinity is not None:
-                # A label is that of all electrons, seen by the model or not.
-                value = polarizability_of(prediction.epsilon_infinity, frame.cell)
-            pair = np.stack([np.ravel(labels[name]), np.ravel(value)])
-            if name == "energy":
-                collected["energy_per_atom"].append(pair / len(frame.numbers))
-            elif name == "polarization":
-                collected[name].append((pair, frame.cell, frame.pbc))
-            else:
-                collected[name].append(pair)
-            if name == "born_charges":
-                elements.append(frame.numbers)
-    sign, notes = _sign(collected, config.screening.positive is not None)
-    collected["polarization"] = [
-        nearest_branch(pair * [[1.0], [sign]], *lattice) * [[1.0], [sign]]
-        for pair, *lattice in collected["polarization"]
+        prediction = predict_frame(model, frame, want, born_mode=born_mode)
+        for name in compared:
+            pair = _pair(QUANTITIES[name], prediction, frame, atoms_of(model, frame))
+            collected[name].append((pair, frame))
+        if "born_charges" in compared:
+            elements.append(frame.numbers)
+    sign, notes = _sign(collected, model.config.screening.positive is not None)
+    rows = {}
+    for name, quantity in QUANTITIES.items():
+        if name in collected:
+            rows |= _rows(quantity, collected[name], sign, notes)
+    return Comparison(rows, np.concatenate(elements) if elements else np.zeros(0, int), notes)
+
+
+def wanted(config, frame) -> list[str]:
+    """Quantities of a frame that cost little, and those that it has labels for."""
+    usual = outputs_of(config, frame)
+    return usual + [
+        name
+        for name, quantity in QUANTITIES.items()
+        if quantity.output == "asked"
+        and _is_labelled(quantity, frame)
+        and not quantity.refuse(config, frame.pbc)
     ]
-    pairs = {name: np.concatenate(parts, axis=1) for name, parts in collected.items() if parts}
-    for name in TENSORS:
-        if name in pairs:
-            pairs |= _components(name, pairs[name])
-    for name in set(SIGNED) & set(pairs):
-        pairs[name] = pairs[name] * [[1.0], [sign]]
-    if "energy_per_atom" in pairs:
-        reference, predicted = pairs["energy_per_atom"]
+
+
+def _is_labelled(quantity: Quantity, frame) -> bool:
+    return quantity.label is not None and quantity.label.name in frame.labels
+
+
+def _pair(quantity: Quantity, prediction, frame, atoms) -> np.ndarray:
+    """Flat (reference, predicted) of one frame."""
+    label = quantity.label
+    reference = frame.labels[label.name]
+    if label.traceless:
+        reference = traceless(reference)
+    if label.of_prediction:
+        value = label.of_prediction(prediction, atoms)
+    else:
+        value = getattr(prediction, quantity.name)
+    pair = np.stack([np.ravel(reference), np.ravel(value)])
+    return pair / len(atoms) if label.per_atom else pair
+
+
+def _rows(quantity: Quantity, collected, sign: float, notes: list[str]) -> dict[str, Row]:
+    """Rows of a quantity from the pairs of all frames; remarks are added to the notes."""
+    label, factors = quantity.label, np.array([[1.0], [sign if quantity.odd else 1.0]])
+    pairs = [pair * factors for pair, _ in collected]
+    if label.modulo_quantum:
+        pairs = [
+            nearest_branch(pair, frame.cell, frame.pbc)
+            for pair, (_, frame) in zip(pairs, collected, strict=True)
+        ]
+    pair = np.concatenate(pairs, axis=1)
+    name = quantity.name + ("_per_atom" if label.per_atom else "")
+    parts = {name: (label.title, pair)}
+    if label.per_atom:
+        reference, predicted = pair
         shift = np.mean(predicted - reference)
-        pairs["energy_per_atom_shifted"] = np.stack([reference, predicted - shift])
-        notes.append(
-            f"mean error of the energy, removed where shifted: {1e3 * shift:.4g} meV/atom"
+        parts[f"{name}_shifted"] = (
+            f"{label.title}, shifted",
+            np.stack([reference, predicted - shift]),
         )
-    for name in TENSORS:
-        if name in pairs:
-            reference, predicted = pairs[name]
-            factor = np.vdot(reference, predicted) / max(np.vdot(predicted, predicted), 1e-300)
-            notes.append(f"{name} times {factor:.3f} would fit best")
-    ordered = {name: pairs[name] for name in QUANTITIES if name in pairs}
-    return Comparison(
-        ordered, np.concatenate(elements) if elements else np.zeros(0, int), notes
-    )
-
-
-def polarizability_of(epsilon: np.ndarray, cell: np.ndarray) -> np.ndarray:
-    r""":math:`(\epsilon_\infty - 1)\epsilon_0 V` of a cell, e angstrom^2/V."""
-    return (epsilon - np.eye(3)) * EPSILON0 * abs(np.linalg.det(cell))
+        unit, scale = label.shown
+        notes.append(
+            f"mean error of the {quantity.name}, removed where shifted: "
+            f"{scale * shift:.4g} {pretty(unit)}/atom"
+        )
+    if label.by_component:
+        tensors, diagonal = pair.reshape(2, -1, 3, 3), np.eye(3, dtype=bool)
+        for part, chosen in (("diagonal", diagonal), ("off-diagonal", ~diagonal)):
+            parts[f"{name}_{part.replace('-', '_')}"] = (
+                f"{label.title}, {part}",
+                tensors[:, :, chosen].reshape(2, -1),
+            )
+        factor = np.vdot(*pair) / max(np.vdot(pair[1], pair[1]), 1e-300)
+        notes.append(f"{name} times {factor:.3f} would fit best")
+    return {part: Row(quantity, *row) for part, row in parts.items()}
 
 
 def _sign(collected, is_fixed: bool) -> tuple[float, list[str]]:
     """The one sign of all latent moments that fits the data, unless the model fixes it."""
     overlap = 0.0
-    for name in ("dipole", "quadrupole", "born_charges"):
-        products = sum(float(np.sum(np.prod(pair, axis=0))) for pair in collected[name])
-        size = sum(float(np.sum(pair[0] ** 2)) for pair in collected[name])
-        overlap += products / size if size else 0.0
+    for name, pairs in collected.items():
+        quantity = QUANTITIES[name]
+        if quantity.odd and not quantity.label.modulo_quantum:
+            products = sum(float(np.sum(np.prod(pair, axis=0))) for pair, _ in pairs)
+            size = sum(float(np.sum(pair[0] ** 2)) for pair, _ in pairs)
+            overlap += products / size if size else 0.0
     if is_fixed or overlap >= 0.0:
         return 1.0, []
     return -1.0, ["all latent moments change sign for this comparison: their sign is arbitrary"]
 
 
 def nearest_branch(pair: np.ndarray, cell: np.ndarray, pbc) -> np.ndarray:
-    """(reference, predicted) dipoles, e angstrom, with whole quanta taken off the prediction."""
+    """(reference, predicted) dipoles, e angstrom, the prediction modulo the quantum."""
     reference, predicted = pair
     periodic = cell[np.asarray(pbc, bool)]
     quanta = np.round((predicted - reference) @ np.linalg.pinv(periodic))
     return np.stack([reference, predicted - quanta @ periodic])
 
 
-def _components(name: str, pair: np.ndarray) -> dict[str, np.ndarray]:
-    tensors = pair.reshape(2, -1, 3, 3)
-    diagonal = np.eye(3, dtype=bool)
-    return {
-        f"{name}_diagonal": tensors[:, :, diagonal].reshape(2, -1),
-        f"{name}_off_diagonal": tensors[:, :, ~diagonal].reshape(2, -1),
-    }
-
-
 def by_element(comparison: Comparison) -> dict[str, dict]:
     """Errors of the Born charges of every element; empty without Born charges."""
-    from ase.data import chemical_symbols
-
-    if "born_charges" not in comparison.pairs:
+    if "born_charges" not in comparison.rows:
         return {}
-    tensors = comparison.pairs["born_charges"].reshape(2, -1, 9)
+    tensors = comparison.rows["born_charges"].pair.reshape(2, -1, 9)
     return {
         chemical_symbols[z]: statistics(
             *(part[comparison.elements == z].ravel() for part in tensors)
@@ -235,7 +244,7 @@ def statistics(reference: np.ndarray, predicted: np.ndarray) -> dict[str, float 
     }
 
 
-def show(errors: dict[str, dict], notes: list[str]) -> None:
+def show(rows: dict[str, Row], errors: dict[str, dict], notes: list[str]) -> None:
     """Prints a table of the errors."""
     from rich.console import Console
     from rich.table import Table
@@ -244,11 +253,12 @@ def show(errors: dict[str, dict], notes: list[str]) -> None:
     table.add_column("")
     for column in ("numbers", "MAE", "RMSE", "unit", "R²"):
         table.add_column(column, justify="right")
-    for name, row in errors.items():
-        title, _, unit, scale = QUANTITIES[name]
-        r2 = "" if row["r2"] is None else f"{row['r2']:.5f}"
-        mae, rmse = (f"{scale * row[key]:.4g}" for key in ("mae", "rmse"))
-        table.add_row(title, str(row["count"]), mae, rmse, unit, r2)
+    for name, error in errors.items():
+        quantity = rows[name].quantity
+        unit, scale = quantity.label.shown or (quantity.unit, 1.0)
+        r2 = "" if error["r2"] is None else f"{error['r2']:.5f}"
+        mae, rmse = (f"{scale * error[key]:.4g}" for key in ("mae", "rmse"))
+        table.add_row(rows[name].title, str(error["count"]), mae, rmse, pretty(unit), r2)
     Console().print(table)
     for note in notes:
         print(note)

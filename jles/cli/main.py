@@ -49,9 +49,24 @@ def _complain(message: str) -> int:
     return _USER_MISTAKE
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that adds arguments from `late` when its command is parsed.
+
+    `late` may import what is too slow to import for other commands.
+    """
+
+    late = None
+
+    def parse_known_args(self, *args, **kwargs):
+        late, self.late = self.late, None
+        if late:
+            late(self)
+        return super().parse_known_args(*args, **kwargs)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of every command; `module` names the module of `jles.cli` that runs it."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="jles", description="Learn charges from energies and forces; predict with them."
     )
     parser.add_argument("--version", action="version", version=f"jles {__version__}")
@@ -120,6 +135,11 @@ def _add_evaluate(commands) -> None:
         "--out", metavar="DIR", default="evaluation", help="where to write (evaluation)"
     )
     _add_born_mode(parser)
+    parser.add_argument(
+        "--phonopy-born",
+        action="store_true",
+        help="also write phonopy's file BORN, if DATA is one primitive cell",
+    )
     _add_screening(parser)
     add_sum(parser)
     _add_dtype(parser)
@@ -162,24 +182,15 @@ def _add_predict(commands) -> None:
         default=[],
         help="more models of the same architecture: writes means and spreads over all models",
     )
-    parser.add_argument("--born-charges", action="store_true", help="Born effective charges, e")
+    parser.late = _add_quantities
     _add_born_mode(parser)
     parser.add_argument(
         "--sum-rule", action="store_true", help="make Born charges obey the acoustic sum rule"
     )
     parser.add_argument(
-        "--polarizability", action="store_true", help="polarizability, e angstrom^2/V"
-    )
-    parser.add_argument(
-        "--raman",
-        dest="polarizability_derivative",
-        action="store_true",
-        help="derivatives of the polarizability in the atoms' places, e angstrom/V",
-    )
-    parser.add_argument(
-        "--piezoelectric",
-        action="store_true",
-        help="proper piezoelectric tensor of crystals at clamped atoms, e/angstrom^2",
+        "--phonopy-born",
+        metavar="BORN",
+        help="also write phonopy's file of Born charges, of one primitive cell",
     )
     parser.add_argument(
         "--field",
@@ -194,6 +205,21 @@ def _add_predict(commands) -> None:
     _add_screening(parser)
     add_sum(parser)
     _add_dtype(parser)
+
+
+def _add_quantities(parser: argparse.ArgumentParser) -> None:
+    """One option for every quantity of the catalogue that must be asked for."""
+    from jles.quantities.catalogue import QUANTITIES
+    from jles.units import pretty
+
+    for name, quantity in QUANTITIES.items():
+        if quantity.output == "asked":
+            parser.add_argument(
+                quantity.option,
+                dest=name,
+                action="store_true",
+                help=f"{quantity.meaning.replace('`', '')} ({pretty(quantity.unit)})",
+            )
 
 
 def _add_md(commands) -> None:

@@ -1,6 +1,7 @@
 """Reading labelled structures: anything ASE reads, checked frame by frame."""
 
 import difflib
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,9 +9,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jles.config import Config, to_dict
+from jles.config import Config
 from jles.data.xyz import check_xyz
 from jles.errors import InputError
+from jles.quantities.catalogue import labelled
 from jles.structures.neighbors import check_geometry
 
 
@@ -54,19 +56,6 @@ class LabelKeys(Config):
 
 
 _DEFAULT_KEYS = LabelKeys()
-
-# -1 stands for the number of atoms.
-_SHAPES = {
-    "energy": (),
-    "forces": (-1, 3),
-    "stress": (3, 3),
-    "dipole": (3,),
-    "quadrupole": (3, 3),
-    "born_charges": (-1, 3, 3),
-    "polarizability": (3, 3),
-}
-# A label that is NaN throughout is how some codes write "not computed".
-_MAY_BE_NAN = {"stress", "dipole", "quadrupole", "born_charges", "polarizability"}
 
 
 def read_frames(path, keys: LabelKeys = _DEFAULT_KEYS, need: Sequence[str] = ()) -> list[Frame]:
@@ -179,8 +168,9 @@ def _frame(atoms, values, keys, source) -> Frame:
         if len(numbers) == 0:
             raise InputError("no atoms; a frame needs at least one")
         labels = {}
-        for name, key in to_dict(keys).items():
-            if name != "total_charge" and values.get(key) is not None:
+        for name, quantity in labelled().items():
+            key = getattr(keys, name, quantity.label.key or name)
+            if values.get(key) is not None:
                 label = _label(name, key, values[key], len(numbers))
                 if label is not None:
                     labels[name] = label
@@ -196,22 +186,24 @@ def _frame(atoms, values, keys, source) -> Frame:
 
 def _label(name, key, value, n_atoms):
     """The label in its standard shape, or None where it is NaN throughout."""
-    value = _numbers(key, value)
-    shape = tuple(n_atoms if length == -1 else length for length in _SHAPES[name])
+    value, quantity = _numbers(key, value), labelled()[name]
+    shape = tuple(n_atoms if length == "atoms" else length for length in quantity.shape)
     if name == "stress" and value.shape == (6,):
         xx, yy, zz, yz, xz, xy = value
         value = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
-    flat = (n_atoms, 9) if name == "born_charges" else (int(np.prod(shape)),)
-    if value.shape not in {shape, flat}:
+    rows = shape[:1] if quantity.per_atom else ()
+    flat = (*rows, math.prod(shape[len(rows) :]))
+    if value.shape not in {shape, flat, (math.prod(shape),)}:
         also = " or (6,)" if name == "stress" else ""
         raise InputError(
             f"'{key}' ({name}) has shape {value.shape}; it must be {shape} or {flat}{also}"
         )
     if not np.isfinite(value).all():
-        if name in _MAY_BE_NAN and np.isnan(value).all():
+        # A label that is NaN throughout is how some codes write "not computed".
+        if name not in ("energy", "forces") and np.isnan(value).all():
             return None
         where = ""
-        if name in {"forces", "born_charges"}:
+        if quantity.per_atom:
             finite = np.isfinite(value.reshape(n_atoms, -1)).all(axis=1)
             where = f" of atom {np.flatnonzero(~finite)[0]}"
         raise InputError(f"'{key}' ({name}){where} has a value that is not finite")

@@ -1,7 +1,6 @@
 """Batches of constant shape from frames of any size."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
@@ -12,6 +11,7 @@ from jles.data.cache import cached_neighbors
 from jles.data.frames import Frame
 from jles.data.offsets import offset_energy
 from jles.errors import InputError
+from jles.quantities.catalogue import trained_labels
 from jles.structures.batch import (
     Size,
     build_structure,
@@ -22,38 +22,24 @@ from jles.structures.batch import (
 )
 from jles.structures.structure import HostOrDevice, Structure
 
-RESPONSES = ("born_charges", "dipole", "polarizability")
-"""Labels of the electrical response, which a loader holds only where it is asked for them."""
+_ALWAYS = ("energy", "forces", "stress")
+
+RESPONSES = tuple(name for name in trained_labels() if name not in _ALWAYS)
+"""Labels of the electrical response, which a loader holds only if asked for them."""
 
 
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Labels:
-    """What a batch is trained on; a label that a structure lacks is zero and so is its `has_*`.
+class Labels(NamedTuple):
+    """Reference values of a batch, in the units and shapes of the catalogue.
 
     Attributes:
-        energy: eV, element energies subtracted in float64.
-        forces: eV/angstrom; zero on padding atoms.
-        stress: eV/angstrom^3, sign of ASE; only of structures periodic in all directions.
-        has_energy: 1 where there is a label, else 0; the others alike.
-        born_charges: e, polarization first; zero on padding atoms; None where nobody asked for
-            it, as the others below.
-        dipole: e angstrom.
-        polarizability: e angstrom^2/V, of the whole structure.
+        values: by name, (structures, ...); zero where a structure lacks the label and on padding
+            atoms. Element energies are subtracted from the energy in float64; the stress is there
+            only of structures periodic in all directions.
+        has: by name, (structures,): 1 if the structure has the label, else 0.
     """
 
-    energy: Float[HostOrDevice, "*structures"]
-    forces: Float[HostOrDevice, "*structures atoms 3"]
-    stress: Float[HostOrDevice, "*structures 3 3"]
-    has_energy: Float[HostOrDevice, "*structures"]
-    has_forces: Float[HostOrDevice, "*structures"]
-    has_stress: Float[HostOrDevice, "*structures"]
-    born_charges: Float[HostOrDevice, "*structures atoms 3 3"] | None = None
-    dipole: Float[HostOrDevice, "*structures 3"] | None = None
-    polarizability: Float[HostOrDevice, "*structures 3 3"] | None = None
-    has_born_charges: Float[HostOrDevice, "*structures"] | None = None
-    has_dipole: Float[HostOrDevice, "*structures"] | None = None
-    has_polarizability: Float[HostOrDevice, "*structures"] | None = None
+    values: dict[str, Float[HostOrDevice, "..."]]
+    has: dict[str, Float[HostOrDevice, "*structures"]]
 
 
 class Batch(NamedTuple):
@@ -192,26 +178,21 @@ def _labels(frame: Frame, size: Size, offsets, dtype, responses) -> Labels:
     if not frame.pbc.all():
         given.pop("stress", None)
     labels = _no_labels(size, np.float64, responses)
-    for name in ("energy", "forces", "stress", *responses):
+    for name in labels.values:
         if name in given:
             places = tuple(map(slice, np.shape(given[name])))
-            getattr(labels, name)[places] = given[name]
-            getattr(labels, f"has_{name}")[...] = 1.0
+            labels.values[name][places] = given[name]
+            labels.has[name][...] = 1.0
     return jax.tree.map(lambda leaf: leaf.astype(dtype), labels)
 
 
 def _no_labels(size: Size, dtype, responses) -> Labels:
-    shapes = {
-        "energy": (),
-        "forces": (size.atoms, 3),
-        "stress": (3, 3),
-        "born_charges": (size.atoms, 3, 3),
-        "dipole": (3,),
-        "polarizability": (3, 3),
-    }
-    held = {name: shapes[name] for name in ("energy", "forces", "stress", *responses)}
-    values = {name: np.zeros(shape, dtype) for name, shape in held.items()}
-    return Labels(**values, **{f"has_{name}": np.zeros((), dtype) for name in held})
+    values, has = {}, {}
+    for name in (*_ALWAYS, *responses):
+        shape = trained_labels()[name].shape
+        shape = tuple(size.atoms if length == "atoms" else length for length in shape)
+        values[name], has[name] = np.zeros(shape, dtype), np.zeros((), dtype)
+    return Labels(values, has)
 
 
 def _rows(empty, count: int):

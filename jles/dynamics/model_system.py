@@ -10,24 +10,15 @@ import numpy as np
 from jles.dynamics.system import GROWTH, NEAR_GROWTH, Capacity, System
 from jles.electrostatics.plan import grow_plan, longest_edges, merge_plans
 from jles.models.potential import Params, coupling_at, polarizability_at
-from jles.observables.born_charges import born_charges, dipole_current
+from jles.observables.born_charges import dipole_current
 from jles.predict.model import Model
-from jles.predict.prediction import check_structure, check_wanted
+from jles.predict.prediction import check_wanted
 from jles.structures.batch import Size, build_structure, on_device, pad_structure, size_of
 from jles.structures.prune import most_neighbors, prune
 from jles.structures.structure import Structure
 
 CELL_MARGIN = 0.1
 """Relative growth of the cell edges that the first plan of an NPT run allows for."""
-
-NEEDS = {
-    "polarization": "polarization",
-    "current": "polarization",
-    "born_charges": "born_charges",
-    "polarizability": "polarizability",
-    "energy_parts": "energy_parts",
-}
-"""The quantity of `Model.predict` that a record needs."""
 
 _most_neighbors = jax.jit(most_neighbors, static_argnums=1)
 
@@ -59,17 +50,17 @@ def model_system(
         skin: skin of the neighbour list, angstrom.
         moves_cell: plan the electrostatic sum for a cell that grows.
         in_field: whether a field acts.
-        records: names among `NEEDS` that will be recorded.
+        records: quantities of the catalogue, and "current", that will be recorded.
 
     Raises:
         InputError: an element the model does not know, an impossible geometry, or a record that
             this model or structure does not have.
     """
     first = model.structure(atoms)
-    wanted = {NEEDS[name] for name in records} | ({"polarization"} if in_field else set())
-    check_wanted(sorted(wanted), model.config, "the model")
+    needs_polarization = in_field or "current" in records
+    wanted = {*records, *(["polarization"] if needs_polarization else [])} - {"current"}
     wanted |= {"stress"} if moves_cell else set()
-    check_structure(sorted(wanted), model.config, atoms.pbc, in_field)
+    check_wanted(sorted(wanted), model.config, atoms.pbc, in_field)
     config, potential = model.config, model.potential
     total_charge = float(first.total_charge)
     # The reverse mode is the faster one only for the charges of a crystal.
@@ -143,19 +134,14 @@ def model_system(
         )
         return internal + total_charge * drift
 
-    def parts(positions, velocities, cell, neighbors):
-        """Short- and long-range energy without a field; their sum is the potential energy."""
-        return potential.parts_fn(neighbors.params, at(positions, cell, neighbors))._asdict()
+    def recorded(name):
+        def value(positions, velocities, cell, neighbors):
+            structure = at(positions, cell, neighbors)
+            return QUANTITIES[name].value(potential, neighbors.params, structure)
 
-    observables = {
-        "polarization": lambda r, v, cell, neighbors: dipole(r, cell, neighbors),
-        "current": current,
-        "born_charges": lambda r, v, cell, neighbors: born_charges(
-            coupling(r, cell, neighbors), r
-        ),
-        "polarizability": lambda r, v, cell, neighbors: polarizability(r, cell, neighbors),
-        "energy_parts": parts,
-    }
+        return value
+
+    observables = {name: recorded(name) for name in QUANTITIES} | {"current": current}
     return System(
         masses=atoms.get_masses(),
         energy=energy,

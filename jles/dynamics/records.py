@@ -14,6 +14,7 @@ from jles.dynamics.integrators import Integrator
 from jles.dynamics.motion import Motion, kinetic_energy
 from jles.dynamics.system import NeighborList, System
 from jles.dynamics.units import BOLTZMANN, FEMTOSECOND
+from jles.quantities.catalogue import QUANTITIES
 
 UNITS = {
     "potential_energy": "eV",
@@ -25,19 +26,21 @@ UNITS = {
     "volume": "angstrom^3",
     "cell": "angstrom",
     "field": "V/angstrom",
-    "polarization": "e angstrom",
     "current": "e angstrom/fs",
     "positions": "angstrom",
     "velocities": "angstrom/fs",
-    "polarizability": "e angstrom^2/V",
-    "born_charges": "e",
     "short_range": "eV",
     "long_range": "eV",
 }
-"""Unit of every dataset of a trajectory."""
+"""Units of the datasets of a trajectory that are not quantities of the catalogue."""
 
 WITH_CELL = {"polarization", "positions", "polarizability"}
 """Kinds of record that include the cell."""
+
+
+def unit_of(name: str) -> str:
+    """Unit of a dataset of a trajectory."""
+    return QUANTITIES[name].unit if name in QUANTITIES else UNITS.get(name, "1")
 
 
 class Recorder(NamedTuple):

@@ -16,7 +16,7 @@ from jles.dynamics.ensembles import build_integrator
 from jles.dynamics.extxyz import append_frames, write_final
 from jles.dynamics.fields import wave
 from jles.dynamics.forces import Forcing
-from jles.dynamics.model_system import NEEDS, model_system
+from jles.dynamics.model_system import model_system
 from jles.dynamics.records import build_recorders
 from jles.dynamics.report import Drift, Log, MdProgress
 from jles.dynamics.start import check_start, initial_momenta
@@ -26,6 +26,7 @@ from jles.electrostatics.plan import SumPlan, describe_plan
 from jles.errors import InputError
 from jles.files import TRAJECTORY, write_atomically
 from jles.predict.model import Model
+from jles.quantities.catalogue import QUANTITIES
 from jles.version import __version__
 
 RESTARTABLE = ("steps", "checkpoint", "block")
@@ -216,7 +217,8 @@ def plan_run(model: Model, atoms, config: MdConfig) -> tuple[RunPlan, Forcing]:
         InputError: the model or the structure lacks a requested quantity.
     """
     applied = config.field or config.displacement
-    records = tuple(name for name in NEEDS if getattr(config.record, name) > 0)
+    recorded = (*QUANTITIES, "current")
+    records = tuple(name for name in recorded if getattr(config.record, name, 0) > 0)
     system = model_system(
         model,
         atoms,

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from jles.dynamics.engine import RecordedFrames
-from jles.dynamics.records import UNITS
+from jles.dynamics.records import unit_of
 from jles.errors import InputError
 from jles.files import NO_ROOM, TRAJECTORY_FORMAT, TRAJECTORY_VERSION
 
@@ -132,7 +132,7 @@ def _grow(group, key: str, values: np.ndarray) -> None:
         dataset = group.create_dataset(
             key, (0, *shape), values.dtype, maxshape=(None, *shape), chunks=(chunk, *shape)
         )
-        dataset.attrs["unit"] = UNITS.get(key, "1")
+        dataset.attrs["unit"] = unit_of(key)
     dataset = group[key]
     start = len(dataset)
     dataset.resize(start + len(values), axis=0)

@@ -41,13 +41,6 @@ def check_symbols(key: str, symbols: Iterable[str]) -> None:
         seen.add(symbol)
 
 
-def is_metallic(config) -> bool:
-    """Whether charge flows through the model's crystals until no field is left in them."""
-    if isinstance(config.charges, EquilibratedCharges):
-        return True
-    return config.charge_softness is not None and config.response.mode == "self-consistent"
-
-
 def check_heads(config) -> None:
     """Refuses heads that the charges or the backbone of the same record cannot carry.
 

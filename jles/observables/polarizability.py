@@ -52,3 +52,15 @@ def dielectric_tensor(
             `screening`.
     """
     return hidden * np.eye(3, dtype=total.dtype) + total / (EPSILON0 * volume)
+
+
+def polarizability_of(
+    epsilon: Float[np.ndarray, "3 3"], cell: Float[np.ndarray, "3 3"]
+) -> Float[np.ndarray, "3 3"]:
+    r""":math:`(\epsilon_\infty - 1)\epsilon_0 V`, e angstrom^2/V, of all electrons of a crystal.
+
+    Args:
+        epsilon: dielectric tensor.
+        cell: rows are lattice vectors, angstrom.
+    """
+    return (epsilon - np.eye(3)) * EPSILON0 * abs(np.linalg.det(cell))

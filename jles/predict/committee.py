@@ -1,15 +1,14 @@
-r"""Several models at once: what they agree on, and by how much they do not.
+r"""Committees: the mean prediction of several models and the spread between them.
 
-Members share an architecture and differ in their parameters; one `vmap` over these asks all of
-them, so that a committee is compiled once, like a model.
+Members share an architecture and differ in their parameters. They are evaluated by one `vmap` over
+the parameters, so a committee is compiled once, like a model.
 
-Energies and forces do not tell the sign of the charges (docs/conventions.md, section 7), so
-members that agree on everything else may find opposite ones. Latent charge, dipole and quadrupole,
-and the polarization, Born charges and piezoelectric tensor that follow from them, are brought to
-the sign of the first member: each member's are multiplied by the sign of
-:math:`\sum_i q_i q^{(1)}_i` over the atoms of the structure, q the sum over the channels. In a
-field E such a member sees its own, -E. Nothing is turned where the sign is known: with
-`screening.positive`, or a total charge that the charges are made to have.
+Energies and forces do not determine the sign of the charges (docs/conventions.md, section 7), so
+members that agree on everything else may have opposite charges. Quantities that are odd in the
+charges are therefore brought to the sign of the first member: those of each member are multiplied
+by the sign of :math:`\sum_i q_i q^{(1)}_i` over the atoms of the structure, with q the sum over the
+channels. A member whose sign is reversed is evaluated in the field -E. No sign is changed where it
+is known: with `screening.positive`, or with a total charge that the charges must sum to.
 """
 
 from collections.abc import Sequence
@@ -26,29 +25,15 @@ from jles.predict.model import Model
 from jles.predict.outputs import outputs
 from jles.predict.predictor import Predictor
 from jles.predict.spread import CommitteePrediction, summarize
+from jles.quantities.catalogue import QUANTITIES
 from jles.structures.structure import Structure
-
-_TURN = frozenset(
-    {
-        "charges",
-        "dipoles",
-        "quadrupoles",
-        "dipole",
-        "quadrupole",
-        "polarization",
-        "born_charges",
-        "piezoelectric",
-        "bare_charges",
-    }
-)
-"""Arrays of `outputs` that change their sign with the charges."""
 
 
 class Committee(Predictor):
-    """Models with the same configuration and other parameters, asked together.
+    """Models with the same configuration and different parameters, evaluated together.
 
-    `predict` takes what `Model.predict` takes and gives a `CommitteePrediction`; `params` are those
-    of the members, stacked along a first axis.
+    `predict` takes the arguments of `Model.predict` and returns a `CommitteePrediction`; `params`
+    are those of the members, stacked along a first axis.
     """
 
     def __init__(self, models: Sequence[Model]):
@@ -91,11 +76,12 @@ def outputs_of_members(
     potential: Potential, params, structure: Structure, field, want: frozenset, born_mode: str
 ) -> dict:
     """`outputs` of every member with the sign of the first; arrays have a first axis of members."""
+    odd = {name for name, quantity in QUANTITIES.items() if quantity.odd} | {"bare_charges"}
 
     def of_one(params, sign):
-        seen = None if field is None else sign * field
-        out = outputs(potential, params, structure, seen, want, born_mode)
-        return {name: sign * value if name in _TURN else value for name, value in out.items()}
+        applied = None if field is None else sign * field
+        out = outputs(potential, params, structure, applied, want, born_mode)
+        return {name: sign * value if name in odd else value for name, value in out.items()}
 
     return jax.vmap(of_one)(params, common_signs(potential, params, structure))
 
@@ -103,13 +89,13 @@ def outputs_of_members(
 def common_signs(
     potential: Potential, params, structure: Structure
 ) -> Float[Array, " members"]:
-    """1, or -1 for members whose charges are against those of the first."""
+    """1, or -1 for members whose charges are opposite to those of the first."""
     config = potential.config
     one = jnp.ones((), structure.positions.dtype)
     charges = jax.vmap(lambda member: potential.charges_fn(member, structure).sum(axis=1))(
         params
     )
-    # A charge of the whole says which sign is which.
+    # A total charge fixes the sign.
     fixed = config.screening.positive is not None or (
         config.charges is not None
         and (config.charges.total != "free" or config.charges.kind == "equilibrated")

@@ -1,9 +1,9 @@
-"""A client of i-PI: the server moves the atoms, a model says energy, forces and virial.
+"""A client of i-PI: the server moves the atoms, a model returns energy, forces and virial.
 
 The protocol is that of Ceriotti, More and Manolopoulos, Comput. Phys. Commun. 185, 1019 (2014):
-messages of twelve characters, numbers in atomic units, as `ase.calculators.socketio` packs them.
-The server asks STATUS, sends a configuration (POSDATA), asks for what comes of it (GETFORCE), and
-says EXIT when it is done. docs/ipi.md says how it is used.
+messages of twelve characters, numbers in atomic units, packed by `ase.calculators.socketio`. The
+server asks STATUS, sends a configuration (POSDATA), asks for the results (GETFORCE), and sends EXIT
+when it is done. Usage: docs/ipi.md.
 """
 
 import json
@@ -22,21 +22,21 @@ from jles.predict.prediction import Prediction
 from jles.predict.predictor import naming
 
 DEFAULT_PORT = 65535
-"""i-PI's own."""
+"""Default of i-PI."""
 
 EXTRAS = ("polarization", "born_charges")
-"""What can be sent beside energy, forces and virial."""
+"""Quantities that can be sent with energy, forces and virial."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where a server listens.
+    """Address of a server.
 
     Attributes:
-        host: name or number of a machine.
-        port: of the machine.
-        unix: a Unix socket instead of host and port: the server's `address`, which i-PI puts behind
-            `/tmp/ipi_`, or a path, which has a slash in it.
+        host: name or IP address.
+        port: TCP port.
+        unix: a Unix socket instead of host and port: the server's `address`, which i-PI appends to
+            `/tmp/ipi_`, or a path, which contains a slash.
     """
 
     host: str = "localhost"
@@ -57,15 +57,15 @@ class Address:
 
 
 def connect(address: Address) -> socket.socket:
-    """A connection to the server.
+    """Connects to the server.
 
     Raises:
-        InputError: there is none.
+        InputError: no server at the address.
     """
     try:
         if address.unix is None:
             connection = socket.create_connection((address.host, address.port))
-            # Answers are many small messages; none shall wait to be put together with the next.
+            # Replies are many small messages; none must wait to be sent with the next.
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return connection
         connection = socket.socket(socket.AF_UNIX)
@@ -85,12 +85,12 @@ def connect(address: Address) -> socket.socket:
 class Evaluation:
     """Energy, forces, virial and extras of the configurations that a server sends.
 
-    Sizes of arrays are those of the model's earlier structures where they fit, so that the steps of
-    a run share one compilation.
+    Arrays are padded to the sizes of earlier structures if they fit, so the steps of a run share
+    one compilation.
 
     Args:
-        model: what is asked.
-        atoms: elements, periodic directions, total charge, and the cell of a cluster.
+        model: predicts them.
+        atoms: give elements, periodic directions, total charge, and the cell of a cluster.
         extras: some of `EXTRAS`.
     """
 
@@ -98,25 +98,25 @@ class Evaluation:
         self.model, self.atoms, self.count = model, atoms.copy(), 0
         stress = ("stress",) if atoms.pbc.any() else ()
         self.want = ("energy", "forces", *stress, *extras)
-        self._sum_rule = "born_charges" in extras  # i-PI stops where it does not hold
+        self._sum_rule = "born_charges" in extras  # i-PI stops if it is violated
 
     def predict(self) -> Prediction:
-        """Of the atoms as they are.
+        """Prediction for the current atoms.
 
         Raises:
-            InputError: elements that the model does not know, or something it does not have.
+            InputError: elements that the model does not know, or a quantity it does not have.
         """
         return self.model.predict(self.atoms, want=self.want, sum_rule=self._sum_rule)
 
     def __call__(self, cell, positions):
-        """What `IPIProtocol.sendforce` takes: eV, eV/angstrom, eV and bytes.
+        """Arguments of `IPIProtocol.sendforce`: eV, eV/angstrom, eV and bytes.
 
         Args:
             cell: rows are lattice vectors, angstrom.
             positions: angstrom.
 
         Raises:
-            InputError: another number of atoms, or a geometry that cannot be.
+            InputError: another number of atoms, or a geometry that is not valid.
         """
         if len(positions) != len(self.atoms):
             raise InputError(
@@ -144,7 +144,7 @@ def _check_finite(out: Prediction) -> None:
 
 
 def extras_of(out: Prediction) -> dict:
-    r"""What i-PI reads of the extra string, in its units.
+    r"""Entries of the extra string that i-PI reads, in its units.
 
     `dipole` (3,), e bohr; `BEC` (3 atoms, 3), e: :math:`Z^*_{ab}` of an atom with the displacement
     `b` along the rows and the polarization `a` along the columns, so that the force of a field is
@@ -160,7 +160,7 @@ def extras_of(out: Prediction) -> dict:
 
 
 def answer(connection: socket.socket, evaluate: Callable, address: Address) -> None:
-    """Answers a server until it says EXIT; the connection is left open.
+    """Serves requests until EXIT; the connection is left open.
 
     Args:
         connection: to the server.
@@ -168,7 +168,7 @@ def answer(connection: socket.socket, evaluate: Callable, address: Address) -> N
         address: of the server, for errors.
 
     Raises:
-        InputError: the server went away, or says what no such server says.
+        InputError: the server closed the connection, or sent an unknown message.
     """
     protocol = IPIProtocol(connection)
     state, result = "NEEDINIT", None
@@ -211,7 +211,7 @@ def _configuration(protocol):
     """Cell and positions, angstrom."""
     try:
         cell, _, positions = protocol.recvposdata()
-    except AssertionError:  # how ASE refuses them
+    except AssertionError:  # raised by ASE
         raise InputError("the server sent a cell or positions that are not finite") from None
     return cell, positions
 

@@ -1,4 +1,4 @@
-"""A model as a user holds it: atoms in, NumPy results out."""
+"""A model with its parameters: ASE atoms in, NumPy results out."""
 
 from collections.abc import Mapping
 from functools import cached_property, partial, wraps
@@ -14,9 +14,6 @@ from jles.models.describe import describe
 from jles.models.potential import build_potential
 from jles.models.store import read_model
 from jles.predict.outputs import outputs
-from jles.predict.prediction import (
-    QUANTITIES as QUANTITIES,
-)
 from jles.predict.prediction import Prediction
 from jles.predict.predictor import Predictor
 
@@ -24,10 +21,10 @@ from jles.predict.predictor import Predictor
 class Model(Predictor):
     """A potential with its parameters; see `load_model`.
 
-    Pure functions for `jit`, `grad` and integrators, all of `(params, structure)`: `energy_fn`
-    (eV, without element energies), `charges_fn`, `dipole_fn`; with a field (V/angstrom) after them
-    `enthalpy_fn` and `coupling_fn`, see `Potential`. `params` holds the parameters,
-    `structure(atoms)` builds what the functions take.
+    Pure functions for `jit`, `grad` and integrators take `(params, structure)`: `energy_fn` (eV,
+    without element energies), `charges_fn`, `dipole_fn`. `enthalpy_fn` and `coupling_fn` take a
+    field (V/angstrom) as third argument, see `Potential`. `params` holds the parameters,
+    `structure(atoms)` builds the structure.
     """
 
     def __init__(
@@ -82,13 +79,13 @@ def load_model(
     screening: ScreeningConfig | None = None,
     electrostatics: Mapping[str, object] | None = None,
 ) -> Model:
-    """The model in a directory that `jles train`, `jles demo` or `jles import-torch` wrote.
+    """Loads a model directory written by `jles train`, `jles demo` or `jles import-torch`.
 
     Args:
         path: the directory.
-        dtype: "float32" or "float64": what everything is computed in.
-        screening: instead of the model's own.
-        electrostatics: how the model's sum is done: "method" ("direct", "mesh" or "auto") and
+        dtype: "float32" or "float64", precision of the calculation.
+        screening: replaces the model's own.
+        electrostatics: how the model's sum is computed: "method" ("direct", "mesh" or "auto") and
             "accuracy" (relative error of the forces of the mesh). What is summed belongs to the
             model and cannot be changed here.
 
@@ -106,11 +103,11 @@ def load_model(
 
 
 _HOW = ("method", "accuracy")
-"""Keys of `ElectrostaticsConfig` that say how a sum is done, not what is summed."""
+"""Keys of `ElectrostaticsConfig` that say how a sum is computed, not what is summed."""
 
 
 def summed_by(config: ModelConfig, changes: Mapping[str, object]) -> ElectrostaticsConfig:
-    """The model's sum, done in another way.
+    """The electrostatics of a model with another method or accuracy.
 
     Raises:
         InputError: a key other than "method" and "accuracy", or a value that is wrong.

@@ -1,33 +1,93 @@
-r"""Born charges for phonopy: the correction that splits LO from TO modes at q = 0.
+r"""Born charges for phonopy: the non-analytical correction that splits LO from TO modes at q = 0.
 
-Finite displacements in a supercell give force constants in no macroscopic field, and so transverse
-optical modes at the zone centre. What a field adds there is not analytic in the wave vector,
+Finite displacements in a supercell give force constants at zero macroscopic field, and so
+transverse optical modes at the zone centre. The field of a longitudinal mode adds a term that is
+not analytic in the wave vector,
 
 .. math:: \Delta D_{ia,jb}(\hat q) = \frac{4\pi k_e}{V\sqrt{m_i m_j}}
     \frac{(\hat q\cdot Z^*_i)_a\,(\hat q\cdot Z^*_j)_b}{\hat q\cdot\epsilon_\infty\cdot\hat q}
     , \qquad (\hat q\cdot Z^*_i)_b = \sum_a \hat q_a Z^*_{i,ab},
 
-with *physical* Born charges, which for latent charges means :math:`\sqrt{\epsilon_e}` times what
-the derivative gives (`jles.observables.screening`). phonopy's `born` has the order of VASP, first
-index the field, which is that of `born_charges`; nothing is transposed.
+with *physical* Born charges, :math:`\sqrt{\epsilon_e}` times the derivative of latent charges
+(`jles.observables.screening`). phonopy's `born` has the order of VASP, first index the field, which
+is that of `born_charges`; nothing is transposed. phonopy averages the charges over the symmetry of
+the crystal, subtracts the violation of the acoustic sum rule, and warns if that changes them by
+more than 0.1 e.
 
-phonopy itself is not needed here. Given these, it averages charges over the crystal's symmetry,
-subtracts what violates the acoustic sum rule, and warns where that changes more than 0.1 e.
+`jles predict --phonopy-born` and `jles evaluate --phonopy-born` write the file `BORN`.
 
 Source: docs/conventions.md, sections 6 and 7; Gonze, Lee, Phys. Rev. B 55, 10355 (1997); Wang et
 al., J. Phys. Condens. Matter 22, 202201 (2010).
 """
 
+from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
 from jles.errors import InputError
 from jles.files import write_atomically
+from jles.quantities.refusals import Periodic
 from jles.units import COULOMB_CONSTANT
 
 _ASYMMETRY = 1e-3
-"""How far a calculated dielectric tensor may be from symmetric, in parts of its largest element."""
+"""Largest asymmetry of a dielectric tensor, relative to its largest element."""
+
+
+def check_born_file(config, pbc: Sequence[Periodic], where) -> list[str]:
+    """Checks that a BORN file can be written, before anything is computed.
+
+    Args:
+        config: of the model.
+        pbc: periodic directions of every structure.
+        where: they come from, for errors.
+
+    Returns:
+        Names of the quantities that `write_prediction` reads.
+
+    Raises:
+        InputError: not one crystal, no dielectric constant, or phonopy is not installed.
+    """
+    if len(pbc) != 1 or not all(pbc[0]):
+        raise InputError(
+            f"{where}: --phonopy-born needs one crystal, phonopy's primitive cell; "
+            f"found {len(pbc)} frame(s), choose one with FILE@INDEX"
+        )
+    if find_spec("phonopy") is None:
+        raise InputError(
+            "--phonopy-born needs phonopy, which chooses the independent atoms: pip install phonopy"
+        )
+    if config.polarizability is not None:
+        return ["born_charges", "polarizability"]
+    if config.screening.epsilon_infinity is None:
+        raise InputError(
+            "--phonopy-born needs the dielectric constant of the electrons, and the model has no "
+            "head 'polarizability' that gives one; give --epsilon-infinity"
+        )
+    return ["born_charges"]
+
+
+def write_prediction(path: str | Path, config, atoms, prediction) -> None:
+    """Writes the BORN file of a prediction for phonopy's primitive cell; needs phonopy.
+
+    Args:
+        path: the file; phonopy looks for `BORN`.
+        config: of the model.
+        atoms: `ase.Atoms`, in the order of phonopy's primitive cell.
+        prediction: with the quantities that `check_born_file` named.
+
+    Raises:
+        InputError: a dielectric tensor that cannot be; or the file cannot be written.
+    """
+    from phonopy.structure.atoms import PhonopyAtoms
+    from phonopy.structure.symmetry import Symmetry
+
+    epsilon = prediction.epsilon_infinity
+    if epsilon is None:
+        epsilon = config.screening.epsilon_infinity * np.eye(3)
+    cell = PhonopyAtoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell.array)
+    write_born(path, prediction.born_charges, epsilon, Symmetry(cell).get_independent_atoms())
 
 
 def nac_params(born_charges, epsilon_infinity) -> dict:
@@ -35,8 +95,8 @@ def nac_params(born_charges, epsilon_infinity) -> dict:
 
     Args:
         born_charges: physical Z*[i, a, b] = dP_a/dr_ib, e, (atoms, 3, 3), in the order of the
-            atoms of phonopy's primitive cell. That they sum to zero is the caller's choice: see
-            `jles.observables.born_charges.obey_sum_rule`.
+            atoms of phonopy's primitive cell; see `jles.observables.born_charges.obey_sum_rule` to
+            make them sum to zero.
         epsilon_infinity: dielectric tensor of the electrons, (3, 3), symmetric.
 
     Returns:
@@ -54,15 +114,15 @@ def nac_params(born_charges, epsilon_infinity) -> dict:
 
 
 def write_born(path: str | Path, born_charges, epsilon_infinity, independent_atoms) -> None:
-    """Writes phonopy's BORN file: the factor, the dielectric tensor, one line an independent atom.
+    """Writes phonopy's BORN file: factor, dielectric tensor, one line for each independent atom.
 
-    phonopy makes the charges of the other atoms from these by symmetry when it reads the file.
+    When phonopy reads the file it completes the charges of the other atoms by symmetry.
 
     Args:
         path: the file; phonopy looks for `BORN`.
         born_charges: as for `nac_params`, of all atoms of the primitive cell.
         epsilon_infinity: as for `nac_params`.
-        independent_atoms: places of the atoms that phonopy takes for independent, in its order:
+        independent_atoms: indices of the atoms that phonopy takes as independent, ascending:
             `phonon.primitive_symmetry.get_independent_atoms()`.
 
     Raises:
@@ -107,8 +167,8 @@ def _checked_dielectric(values) -> np.ndarray:
     smallest = np.linalg.eigvalsh((tensor + tensor.T) / 2.0)[0]
     if smallest < 1.0:
         raise InputError(
-            f"epsilon_infinity: its smallest eigenvalue is {smallest:.6g}, but electrons cannot "
-            "screen less than vacuum does: at least 1 (is it the susceptibility, epsilon - 1?)"
+            f"epsilon_infinity: its smallest eigenvalue is {smallest:.6g}; it must be at least 1, "
+            "that of vacuum (is it the susceptibility, epsilon - 1?)"
         )
     return tensor
 
@@ -118,7 +178,7 @@ def _checked_places(places, count: int) -> np.ndarray:
     whole = chosen.ndim == 1 and chosen.size > 0 and np.issubdtype(chosen.dtype, np.integer)
     if not whole or chosen.min() < 0 or chosen.max() >= count or np.any(np.diff(chosen) <= 0):
         raise InputError(
-            f"independent_atoms: must be rising places among {count} atoms, from 0 to "
+            f"independent_atoms: must be ascending indices among {count} atoms, from 0 to "
             f"{count - 1}, got {np.array(places).tolist()}"
         )
     return chosen

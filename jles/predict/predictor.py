@@ -1,4 +1,4 @@
-"""From atoms to results: what a model and a committee of models do in the same way."""
+"""From atoms to results: what `Model` and `Committee` have in common."""
 
 import math
 from abc import ABC, abstractmethod
@@ -15,12 +15,7 @@ from jles.errors import InputError
 from jles.models.atoms import charge_of, structure_of
 from jles.models.config import ModelConfig
 from jles.predict.collect import collect
-from jles.predict.prediction import (
-    Prediction,
-    check_structure,
-    check_wanted,
-    field_array,
-)
+from jles.predict.prediction import Prediction, check_wanted, field_array
 from jles.structures.batch import on_device, pad_structure, size_of
 from jles.structures.sizes import Size, merge_sizes, plan_buckets, round_up_size
 from jles.structures.structure import Structure
@@ -29,13 +24,13 @@ _MOST_PLANNED = 8
 
 
 class Predictor(ABC):
-    """Builds, checks and pads structures, asks the traced function, reads what it gives.
+    """Builds, checks and pads structures, calls the compiled function, collects its results.
 
     Attributes:
-        config: of what is asked.
-        dtype: "float32" or "float64": what everything is computed in.
-        where: how errors name it.
-        training: where it came from.
+        config: of the model.
+        dtype: "float32" or "float64", precision of the calculation.
+        where: name of the model in errors.
+        training: record of the training, label names included.
         params: parameters, as `_evaluate` takes them.
     """
 
@@ -53,20 +48,20 @@ class Predictor(ABC):
     @property
     @abstractmethod
     def _evaluate(self) -> Callable:
-        """Compiled: parameters, structure, field, wanted names and the mode of Born charges."""
+        """Compiled `outputs`: of params, structure, field, wanted names, mode of Born charges."""
 
     @abstractmethod
     def _read(self, out: dict, collected: Callable[[dict], Prediction]):
-        """The result of arrays `out`; `collected` makes the `Prediction` of one model of them."""
+        """The result from arrays `out`; `collected` makes the `Prediction` of one model."""
 
     @property
     def label_keys(self) -> dict[str, str]:
-        """What the labels of the training data were called; empty for the defaults."""
+        """Names of the labels in the training data; empty for the defaults."""
         return self.training.get("label_keys", {})
 
     @abstractmethod
     def _calculator_type(self) -> type:
-        """The ASE calculator that asks it."""
+        """Class of the ASE calculator."""
 
     def calculator(self, field=None):
         """An ASE calculator, see `jles.predict.ase`.
@@ -83,16 +78,16 @@ class Predictor(ABC):
         return jax.enable_x64(self.dtype == "float64")
 
     def plan(self, frames, names: Sequence[str] | None = None) -> None:
-        """Chooses few sizes for a whole set of ASE structures, so that few compilations serve it.
+        """Chooses a few sizes for a set of ASE structures, so that few compilations serve it.
 
-        Lists given to `predict` are planned by themselves.
+        `predict` plans a list by itself.
 
         Args:
             frames: the structures that will be predicted.
             names: of the structures, for errors.
 
         Raises:
-            InputError: a structure that cannot be; it is named.
+            InputError: a structure that is not valid; it is named.
         """
         sizes = []
         for number, atoms in enumerate(frames):
@@ -102,10 +97,10 @@ class Predictor(ABC):
         self._planned = tuple(sorted(planned, key=lambda size: size.atoms * size.neighbors))
 
     def structure(self, atoms) -> Structure:
-        """The structure of ASE `atoms`, padded to a size that earlier ones share where it can.
+        """The structure of ASE `atoms`, padded to a size shared with earlier ones if it fits.
 
         Raises:
-            InputError: an element the model has not seen, or geometry that cannot be right.
+            InputError: an element the model has not seen, or a geometry that is not valid.
         """
         bare = self._bare(atoms)
         padded = pad_structure(bare, self._size_for(size_of(bare)))
@@ -113,7 +108,7 @@ class Predictor(ABC):
             return on_device(padded)
 
     def _bare(self, atoms) -> Structure:
-        """The structure without room, on the host."""
+        """The structure without padding, on the host."""
         return structure_of(
             atoms,
             self.config,
@@ -123,15 +118,15 @@ class Predictor(ABC):
         )
 
     def total_charge(self, atoms) -> float:
-        """That `atoms.info` gives, e; 0 where it says nothing.
+        """Total charge in `atoms.info`, e; 0 if there is none.
 
         Raises:
-            InputError: it is no finite number.
+            InputError: not a finite number.
         """
         return charge_of(atoms, self.label_keys.get("total_charge", "total_charge"))
 
     def _size_for(self, need: Size) -> Size:
-        """A planned size, or one already compiled for that wastes little, or one with room."""
+        """A planned size, or one already compiled that wastes little, or a new one with room."""
         for size in self._planned:
             if merge_sizes([size, need]) == size:
                 return size
@@ -139,7 +134,7 @@ class Predictor(ABC):
             fits = merge_sizes([size, need]) == size
             if fits and size.atoms <= 1.3 * need.atoms + 8 and _k_box(size) <= 2 * _k_box(need):
                 return size
-        # Neighbour numbers change from step to step of a run: leave room for that.
+        # The number of neighbours changes from step to step of a run.
         size = round_up_size(need._replace(neighbors=need.neighbors + need.neighbors // 8 + 2))
         self._sizes.append(size)
         self._sizes.sort(key=lambda s: (s.atoms, s.neighbors, _k_box(s)))
@@ -154,21 +149,21 @@ class Predictor(ABC):
         born_mode: Literal["exact", "published"] = "exact",
         sum_rule: bool = False,
     ):
-        """Results for ASE `atoms`, or a list of them for a list of atoms.
+        """Predicts quantities of ASE `atoms`, or a list of results for a list of atoms.
 
         Args:
-            atoms: one structure or a sequence of structures.
-            want: names of `QUANTITIES`, see `Prediction`.
-            field: applied, (3,), V/angstrom; energy and forces are then those in the field, all
-                else is at zero field.
-            born_mode: Born charges of crystals at k = 0, or at the cell's own wave vectors as
-                published.
+            atoms: one structure or a list of structures.
+            want: names of quantities, see docs/predictions.md.
+            field: applied, (3,), V/angstrom; energy, forces and stress are then those in the
+                field, everything else is at zero field.
+            born_mode: Born charges of crystals at k → 0 ("exact"), or at the cell's own wave
+                vectors ("published").
             sum_rule: subtract from Born charges what violates the acoustic sum rule.
 
         Raises:
-            InputError: something wanted that this model or structure does not have.
+            InputError: a quantity that this model or structure does not have.
         """
-        check_wanted(want, self.config, self.where)
+        check_wanted(want, self.config)
         if born_mode not in ("exact", "published"):
             raise InputError(f"born_mode must be 'exact' or 'published', got {born_mode!r}")
         options = (tuple(want), field_array(field), born_mode, sum_rule)
@@ -186,7 +181,7 @@ class Predictor(ABC):
         return results
 
     def _predict(self, atoms, want, field, born_mode, sum_rule):
-        check_structure(want, self.config, atoms.pbc, field is not None)
+        check_wanted(want, self.config, atoms.pbc, field is not None)
         if born_mode == "published" and atoms.pbc.any() and not atoms.pbc.all():
             raise InputError(
                 "born_mode: the published formula has no open direction; take 'exact'"
@@ -214,7 +209,7 @@ class Predictor(ABC):
 
 @contextmanager
 def naming(place: str):
-    """Puts the name of a structure before an error about it."""
+    """Prefixes errors about a structure with its name."""
     try:
         yield
     except InputError as error:
@@ -222,7 +217,7 @@ def naming(place: str):
 
 
 def _k_box(size: Size) -> int:
-    """Number of reciprocal indices, or of mesh points, that a size has room for."""
+    """Number of reciprocal indices, or of mesh points, of a size."""
     plan = size.plan
     if plan.mesh is not None:
         return math.prod(plan.mesh.sizes)

@@ -1,6 +1,5 @@
-"""Mean and standard deviation of what the members of a committee say."""
+"""Mean and standard deviation of the predictions of a committee."""
 
-from dataclasses import fields
 from typing import NamedTuple
 
 import jax
@@ -10,13 +9,13 @@ from jles.predict.prediction import Prediction
 
 
 class CommitteePrediction(NamedTuple):
-    """What a committee says of one structure.
+    """The predictions of a committee for one structure.
 
     Attributes:
         mean: over the members, quantity by quantity; the notes of all of them.
-        spread: standard deviation over the members with n - 1 below the sum, number by number, in
-            the units of the quantity; zero of a committee of one; without notes.
-        members: each for itself, with the sign of the first, see `Committee`.
+        spread: standard deviation over the members with n - 1 in the denominator, number by number,
+            in the units of the quantity; zero for a committee of one; without notes.
+        members: of each member, with the sign of the first, see `Committee`.
     """
 
     mean: Prediction
@@ -25,7 +24,7 @@ class CommitteePrediction(NamedTuple):
 
 
 def mean_and_spread(members: list):
-    """Of nested numbers and arrays of the same kind; what is None stays None."""
+    """Mean and standard deviation of nested numbers and arrays of the same structure."""
 
     def mean(first, *others):
         return first + np.mean([value - first for value in (first, *others)], axis=0)
@@ -41,11 +40,8 @@ def mean_and_spread(members: list):
 
 def summarize(members: list[Prediction]) -> CommitteePrediction:
     """Mean and spread of predictions for one structure."""
-    names = [spec.name for spec in fields(Prediction) if spec.name != "notes"]
-    mean, spread = mean_and_spread(
-        [{name: getattr(member, name) for name in names} for member in members]
-    )
+    mean, spread = mean_and_spread([member.values for member in members])
     notes = dict.fromkeys(note for member in members for note in member.notes)
     return CommitteePrediction(
-        Prediction(**mean, notes=tuple(notes)), Prediction(**spread), tuple(members)
+        Prediction(tuple(notes), **mean), Prediction(**spread), tuple(members)
     )

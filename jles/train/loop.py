@@ -1,6 +1,7 @@
 """The training run: epochs, validation, checkpoints, metrics and the final model."""
 
 import math
+import operator
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -184,7 +185,7 @@ def evaluate(steps: Steps, params, loader) -> Errors:
 def _validate(steps: Steps, params, prepared: Prepared, epoch: int) -> Errors:
     """Errors on the validation frames; if they are not finite, the error names the batch."""
     errors = evaluate(steps, params, prepared.valid_loader)
-    if not all(math.isfinite(value) for value in errors):
+    if not all(math.isfinite(value) for value in jax.tree.leaves(errors)):
         for batch in prepared.valid_loader.epoch(None):
             found = steps.evaluate(params, batch.structure, batch.labels)
             _check_validation(
@@ -196,7 +197,7 @@ def _validate(steps: Steps, params, prepared: Prepared, epoch: int) -> Errors:
 
 
 def _add(first: Errors, second: Errors) -> Errors:
-    return Errors(*(a + b for a, b in zip(first, second, strict=True)))
+    return jax.tree.map(operator.add, first, second)
 
 
 def _prefixed(part: str, errors: Errors) -> dict:
@@ -220,7 +221,7 @@ def _not_finite(epoch, batch, frames) -> str:
 
 
 def _check_validation(errors: Errors, epoch: int, where: str = "") -> None:
-    if not all(math.isfinite(value) for value in errors):
+    if not all(math.isfinite(value) for value in jax.tree.leaves(errors)):
         raise NotFiniteError(
             f"epoch {epoch + 1}: the validation errors are not finite{where}; the last "
             "checkpoint is intact: check these frames, or start a new run with a lower "

@@ -1,5 +1,6 @@
 """Squared errors of a batch, and the loss they are weighted into."""
 
+from collections import namedtuple
 from collections.abc import Collection
 from typing import NamedTuple
 
@@ -9,51 +10,32 @@ from jaxtyping import Array, Float
 
 from jles.data.loader import Labels
 from jles.models.potential import Potential
-from jles.observables.stress import energy_and_forces, energy_forces_stress
+from jles.quantities.catalogue import trained_labels
+from jles.quantities.evaluation import Evaluation
 from jles.structures.structure import Structure
-from jles.train.response_labels import nearest_branch, predict_responses
+from jles.train.response_labels import nearest_branch
 
-Number = float | Float[Array, ""]
+LABELS = tuple(trained_labels())
+"""Names of the labels that a loss may contain."""
 
-
-class PerLabel(NamedTuple):
-    """One number for every label."""
-
-    energy: Number
-    forces: Number
-    stress: Number
-    born_charges: Number = 0.0
-    dipole: Number = 0.0
-    polarizability: Number = 0.0
+PerLabel = namedtuple("PerLabel", LABELS, defaults=(0.0,) * len(LABELS))
+"""One number for every label."""
 
 
 class Weights(PerLabel):
     """Weights of the mean squared errors; units as in `LossConfig`."""
 
 
-class Counts(PerLabel):
-    """How many numbers there are to be compared: energies, components."""
-
-
 class Errors(NamedTuple):
-    """Sums over a batch of squared errors and of the numbers compared; they add up over batches."""
+    """Sums over a batch, which add up over batches.
 
-    energy: Number
-    forces: Number
-    stress: Number
-    n_energy: Number
-    n_forces: Number
-    n_stress: Number
-    born_charges: Number = 0.0
-    dipole: Number = 0.0
-    polarizability: Number = 0.0
-    n_born_charges: Number = 0.0
-    n_dipole: Number = 0.0
-    n_polarizability: Number = 0.0
+    Attributes:
+        squares: of squared errors, by label.
+        counts: of numbers compared (energies, components), by label.
+    """
 
-
-LABELS = PerLabel._fields
-_OF_ATOMS = {"forces", "born_charges"}
+    squares: PerLabel
+    counts: PerLabel
 
 
 def batch_errors(
@@ -66,15 +48,12 @@ def batch_errors(
         params: its parameters.
         batch: structures.
         labels: of them; they hold at least what is needed.
-        needed: labels to compare; static, the others are not computed and their errors are zero.
+        needed: labels to compare; static. The others are not computed and their errors are zero.
     """
-    squares = {
-        name: jnp.sum(difference**2)
-        for name, difference in differences(potential, params, batch, labels, needed).items()
-    }
-    counts = label_counts(batch, labels, needed)._asdict()
-    nothing = dict.fromkeys(LABELS, jnp.zeros((), labels.energy.dtype))
-    return Errors(**nothing | squares, **{f"n_{name}": count for name, count in counts.items()})
+    found = differences(potential, params, batch, labels, needed)
+    squares = {name: jnp.sum(difference**2) for name, difference in found.items()}
+    nothing = dict.fromkeys(LABELS, jnp.zeros((), labels.values["energy"].dtype))
+    return Errors(PerLabel(**nothing | squares), label_counts(batch, labels, needed))
 
 
 def differences(
@@ -88,71 +67,62 @@ def differences(
     predicted = jax.vmap(lambda one: _predict(potential, params, one, needed))(batch)
     found = {}
     for name in needed:
-        difference = predicted[name] - getattr(labels, name)
-        if name == "energy":
+        label = trained_labels()[name].label
+        difference = predicted[name] - labels.values[name]
+        if label.per_atom:
             atoms = jnp.sum(batch.mask, axis=1).astype(difference.dtype)
             difference = difference / jnp.maximum(atoms, 1.0)
-        if name == "dipole":
+        if label.modulo_quantum:
             difference = jax.vmap(nearest_branch)(difference, batch)
         found[name] = jnp.where(compared(batch, labels, name), difference, 0.0)
     return found
 
 
 def _predict(potential: Potential, params, structure: Structure, needed) -> dict[str, Array]:
-    """What the model says of the needed labels of one structure, and what comes with it."""
-
-    def energy_fn(moved):
-        return potential.energy_fn(params, moved)
-
-    values = predict_responses(potential, params, structure, needed)
-    if "stress" in needed:
-        return values | energy_forces_stress(energy_fn, structure)._asdict()
-    # Forces alone need no derivative of the cell.
-    if "forces" in needed:
-        energy, forces = energy_and_forces(energy_fn, structure)
-        return values | {"energy": energy, "forces": forces}
-    if "energy" in needed:
-        return values | {"energy": energy_fn(structure)}
-    return values
+    """The needed labels of one structure as the model predicts them."""
+    quantities = {name: trained_labels()[name] for name in needed}
+    want = {quantity.name for quantity in quantities.values()}
+    evaluation = Evaluation(potential, params, structure, want=want)
+    return {
+        name: (quantity.label.of or quantity.of)(evaluation)
+        for name, quantity in quantities.items()
+    }
 
 
 def compared(batch: Structure, labels: Labels, name: str) -> Array:
     """True at the numbers of a label that count: of structures that have it, of real atoms."""
-    label, mask = getattr(labels, name), getattr(labels, f"has_{name}") > 0
+    label, mask = labels.values[name], labels.has[name] > 0
     axes = tuple(range(1, label.ndim))
     mask = jnp.expand_dims(mask, axes)
-    if name in _OF_ATOMS:
+    if trained_labels()[name].per_atom:
         mask = mask & jnp.expand_dims(batch.mask, axes[1:])
     return jnp.broadcast_to(mask, label.shape)
 
 
-def label_counts(batch: Structure, labels: Labels, needed: Collection[str]) -> Counts:
+def label_counts(batch: Structure, labels: Labels, needed: Collection[str]) -> PerLabel:
     """How many numbers of a batch have a label to be compared with."""
-    dtype = labels.energy.dtype
+    dtype = labels.values["energy"].dtype
     found = {name: jnp.sum(compared(batch, labels, name), dtype=dtype) for name in needed}
-    return Counts(**dict.fromkeys(LABELS, jnp.zeros((), dtype)) | found)
+    return PerLabel(**dict.fromkeys(LABELS, jnp.zeros((), dtype)) | found)
 
 
-def loss_of(errors: Errors, weights: Weights, counts: Counts | None = None) -> Float[Array, ""]:
+def loss_of(
+    errors: Errors, weights: Weights, counts: PerLabel | None = None
+) -> Float[Array, ""]:
     """Weighted sum of mean squared errors; a label that no structure has contributes nothing.
 
     `counts` are those of the whole batch where `errors` are those of a part of it: the losses of
     the parts then add up.
     """
-    if counts is None:
-        counts = Counts(*(getattr(errors, f"n_{name}") for name in LABELS))
-    return sum(
-        getattr(weights, name) * getattr(errors, name) / jnp.maximum(getattr(counts, name), 1.0)
-        for name in LABELS
-    )
+    terms = zip(weights, errors.squares, counts or errors.counts, strict=True)
+    return sum(weight * square / jnp.maximum(count, 1.0) for weight, square, count in terms)
 
 
 def root_mean_square(errors: Errors) -> dict[str, float]:
     """Plain numbers: RMSE of every label that was there, units as in `LossConfig`."""
     result = {}
-    for name in LABELS:
-        count = float(getattr(errors, f"n_{name}"))
-        if count:
-            label = "energy_per_atom" if name == "energy" else name
-            result[f"{label}_rmse"] = (float(getattr(errors, name)) / count) ** 0.5
+    for name, square, count in zip(LABELS, errors.squares, errors.counts, strict=True):
+        if float(count):
+            per_atom = "_per_atom" if trained_labels()[name].label.per_atom else ""
+            result[f"{name}{per_atom}_rmse"] = (float(square) / float(count)) ** 0.5
     return result

@@ -8,15 +8,12 @@ import numpy as np
 
 from jles.models.potential import Potential
 from jles.pictures import new_figure, parity_axis, save_figure
+from jles.quantities.catalogue import trained_labels
 from jles.train.losses import compared, differences
+from jles.units import pretty
 
-_PANELS = {
-    "energy": ("energy per atom less offsets", "eV"),
-    "forces": ("forces", "eV/Å"),
-    "born_charges": ("Born charges", "e"),
-    "dipole": ("dipole", "e Å"),
-    "polarizability": ("polarizability", "e Å²/V"),
-}
+_TITLES = {"energy": "energy per atom less offsets"}
+"""Where the label in a training differs from that in a file."""
 
 
 def validation_pictures(
@@ -33,13 +30,17 @@ def validation_pictures(
         return
     figure, axes = new_figure(4.2, 4.2, columns=len(panels))
     for axis, (name, (reference, predicted)) in zip(axes, panels.items(), strict=True):
-        parity_axis(axis, reference, predicted, *_PANELS[name])
+        quantity = trained_labels()[name]
+        title = _TITLES.get(name, quantity.label.title)
+        parity_axis(axis, reference, predicted, title, pretty(quantity.unit))
     save_figure(figure, out / "parity.png")
 
 
 def _pairs(potential: Potential, params, loader, needed) -> dict[str, np.ndarray]:
     """Reference and prediction of every labelled number, (2, numbers) by label."""
-    shown = tuple(name for name in _PANELS if name in {"energy", "forces", *needed})
+    shown = tuple(
+        name for name in trained_labels() if name in {"energy", "forces", *needed} - {"stress"}
+    )
 
     @jax.jit
     def differ(params, batch, labels):
@@ -51,7 +52,7 @@ def _pairs(potential: Potential, params, loader, needed) -> dict[str, np.ndarray
         errors = differ(params, structure, labels)
         for name in shown:
             keep = np.asarray(compared(structure, labels, name))
-            reference = np.asarray(getattr(labels, name))
+            reference = np.asarray(labels.values[name])
             if name == "energy":
                 reference = reference / np.maximum(structure.mask.sum(axis=1), 1)
             reference = reference[keep]

@@ -9,7 +9,14 @@ import jax.numpy as jnp
 import optax
 
 from jles.models.potential import Potential
-from jles.train.losses import LABELS, Errors, batch_errors, label_counts, loss_of
+from jles.train.losses import (
+    LABELS,
+    Errors,
+    PerLabel,
+    batch_errors,
+    label_counts,
+    loss_of,
+)
 
 
 class TrainState(NamedTuple):
@@ -69,11 +76,9 @@ def build_steps(
                 jnp.add, total, gradient_fn(params, *alone, weights, counts)
             ), None
 
-        zero = jnp.zeros((), labels.energy.dtype)
-        start = (
-            (zero, Errors(*[zero] * len(Errors._fields))),
-            jax.tree.map(jnp.zeros_like, params),
-        )
+        zero = jnp.zeros((), labels.values["energy"].dtype)
+        none = PerLabel(*[zero] * len(LABELS))
+        start = (zero, Errors(none, none)), jax.tree.map(jnp.zeros_like, params)
         return jax.lax.scan(add_one, start, (batch, labels))[0]
 
     @partial(jax.jit, donate_argnums=0)

@@ -68,7 +68,7 @@ def test_an_epoch_compiles_at_most_once_per_bucket(mixed, most):
     def step(structure, labels):
         traces.append(structure.plan)
         count = structure.mask.sum() + structure.neighbor_mask.sum()
-        return count + jnp.sum(labels.forces)
+        return count + jnp.sum(labels.values["forces"])
 
     for epoch in range(2):
         for batch in loader.epoch((0, epoch)):
@@ -103,18 +103,18 @@ def test_labels_are_zero_where_they_are_missing_and_offsets_are_taken_off(mixed,
         for row, n in enumerate(batch.frames):
             own = {} if n < 0 else mixed[n].labels
             periodic = n >= 0 and mixed[n].pbc.all()
-            assert labels.has_energy[row] == ("energy" in own)
-            assert labels.has_forces[row] == ("forces" in own)
-            assert labels.has_stress[row] == ("stress" in own and periodic)
+            assert labels.has["energy"][row] == ("energy" in own)
+            assert labels.has["forces"][row] == ("forces" in own)
+            assert labels.has["stress"][row] == ("stress" in own and periodic)
             energy = 0.0
             if "energy" in own:
                 energy = own["energy"] + sum({1: 3.0, 2: 5.0}[z] for z in mixed[n].numbers)
-            assert labels.energy[row] == pytest.approx(energy, abs=1e-9)
+            assert labels.values["energy"][row] == pytest.approx(energy, abs=1e-9)
             forces = own.get("forces", np.zeros((0, 3)))
-            np.testing.assert_array_equal(labels.forces[row][: len(forces)], forces)
-            assert not labels.forces[row][len(forces) :].any()
+            np.testing.assert_array_equal(labels.values["forces"][row][: len(forces)], forces)
+            assert not labels.values["forces"][row][len(forces) :].any()
             stress = own.get("stress", np.zeros((3, 3))) if periodic else np.zeros((3, 3))
-            np.testing.assert_array_equal(labels.stress[row], stress)
+            np.testing.assert_array_equal(labels.values["stress"][row], stress)
 
 
 def test_small_differences_of_large_energies_survive_float32():
@@ -125,8 +125,8 @@ def test_small_differences_of_large_energies_survive_float32():
         one.labels["energy"][...] = -1476722.25 * 8 + 1e-3 * n
     loader = Loader(frames, offsets={"H": -1476722.25}, **{**OPTIONS, "dtype": np.float32})
     (batch,) = loader.epoch()
-    assert batch.labels.energy.dtype == np.float32
-    np.testing.assert_allclose(batch.labels.energy, [0.0, 1e-3], atol=1e-8)
+    assert batch.labels.values["energy"].dtype == np.float32
+    np.testing.assert_allclose(batch.labels.values["energy"], [0.0, 1e-3], atol=1e-8)
 
 
 def test_an_order_is_the_same_every_time_and_others_differ(loader):

@@ -315,7 +315,7 @@ def test_the_factor_multiplies_polarization_born_charges_and_field():
     ("changes", "atoms", "want", "words"),
     [
         ({"response": ResponseConfig("self-consistent")}, crystal(), "born_charges", "metal"),
-        ({"polarizability": None}, crystal(), "polarizability", "soft charges alone"),
+        ({"polarizability": None}, crystal(), "polarizability", "soft charges have none"),
         ({}, crystal(), "dipole", "cluster"),
     ],
 )

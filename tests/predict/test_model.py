@@ -14,7 +14,8 @@ from ase.md.verlet import VelocityVerlet
 from jles.errors import InputError
 from jles.models.backbones.cace import n_features
 from jles.models.config import DirectCharges
-from jles.predict.model import QUANTITIES, Model
+from jles.predict.model import Model
+from jles.quantities.catalogue import QUANTITIES
 from tests.support.small_systems import (
     TRICLINIC,
     rattled,

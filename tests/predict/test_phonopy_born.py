@@ -2,12 +2,23 @@
 
 import numpy as np
 import pytest
+from ase.io import read
 from jax import numpy as jnp
 
+from jles.cli.main import main
 from jles.errors import InputError
+from jles.models.config import DirectCharges, ScalarPolarizability
+from jles.models.store import save_model
 from jles.observables.born_charges import born_charges
 from jles.predict.phonopy_born import nac_params, write_born
 from jles.units import COULOMB_CONSTANT
+from tests.support.small_systems import (
+    rattled,
+    small_backbone,
+    small_config,
+    small_model,
+    write_frames,
+)
 
 DIELECTRIC = np.array([[3.0, 0.2, -0.1], [0.2, 4.0, 0.3], [-0.1, 0.3, 5.0]])
 TETRAGONAL = np.diag([5.0, 5.0, 6.0])
@@ -124,7 +135,70 @@ def test_wrong_input_is_named(charges, dielectric, message):
 @pytest.mark.parametrize("places", [[], [0, 2], [-1], [1, 0], [0.5], 0])
 def test_wrong_independent_atoms_are_refused(places, tmp_path):
     with pytest.raises(
-        InputError, match="independent_atoms: must be rising places among 2 atoms"
+        InputError, match="independent_atoms: must be ascending indices among 2 atoms"
     ):
         write_born(tmp_path / "BORN", np.zeros((2, 3, 3)), DIELECTRIC, places)
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- from the command line
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """A model with a polarizability, one without, and a crystal of two atoms without symmetry."""
+    folder = tmp_path_factory.mktemp("born")
+    backbone = small_backbone(l_max=0, body_order=1)
+    plain = small_config(backbone=backbone, charges=DirectCharges(hidden=(), scale=1.0))
+    polarizable = plain.replace(polarizability=ScalarPolarizability(hidden=()))
+    for name, config in (("plain", plain), ("polarizable", polarizable)):
+        save_model(folder / name, config, small_model(config)[1], {}, {})
+    atoms = rattled(0, count=2)
+    atoms.arrays["bec"] = np.tile(np.eye(3).ravel(), (2, 1))
+    write_frames(folder / "crystal.xyz", [atoms])
+    write_frames(folder / "two.xyz", [atoms, atoms])
+    return folder
+
+
+def phonopy_reads(path, atoms):
+    from phonopy.file_IO import parse_BORN
+    from phonopy.structure.atoms import PhonopyAtoms
+
+    cell = PhonopyAtoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell.array)
+    return parse_BORN(cell, filename=path)
+
+
+@pytest.mark.usefixtures("phonopy")
+@pytest.mark.parametrize("name", ["plain", "polarizable"])
+def test_predict_and_evaluate_write_what_phonopy_reads(name, stored, tmp_path):
+    """Born charges of the output; its dielectric tensor, or that of the command line."""
+    options = ["--dtype", "float64", "--epsilon-infinity", "2.5"]
+    born, out, data = tmp_path / "BORN", tmp_path / "out.xyz", stored / "crystal.xyz"
+    command = ["predict", stored / name, data, "-o", out, "--phonopy-born", born, *options]
+    assert main(list(map(str, command))) == 0
+    atoms = read(out)
+    params = phonopy_reads(born, atoms)
+    np.testing.assert_allclose(params["born"].reshape(2, 9), atoms.arrays["bec"], atol=1e-7)
+    epsilon = atoms.info.get("epsilon_infinity", 2.5 * np.eye(3))
+    np.testing.assert_allclose(params["dielectric"], np.reshape(epsilon, (3, 3)), atol=1e-7)
+    np.testing.assert_allclose(np.trace(params["dielectric"]), 7.5, atol=1e-7)
+    command = ["evaluate", stored / name, data, "--out", tmp_path, "--phonopy-born", *options]
+    before = born.read_text(encoding="utf-8")
+    born.unlink()
+    assert main(list(map(str, command))) == 0
+    assert born.read_text(encoding="utf-8") == before
+
+
+@pytest.mark.usefixtures("phonopy")
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [("two.xyz", ["two.xyz", "one crystal", "2 frame(s)"]), ("crystal.xyz", ["--epsilon-inf"])],
+)
+def test_a_born_file_that_cannot_be_is_refused(data, words, stored, tmp_path, capsys):
+    out = str(tmp_path / "out.xyz")
+    born = str(tmp_path / "BORN")
+    command = ["predict", str(stored / "plain"), str(stored / data), "-o", out]
+    assert main([*command, "--phonopy-born", born]) == 2
+    message = capsys.readouterr().err
+    assert all(word in message for word in words)
     assert list(tmp_path.iterdir()) == []

@@ -16,6 +16,7 @@ FOLDERS = ("jles", "tests", "experiments", "benchmarks")
 
 BASE = {"errors", "units", "typing", "version", "config", "files", "follow", "pictures"}
 PHYSICS = BASE | {"electrostatics", "structures", "bloch", "observables"}
+CATALOGUE = PHYSICS | {"quantities"}
 ABOVE = {
     "models",
     "data",
@@ -27,7 +28,7 @@ ABOVE = {
     "demo",
     "cli",
 }
-EVERYTHING = PHYSICS | ABOVE
+EVERYTHING = CATALOGUE | ABOVE
 # What each unit may import besides itself, at the top of a file or inside a function.
 MAY_IMPORT = {
     **{name: BASE for name in BASE},
@@ -35,14 +36,15 @@ MAY_IMPORT = {
     "structures": BASE | {"electrostatics"},
     "bloch": BASE | {"electrostatics", "structures"},
     "observables": BASE | {"electrostatics", "structures", "bloch"},
+    "quantities": PHYSICS,
     "models": PHYSICS,
-    "data": BASE | {"electrostatics", "structures"},
-    "train": PHYSICS | {"models", "data"},
-    "predict": PHYSICS | {"models"},
-    "dynamics": PHYSICS | {"models", "predict"},
+    "data": BASE | {"electrostatics", "structures", "quantities"},
+    "train": CATALOGUE | {"models", "data"},
+    "predict": CATALOGUE | {"models"},
+    "dynamics": CATALOGUE | {"models", "predict"},
     "interop": PHYSICS | {"models"},
     "analysis": BASE,
-    "demo": PHYSICS | {"models", "data", "train", "predict"},
+    "demo": CATALOGUE | {"models", "data", "train", "predict"},
     "cli": EVERYTHING,
 }
 SLOW_TO_IMPORT = {"e3nn_jax", "jax_md", "matplotlib", "orbax", "rich"}

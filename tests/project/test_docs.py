@@ -17,8 +17,9 @@ from jles.models.config import (
     ResponseConfig,
     ScreeningConfig,
 )
-from jles.predict.prediction import QUANTITIES
+from jles.quantities.catalogue import QUANTITIES
 from jles.train.config import DataConfig, LossConfig, ModelSection, OptimizerConfig, TrainConfig
+from jles.units import pretty
 from tests.support.paths import ROOT
 
 PAGE = (ROOT / "docs" / "config.md").read_text(encoding="utf-8")
@@ -53,10 +54,30 @@ def test_the_example_of_the_electrostatics_page_runs():
     assert bool(names["out"].report.converged)
 
 
-def test_everything_that_can_be_wanted_is_on_the_page_of_predictions():
+def shape_of(entry):
+    inside = ", ".join(map(str, entry.shape)) + ("," if len(entry.shape) == 1 else "")
+    return f"({inside})" if entry.shape else "a number"
+
+
+def test_the_tables_of_the_page_of_predictions_are_the_catalogue():
+    """A failure prints the rows to put there."""
     page = (ROOT / "docs" / "predictions.md").read_text(encoding="utf-8")
-    rows = "".join(re.findall(r"^\| (`.*?) \|", page, flags=re.MULTILINE))
-    assert set(re.findall(r"`(\w+)`", rows)) >= set(QUANTITIES)
+    expected = []
+    for name, entry in QUANTITIES.items():
+        cells = (f"`{name}`", pretty(entry.unit), shape_of(entry), entry.meaning, entry.owners)
+        expected.append("| " + " | ".join(cells) + f" | `{entry.key}` |")
+    for owner, entry in QUANTITIES.items():
+        for name, aside in entry.asides.items():
+            cells = (f"`{name}`", pretty(aside.unit), shape_of(aside), aside.meaning)
+            expected.append("| " + " | ".join(cells) + f" | `{owner}` |")
+    rows = re.findall(r"^\| `\w+` \| (?!unit).*\|$", page, flags=re.MULTILINE)
+    assert rows == expected, "\n" + "\n".join(expected)
+
+
+def test_every_option_for_a_quantity_is_on_the_page_of_predictions():
+    page = (ROOT / "docs" / "predictions.md").read_text(encoding="utf-8")
+    asked = {entry.option for entry in QUANTITIES.values() if entry.output == "asked"}
+    assert asked <= set(re.findall(r"`(--[\w-]+)`", page))
 
 
 @pytest.mark.parametrize("record", RECORDS)

@@ -18,9 +18,7 @@ from jles.models.store import read_model, save_model
 from jles.train import loop
 from jles.train.config import TrainConfig
 from jles.train.log import MetricsLog
-from jles.train.losses import (
-    Errors,
-)
+from jles.train.losses import LABELS, Errors, PerLabel
 from jles.train.optimizer import learning_rate
 from jles.train.prepare import Prepared, prepare
 from jles.train.step import Steps
@@ -197,11 +195,13 @@ def test_a_filler_is_not_named():
 
 
 def test_validation_errors_that_are_not_finite_stop_a_run():
-    fine = Errors(*[np.float32(1.0)] * 6)
+    ones = PerLabel(*[np.float32(1.0)] * len(LABELS))
+    fine = Errors(ones, ones)
     loop._check_validation(fine, 3)
     for bad in (math.nan, math.inf):
+        spoilt = ones._replace(forces=np.float32(bad))
         with pytest.raises(InputError, match=r"epoch 4.*validation"):
-            loop._check_validation(fine._replace(forces=np.float32(bad)), 3)
+            loop._check_validation(fine._replace(squares=spoilt), 3)
 
 
 def test_a_model_remembers_what_its_labels_were_called(run):
@@ -212,7 +212,8 @@ def test_a_model_remembers_what_its_labels_were_called(run):
 
 
 def test_validation_that_is_not_finite_names_its_batch():
-    fine = Errors(*[np.float32(1.0)] * 6)
+    ones = PerLabel(*[np.float32(1.0)] * len(LABELS))
+    fine = Errors(ones, ones)
     frames = [SimpleNamespace(source=f"v.xyz, frame {n}") for n in range(3)]
     batches = [
         SimpleNamespace(structure=n, labels=n, frames=np.array([n, -1])) for n in range(3)
@@ -222,11 +223,12 @@ def test_validation_that_is_not_finite_names_its_batch():
 
     def steps(bad):
         def evaluate(params, n, labels):
-            return fine._replace(forces=np.float32(math.nan)) if n == bad else fine
+            spoilt = fine._replace(squares=ones._replace(forces=np.float32(math.nan)))
+            return spoilt if n == bad else fine
 
         return Steps(None, None, evaluate)
 
-    assert loop._validate(steps(None), {}, prepared, 4).forces == 3.0
+    assert loop._validate(steps(None), {}, prepared, 4).squares.forces == 3.0
     message = message_of(loop._validate, steps(1), {}, prepared, 4)
     assert "epoch 5" in message
     assert "batch of v.xyz, frame 1;" in message

@@ -1,20 +1,17 @@
 """Training on Born charges, dipoles and polarizabilities."""
 
-from dataclasses import replace
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jles.config import from_dict
-from jles.data.loader import RESPONSES
+from jles.data.loader import RESPONSES, Labels
 from jles.errors import InputError
 from jles.models.config import DirectCharges, ScalarPolarizability
 from jles.structures.batch import build_structure
 from jles.train.config import TrainConfig
 from jles.train.losses import (
-    LABELS,
     Weights,
     batch_errors,
     loss_of,
@@ -72,12 +69,13 @@ class World:
         self._compiled = compiled
 
     def of(self, name, batch=None, params=None, **changes):
-        """Loss, gradient and errors; `changes` are of the labels."""
+        """Loss, gradient and errors; `changes` are of values and, as `has_*`, of what is there."""
         batch, weights = (
             batch or self.batches[0],
             Weights(0.0, 0.0, 0.0)._replace(**{name: 1.0}),
         )
-        labels = replace(batch.labels, **changes)
+        has = {name[4:]: changes.pop(name) for name in list(changes) if name[:4] == "has_"}
+        labels = Labels(batch.labels.values | changes, batch.labels.has | has)
         return self._compiled(params or self.params, batch.structure, labels, weights)
 
 
@@ -130,7 +128,7 @@ def same_leaves(first, second, rtol=0.0, atol=0.0):
 @pytest.mark.parametrize("name", RESPONSES)
 def test_a_frame_without_the_label_does_not_matter(worlds, name):
     world = worlds[name]
-    label, has = (np.asarray(getattr(world.labels, key)) for key in (name, f"has_{name}"))
+    label, has = world.labels.values[name], world.labels.has[name]
     absent = np.expand_dims(has == 0, tuple(range(1, label.ndim)))
     clean = world.of(name)
     spoilt = world.of(name, **{name: np.where(absent, 1e6, label)})
@@ -143,7 +141,7 @@ def test_the_filler_of_a_batch_does_not_matter(worlds):
     world = worlds["born_charges"]
     loss, gradient, errors = world.of("born_charges", batch=world.batches[1])
     alone = world.of("born_charges", has_born_charges=only(CRYSTAL))
-    assert errors.n_born_charges == alone[2].n_born_charges == 9 * 4
+    assert errors.counts.born_charges == alone[2].counts.born_charges == 9 * 4
     same_leaves((loss, gradient), alone[:2], rtol=1e-9, atol=1e-12)
 
 
@@ -153,7 +151,7 @@ def test_the_dipole_of_a_crystal_counts_modulo_the_quantum(worlds):
     turns = np.array([3.0, -2.0, 7.0]) @ TRICLINIC
 
     def shifted(row, by):
-        moved = np.array(world.labels.dipole)
+        moved = np.array(world.labels.values["dipole"])
         moved[row] += by
         return world.of("dipole", dipole=moved)
 
@@ -189,9 +187,9 @@ def test_errors_are_sums_over_what_is_labelled(response_frames):
         np.sum((0.7 * len(f.numbers) * np.eye(3) - f.labels["polarizability"]) ** 2)
         for f in response_frames[:2]
     )
-    np.testing.assert_allclose(errors.born_charges, born, rtol=1e-9)
-    np.testing.assert_allclose(errors.polarizability, soft, rtol=1e-9)
-    assert [float(getattr(errors, f"n_{name}")) for name in RESPONSES] == [63.0, 6.0, 18.0]
+    np.testing.assert_allclose(errors.squares.born_charges, born, rtol=1e-9)
+    np.testing.assert_allclose(errors.squares.polarizability, soft, rtol=1e-9)
+    assert [float(getattr(errors.counts, name)) for name in RESPONSES] == [63.0, 6.0, 18.0]
     assert set(root_mean_square(errors)) == {f"{name}_rmse" for name in RESPONSES}
 
 
@@ -208,8 +206,7 @@ def test_errors_are_sums_over_what_is_labelled(response_frames):
 def test_only_what_is_needed_is_held_and_computed(response_frames, needed, computed):
     calls, responses = [], [name for name in RESPONSES if name in needed]
     structure, labels, _ = next(iter(response_loader(response_frames, responses).epoch(None)))
-    held = {name for name in LABELS if getattr(labels, name) is not None}
-    assert held == {"energy", "forces", "stress", *responses}
+    assert set(labels.values) == set(labels.has) == {"energy", "forces", "stress", *responses}
     jax.eval_shape(
         lambda p: batch_errors(linear_responses(calls), p, structure, labels, needed),
         RESPONSE_PARAMS,
@@ -234,10 +231,10 @@ def test_a_label_that_nobody_has_is_refused(tmp_path, name):
 @pytest.mark.parametrize(
     ("name", "heads", "message"),
     [
-        ("born_charges", {"charges": None}, r"loss\.born_charges.*model\.charges"),
-        ("dipole", {"charges": None}, r"loss\.dipole.*model\.charges"),
-        ("polarizability", {}, r"loss\.polarizability.*model\.polarizability"),
-        ("polarizability", {"charge_softness": {}}, r"t\.xyz, frame 1.*periodic"),
+        ("born_charges", {"charges": None}, r"loss\.born_charges.*head 'charges'"),
+        ("dipole", {"charges": None}, r"loss\.dipole.*head 'charges'"),
+        ("polarizability", {}, r"loss\.polarizability.*head 'polarizability'"),
+        ("polarizability", {"charge_softness": {}}, r"t\.xyz, frame 1.*of a crystal"),
         ("dipole", {"charge_softness": {}}, r"t\.xyz, frame 2.*slab"),
     ],
 )

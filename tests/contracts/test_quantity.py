@@ -1,0 +1,333 @@
+"""The laws of every quantity of the catalogue, and what comes with an entry that is added."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ase.io import read
+
+from jles.cli.main import main
+from jles.config import to_dict
+from jles.dynamics.config import RecordConfig
+from jles.dynamics.records import unit_of
+from jles.errors import InputError
+from jles.models.config import (
+    DirectCharges,
+    EquilibratedCharges,
+    MomentConfig,
+    ResponseConfig,
+    SoftnessConfig,
+    TensorPolarizability,
+)
+from jles.models.potential import build_potential
+from jles.models.store import save_model
+from jles.predict.committee import Committee
+from jles.predict.model import Model
+from jles.quantities.catalogue import QUANTITIES, asides, trained_labels
+from jles.quantities.quantity import Label, Quantity
+from jles.train.config import LossConfig
+from tests.support.small_systems import (
+    random_orthogonal,
+    random_params,
+    rattled,
+    roomy_structure,
+    small_backbone,
+    small_config,
+    small_model,
+    structure_of,
+    write_frames,
+)
+
+PLAIN = small_config(
+    backbone=small_backbone(l_max=2, body_order=2), charges=DirectCharges(hidden=(), scale=1.0)
+)
+EVERYTHING = PLAIN.replace(
+    dipoles=MomentConfig(hidden=()),
+    quadrupoles=MomentConfig(hidden=()),
+    polarizability=TensorPolarizability(hidden=()),
+)
+SOFT = PLAIN.replace(charge_softness=SoftnessConfig(hidden=()))
+CONFIGS = {
+    "everything": EVERYTHING,
+    "charges": PLAIN,
+    "no charges": PLAIN.replace(charges=None),
+    "soft": SOFT,
+    "metal": SOFT.replace(response=ResponseConfig(mode="self-consistent")),
+    "equilibrated": PLAIN.replace(charges=EquilibratedCharges(hidden=())),
+}
+BOUNDARIES = {
+    "crystal": (True, True, True),
+    "slab": (True, True, False),
+    "cluster": (False, False, False),
+}
+NAMES = pytest.mark.parametrize("name", QUANTITIES)
+KINDS = pytest.mark.parametrize("kind", ["crystal", "cluster"])
+COUNT = 4
+ORDER = np.array([2, 0, 3, 1])
+ROTATION = random_orthogonal(7)
+
+
+def start(kind):
+    return rattled(0, count=COUNT, pbc=kind == "crystal")
+
+
+def transformed(kind, how):
+    atoms = start(kind)
+    if how == "permuted":
+        return atoms[ORDER]
+    if how == "rotated":
+        atoms.positions = atoms.positions @ ROTATION.T
+        atoms.cell = atoms.cell.array @ ROTATION.T
+    if how == "translated":
+        # Not over the border of the cell, where the branch of the polarization ends.
+        atoms.positions += (0.07, -0.05, 0.06)
+    return atoms
+
+
+def all_values(potential, params, structure):
+    """Every quantity by name, also those that this structure is refused."""
+    return {
+        name: entry.value(potential, params, structure) for name, entry in QUANTITIES.items()
+    }
+
+
+class World:
+    """Every quantity of a crystal and a cluster, as they are and transformed, in one batch."""
+
+    def __init__(self):
+        self.potential, self.params = small_model(EVERYTHING, seed=3)
+        self.keys = [
+            (kind, how)
+            for kind in ("crystal", "cluster")
+            for how in ("as it is", "permuted", "rotated", "translated")
+        ]
+        self.structures = [
+            roomy_structure(transformed(*key), self.potential) for key in self.keys
+        ]
+        batch = jax.tree.map(lambda *leaves: jnp.stack(leaves), *self.structures)
+        of_batch = jax.jit(jax.vmap(lambda one: all_values(self.potential, self.params, one)))
+        self.found = jax.device_get(of_batch(batch))
+
+    def value(self, name, kind, how="as it is"):
+        row = self.keys.index((kind, how))
+        return jax.tree.map(lambda leaf: leaf[row], self.found[name])
+
+    def alone(self, kind, dtype):
+        """Every quantity of one structure, without a batch."""
+        structure, params = jax.tree.map(
+            lambda leaf: (
+                leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+            ),
+            (self.structures[self.keys.index((kind, "as it is"))], self.params),
+        )
+        return jax.device_get(self.one(params, structure))
+
+
+@pytest.fixture(scope="module")
+def world():
+    return World()
+
+
+def skip_refused(name, kind):
+    reason = QUANTITIES[name].refuse(EVERYTHING, BOUNDARIES[kind])
+    if reason:
+        pytest.skip(reason)
+
+
+def assert_close(found, expected, atol):
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        scale = max(np.max(np.abs(other), initial=0.0), 1e-3)
+        np.testing.assert_allclose(one, other, rtol=0.0, atol=atol * scale)
+
+
+def rotate(value, entry):
+    """Every Cartesian axis of a value turned with the atoms."""
+    for axis, length in enumerate(entry.shape):
+        if length == 3:
+            value = np.moveaxis(np.tensordot(ROTATION, value, (1, axis)), 0, axis)
+    return value
+
+
+# --- what an entry says
+
+
+def test_names_keys_and_options_are_unique():
+    for attribute in ("key", "option", "ase"):
+        said = [getattr(entry, attribute) for entry in QUANTITIES.values()]
+        assert len(set(said)) == len(said), attribute
+    assert not set(asides()) & set(QUANTITIES)
+
+
+@NAMES
+def test_an_entry_is_complete(name):
+    entry = QUANTITIES[name]
+    assert entry.name == name
+    assert re.fullmatch(r"(eV|e|1|angstrom)([ /^\d]|angstrom|V)*", entry.unit), entry.unit
+    assert entry.meaning
+    assert "\n" not in entry.meaning
+    assert entry.per_atom == (entry.shape[:1] == ("atoms",))
+    assert unit_of(name) == entry.unit
+
+
+def test_every_weight_of_a_loss_is_of_a_label_of_the_catalogue():
+    assert set(to_dict(LossConfig())) == set(trained_labels())
+
+
+def test_every_record_of_the_electrical_response_is_in_the_catalogue():
+    engine = {"thermo", "positions", "velocities", "extxyz", "current"}
+    assert set(to_dict(RecordConfig())) - engine <= set(QUANTITIES)
+
+
+# --- what its value does
+
+
+@KINDS
+@NAMES
+def test_shape_and_padding(world, name, kind):
+    entry, value = QUANTITIES[name], world.value(name, kind)
+    for leaf in jax.tree.leaves(value):
+        assert leaf.ndim == len(entry.shape)
+        for length, said in zip(leaf.shape, entry.shape, strict=True):
+            assert length == {"atoms": 8}.get(said, said) or said in ("channels", "features")
+        assert np.isfinite(leaf[:COUNT] if entry.per_atom else leaf).all()
+
+
+@KINDS
+@NAMES
+def test_a_permutation_of_the_atoms_permutes_it(world, name, kind):
+    skip_refused(name, kind)
+    found, expected = world.value(name, kind, "permuted"), world.value(name, kind)
+    if QUANTITIES[name].per_atom:
+        found, expected = found[:COUNT], expected[ORDER]
+    assert_close(found, expected, 1e-9)
+
+
+@KINDS
+@NAMES
+def test_a_rotation_or_reflection_turns_its_cartesian_axes(world, name, kind):
+    skip_refused(name, kind)
+    entry = QUANTITIES[name]
+    expected = jax.tree.map(lambda leaf: rotate(leaf, entry), world.value(name, kind))
+    assert_close(world.value(name, kind, "rotated"), expected, 1e-9)
+
+
+@KINDS
+@NAMES
+def test_a_translation_leaves_it(world, name, kind):
+    skip_refused(name, kind)
+    assert_close(world.value(name, kind, "translated"), world.value(name, kind), 1e-9)
+
+
+def test_a_batch_gives_what_single_structures_give(world):
+    for kind in ("crystal", "cluster"):
+        for name, value in world.alone(kind, np.float64).items():
+            assert_close(world.value(name, kind), value, 1e-9)
+
+
+def test_float32_gives_the_same_to_its_precision(world):
+    for name, value in world.alone("crystal", np.float32).items():
+        assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(value)), name
+        assert_close(value, world.value(name, "crystal"), 3e-3)
+
+
+def test_odd_quantities_and_no_others_change_sign_with_the_charges(world):
+    params = dict(world.params)
+    params["charges"] = jax.tree.map(lambda leaf: -leaf, params["charges"])
+    for head in ("dipoles", "quadrupoles"):
+        params[head] = params[head] | {"mixing": -params[head]["mixing"]}
+    before, after = (
+        jax.device_get(world.one(p, world.structures[0])) for p in (world.params, params)
+    )
+    for name, entry in QUANTITIES.items():
+        sign = -1.0 if entry.odd else 1.0
+        expected = jax.tree.map(lambda leaf, sign=sign: sign * leaf, before[name])
+        assert_close(after[name], expected, 1e-9)
+
+
+# --- who has it
+
+
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+@pytest.mark.parametrize("config", CONFIGS)
+def test_what_is_not_refused_can_be_traced(config, boundary):
+    """And a refusal is one line that begins with the name."""
+    pbc = BOUNDARIES[boundary]
+    potential = build_potential(CONFIGS[config])
+    atoms = rattled(0, count=2)
+    atoms.pbc = pbc
+    structure = structure_of(atoms, potential)
+    params = random_params(potential)
+    for name, entry in QUANTITIES.items():
+        for in_field in (False, True):
+            reason = entry.refuse(CONFIGS[config], pbc, in_field)
+            assert reason is None or re.fullmatch(rf"'{name}' [^\n]+", reason)
+        if entry.refuse(CONFIGS[config]):
+            assert entry.refuse(CONFIGS[config], pbc)
+        if entry.refuse(CONFIGS[config], pbc) is None:
+            jax.eval_shape(lambda p, entry=entry: entry.value(potential, p, structure), params)
+
+
+@NAMES
+def test_a_refusal_is_what_predict_says(name):
+    model = Model(CONFIGS["no charges"], small_model(CONFIGS["no charges"])[1], "float64")
+    reason = QUANTITIES[name].refuse(model.config, BOUNDARIES["cluster"])
+    if reason is None:
+        return
+    with pytest.raises(InputError) as info:
+        model.predict(start("cluster"), want=(name,))
+    assert reason in str(info.value)
+
+
+# --- an entry that is added
+
+TOY = Quantity(
+    "charge_squared",
+    unit="e^2",
+    shape=("atoms",),
+    meaning="square of the latent charge",
+    of=lambda at: at.bare_charges**2,
+    rules=QUANTITIES["charges"].rules,
+    key="q2",
+    label=Label("charge_squared", "squared charge", key="q2_ref"),
+)
+
+
+@pytest.fixture
+def toy(monkeypatch, tmp_path):
+    """A model directory, a file with labels, and a catalogue with one more entry."""
+    monkeypatch.setitem(QUANTITIES, TOY.name, TOY)
+    model = Model(PLAIN, small_model(PLAIN)[1], "float64")
+    save_model(tmp_path / "model", PLAIN, model.params, {}, {})
+    atoms = start("cluster")
+    expected = model.predict(atoms, want=("charges",)).charges ** 2
+    labelled = atoms.copy()
+    labelled.arrays["q2_ref"] = expected + 0.5
+    write_frames(tmp_path / "frames.xyz", [labelled])
+    return tmp_path, model, atoms, expected
+
+
+def test_a_new_quantity_comes_out_of_predict_committee_and_calculator(toy):
+    _, model, atoms, expected = toy
+    np.testing.assert_allclose(model.predict(atoms, want=(TOY.name,)).charge_squared, expected)
+    committee = Committee([model, model]).predict(atoms, want=(TOY.name,))
+    np.testing.assert_allclose(committee.mean.charge_squared, expected)
+    np.testing.assert_allclose(committee.spread.charge_squared, 0.0)
+    calculator = model.calculator()
+    np.testing.assert_allclose(calculator.get_property(TOY.name, atoms), expected)
+
+
+def test_a_new_quantity_comes_out_of_the_commands(toy, capsys):
+    folder, _, _, expected = toy
+    with pytest.raises(SystemExit):
+        main(["predict", "--help"])
+    assert "--charge-squared" in capsys.readouterr().out
+    model, frames, out = (str(folder / name) for name in ("model", "frames.xyz", "out.xyz"))
+    precise = ["--dtype", "float64"]
+    assert main(["predict", model, frames, "-o", out, "--charge-squared", *precise]) == 0
+    np.testing.assert_allclose(read(out).arrays["q2"], expected, atol=1e-7)
+    assert main(["evaluate", model, frames, "--out", str(folder / "ev"), *precise]) == 0
+    table = capsys.readouterr().out
+    assert "squared charge" in table
+    assert (folder / "ev" / "parity_charge_squared.png").exists()

@@ -13,6 +13,7 @@ from jles.models.potential import Params, coupling_at, polarizability_at
 from jles.observables.born_charges import dipole_current
 from jles.predict.model import Model
 from jles.predict.prediction import check_wanted
+from jles.quantities.catalogue import QUANTITIES
 from jles.structures.batch import Size, build_structure, on_device, pad_structure, size_of
 from jles.structures.prune import most_neighbors, prune
 from jles.structures.structure import Structure

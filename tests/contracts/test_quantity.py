@@ -107,6 +107,7 @@ class World:
             roomy_structure(transformed(*key), self.potential) for key in self.keys
         ]
         batch = jax.tree.map(lambda *leaves: jnp.stack(leaves), *self.structures)
+        self.one = jax.jit(lambda params, s: all_values(self.potential, params, s))
         of_batch = jax.jit(jax.vmap(lambda one: all_values(self.potential, self.params, one)))
         self.found = jax.device_get(of_batch(batch))
 

@@ -211,8 +211,8 @@ def latent_epsilon(model: Model, pairs) -> float:
     for frame, out in pairs:
         structure = model.structure(to_atoms(frame))
         factor = float(model.potential.factor_fn(model.params, structure) ** 2)
-        volume = abs(np.linalg.det(frame.cell))
-        found.append(np.trace(out.polarizability / factor) / 3.0 / volume)
+        latent = np.trace(out.polarizability / factor) / 3.0
+        found.append(latent / abs(np.linalg.det(frame.cell)))
     return 1.0 + float(np.mean(found) / EPSILON0)
 
 
@@ -225,9 +225,7 @@ def polarization_changes(model: Model, frames) -> list:
 
     first, *others = frames
     pairs = []
-    for frame in others:
-        if not np.allclose(frame.cell, first.cell, atol=1e-6):
-            continue
+    for frame in (f for f in others if np.allclose(f.cell, first.cell, atol=1e-6)):
         moved, _ = find_mic(frame.positions - first.positions, first.cell)
         # A displacement of the whole crystal does not polarize it.
         moved -= moved.mean(axis=0)

@@ -1,7 +1,7 @@
-"""The program `jles`: reads the command line, calls one command, turns mistakes into one line.
+"""The program `jles`: reads the command line, runs a command, reports mistakes in one line.
 
-Nothing heavy is imported here, so `jles --help` answers at once; each command is a module of
-`jles.cli` with a function `run(arguments)`, imported when it is called.
+Each command is a module of `jles.cli` with a function `run(arguments)`, imported when it is
+called. Nothing heavy is imported here, so `jles --help` is fast.
 """
 
 import argparse
@@ -21,7 +21,7 @@ _BROKEN_PIPE = 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns the exit status: 0 only if it did what was asked."""
+    """Runs one command and returns the exit status: 0 only for success."""
     arguments = build_parser().parse_args(argv)
     command = importlib.import_module(f"jles.cli.{arguments.module}")
     try:
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("jles: interrupted", file=sys.stderr)
         return _INTERRUPTED
     except BrokenPipeError:
-        # The reader (`| head`) left: give Python's own last flush somewhere to go.
+        # The reader (`| head`) closed the pipe; Python flushes again at exit, into devnull.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
     except OSError as error:
@@ -65,7 +65,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of every command; `module` names the module of `jles.cli` that runs it."""
+    """The parser of all commands; `module` names the module of `jles.cli` that runs one."""
     parser = _Parser(
         prog="jles", description="Learn charges from energies and forces; predict with them."
     )
@@ -100,7 +100,7 @@ def _add_dtype(parser: argparse.ArgumentParser) -> None:
 
 def _add_demo(commands) -> None:
     parser = _add_command(
-        commands, "demo", "train on point charges made on the spot and show the charges found"
+        commands, "demo", "train on generated point charges and compare the charges found"
     )
     parser.add_argument("--out", metavar="DIR", default="demo", help="where to write (demo)")
     _add_dtype(parser)
@@ -150,10 +150,10 @@ def _add_screening(parser: argparse.ArgumentParser) -> None:
         "--epsilon-infinity",
         metavar="EPS",
         type=float,
-        help="electronic dielectric constant, from latent to physical moments of crystals",
+        help="electronic dielectric constant; makes latent moments of crystals physical",
     )
     parser.add_argument(
-        "--positive", metavar="ELEMENT", help="fix the sign: this element is the positive one"
+        "--positive", metavar="ELEMENT", help="the more positive element; fixes the sign"
     )
 
 
@@ -197,7 +197,7 @@ def _add_predict(commands) -> None:
         metavar=("X", "Y", "Z"),
         nargs=3,
         type=float,
-        help="applied electric field; energy, forces and stress are then those in it",
+        help="applied electric field; energy, forces and stress include it",
     )
     parser.add_argument(
         "--field-unit", choices=("V/angstrom", "kV/cm"), default="V/angstrom", help="of --field"
@@ -223,7 +223,7 @@ def _add_quantities(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_md(commands) -> None:
-    parser = _add_command(commands, "md", "molecular dynamics, with an electric field if asked")
+    parser = _add_command(commands, "md", "molecular dynamics, optionally in an electric field")
     parser.add_argument("model", metavar="MODEL", help="a model directory")
     parser.add_argument(
         "start",
@@ -238,19 +238,23 @@ def _add_md(commands) -> None:
 
 
 def _add_serve(commands) -> None:
-    parser = _add_command(commands, "serve", "forces of a model for a program that moves atoms")
+    parser = _add_command(
+        commands, "serve", "serve the forces of a model to a program that moves atoms"
+    )
     parser.add_argument(
-        "--ipi", action="store_true", required=True, help="speak to a running i-PI server"
+        "--ipi", action="store_true", required=True, help="connect to a running i-PI server"
     )
     parser.add_argument("model", metavar="MODEL", help="a model directory")
     parser.add_argument(
         "start", metavar="START", help="the server's atoms in its order, any file ASE reads"
     )
-    parser.add_argument("--host", help="machine that the server runs on (localhost)")
+    parser.add_argument("--host", help="machine of the server (localhost)")
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--port", type=int, help="port that it listens at (65535, as i-PI)")
+    where.add_argument("--port", type=int, help="port of the server (65535, as in i-PI)")
     where.add_argument(
-        "--unix", metavar="NAME", help="its Unix socket: /tmp/ipi_NAME, or a path with a slash"
+        "--unix",
+        metavar="NAME",
+        help="Unix socket of the server: /tmp/ipi_NAME, or a path with a slash",
     )
     parser.add_argument(
         "--dipole", action="store_true", help="send the dipole of every configuration as well"
@@ -284,10 +288,10 @@ def _add_import_torch(commands) -> None:
         nargs="+",
         action="extend",
         default=[],
-        help="element energies, which no such file holds, e.g. H=-5.853 O=-2.927",
+        help="element energies, which the file does not contain, e.g. H=-5.853 O=-2.927",
     )
 
 
 def _add_info(commands) -> None:
-    parser = _add_command(commands, "info", "what a model is and how well it does")
+    parser = _add_command(commands, "info", "configuration and errors of a model")
     parser.add_argument("model", metavar="MODEL", help="a model directory")

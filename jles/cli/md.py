@@ -24,7 +24,7 @@ def run(arguments: Namespace) -> None:
     try:
         run_md(model, atoms, config, arguments.out, arguments.resume)
     except InputError as error:
-        # A message that begins with a file or a step already says where the mistake is.
+        # A message that begins with a file or a step already names the place.
         place = (
             "" if str(error).startswith((arguments.out, "step ")) else f"{arguments.start}: "
         )

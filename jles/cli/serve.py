@@ -7,10 +7,10 @@ from jles.errors import InputError
 
 
 def run(arguments: Namespace) -> None:
-    """Connects to the server and answers it until it says EXIT.
+    """Connects to the server and answers its requests until it sends EXIT.
 
-    START is evaluated before, so that mistakes are found, and compiling is done, while no
-    server waits for it.
+    START is evaluated first, so that mistakes are reported and functions compiled before the
+    server waits for a result.
     """
     import numpy as np
 
@@ -41,10 +41,10 @@ def run(arguments: Namespace) -> None:
 
 
 def address_of(arguments: Namespace):
-    """The server that the command line means.
+    """Address of the server from the command line.
 
     Raises:
-        InputError: no port has that number, or a host is given with a Unix socket.
+        InputError: the port number is invalid, or a host is given with a Unix socket.
     """
     from jles.predict.ipi import Address
 
@@ -58,7 +58,7 @@ def address_of(arguments: Namespace):
 
 
 def wanted_extras(arguments: Namespace) -> tuple[str, ...]:
-    """What is sent beside energy, forces and virial; Born charges take the dipole with them."""
+    """Quantities sent beside energy, forces and virial; Born charges include the dipole."""
     if arguments.born_charges:
         return ("polarization", "born_charges")
     return ("polarization",) if arguments.dipole else ()

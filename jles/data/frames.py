@@ -18,7 +18,7 @@ from jles.structures.neighbors import check_geometry
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One structure of a data set with the labels it has.
+    """One structure of a data set and its labels.
 
     Attributes:
         numbers: atomic numbers.
@@ -27,10 +27,10 @@ class Frame:
         pbc: which directions are periodic.
         labels: by the names of `LabelKeys`; energy (), eV; forces (atoms, 3), eV/angstrom;
             stress (3, 3), eV/angstrom^3; dipole (3,), e angstrom; quadrupole (3, 3);
-            born_charges (atoms, 3, 3), e; polarizability (3, 3), e angstrom^2/V. Those that a
-            frame lacks are absent.
+            born_charges (atoms, 3, 3), e; polarizability (3, 3), e angstrom^2/V. Missing labels
+            are left out.
         total_charge: e.
-        source: where it came from, e.g. "water.xyz, frame 3"; frames count from 0 as in ASE.
+        source: origin, e.g. "water.xyz, frame 3"; frames count from 0 as in ASE.
     """
 
     numbers: Int[np.ndarray, " atoms"]
@@ -43,7 +43,7 @@ class Frame:
 
 
 class LabelKeys(Config):
-    """What the labels are called in the files (docs/conventions.md; units of `Frame`)."""
+    """Names of the labels in the files (docs/conventions.md); units are those of `Frame`."""
 
     energy: str = "energy"
     forces: str = "forces"
@@ -61,9 +61,9 @@ _DEFAULT_KEYS = LabelKeys()
 def read_frames(path, keys: LabelKeys = _DEFAULT_KEYS, need: Sequence[str] = ()) -> list[Frame]:
     """All frames of a file that ASE can read; `file.xyz@10:20` selects as in ASE.
 
-    Labels are looked for among the values of a frame, the columns of its atoms and the results
-    that ASE keeps under a calculator. Stress is brought to 3x3 from Voigt (xx, yy, zz, yz, xz,
-    xy) or nine numbers. A missing `total_charge` is zero.
+    Labels are read from the frame's values, its columns of atoms and the results of its
+    calculator. Stress in Voigt order (xx, yy, zz, yz, xz, xy) or as nine numbers becomes 3x3.
+    A missing `total_charge` is zero.
 
     Args:
         path: of the file.
@@ -73,7 +73,7 @@ def read_frames(path, keys: LabelKeys = _DEFAULT_KEYS, need: Sequence[str] = ())
     Raises:
         InputError: the file is missing, empty, damaged or of no known format; a number is not
             finite; a label has the wrong shape; a cell without volume is periodic; a label of
-            `need` is in no frame. File, frame, key and what would be right are named.
+            `need` is in no frame. The message names file, frame, key and remedy.
     """
     frames, seen = [], set()
     for n, atoms in enumerate(_read_atoms(path)):
@@ -81,7 +81,7 @@ def read_frames(path, keys: LabelKeys = _DEFAULT_KEYS, need: Sequence[str] = ())
         seen.update(values)
         frames.append(_frame(atoms, values, keys, f"{path}, frame {n}"))
     if not frames:
-        raise InputError(f"{path}: no frames in it")
+        raise InputError(f"{path}: contains no frames")
     for name in need:
         if not any(name in frame.labels for frame in frames):
             raise InputError(_missing_label(path, name, getattr(keys, name), seen))
@@ -89,7 +89,7 @@ def read_frames(path, keys: LabelKeys = _DEFAULT_KEYS, need: Sequence[str] = ())
 
 
 def frame_from_atoms(atoms, keys: LabelKeys = _DEFAULT_KEYS, source="structure") -> Frame:
-    """The frame of one `ase.Atoms`, with the labels it carries.
+    """The frame of one `ase.Atoms`, with its labels.
 
     Raises:
         InputError: as in `read_frames`.
@@ -98,15 +98,15 @@ def frame_from_atoms(atoms, keys: LabelKeys = _DEFAULT_KEYS, source="structure")
 
 
 def check_elements(frames: Iterable[Frame], numbers: Sequence[int], where: str = "") -> None:
-    """Refuses frames with elements outside `numbers`.
+    """Raises an error if a frame has an element outside `numbers`.
 
     Args:
-        frames: to look at.
-        numbers: atomic numbers the model knows.
-        where: put after the elements in the message, e.g. "of the model runs/water".
+        frames: frames to check.
+        numbers: known atomic numbers.
+        where: added to the message after the elements, e.g. "of the model runs/water".
 
     Raises:
-        InputError: names the frame, the element and the known ones.
+        InputError: a frame has an unknown element; the message lists the known elements.
     """
     from ase.data import chemical_symbols
 
@@ -122,7 +122,7 @@ def check_elements(frames: Iterable[Frame], numbers: Sequence[int], where: str =
 
 
 def _read_atoms(path):
-    """Yields `ase.Atoms`; whatever ASE raises becomes one line with file and frame."""
+    """Yields `ase.Atoms`; an error of ASE becomes one line that names file and frame."""
     from ase.io import iread
     from ase.io.formats import UnknownFileTypeError
 
@@ -144,7 +144,7 @@ def _read_atoms(path):
     except UnknownFileTypeError:
         raise InputError(f"{file}: not a file format that ASE knows; try .extxyz") from None
     except Exception as error:
-        # ASE's readers raise whatever their parsing runs into: KeyError, IndexError, ...
+        # ASE's readers raise errors of many types: KeyError, IndexError, ...
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
             f"{path}, frame {frame}: cannot be read ({type(error).__name__}: {reason})"
@@ -152,7 +152,7 @@ def _read_atoms(path):
 
 
 def _values_of(atoms) -> dict:
-    """Everything that could be a label, by its name in the file."""
+    """All values of a frame that may be labels, by their names in the file."""
     results = atoms.calc.results if atoms.calc is not None else {}
     columns = {k: v for k, v in atoms.arrays.items() if k not in {"numbers", "positions"}}
     return {**results, **columns, **atoms.info}
@@ -185,7 +185,7 @@ def _frame(atoms, values, keys, source) -> Frame:
 
 
 def _label(name, key, value, n_atoms):
-    """The label in its standard shape, or None where it is NaN throughout."""
+    """The label in its standard shape, or None if all its values are NaN."""
     value, quantity = _numbers(key, value), labelled()[name]
     shape = tuple(n_atoms if length == "atoms" else length for length in quantity.shape)
     if name == "stress" and value.shape == (6,):

@@ -25,7 +25,7 @@ from jles.structures.structure import HostOrDevice, Structure
 _ALWAYS = ("energy", "forces", "stress")
 
 RESPONSES = tuple(name for name in trained_labels() if name not in _ALWAYS)
-"""Labels of the electrical response, which a loader holds only if asked for them."""
+"""Labels of the electrical response, of which a loader holds the requested ones."""
 
 
 class Labels(NamedTuple):
@@ -43,7 +43,7 @@ class Labels(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Structures and labels with a leading axis; `frames` are places in the list, -1: fill."""
+    """Structures and labels with a leading axis; `frames` are indices, -1 for filler."""
 
     structure: Structure
     labels: Labels
@@ -51,7 +51,7 @@ class Batch(NamedTuple):
 
 
 class _Bucket(NamedTuple):
-    """Everything of one size; the last row of every array is the empty structure."""
+    """Structures and labels of one size; the last row of every array is an empty structure."""
 
     structures: Structure
     labels: Labels
@@ -59,20 +59,20 @@ class _Bucket(NamedTuple):
 
 
 class Loader:
-    """Frames as batches: built and padded once, drawn in any order.
+    """Batches of frames, which are built and padded once and drawn in any order.
 
-    Every batch comes from one bucket and has its constant shape, so that a compiled function is
-    compiled once per bucket. The last batch of a bucket is filled with empty structures.
+    All batches of a bucket have the same shape, so functions are compiled once per bucket. The
+    last batch of a bucket is filled with empty structures.
 
     Args:
         frames: any sizes, crystals and clusters mixed.
-        cutoff: of the neighbours, angstrom.
+        cutoff: cutoff of the neighbours, angstrom.
         batch_size: structures per batch.
         offsets: element energies, eV by symbol, subtracted from the energies.
         responses: which of `RESPONSES` the labels hold beside energy, forces and stress.
         dtype: of the real arrays.
-        max_buckets: most different shapes.
-        cache_dir: where neighbour tables are kept between runs.
+        max_buckets: largest number of different shapes.
+        cache_dir: directory that keeps neighbour tables between runs.
         track: wraps the frames while they are built, e.g. `rich.progress.track`.
         **sums: `k_max`, `sigma`, `method`, `accuracy` and `rank` of `build_structure`.
 
@@ -99,7 +99,7 @@ class Loader:
         **sums,
     ):
         if len(frames) == 0:
-            raise InputError("no frames to make batches of")
+            raise InputError("no frames to batch; give at least one")
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, got {batch_size}")
         structures = {
@@ -124,12 +124,12 @@ class Loader:
         self.n_batches = len(self._plan(None))
 
     def epoch(self, order: tuple[int, int] | None = None, start: int = 0) -> Iterator[Batch]:
-        """Every frame once.
+        """The batches of one epoch, which hold every frame once.
 
         Args:
             order: (seed, epoch) shuffles frames and batches, the same on every call; None keeps
                 the order of the buckets and of the frames in them.
-            start: how many batches to leave out at the beginning, to resume in the middle.
+            start: number of batches to skip, to resume within an epoch.
         """
         for number, rows in self._plan(order)[start:]:
             bucket = self._buckets[number]
@@ -196,7 +196,7 @@ def _no_labels(size: Size, dtype, responses) -> Labels:
 
 
 def _rows(empty, count: int):
-    """Room for `count` structures, then one empty one in the last row."""
+    """Arrays for `count` structures, with an empty structure in the last row."""
     return jax.tree.map(lambda leaf: np.repeat(leaf[None], count + 1, axis=0), empty)
 
 

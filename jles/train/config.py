@@ -1,4 +1,4 @@
-"""The training file: every key, its default and what it must be (docs/config.md)."""
+"""The training file: its keys, their defaults and allowed values (docs/config.md)."""
 
 from typing import Annotated, Literal
 
@@ -24,7 +24,7 @@ Schedule = Weight | dict[count(MANY, least=0), Weight]
 
 
 class DataConfig(Config):
-    """Files to learn from; validation from files, or a seeded part of the training frames."""
+    """Training files; validation uses files or a seeded part of the training frames."""
 
     train: tuple[str, ...] | str
     valid: tuple[str, ...] | str = ()
@@ -39,7 +39,7 @@ class DataConfig(Config):
         super().__post_init__()
         if not self.valid and not 0.0 < self.valid_fraction < 1.0:
             raise InputError(
-                f"valid_fraction must lie between 0 and 1 where no valid file is given, "
+                f"valid_fraction must lie between 0 and 1 if no valid file is given, "
                 f"got {self.valid_fraction}"
             )
         if not self.train:
@@ -50,7 +50,7 @@ _BESIDE_START_FROM = ("element_energies", "screening")
 
 
 class ModelSection(ModelParts):
-    """A new model, or `start_from`: a model directory with whose parameters training starts.
+    """A new model, or `start_from`: a model directory that gives the initial parameters.
 
     With `start_from` only `element_energies` and `screening` may be given, the rest is the
     stored model's. `element_energies` null fits those of a new model and keeps those of
@@ -77,8 +77,8 @@ class ModelSection(ModelParts):
         for name in (*default.__struct_fields__, "elements"):
             if getattr(self, name) != getattr(default, name, None):
                 raise InputError(
-                    f"{name}: cannot be changed beside 'start_from', whose own model holds; "
-                    f"take it out (only {' and '.join(_BESIDE_START_FROM)} may be given)"
+                    f"{name}: cannot be changed with 'start_from', which keeps the stored "
+                    f"model; take it out (only {' and '.join(_BESIDE_START_FROM)} may be given)"
                 )
 
 
@@ -100,7 +100,7 @@ class LossConfig(Config):
         super().__post_init__()
         for name, weights in self.schedules().items():
             if 0 not in weights:
-                raise InputError(f"{name}: a scheduled weight must say what holds from epoch 0")
+                raise InputError(f"{name}: a scheduled weight must have a value for epoch 0")
         if not any(max(weights.values()) for weights in self.schedules().values()):
             raise InputError("all labels have weight 0: nothing to learn")
 
@@ -111,12 +111,12 @@ class LossConfig(Config):
 
 
 class OptimizerConfig(Config):
-    """AdamW or its AMSGrad variant and the course of the learning rate.
+    """AdamW or AMSGrad, and the schedule of the learning rate.
 
     `schedule`: "constant"; "step" multiplies by `factor` every `step_epochs`; "plateau"
     multiplies by `factor` when the validation loss has not improved for `patience` validations,
-    down to `min_scale`; "cosine" falls to `min_scale`, which the epoch after the last would
-    have. Warm-up rises linearly over `warmup_steps`.
+    down to `min_scale`; "cosine" would reach `min_scale` in the epoch after the last. Warm-up
+    rises linearly over `warmup_steps`.
     """
 
     name: Literal["adamw", "amsgrad"] = "adamw"

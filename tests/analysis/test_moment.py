@@ -1,4 +1,4 @@
-"""The polarization along a run: what the current says goes before the recorded moment."""
+"""Polarization along a run: the current takes precedence over the recorded moment."""
 
 import numpy as np
 import pytest

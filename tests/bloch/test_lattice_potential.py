@@ -20,7 +20,7 @@ K_MAX = 12.0
 
 
 def kernel(vector):
-    """Potential of a unit charge, narrow less wide: it dies off with the Gaussians."""
+    """Potential of a narrow minus that of a wide Gaussian unit charge; short-ranged."""
     r2 = jnp.sum(vector**2)
     r = jnp.sqrt(jnp.where(r2 == 0.0, 1.0, r2))
 
@@ -32,7 +32,7 @@ def kernel(vector):
 
 
 def pair_potential(vector, charge, dipole, quadrupole):
-    """Of one set of moments, at `vector` from it; smooth, so that no pair needs a limit."""
+    """Potential at `vector` from one atom's moments; smooth, so r = 0 needs no limit."""
     # Moments differentiate with respect to the place of the source, minus the vector.
     slope = -jax.grad(kernel)(vector)
     bend = jax.hessian(kernel)(vector)

@@ -1,4 +1,4 @@
-"""Fixtures of the commands: models and data that are sound."""
+"""Fixtures of the commands: valid models and data."""
 
 import shutil
 
@@ -54,7 +54,7 @@ def structures(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def predictions(model_path, structures):
-    """What the model itself says of them, in float64."""
+    """The model's own predictions for these structures, in float64."""
     model = jles.load(model_path, dtype="float64")
     want = ("energy", "forces", "charges")
     cluster, crystal = read(structures, ":")
@@ -75,7 +75,7 @@ def untouched(tmp_path_factory):
 
 @pytest.fixture
 def folder(untouched, tmp_path):
-    """A model, a data file, a training file: all sound."""
+    """A valid model, data file and training file."""
     shutil.copytree(untouched, tmp_path, dirs_exist_ok=True)
     values = training_values(str(tmp_path / "data.xyz"))
     (tmp_path / "train.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")

@@ -16,7 +16,7 @@ from tests.support.small_systems import (
 
 
 def spoil(change):
-    """Four sound frames, the third of them changed."""
+    """Four valid frames, of which the third is changed."""
     frames = [labelled(rattled(n, count=4)) for n in range(4)]
     change(frames[2])
     return frames
@@ -36,7 +36,7 @@ def coincide(atoms):
 
 
 def image_coincides(atoms):
-    """On a periodic image of another atom, not on the atom."""
+    """The atom lies on a periodic image of another atom."""
     atoms.positions[3] = atoms.positions[0] + atoms.cell.array[1]
 
 

@@ -1,4 +1,4 @@
-"""The program: what it lists, how it ends, and how it reports mistakes."""
+"""The program: its list of commands, exit status and error messages."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""`jles predict`: its file says what the model says."""
+"""`jles predict`: its file contains the model's predictions."""
 
 import numpy as np
 import pytest
@@ -96,7 +96,7 @@ def test_a_directory_without_a_model_is_named(structures, tmp_path, capsys):
 
 
 def test_a_single_atom_and_an_empty_box_are_no_mistakes(folder):
-    """Nothing near: energies and forces are finite."""
+    """Atoms without neighbours have finite energies and forces."""
     write(folder / "one.xyz", [Atoms("H"), Atoms("OH", [[0, 0, 0], [0, 0, 40]])])
     out = folder / "out.extxyz"
     assert (

@@ -65,7 +65,7 @@ def test_a_training_file_that_is_none_is_named(folder, capsys):
 
 @pytest.mark.long
 def test_a_damaged_checkpoint_is_named(folder, capsys, monkeypatch):
-    """The largest file of it is cut in half; put back, the run goes on."""
+    """Its largest file is cut in half; with the file restored, the run continues."""
     from jles.train import loop
     from jles.train.log import MetricsLog
 

@@ -1,4 +1,4 @@
-"""Reading frames: every form of a label, every kind of damage, one line each."""
+"""Reading frames: all forms of labels, and one-line errors for damaged files."""
 
 import re
 
@@ -26,7 +26,7 @@ STRESS = np.array([[1.0, 6.0, 5.0], [6.0, 2.0, 4.0], [5.0, 4.0, 3.0]])
 
 
 def water(rng, n=2, **results):
-    """n water molecules in a box, with results of a calculator where given."""
+    """n water molecules in a box, with results of a calculator if given."""
     atoms = Atoms("OHH" * n, rng.random((3 * n, 3)) * 6, cell=6 * np.eye(3), pbc=True)
     if results:
         atoms.calc = SinglePointCalculator(atoms, **results)
@@ -49,7 +49,7 @@ def written(folder, frames, name="data.extxyz"):
 
 
 def refused(path, *words, **options):
-    """The one-line message with which reading is refused; it holds all of `words`."""
+    """The one-line error message of reading, which contains all `words`."""
     with pytest.raises(InputError) as caught:
         read_frames(path, **options)
     message = str(caught.value)

@@ -1,4 +1,4 @@
-"""Batches: constant shapes, every frame once, the same order every time, a cache that heals."""
+"""Batches: constant shapes, every frame once, reproducible order, repaired caches."""
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ OPTIONS = {"cutoff": 3.0, "k_max": 2.0, "batch_size": 4, "dtype": np.float64}
 
 
 def frame(rng, n_atoms, periodic, labels=("energy", "forces", "stress"), source="s"):
-    """Random atoms; labels that can be recognised again."""
+    """Random atoms with identifiable labels."""
     edge = 2.2 * n_atoms ** (1 / 3)
     cell = edge * (np.eye(3) + rng.uniform(-0.1, 0.1, (3, 3)))
     values = {

@@ -35,7 +35,7 @@ def frames():
 
 
 def point_charge_ewald(charges, positions, splitting=0.55):
-    """Point charges by a plain double loop, with a splitting of its own, eV."""
+    """Energy of point charges by a plain double loop with its own splitting, eV."""
     sigma = 1.0 / (math.sqrt(2.0) * splitting)
     real = short_range_complement(charges, positions, BOX * np.eye(3), sigma)
     n = np.arange(-13, 14)
@@ -129,7 +129,7 @@ def test_settings_of_the_demo_are_a_valid_training_file():
 
 @pytest.mark.parametrize("name", ["train.xyz", "summary.json", "notes.txt"])
 def test_a_folder_with_something_else_in_it_is_refused(name, tmp_path, capsys):
-    """A folder of data may well hold a train.xyz, and somebody's runs."""
+    """The folder may contain other data and runs, which must not be overwritten."""
     (tmp_path / name).write_text("mine", encoding="utf-8")
     (tmp_path / "with_charges").mkdir()
     (tmp_path / "with_charges" / "precious").write_text("mine", encoding="utf-8")
@@ -156,10 +156,10 @@ def test_scores_compare_charges_up_to_their_sign():
 
 
 def test_the_recovered_sign_is_the_truths(frames):
-    """Energies and forces cannot tell it, so it is chosen."""
+    """Energies and forces do not determine the sign, so a convention fixes it."""
 
     class Opposite(Model):
-        """Answers without a network."""
+        """Returns predictions without a network."""
 
         def __init__(self):
             self.config = small_config()

@@ -36,6 +36,6 @@ def atoms(folder):
 
 @pytest.fixture(scope="session")
 def whole(folder):
-    """A run that nobody disturbed."""
+    """An uninterrupted run."""
     assert md(folder, folder / "whole") == 0
     return folder / "whole"

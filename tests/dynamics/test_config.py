@@ -1,4 +1,4 @@
-"""A wrong key of the config is named, with what would be right."""
+"""Errors name the wrong key of a config and the remedy."""
 
 import pytest
 import yaml

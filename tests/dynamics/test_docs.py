@@ -1,4 +1,4 @@
-"""The page of the dynamics lists every key, with the defaults that hold."""
+"""The page of the dynamics lists all keys with their defaults."""
 
 import re
 import typing

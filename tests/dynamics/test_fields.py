@@ -23,7 +23,7 @@ def make(kind, unit="V/angstrom", **keys):
 
 
 def factor(shape, time):
-    """What multiplies the amplitude; the direction never changes."""
+    """The factor of the amplitude; the direction is constant."""
     value = np.asarray(shape(jnp.asarray(time)))
     np.testing.assert_allclose(value * AMPLITUDE[0], value[0] * np.array(AMPLITUDE), atol=1e-14)
     return value[0] / AMPLITUDE[0]

@@ -44,7 +44,7 @@ def trajectory(tmp_path):
 
 @contextlib.contextmanager
 def little_disk(size):
-    """No file may exceed so many bytes: writing fails as on a full disk."""
+    """Limits the size of files, so that writing fails as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -125,7 +125,7 @@ def test_a_checkpoint_comes_back_bit_for_bit(tmp_path):
     ids=["version 2", "version 3"],
 )
 def test_checkpoints_of_earlier_versions_stay_readable(tmp_path, capacity):
-    """Their capacity was called room; that of version 2 held a grid instead of a plan."""
+    """Older versions call the capacity `room`; version 2 stores a grid, not a plan."""
     about = {
         "version": 3 if "plan" in capacity else 2,
         "room": capacity,

@@ -193,8 +193,8 @@ def test_the_extended_energy_is_conserved_to_second_order_in_the_timestep(record
     """Its error is a quarter at half the timestep, and small beside the changes of the energy.
 
     The ratio of two root mean squares over 48 copies and 400 fs has a standard error of some
-    6 %, a fifth of what is allowed. A wrong weight in the conserved quantity makes an error
-    that does not depend on the timestep, a step of first order one that is halved.
+    6 %, a fifth of what is allowed. A wrong weight in the conserved quantity gives an
+    error that does not depend on the timestep; a first-order step gives one that is halved.
     """
     thermo = records["thermo"]
     coarse, energy = spread({key: rows[:COPIES] for key, rows in thermo.items()}, 50)

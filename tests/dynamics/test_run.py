@@ -1,4 +1,4 @@
-"""`jles md` on a tiny model: what the files say, and that a stopped run leaves no trace."""
+"""`jles md` on a tiny model: contents of its files, and resumed runs equal to whole ones."""
 
 import os
 import signal

@@ -77,7 +77,7 @@ def records(request):
 
 @pytest.fixture
 def equilibrium(records):
-    """Those of the copies in equilibrium.
+    """Records of the copies in equilibrium.
 
     At this timestep the integration error of every mean below is some tenths of a percent, less
     than the statistical errors.
@@ -123,8 +123,8 @@ def test_what_is_conserved_is_conserved_to_second_order_in_the_timestep(records)
     """Its error is four times as large at twice the timestep, and small beside energy changes.
 
     The ratio of two root mean squares over 48 copies and 500 fs has a standard error of some
-    6 %, a fifth of what is allowed. A wrong weight in the conserved quantity makes an error
-    that does not depend on the timestep, a step of first order one that is twice as large.
+    6 %, a fifth of what is allowed. A wrong weight in the conserved quantity gives an
+    error that does not depend on the timestep; a first-order step gives twice the error.
     """
     thermo = records["thermo"]
     fine, energy = spread({key: rows[:COPIES] for key, rows in thermo.items()}, 100)

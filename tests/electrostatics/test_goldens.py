@@ -42,7 +42,7 @@ def cutoff_of(case):
 
 
 def arrays_of(case, full=False):
-    """Moments and response as they stand in the file; `full` writes what is absent as zeros."""
+    """Moments and response from the file; `full` replaces missing ones by zeros."""
     arrays = {name: np.array(case[name]) for name in (*MOMENTS, *ANSWERS) if name in case}
     if full:
         atoms = len(arrays["charges"])

@@ -70,7 +70,7 @@ def test_the_cluster_and_the_self_energy_are_integrals_over_all_waves(seed):
 
 
 def images_of(name, seed, moments, positions, cell):
-    """The same system in other words: moments, positions, cell, and what turns its forces."""
+    """Equivalent systems: moments, positions, cell and the rotation of the forces."""
     rng = np.random.default_rng(seed)
     turn, mirror, same = rotation(seed), np.diag([-1.0, 1.0, 1.0]), np.eye(3)
     order = rng.permutation(PLACES)

@@ -1,4 +1,4 @@
-"""Plans of sums: what they fit, and what is refused."""
+"""Plans of sums: the cells that they fit, and refused inputs."""
 
 import numpy as np
 import pytest

@@ -185,7 +185,7 @@ def test_channels_conserve_their_charge_each_and_add_up():
 
 
 def gaussian_interaction(positions):
-    """As simple as they come, each with itself too: 2 V exp(-r^2 / 8 A^2)."""
+    """The pair interaction 2 V exp(-r^2 / 8 A^2), each atom with itself included."""
 
     def interaction(moments):
         apart = positions[:, None] - positions[None]

@@ -56,14 +56,14 @@ MESSAGES = {
 
 
 def random_params(config: ModelConfig, rng) -> dict:
-    """Parameters of the right shapes, float32, every one of them different from the others."""
+    """Float32 parameters of the right shapes, all different."""
     init = build_potential(config).init
     shapes = jax.eval_shape(init, jax.ShapeDtypeStruct((2,), np.uint32))
     return jax.tree.map(lambda s: rng.normal(size=s.shape).astype(np.float32), shapes)
 
 
 def check_round_trip(path, config, params):
-    """What is imported is what was saved, bit for bit."""
+    """Imported parameters equal the saved ones bit for bit."""
     read_config, read_params = import_torch(path)
     assert np.isclose(read_config.charges.scale, config.charges.scale, rtol=1e-14, atol=0)
     read_config = read_config.replace(
@@ -204,7 +204,7 @@ def test_what_is_not_understood_is_refused_by_name(tmp_path, rng, where, attribu
 
 
 def refusal(tmp_path, record: Record) -> str:
-    """The one line with which a checkpoint is refused."""
+    """The one-line error message for a bad checkpoint."""
     path = save(tmp_path / "model.pth", record)
     with pytest.raises(InputError) as caught:
         import_torch(path)

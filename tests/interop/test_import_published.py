@@ -42,7 +42,7 @@ GROUPS = [
 
 
 class Golden:
-    """One file of reference numbers under the names used here; what it lacks is None."""
+    """One file of reference numbers under the names used here; missing ones are None."""
 
     def __init__(self, name: str):
         data = np.load(golden_path(f"{name}.npz"))
@@ -73,7 +73,7 @@ def imported(model: str):
 
 @cache
 def evaluate_group(names: tuple[str, ...], dtype: str) -> dict:
-    """Of each file the reference and what jles gives, by one compilation for all of them."""
+    """Reference and result of jles for every file, compiled once for all."""
     config, _ = imported(Golden(names[0]).model)
     potential = build_potential(config)
 

@@ -1,4 +1,4 @@
-"""The reader of torch archives: gives arrays back, names what it refuses, runs nothing."""
+"""The reader of torch archives returns arrays, explains refusals and runs no code."""
 
 import builtins
 import os
@@ -31,7 +31,7 @@ COMBINED = "cace.models.combined.CombinePotential"
 
 
 def refusal(path) -> str:
-    """The message with which a file is refused: one line that names the file."""
+    """The error message for a bad file: one line that names the file."""
     with pytest.raises(InputError) as caught:
         read_torch_zip(path)
     message = str(caught.value)
@@ -292,7 +292,7 @@ def test_compressed_and_overlapping_entries_are_refused(tmp_path):
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory):
-    """The bytes of a small sound archive."""
+    """The bytes of a small valid archive."""
     weight = np.arange(12, dtype=np.float32).reshape(3, 4)
     model = Record(COMBINED, {"_parameters": {"w": weight}, "keys": [{"a": 1.0}], "n": 3})
     return save(tmp_path_factory.mktemp("sound") / "model.pth", model).read_bytes()

@@ -1,4 +1,4 @@
-"""From ASE atoms to a structure, and a model in words."""
+"""Structures from ASE atoms, and the description of a model."""
 
 import jax
 import jax.numpy as jnp

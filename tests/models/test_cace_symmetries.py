@@ -29,7 +29,7 @@ from tests.support.small_systems import (
 
 @pytest.fixture(scope="module")
 def full():
-    """Every kind of message, every option that makes them richer."""
+    """All kinds of messages with all their options."""
     backbone = small_backbone(layers=1, bchi_per_l=True)
     return small_model(small_config(backbone=backbone, charges=None))
 

@@ -1,4 +1,4 @@
-"""Configurations of models: kinds, what they refuse, and how older versions wrote them."""
+"""Configurations of models: kinds, refused values and the forms of older versions."""
 
 import pytest
 import yaml

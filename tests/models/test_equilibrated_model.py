@@ -52,7 +52,7 @@ def test_forces_are_finite_differences(model):
 
 @pytest.mark.long
 def test_a_force_loss_has_the_right_gradient(model):
-    """Through the solve: what training on forces needs."""
+    """Derivatives through the linear solve, as training on forces needs them."""
     structure = model.structure(rattled(2))
 
     @jax.jit

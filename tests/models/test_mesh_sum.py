@@ -1,4 +1,4 @@
-"""A model summed on the particle mesh gives what it gives with the direct sum."""
+"""A model gives the same results with the particle mesh and with the direct sum."""
 
 import jax
 import numpy as np

@@ -1,4 +1,4 @@
-"""Sums over neighbours, taken a block of atoms at a time, are the sums taken at once."""
+"""Sums over neighbours in blocks of atoms equal the sums over all atoms at once."""
 
 from functools import partial
 
@@ -105,7 +105,7 @@ def test_first_derivatives_are_multiplied_by_any_weight(system, rng, monkeypatch
 
 
 def test_derivatives_of_weighted_derivatives_are_exact(system, rng, monkeypatch):
-    """The slope in the wave of a slope in the values, and how that changes with the values."""
+    """The second derivative by values and wave, and its derivative by the values."""
     values, index, distance, _, cut = system
     monkeypatch.setattr(module, "block_bytes", lambda: 2 * NEIGHBORS * ROWS * COLUMNS * 8)
     way, other = rng.normal(size=(2, *values.shape))

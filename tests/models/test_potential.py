@@ -193,7 +193,7 @@ def test_shift_makes_the_charges_of_each_structure_sum_to_its_total(channels):
 
 
 def force_loss(potential, batch, labels):
-    """A loss of energies and forces as training has it."""
+    """A loss of energies and forces as in training."""
 
     def one(params, structure, target):
         energy, forces = energy_and_forces(

@@ -57,7 +57,7 @@ def flowing_config(**changes):
 
 
 def answering_config(**changes):
-    """Charges that answer the potential, and dipoles the field."""
+    """Charges that respond to the potential, and dipoles that respond to the field."""
     backbone = small_backbone(n_radial_basis=1, body_order=2)
     heads = {name: HEADS[name] for name in ("charge_softness", "polarizability")}
     values = (
@@ -142,7 +142,7 @@ def results(name, pbc, repeats=1):
 
 
 def of_atoms(array, count=3):
-    """Without padding, which must be zero."""
+    """The array without its padding, which must be zero."""
     assert not np.any(array[count:])
     return array[:count]
 

@@ -1,4 +1,4 @@
-"""What a review of the electrical response found: borders, slabs, signs, hidden electrons."""
+"""Electrical response: cell borders, slabs, signs and unresolved electrons."""
 
 from dataclasses import replace
 
@@ -68,8 +68,8 @@ def test_energy_and_polarization_in_a_field_are_on_one_branch(model):
     assert abs(energies[2] - energies[0]) > 1e-6
 
 
-def test_out_of_its_plane_a_slab_answers_as_a_cluster_does():
-    """There its polarization is a function of the places, whatever the charges sum to."""
+def test_out_of_its_plane_a_slab_responds_as_a_cluster_does():
+    """There the polarization is a function of positions for any total charge."""
     config = PLAIN.replace(charges=DirectCharges(hidden=(4,)))
     potential, params = small_model(config)
     structure = structure_of(rattled(3, pbc=(True, True, False)), potential)

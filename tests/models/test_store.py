@@ -1,4 +1,4 @@
-"""The model directory: what was written comes back, and damage is told apart from mistakes."""
+"""The model directory: round trips, damaged files and wrong configurations."""
 
 import json
 import os
@@ -119,7 +119,7 @@ def test_every_truncation_is_noticed(directory, name):
 
 
 def test_a_config_cut_anywhere_is_refused_or_means_the_same(directory):
-    """Keys have defaults, so a lost line could silently be another model."""
+    """Keys have defaults, so a lost line could silently give another model."""
     whole = (directory / "config.yaml").read_text(encoding="utf-8")
     lines = whole.splitlines(keepends=True)
     for kept in range(len(lines)):
@@ -199,7 +199,7 @@ def test_text_that_is_no_config_is_refused(directory):
 
 @pytest.mark.parametrize("failing", range(4))
 def test_a_full_disk_leaves_the_old_model(directory, monkeypatch, failing):
-    """Whichever of the four files it is that no longer fits."""
+    """Writing any of the four files may fail."""
     before = contents(directory)
     calls = []
 
@@ -236,7 +236,7 @@ except InputError as error:
 
 
 def test_a_file_too_large_for_the_disk_leaves_the_old_model(directory):
-    """The kernel itself refuses to write more."""
+    """The kernel refuses to write more."""
     assert resource.RLIMIT_FSIZE is not None
     before = contents(directory)
     result = subprocess.run(

@@ -57,7 +57,7 @@ def crystal():
 
 
 def bonds(structure, bloch=None):
-    """Charge won from every neighbour, and the vectors to them."""
+    """Charge received from every neighbour, and the vectors to the neighbours."""
     vectors = bloch_vectors(structure, bloch)
     r2 = jnp.sum(vectors**2, axis=-1)
     signs = jnp.where(structure.numbers == 1, 1.0, -1.0)
@@ -71,7 +71,7 @@ def fixed(structure):
 
 
 def test_charge_that_flows_along_bonds_polarizes_as_the_bonds_do(crystal):
-    """Flow along a bond is a dipole of the bond, which knows no border and no branch."""
+    """Charge flow along a bond is a dipole, independent of cell borders and branches."""
 
     def charges_fn(params, structure, bloch):
         return fixed(structure) + jnp.sum(bonds(structure, bloch)[0], axis=1)
@@ -206,7 +206,7 @@ def test_a_missing_charge_is_shared_in_proportion_to_softness():
 
 
 def _softness(config, atoms):
-    """As the response sees it: half the slope of the energy in the square of a potential."""
+    """Charge softness from its read-out, in units of its scale."""
     potential, params = small_model(config)
     structure = model_structure(atoms, potential)
     features = potential.features_fn(params, structure)

@@ -31,7 +31,7 @@ CASES = ("triclinic", "cubic 12.4")
 
 
 def structure_with_plain_distances(case):
-    """Periodic, but every pair is a neighbour once, in the image it is given in."""
+    """A periodic cell in which every pair is a neighbour once, in the given image."""
     positions = np.array(case["positions"])
     table = find_neighbors(positions, np.eye(3), False, 100.0)
     built = build_structure(
@@ -146,7 +146,7 @@ def test_force_and_current_are_products_with_born_charges(golden, rng, mode):
 
 
 def test_slopes_of_born_charges_are_those_of_finite_differences(golden, rng):
-    """In positions and in parameters: training on Born charges needs the latter."""
+    """Derivatives by positions and by parameters, which training on Born charges needs."""
     _, structure, charges_fn, _ = golden
     direction, weights = jnp.asarray(rng.normal(size=(6, 3))), rng.normal(size=(6, 3, 3))
     flow = crystal_coupling(charges_fn)
@@ -201,7 +201,7 @@ def test_the_cell_is_not_differentiated_silently(golden):
 
 
 def test_many_structures_at_once(golden):
-    """Under vmap and jit as alone."""
+    """Results are the same under vmap and jit."""
     case, structure, charges_fn, _ = golden
     flow = crystal_coupling(charges_fn)
     batch = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), structure)

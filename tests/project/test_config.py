@@ -1,4 +1,4 @@
-"""Strict records from YAML: every mistake is named, with what would be right."""
+"""Strict records from YAML: errors name the mistake and the remedy."""
 
 import math
 from typing import Literal

@@ -1,4 +1,4 @@
-"""The pages that list keys list all of them, with the defaults that hold."""
+"""The pages of configuration keys list all keys with their defaults."""
 
 import re
 import typing
@@ -41,7 +41,7 @@ RECORDS = (
 
 
 def documented_defaults(key):
-    """What the second column of every table row for this key says."""
+    """Second column of every table row for this key."""
     cells = re.findall(rf"^\| `{key}` \|([^|]*)\|", PAGE, flags=re.MULTILINE)
     return [cell.strip() for cell in cells]
 

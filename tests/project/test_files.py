@@ -1,4 +1,4 @@
-"""A final name holds the old file or the new one, never a part of one."""
+"""Files are replaced as a whole: a name holds the old file or the new one."""
 
 import errno
 import resource
@@ -11,7 +11,7 @@ from jles.files import atomic_path, write_atomically
 
 @pytest.fixture
 def almost_full_disk():
-    """No file may grow beyond 100 bytes: the system's own error, as of a full disk."""
+    """Limits files to 100 bytes, so that the system reports an error as for a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
     yield

@@ -8,7 +8,7 @@ from jles.follow import ProgressBar
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Seconds that pass only when a test says so."""
+    """A clock that the tests advance."""
     now = [100.0]
     monkeypatch.setattr(follow.time, "monotonic", lambda: now[0])
     return now

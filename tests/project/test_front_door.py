@@ -1,4 +1,4 @@
-"""`import jles`: cheap, and every public name is there."""
+"""`import jles` is fast and gives all public names."""
 
 import subprocess
 import sys

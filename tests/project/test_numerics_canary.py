@@ -1,4 +1,4 @@
-"""Does this jax compute what NumPy and SciPy compute? Some releases are said not to."""
+"""Compares jax with NumPy and SciPy; some releases are reported to miscompile."""
 
 import jax
 import jax.numpy as jnp

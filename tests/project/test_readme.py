@@ -1,4 +1,4 @@
-"""The README's example does what it says, and the files it points at are there."""
+"""The README's example gives the printed results, and the linked files exist."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""A list of neighbours with a skin, pruned on device, is the list without."""
+"""A neighbour list with a skin, pruned on the device, equals the list without a skin."""
 
 from dataclasses import replace
 

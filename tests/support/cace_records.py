@@ -134,7 +134,7 @@ def _messages(backbone, params, t):
 
 
 def ewald(config: ModelConfig, **attributes) -> Record:
-    """The lattice sum; its prefactor is what `config` has in the scale of the charges."""
+    """The lattice sum; `config` has its prefactor in the scale of the charges."""
     electrostatics = config.electrostatics
     plain = {
         "dl": 2.0 * math.pi / electrostatics.k_max,

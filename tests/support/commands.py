@@ -1,4 +1,4 @@
-"""Running `jles`, in this process or another, and checking what it complains about."""
+"""Running `jles` in this process or another, and checking its error messages."""
 
 import os
 import subprocess
@@ -50,7 +50,7 @@ def snapshot(folder):
 
 
 def assert_refused(folder, capsys, arguments, *words):
-    """One line, status 2, and every file as it was."""
+    """Asserts a one-line error, status 2 and unchanged files."""
     before = snapshot(folder)
     capsys.readouterr()
     assert main([str(argument) for argument in arguments]) == 2

@@ -1,4 +1,4 @@
-"""Slow, plain NumPy answers to the same questions, and systems to ask them about."""
+"""Slow reference sums in plain NumPy, and random systems to compare them on."""
 
 import itertools
 import math
@@ -13,7 +13,7 @@ from jles.units import COULOMB_CONSTANT, HALF_INVERSE_EPSILON0
 
 
 def random_crystal(seed, atoms=8, edge=7.0, skew=1.2, neutral=True, handedness=1):
-    """Charges, positions and a triclinic cell of the handedness asked for."""
+    """Charges, positions and a triclinic cell of the given handedness."""
     rng = np.random.default_rng(seed)
     cell = np.eye(3) * edge * rng.uniform(0.8, 1.2, (3, 1)) + rng.uniform(-skew, skew, (3, 3))
     if np.sign(np.linalg.det(cell)) != handedness:

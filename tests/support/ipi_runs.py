@@ -69,7 +69,7 @@ def write_input(path, atoms, velocities, field, beads=1):
 
 
 def patient(address):
-    """A connection, after a moment in which the socket is there and nobody listens yet."""
+    """A connection; tries again while the socket exists but the server does not listen."""
     for _ in range(50):
         try:
             return connect(address)

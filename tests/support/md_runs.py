@@ -1,4 +1,4 @@
-"""`jles md` on tiny models: a configuration, the models, and what a trajectory holds."""
+"""`jles md` on tiny models: a configuration, the models, contents of trajectories."""
 
 import h5py
 import jax
@@ -24,7 +24,7 @@ FIELD = {"kind": "sine", "amplitude": [0, 0.1, 0.2], "unit": "V/angstrom", "peri
 
 
 def tiny_model(path, **heads):
-    """A model directory whose model has every part that is asked for, and compiles fast."""
+    """A model directory with the requested parts; the model compiles fast."""
     backbone = CaceConfig(
         cutoff=3.0, n_rbf=2, n_radial_basis=2, n_atom_basis=1, l_max=1, body_order=1
     )

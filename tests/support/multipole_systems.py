@@ -63,7 +63,7 @@ def energy(name, *system):
 
 
 def random_moments(seed, places=PLACES):
-    """Of ATOMS atoms, none for the others; quadrupoles neither symmetric nor traceless."""
+    """Moments of ATOMS atoms, zero for others; quadrupoles neither symmetric nor traceless."""
     rng = np.random.default_rng(seed)
     room = (np.arange(places) < ATOMS).astype(float)
     charges, dipoles, quadrupoles = (rng.normal(size=(places, *[3] * n)) for n in range(3))

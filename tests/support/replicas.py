@@ -115,7 +115,7 @@ def assert_mean(values, expected, error, bias=0.0):
     Args:
         values: (copies, frames, ...); the mean over all axes but the first is taken first.
         expected: value of the mean.
-        error: largest standard error at which the statement still says something.
+        error: largest standard error at which the statement is meaningful.
         bias: what the integration error of the timestep may add.
     """
     means = np.asarray(values).reshape(len(values), -1).mean(axis=1)

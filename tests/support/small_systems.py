@@ -1,4 +1,4 @@
-"""Tiny models and structures for tests: every part is there, nothing costs much."""
+"""Tiny, cheap models and structures for tests, with all parts."""
 
 import jax
 import jax.numpy as jnp
@@ -60,7 +60,7 @@ def small_model(config=None, seed=0, dtype=np.float64):
 
 
 def rattled(seed, count=6, cell=TRICLINIC, pbc=True, symbols=("H", "O")) -> Atoms:
-    """Atoms near points of a grid in the cell: random, and none on top of another."""
+    """Random atoms near points of a grid in the cell, so that none overlap."""
     rng = np.random.default_rng(seed)
     side = int(np.ceil(count ** (1 / 3)))
     points = np.array(
@@ -73,7 +73,7 @@ def rattled(seed, count=6, cell=TRICLINIC, pbc=True, symbols=("H", "O")) -> Atom
 
 
 def structure_of(atoms, potential, **options):
-    """What the potential's functions take."""
+    """The structure that the potential's functions take."""
     config = potential.config
     built = build_structure(
         atoms.numbers,

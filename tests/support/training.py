@@ -81,7 +81,7 @@ def linear_responses(calls):
 
 
 def with_responses(atoms, names=RESPONSES, seed=0):
-    """Random labels that no model could have made."""
+    """Random labels, which no model predicts."""
     rng, atoms = np.random.default_rng(seed), atoms.copy()
     values = {
         "born_charges": rng.normal(size=(len(atoms), 9)),
@@ -96,7 +96,7 @@ def with_responses(atoms, names=RESPONSES, seed=0):
 
 
 def frames_of(atoms_list, tmp_path):
-    """Written and read again."""
+    """The frames after writing and reading."""
     return read_frames(write_frames(tmp_path / "frames.xyz", atoms_list))
 
 

@@ -1,4 +1,4 @@
-"""Whole trainings: what they learn, record and leave, and how they stop."""
+"""Whole trainings: results, records, files and stopping."""
 
 import json
 import math

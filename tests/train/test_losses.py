@@ -1,4 +1,4 @@
-"""The loss: what is counted, and with which weight."""
+"""The loss: which errors count, and with which weights."""
 
 import jax
 import numpy as np

@@ -41,7 +41,7 @@ def test_a_label_that_no_file_has_is_missed_in_all_of_them(tmp_path):
 
 
 def test_a_label_is_needed_in_the_frames_that_are_trained_on(tmp_path):
-    """Those that `limit` and the split leave; elsewhere it does not help."""
+    """Training frames are those that `limit` and the split leave."""
     train = frames_file(tmp_path / "t.xyz", ("energy",), ("energy",), ("energy", "forces"))
     need = ("energy", "forces")
     assert len(load_frames(DataConfig(train, train), need)[0]) == 3
@@ -119,7 +119,7 @@ def test_start_from_keeps_replaces_or_fits_the_element_energies(run, tmp_path):
 
 
 def test_an_unlabelled_run_of_another_file_fits_the_rest(tmp_path):
-    """One file may have what another lacks; a label that neither has is an error."""
+    """A label may be missing in one of two files; missing in both is an error."""
     energies = write_frames(tmp_path / "e.xyz", [labelled(rattled(0), ("energy",))])
     forces = write_frames(tmp_path / "f.xyz", [labelled(rattled(1), ("forces",))])
     values = training_values([energies, forces], [forces, energies], model=WITHOUT_CHARGES)

@@ -51,7 +51,7 @@ CRYSTAL, CLUSTER, NO_LABELS = 0, 1, 2
 
 
 class World:
-    """The loss of one label on a batch with a tiny model that knows what it needs, compiled."""
+    """The compiled loss of one label on a batch, with a tiny model."""
 
     def __init__(self, batches, config, needed):
         potential, self.params = small_model(config)

@@ -1,4 +1,4 @@
-"""A run that was stopped, in whatever way, and resumed ends as one that was left alone."""
+"""A run that is stopped in any way and resumed ends as an uninterrupted run."""
 
 import json
 import os

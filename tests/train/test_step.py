@@ -69,7 +69,7 @@ def test_a_step_moves_by_the_rate_and_the_average_follows(tmp_path):
 
 
 def test_a_gradient_that_is_not_finite_shows_in_the_loss(tmp_path):
-    """Else it would spoil the parameters while the loss still looks healthy."""
+    """Otherwise it would spoil the parameters while the loss still looks good."""
     batch = one_batch(tmp_path)
 
     def spoil(energy_fn):

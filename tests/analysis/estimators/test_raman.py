@@ -10,7 +10,7 @@ from jles.analysis.estimators.units import BOLTZMANN, PLANCK, WAVENUMBER
 
 
 def intensities(tensor):
-    """VV and VH of one tensor by the formulas under test, as power of a still picture."""
+    """VV and VH intensities of one constant tensor by the formulas under test."""
     power = invariants(tensor[None])[:, :, None] ** 2
     found = polarized(Segments(np.zeros(1), power, 1))
     return found["VV"].item(), found["VH"].item()

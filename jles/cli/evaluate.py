@@ -1,4 +1,4 @@
-"""`jles evaluate`: errors of everything the data has labels for, as table, JSON and pictures."""
+"""`jles evaluate`: errors of all labelled quantities, as table, JSON and pictures."""
 
 import json
 from argparse import Namespace

@@ -22,12 +22,12 @@ from jles.units import FIELD_UNITS
 def run(arguments: Namespace) -> None:
     """Writes the file whole or not at all, with results where ASE looks for them.
 
-    Energy, forces, stress and dipole are ASE's results. Other quantities of atoms are columns and
-    those of the structure are values of the frame, under the key of the catalogue
-    (`latent_charges`, `bec`, ...), tensors as rows of numbers with the last index running fastest.
-    The applied `field` (V/angstrom) and `notes` are values of the frame. Labels of the input are
-    not copied: every value in the output is the model's. For a committee they are means, and
-    standard deviations over its members have the suffix `_spread`.
+    Energy, forces, stress and dipole are ASE's results. Other quantities of atoms are columns
+    and those of the structure are values of the frame, under the key of the catalogue
+    (`latent_charges`, `bec`, ...), tensors as rows of numbers with the last index running
+    fastest. The applied `field` (V/angstrom) and `notes` are values of the frame. Labels of the
+    input are not copied: every value in the output is the model's. For a committee they are
+    means, and standard deviations over its members have the suffix `_spread`.
     """
     if Path(arguments.out).resolve() == Path(arguments.input).resolve():
         raise InputError(

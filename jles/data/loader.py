@@ -32,9 +32,9 @@ class Labels(NamedTuple):
     """Reference values of a batch, in the units and shapes of the catalogue.
 
     Attributes:
-        values: by name, (structures, ...); zero where a structure lacks the label and on padding
-            atoms. Element energies are subtracted from the energy in float64; the stress is there
-            only of structures periodic in all directions.
+        values: by name, (structures, ...); zero where a structure lacks the label and on
+            padding atoms. Element energies are subtracted from the energy in float64; the
+            stress is there only of structures periodic in all directions.
         has: by name, (structures,): 1 if the structure has the label, else 0.
     """
 

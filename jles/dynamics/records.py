@@ -94,8 +94,8 @@ def thermo(
 
     The potential energy U and the pressure
     :math:`(2K - \mathrm{tr}\,\partial U/\partial\epsilon)/3V` are those without a field. The
-    conserved quantity is U + K plus the energy of the bath minus the work of the field. Pressure
-    and volume are NaN unless all three directions are periodic.
+    conserved quantity is U + K plus the energy of the bath minus the work of the field.
+    Pressure and volume are NaN unless all three directions are periodic.
     """
     motion, neighbors = snapshot.motion, snapshot.neighbors
     state = motion.positions, motion.cell, neighbors
@@ -128,7 +128,7 @@ def velocities_of(motion: Motion, masses) -> Array:
 
 
 def empty_buffers(recorders: dict[str, Recorder], snapshot: Snapshot, block: int) -> dict:
-    """By kind: number of frames, their steps, their values, with one row to spare for `record`."""
+    """By kind: number of frames, their steps and values, with a spare row for `record`."""
     buffers = {}
     for name, recorder in recorders.items():
         shapes = jax.eval_shape(recorder.values, snapshot)

@@ -57,7 +57,7 @@ def dielectric_tensor(
 def polarizability_of(
     epsilon: Float[np.ndarray, "3 3"], cell: Float[np.ndarray, "3 3"]
 ) -> Float[np.ndarray, "3 3"]:
-    r""":math:`(\epsilon_\infty - 1)\epsilon_0 V`, e angstrom^2/V, of all electrons of a crystal.
+    r""":math:`(\epsilon_\infty - 1)\epsilon_0 V`, e angstrom^2/V, of a crystal's electrons.
 
     Args:
         epsilon: dielectric tensor.

@@ -14,10 +14,10 @@ class LatentChargeCalculator(Calculator):
     """Every quantity of the catalogue under ASE's name for it; units of docs/predictions.md.
 
     `stress` is in Voigt order, `charges` are summed over channels, `born_effective_charges` (e,
-    (atoms, 3, 3)) have the polarization as first index. In a field energy, forces and stress are
-    those of the enthalpy, the stress at fixed voltage. Neighbour lists are rebuilt on the host for
-    every geometry; arrays are padded, so the steps of a run, and other structures of a similar
-    size, share one compilation.
+    (atoms, 3, 3)) have the polarization as first index. In a field energy, forces and stress
+    are those of the enthalpy, the stress at fixed voltage. Neighbour lists are rebuilt on the
+    host for every geometry; arrays are padded, so the steps of a run, and other structures of a
+    similar size, share one compilation.
     """
 
     def __init__(self, model: Predictor, field=None):
@@ -58,7 +58,7 @@ class LatentChargeCalculator(Calculator):
 
 
 class CommitteeCalculator(LatentChargeCalculator):
-    """The same of a `Committee`: means, and in `results` the spread of each as `NAME_spread`."""
+    """The same for a `Committee`: means, and their spreads in `results` as `NAME_spread`."""
 
     def _results(self, out) -> dict:
         mean, spread = mean_and_spread([ase_results(member) for member in out.members])

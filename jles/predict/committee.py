@@ -1,14 +1,15 @@
 r"""Committees: the mean prediction of several models and the spread between them.
 
-Members share an architecture and differ in their parameters. They are evaluated by one `vmap` over
-the parameters, so a committee is compiled once, like a model.
+Members share an architecture and differ in their parameters. They are evaluated by one `vmap`
+over the parameters, so a committee is compiled once, like a model.
 
-Energies and forces do not determine the sign of the charges (docs/conventions.md, section 7), so
-members that agree on everything else may have opposite charges. Quantities that are odd in the
-charges are therefore brought to the sign of the first member: those of each member are multiplied
-by the sign of :math:`\sum_i q_i q^{(1)}_i` over the atoms of the structure, with q the sum over the
-channels. A member whose sign is reversed is evaluated in the field -E. No sign is changed where it
-is known: with `screening.positive`, or with a total charge that the charges must sum to.
+Energies and forces do not determine the sign of the charges (docs/conventions.md, section 7),
+so members that agree on everything else may have opposite charges. Quantities that are odd in
+the charges are therefore brought to the sign of the first member: those of each member are
+multiplied by the sign of :math:`\sum_i q_i q^{(1)}_i` over the atoms of the structure, with q
+the sum over the channels. A member whose sign is reversed is evaluated in the field -E. No sign
+is changed where it is known: with `screening.positive`, or with a total charge that the charges
+must sum to.
 """
 
 from collections.abc import Sequence
@@ -32,16 +33,16 @@ from jles.structures.structure import Structure
 class Committee(Predictor):
     """Models with the same configuration and different parameters, evaluated together.
 
-    `predict` takes the arguments of `Model.predict` and returns a `CommitteePrediction`; `params`
-    are those of the members, stacked along a first axis.
+    `predict` takes the arguments of `Model.predict` and returns a `CommitteePrediction`;
+    `params` are those of the members, stacked along a first axis.
     """
 
     def __init__(self, models: Sequence[Model]):
         """Stacks the parameters.
 
         Raises:
-            InputError: no models, or two that differ in more than parameters; the first key that
-                differs is named.
+            InputError: no models, or two that differ in more than parameters; the first key
+                that differs is named.
         """
         if not models:
             raise InputError("a committee needs at least one model")
@@ -75,7 +76,7 @@ def _member(out, place):
 def outputs_of_members(
     potential: Potential, params, structure: Structure, field, want: frozenset, born_mode: str
 ) -> dict:
-    """`outputs` of every member with the sign of the first; arrays have a first axis of members."""
+    """`outputs` of all members, stacked along a first axis, with the sign of the first."""
     odd = {name for name, quantity in QUANTITIES.items() if quantity.odd} | {"bare_charges"}
 
     def of_one(params, sign):

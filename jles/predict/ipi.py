@@ -1,9 +1,9 @@
 """A client of i-PI: the server moves the atoms, a model returns energy, forces and virial.
 
 The protocol is that of Ceriotti, More and Manolopoulos, Comput. Phys. Commun. 185, 1019 (2014):
-messages of twelve characters, numbers in atomic units, packed by `ase.calculators.socketio`. The
-server asks STATUS, sends a configuration (POSDATA), asks for the results (GETFORCE), and sends EXIT
-when it is done. Usage: docs/ipi.md.
+messages of twelve characters, numbers in atomic units, packed by `ase.calculators.socketio`.
+The server asks STATUS, sends a configuration (POSDATA), asks for the results (GETFORCE), and
+sends EXIT when it is done. Usage: docs/ipi.md.
 """
 
 import json
@@ -35,8 +35,8 @@ class Address:
     Attributes:
         host: name or IP address.
         port: TCP port.
-        unix: a Unix socket instead of host and port: the server's `address`, which i-PI appends to
-            `/tmp/ipi_`, or a path, which contains a slash.
+        unix: a Unix socket instead of host and port: the server's `address`, which i-PI appends
+            to `/tmp/ipi_`, or a path, which contains a slash.
     """
 
     host: str = "localhost"
@@ -76,8 +76,8 @@ def connect(address: Address) -> socket.socket:
             raise
     except OSError as error:
         raise InputError(
-            f"no i-PI server at {address} ({error.strerror or error}); start it first, with this "
-            "address in its <ffsocket>"
+            f"no i-PI server at {address} ({error.strerror or error}); start it first, with "
+            "this address in its <ffsocket>"
         ) from None
     return connection
 
@@ -85,8 +85,8 @@ def connect(address: Address) -> socket.socket:
 class Evaluation:
     """Energy, forces, virial and extras of the configurations that a server sends.
 
-    Arrays are padded to the sizes of earlier structures if they fit, so the steps of a run share
-    one compilation.
+    Arrays are padded to the sizes of earlier structures if they fit, so the steps of a run
+    share one compilation.
 
     Args:
         model: predicts them.
@@ -120,8 +120,8 @@ class Evaluation:
         """
         if len(positions) != len(self.atoms):
             raise InputError(
-                f"the server sent {len(positions)} atoms and START has {len(self.atoms)}: it must "
-                "hold the same atoms in the same order"
+                f"the server sent {len(positions)} atoms and START has {len(self.atoms)}: it "
+                "must hold the same atoms in the same order"
             )
         self.count += 1
         self.atoms.positions = positions
@@ -146,9 +146,9 @@ def _check_finite(out: Prediction) -> None:
 def extras_of(out: Prediction) -> dict:
     r"""Entries of the extra string that i-PI reads, in its units.
 
-    `dipole` (3,), e bohr; `BEC` (3 atoms, 3), e: :math:`Z^*_{ab}` of an atom with the displacement
-    `b` along the rows and the polarization `a` along the columns, so that the force of a field is
-    `BEC @ E` (`ElectricDipole`, `BEC` and `EDAIntegrator` of i-PI 3.3.1,
+    `dipole` (3,), e bohr; `BEC` (3 atoms, 3), e: :math:`Z^*_{ab}` of an atom with the
+    displacement `b` along the rows and the polarization `a` along the columns, so that the
+    force of a field is `BEC @ E` (`ElectricDipole`, `BEC` and `EDAIntegrator` of i-PI 3.3.1,
     ipi/engine/motion/driven_dynamics.py).
     """
     extras = {}

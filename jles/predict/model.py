@@ -21,9 +21,9 @@ from jles.predict.predictor import Predictor
 class Model(Predictor):
     """A potential with its parameters; see `load_model`.
 
-    Pure functions for `jit`, `grad` and integrators take `(params, structure)`: `energy_fn` (eV,
-    without element energies), `charges_fn`, `dipole_fn`. `enthalpy_fn` and `coupling_fn` take a
-    field (V/angstrom) as third argument, see `Potential`. `params` holds the parameters,
+    Pure functions for `jit`, `grad` and integrators take `(params, structure)`: `energy_fn`
+    (eV, without element energies), `charges_fn`, `dipole_fn`. `enthalpy_fn` and `coupling_fn`
+    take a field (V/angstrom) as third argument, see `Potential`. `params` holds the parameters,
     `structure(atoms)` builds the structure.
     """
 
@@ -85,9 +85,9 @@ def load_model(
         path: the directory.
         dtype: "float32" or "float64", precision of the calculation.
         screening: replaces the model's own.
-        electrostatics: how the model's sum is computed: "method" ("direct", "mesh" or "auto") and
-            "accuracy" (relative error of the forces of the mesh). What is summed belongs to the
-            model and cannot be changed here.
+        electrostatics: how the model's sum is computed: "method" ("direct", "mesh" or "auto")
+            and "accuracy" (relative error of the forces of the mesh). What is summed belongs to
+            the model and cannot be changed here.
 
     Raises:
         InputError: not a model directory, damaged, or of a newer format; a key of

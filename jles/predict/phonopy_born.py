@@ -1,23 +1,23 @@
-r"""Born charges for phonopy: the non-analytical correction that splits LO from TO modes at q = 0.
+r"""Born charges for phonopy: the non-analytical correction, which splits LO and TO modes.
 
 Finite displacements in a supercell give force constants at zero macroscopic field, and so
-transverse optical modes at the zone centre. The field of a longitudinal mode adds a term that is
-not analytic in the wave vector,
+transverse optical modes at the zone centre. The field of a longitudinal mode adds a term that
+is not analytic in the wave vector,
 
 .. math:: \Delta D_{ia,jb}(\hat q) = \frac{4\pi k_e}{V\sqrt{m_i m_j}}
     \frac{(\hat q\cdot Z^*_i)_a\,(\hat q\cdot Z^*_j)_b}{\hat q\cdot\epsilon_\infty\cdot\hat q}
     , \qquad (\hat q\cdot Z^*_i)_b = \sum_a \hat q_a Z^*_{i,ab},
 
 with *physical* Born charges, :math:`\sqrt{\epsilon_e}` times the derivative of latent charges
-(`jles.observables.screening`). phonopy's `born` has the order of VASP, first index the field, which
-is that of `born_charges`; nothing is transposed. phonopy averages the charges over the symmetry of
-the crystal, subtracts the violation of the acoustic sum rule, and warns if that changes them by
-more than 0.1 e.
+(`jles.observables.screening`). phonopy's `born` has the order of VASP, first index the field,
+which is that of `born_charges`; nothing is transposed. phonopy averages the charges over the
+symmetry of the crystal, subtracts the violation of the acoustic sum rule, and warns if that
+changes them by more than 0.1 e.
 
 `jles predict --phonopy-born` and `jles evaluate --phonopy-born` write the file `BORN`.
 
-Source: docs/conventions.md, sections 6 and 7; Gonze, Lee, Phys. Rev. B 55, 10355 (1997); Wang et
-al., J. Phys. Condens. Matter 22, 202201 (2010).
+Source: docs/conventions.md, sections 6 and 7; Gonze, Lee, Phys. Rev. B 55, 10355 (1997); Wang
+et al., J. Phys. Condens. Matter 22, 202201 (2010).
 """
 
 from collections.abc import Sequence
@@ -56,14 +56,15 @@ def check_born_file(config, pbc: Sequence[Periodic], where) -> list[str]:
         )
     if find_spec("phonopy") is None:
         raise InputError(
-            "--phonopy-born needs phonopy, which chooses the independent atoms: pip install phonopy"
+            "--phonopy-born needs phonopy, which chooses the independent atoms: "
+            "pip install phonopy"
         )
     if config.polarizability is not None:
         return ["born_charges", "polarizability"]
     if config.screening.epsilon_infinity is None:
         raise InputError(
-            "--phonopy-born needs the dielectric constant of the electrons, and the model has no "
-            "head 'polarizability' that gives one; give --epsilon-infinity"
+            "--phonopy-born needs the dielectric constant of the electrons, and the model has "
+            "no head 'polarizability' that gives one; give --epsilon-infinity"
         )
     return ["born_charges"]
 
@@ -95,8 +96,8 @@ def nac_params(born_charges, epsilon_infinity) -> dict:
 
     Args:
         born_charges: physical Z*[i, a, b] = dP_a/dr_ib, e, (atoms, 3, 3), in the order of the
-            atoms of phonopy's primitive cell; see `jles.observables.born_charges.obey_sum_rule` to
-            make them sum to zero.
+            atoms of phonopy's primitive cell; see `jles.observables.born_charges.obey_sum_rule`
+            to make them sum to zero.
         epsilon_infinity: dielectric tensor of the electrons, (3, 3), symmetric.
 
     Returns:
@@ -114,7 +115,7 @@ def nac_params(born_charges, epsilon_infinity) -> dict:
 
 
 def write_born(path: str | Path, born_charges, epsilon_infinity, independent_atoms) -> None:
-    """Writes phonopy's BORN file: factor, dielectric tensor, one line for each independent atom.
+    """Writes phonopy's BORN file: factor, dielectric tensor, a line for each independent atom.
 
     When phonopy reads the file it completes the charges of the other atoms by symmetry.
 
@@ -159,16 +160,16 @@ def _checked_dielectric(values) -> np.ndarray:
     tensor = _finite_array("epsilon_infinity", values)
     if tensor.shape != (3, 3):
         raise InputError(
-            f"epsilon_infinity: must be (3, 3), got {tensor.shape}; of an isotropic crystal it is "
-            "the dielectric constant times the identity"
+            f"epsilon_infinity: must be (3, 3), got {tensor.shape}; of an isotropic crystal it "
+            "is the dielectric constant times the identity"
         )
     if np.max(np.abs(tensor - tensor.T)) > _ASYMMETRY * np.max(np.abs(tensor)):
         raise InputError(f"epsilon_infinity: must be symmetric, got {tensor.tolist()}")
     smallest = np.linalg.eigvalsh((tensor + tensor.T) / 2.0)[0]
     if smallest < 1.0:
         raise InputError(
-            f"epsilon_infinity: its smallest eigenvalue is {smallest:.6g}; it must be at least 1, "
-            "that of vacuum (is it the susceptibility, epsilon - 1?)"
+            f"epsilon_infinity: its smallest eigenvalue is {smallest:.6g}; it must be at least "
+            "1, that of vacuum (is it the susceptibility, epsilon - 1?)"
         )
     return tensor
 

@@ -19,9 +19,9 @@ class Prediction:
     """Results for one structure as NumPy values, in the units of docs/predictions.md.
 
     Every quantity of the catalogue, and what comes with it, is an attribute: `out.energy`,
-    `out.born_charges`, `out.acoustic_sum`; None where it was not asked for. Moments of atoms are
-    latent, with the sign that `screening.positive` fixes; what a field couples to is physical, see
-    `ScreeningConfig`.
+    `out.born_charges`, `out.acoustic_sum`; None where it was not asked for. Moments of atoms
+    are latent, with the sign that `screening.positive` fixes; what a field couples to is
+    physical, see `ScreeningConfig`.
 
     Attributes:
         values: what there is, by name.
@@ -115,12 +115,13 @@ def notes_of(
     notes = []
     if in_field and np.any(pbc):
         notes.append(
-            "the energy of a crystal in a field is on the branch of the positions and leaves out "
-            "charge that flows over the border of the cell; forces and stress contain it"
+            "the energy of a crystal in a field is on the branch of the positions and leaves "
+            "out charge that flows over the border of the cell; forces and stress contain it"
         )
     if config.screening.epsilon_infinity is not None and np.any(pbc) and not np.all(pbc):
         notes.append(
-            "screening.epsilon_infinity applies to crystals only: moments of this slab are latent"
+            "screening.epsilon_infinity applies to crystals only: "
+            "moments of this slab are latent"
         )
     net = float(np.sum(charges))
     kind = "cell" if np.any(pbc) else "cluster"
@@ -133,8 +134,8 @@ def notes_of(
         )
     if abs(net - total_charge) > _NET_CHARGE:
         notes.append(
-            f"latent charges sum to {net:.4g} e, not {total_charge:g}: their mean was subtracted "
-            "for the polarization"
+            f"latent charges sum to {net:.4g} e, not {total_charge:g}: their mean was "
+            "subtracted for the polarization"
         )
     return tuple(notes)
 

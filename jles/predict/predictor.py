@@ -48,7 +48,7 @@ class Predictor(ABC):
     @property
     @abstractmethod
     def _evaluate(self) -> Callable:
-        """Compiled `outputs`: of params, structure, field, wanted names, mode of Born charges."""
+        """Compiled `outputs` of params, structure, field, wanted names, Born-charge mode."""
 
     @abstractmethod
     def _read(self, out: dict, collected: Callable[[dict], Prediction]):
@@ -126,7 +126,7 @@ class Predictor(ABC):
         return charge_of(atoms, self.label_keys.get("total_charge", "total_charge"))
 
     def _size_for(self, need: Size) -> Size:
-        """A planned size, or one already compiled that wastes little, or a new one with room."""
+        """A planned size, a compiled size that wastes little, or a new size with a margin."""
         for size in self._planned:
             if merge_sizes([size, need]) == size:
                 return size

@@ -13,8 +13,8 @@ class CommitteePrediction(NamedTuple):
 
     Attributes:
         mean: over the members, quantity by quantity; the notes of all of them.
-        spread: standard deviation over the members with n - 1 in the denominator, number by number,
-            in the units of the quantity; zero for a committee of one; without notes.
+        spread: standard deviation over the members with n - 1 in the denominator, number by
+            number, in the units of the quantity; zero for a committee of one; without notes.
         members: of each member, with the sign of the first, see `Committee`.
     """
 

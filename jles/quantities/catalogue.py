@@ -1,7 +1,7 @@
 """The catalogue: every quantity that a model predicts.
 
-`jles predict` and `jles evaluate`, the ASE calculator, committees, losses, the records of a run and
-the table of docs/predictions.md iterate over `QUANTITIES`. A quantity is added here, or by
+`jles predict` and `jles evaluate`, the ASE calculator, committees, losses, the records of a run
+and the table of docs/predictions.md iterate over `QUANTITIES`. A quantity is added here, or by
 `QUANTITIES[quantity.name] = quantity` from elsewhere.
 """
 

@@ -1,4 +1,4 @@
-"""One structure evaluated by a model: what the quantities are computed from, each computed once."""
+"""One structure evaluated by a model: intermediate results, each computed once."""
 
 from collections.abc import Collection
 from dataclasses import replace
@@ -33,8 +33,8 @@ class Evaluation:
         params: its parameters.
         structure: one structure.
         field: applied field, V/angstrom; None for none.
-        want: names of the quantities that will be read: derivatives of the energy among them are
-            taken together.
+        want: names of the quantities that will be read: derivatives of the energy among them
+            are taken together.
         born_mode: "exact" or "published" Born charges of crystals.
     """
 
@@ -52,7 +52,7 @@ class Evaluation:
         self._derivatives: dict[str, Array] = {}
 
     def derivative(self, name: Literal["energy", "forces", "stress"]) -> Array:
-        """Energy without element energies (eV), forces (eV/angstrom) or stress (eV/angstrom^3)."""
+        """Energy without element energies, forces or stress, in eV and angstrom."""
         if name not in self._derivatives:
             self._derivatives |= self._differentiate(self.want | {name})
         return self._derivatives[name]
@@ -88,7 +88,7 @@ class Evaluation:
 
     @cached_property
     def dipole(self) -> Float[Array, " 3"]:
-        """Dipole, e angstrom; of a crystal per cell, on the branch of the structure's positions."""
+        """Dipole, e angstrom; in a crystal per cell, on the branch of the positions."""
         return self.potential.dipole_fn(self.params, self.structure)
 
     def coupling(

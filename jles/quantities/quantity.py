@@ -41,7 +41,7 @@ class Host:
 
     @property
     def wrapping_energy(self) -> float:
-        """-E . P of the wrapping, eV: from the branch of the wrapped to that of the positions."""
+        """-E . P of the wrapping, eV: from the wrapped branch to that of the positions."""
         return 0.0 if self.field is None else -float(self.moved @ self.field)
 
 
@@ -92,8 +92,8 @@ class Quantity:
     Attributes:
         name: in `want`, in results and in the records of a run.
         unit: of every number; angstrom, eV, e, V.
-        shape: `"atoms"` first if it is a property of atoms; axes of length 3 are Cartesian, named
-            ones are not.
+        shape: `"atoms"` first if it is a property of atoms; axes of length 3 are Cartesian,
+            named ones are not.
         meaning: in a few words, conventions of sign and index order included.
         owners: which models or structures have it, in words; `rules` decide.
         of: how it is computed: a traced function of an `Evaluation`.
@@ -104,8 +104,8 @@ class Quantity:
             structures, or where it is "asked" for.
         option: of the command line where it must be asked for; by default from the name.
         key: in extended XYZ; by default the name.
-        result: whether it is a result of ASE's there, not a column of the atoms or a value of the
-            frame.
+        result: whether it is a result of ASE's there, not a column of the atoms or a value of
+            the frame.
         ase: name among the results of the ASE calculator; by default the name.
         label: of reference values; None if there are none.
         finish: from the value without padding to results by name, on the host; by default the

@@ -1,7 +1,7 @@
 """Which models and structures have a quantity: rules that return a reason against it, or None.
 
-A rule takes the model's config, the periodic directions (None: any structure) and whether a field
-acts. A reason completes the sentence that begins with the name of the quantity.
+A rule takes the model's config, the periodic directions (None: any structure) and whether a
+field acts. A reason completes the sentence that begins with the name of the quantity.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,7 +38,10 @@ def refuse_field(config, pbc: Periodic) -> str | None:
     if config.charge_softness is None or not any(pbc):
         return None
     if is_metallic(config):
-        return "field: self-consistent charge_softness makes a metal of a crystal, which screens it"
+        return (
+            "field: self-consistent charge_softness makes a metal of a crystal, "
+            "which screens it"
+        )
     return None if all(pbc) else "field: not available in slabs for models with charge_softness"
 
 

@@ -48,7 +48,7 @@ def batch_errors(
         params: its parameters.
         batch: structures.
         labels: of them; they hold at least what is needed.
-        needed: labels to compare; static. The others are not computed and their errors are zero.
+        needed: labels to compare; static. The others are not computed; their errors are zero.
     """
     found = differences(potential, params, batch, labels, needed)
     squares = {name: jnp.sum(difference**2) for name, difference in found.items()}
@@ -61,8 +61,8 @@ def differences(
 ) -> dict[str, Array]:
     """Predicted less reference of the needed labels, in their shapes; zero where none is there.
 
-    Energies are compared per atom (eV), all else by component, the dipoles of crystals modulo the
-    quantum (`nearest_branch`).
+    Energies are compared per atom (eV), all else by component, the dipoles of crystals modulo
+    the quantum (`nearest_branch`).
     """
     predicted = jax.vmap(lambda one: _predict(potential, params, one, needed))(batch)
     found = {}
@@ -111,8 +111,8 @@ def loss_of(
 ) -> Float[Array, ""]:
     """Weighted sum of mean squared errors; a label that no structure has contributes nothing.
 
-    `counts` are those of the whole batch where `errors` are those of a part of it: the losses of
-    the parts then add up.
+    `counts` are those of the whole batch where `errors` are those of a part of it: the losses
+    of the parts then add up.
     """
     terms = zip(weights, errors.squares, counts or errors.counts, strict=True)
     return sum(weight * square / jnp.maximum(count, 1.0) for weight, square, count in terms)

@@ -21,10 +21,10 @@ def nearest_branch(difference: Float[Array, " 3"], structure: Structure) -> Floa
     .. math:: d - \sum_a \mathrm{round}(c_a)\, e\, a_a, \quad d = \sum_a c_a\, e\, a_a
 
     over the periodic directions, rows :math:`a_a` of the cell: polarizations of a crystal that
-    differ by a quantum are equal. The integers have no derivative. A model's value is on the branch
-    of the wrapped positions, and an atom that crosses the border of the cell changes it by its
-    charge times a lattice vector. For charges that are not whole numbers a label therefore agrees
-    with it only if its atoms are wrapped in the same way.
+    differ by a quantum are equal. The integers have no derivative. A model's value is on the
+    branch of the wrapped positions, and an atom that crosses the border of the cell changes it
+    by its charge times a lattice vector. For charges that are not whole numbers a label
+    therefore agrees with it only if its atoms are wrapped in the same way.
 
     Source: King-Smith and Vanderbilt, Phys. Rev. B 47, 1651 (1993).
     """

@@ -1,4 +1,4 @@
-"""The laws of every quantity of the catalogue, and what comes with an entry that is added."""
+"""Laws of every quantity of the catalogue, and the effect of an added entry."""
 
 import re
 
@@ -87,7 +87,7 @@ def transformed(kind, how):
 
 
 def all_values(potential, params, structure):
-    """Every quantity by name, also those that this structure is refused."""
+    """Every quantity by name, also those that this structure does not have."""
     return {
         name: entry.value(potential, params, structure) for name, entry in QUANTITIES.items()
     }

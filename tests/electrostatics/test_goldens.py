@@ -23,7 +23,7 @@ from jles.electrostatics import (
 from tests.support.paths import golden_path
 
 MOMENTS = ("charges", "dipoles", "quadrupoles")
-ANSWERS = ("charge_softness", "polarizabilities")
+RESPONSES = ("charge_softness", "polarizabilities")
 # Most of the time goes into compiling; small systems need no optimised code.
 QUICK_COMPILE = {"xla_backend_optimization_level": 0}
 
@@ -43,7 +43,7 @@ def cutoff_of(case):
 
 def arrays_of(case, full=False):
     """Moments and response from the file; `full` replaces missing ones by zeros."""
-    arrays = {name: np.array(case[name]) for name in (*MOMENTS, *ANSWERS) if name in case}
+    arrays = {name: np.array(case[name]) for name in (*MOMENTS, *RESPONSES) if name in case}
     if full:
         atoms = len(arrays["charges"])
         empty = {"dipoles": (3,), "quadrupoles": (3, 3), "charge_softness": ()}
@@ -54,8 +54,8 @@ def arrays_of(case, full=False):
             alpha if alpha.ndim == 3 else alpha[:, None, None] * np.eye(3)
         )
     moments = Multipoles(*(arrays.get(name) for name in MOMENTS))
-    answers = [arrays.get(name) for name in ANSWERS]
-    response = Response(*answers) if any(array is not None for array in answers) else None
+    responses = [arrays.get(name) for name in RESPONSES]
+    response = Response(*responses) if any(array is not None for array in responses) else None
     return jax.tree.map(jnp.asarray, (moments, response))
 
 

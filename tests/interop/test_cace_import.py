@@ -88,7 +88,7 @@ def test_every_backbone_comes_back(tmp_path, rng, changes):
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("linear", [True, False])
 def test_every_charge_readout_comes_back(tmp_path, rng, channels, bias, linear):
-    # Without a linear map its bias flag says nothing and keeps its default.
+    # Without a linear map its bias flag has no effect and keeps its default.
     flags = {"bias": bias, "linear": linear, "linear_bias": bias and linear}
     charges = WATER.charges.replace(channels=channels, **flags)
     config = WATER.replace(charges=charges)

@@ -35,7 +35,7 @@ from tests.support.small_systems import (
     structure_of,
 )
 
-# Compiling every derivative of a crystal whose charges answer the lattice sum takes long.
+# Compiling every derivative of a crystal whose charges respond to the lattice sum takes long.
 LONG = pytest.mark.long
 
 FIELD = np.array([0.03, -0.02, 0.05])
@@ -179,9 +179,9 @@ def test_all_ways_to_born_charges_agree(either):
 
 
 RUNGS = [
-    (*moments, *answers)
+    (*moments, *responses)
     for moments in ((), ("dipoles",), ("dipoles", "quadrupoles"))
-    for answers in (
+    for responses in (
         (),
         ("charge_softness",),
         ("polarizability",),

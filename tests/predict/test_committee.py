@@ -1,4 +1,4 @@
-"""Committees: each member says what it says alone; mean, spread and the sign they share."""
+"""Committees: members predict as they do alone; mean, spread and the common sign."""
 
 import copy
 
@@ -75,7 +75,7 @@ def cluster():
 
 @pytest.fixture(scope="module")
 def alone(models, cluster):
-    """What each model says of the cluster by itself."""
+    """Predictions of each model for the cluster by itself."""
     return [model.predict(cluster, WANT) for model in models]
 
 
@@ -162,7 +162,7 @@ def test_a_total_charge_says_which_sign_is_which(committee, models, cluster):
 
 
 def test_a_crystal_keeps_the_branch_of_its_polarization(committee, models):
-    """Moving an atom by a lattice vector moves the polarization of each member by its charge."""
+    """An atom moved by a lattice vector changes each polarization by the atom's charge."""
     start = rattled(3, count=4)
     moved = start.copy()
     moved.positions[1] += start.cell[0]

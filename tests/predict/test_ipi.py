@@ -1,4 +1,4 @@
-"""The i-PI client: what a server gets, how a conversation ends, and the real i-PI against ASE."""
+"""The i-PI client: messages, the end of a connection, and the real i-PI against ASE."""
 
 import copy
 import socket
@@ -49,7 +49,7 @@ def evaluate(model):
 
 @contextmanager
 def serving(script):
-    """A server that plays `script(protocol)` to the one client that connects; gives its address."""
+    """A server that runs `script(protocol)` for one client; yields its address."""
     failures = []
 
     def play():
@@ -73,13 +73,13 @@ def serving(script):
 
 
 def converse(script, evaluate):
-    """Answers a scripted server in this thread until it ends."""
+    """Serves a scripted server in this thread until it ends."""
     with serving(script) as address, connect(address) as connection:
         answer(connection, evaluate, address)
 
 
 def ask(evaluate, *configurations):
-    """What a server is told of (cell, positions)."""
+    """The message that a server receives for (cell, positions)."""
     told = []
 
     def script(protocol):
@@ -115,7 +115,7 @@ def test_a_cluster_keeps_its_cell_and_has_no_virial(model):
 
 
 def still(cell, positions):
-    """Atoms that nothing moves."""
+    """Atoms that stay at rest."""
     return 0.0, np.zeros_like(positions), np.zeros((3, 3)), np.zeros(1, np.byte)
 
 
@@ -224,7 +224,7 @@ def velocities():
 def test_the_real_ipi_goes_where_ase_goes(
     model, evaluate, velocities, tmp_path, monkeypatch, beads
 ):
-    """A ring polymer whose beads start at one place with one velocity moves as one atom does."""
+    """A ring polymer whose beads start in the same state moves like one atom."""
     pytest.importorskip("ipi")
     monkeypatch.chdir(tmp_path)
     atoms = rattled(0, cell=CELL)
@@ -241,7 +241,7 @@ def test_the_real_ipi_goes_where_ase_goes(
 def test_the_real_ipi_in_a_field_goes_where_ase_goes(
     files, model, velocities, tmp_path, monkeypatch
 ):
-    """i-PI pushes with the Born charges that it is sent, ASE with the forces of the enthalpy."""
+    """i-PI applies the Born charges that it receives, ASE the forces of the enthalpy."""
     pytest.importorskip("ipi")
     monkeypatch.chdir(tmp_path)
     atoms = CLUSTER.copy()

@@ -1,4 +1,4 @@
-"""A model as a user holds it: predictions, the ASE calculator, and how often it compiles."""
+"""A model in use: predictions, the ASE calculator, and the number of compilations."""
 
 import copy
 from dataclasses import replace
@@ -49,8 +49,8 @@ def coarse():
 
 # What this model has of every structure; Born charges are in test_response_model.py.
 WITHOUT = {
-    "stress", "dipole", "quadrupole", "dipoles", "quadrupoles", "polarizability", "born_charges",
-    "piezoelectric", "polarizability_derivative",
+    "stress", "dipole", "quadrupole", "dipoles", "quadrupoles", "polarizability",
+    "born_charges", "piezoelectric", "polarizability_derivative",
 }  # fmt: skip
 EVERYTHING = [name for name in QUANTITIES if name not in WITHOUT]
 
@@ -114,7 +114,7 @@ def test_float32_and_float64_agree(model, coarse):
 
 
 def test_float64_needs_no_switch_and_leaves_none_behind(model):
-    """Whatever precision JAX runs in, a model computes in its own."""
+    """A model computes in its own precision, whatever that of JAX."""
     expected = model.predict(rattled(3)).forces
     with jax.enable_x64(False):
         found = model.predict(rattled(3)).forces
@@ -262,7 +262,7 @@ def counting(config):
 
 
 def test_molecular_dynamics_conserves_energy_and_compiles_once():
-    """Half the time step, a quarter of the drift: forces are those of the energy."""
+    """The drift is a quarter at half the timestep: forces are those of the energy."""
     model, traces = counting(CONFIG)
     start = rattled(9, count=8, cell=1.15 * TRICLINIC)
     momenta = np.random.default_rng(0).normal(size=(8, 3))
@@ -302,7 +302,7 @@ def test_structures_of_a_similar_size_share_a_compilation():
 
 
 def test_the_pure_functions_work_outside(model):
-    """What a jax-md user hands to an integrator."""
+    """The energy function that a jax-md user passes to an integrator."""
     atoms = rattled(1)
     structure = model.structure(atoms)
     energy, gradient = jax.jit(

@@ -1,4 +1,4 @@
-"""Born charges in phonopy's hands: index order, symmetry, units; and what is refused."""
+"""Born charges for phonopy: index order, symmetry, units, and refused inputs."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def phonopy():
 
 
 def crystal(phonopy, symbols, fractional, cell):
-    """A one-cell Phonopy object without forces: all that is left is the correction."""
+    """A one-cell Phonopy object without forces, so that only the correction remains."""
     from phonopy.structure.atoms import PhonopyAtoms
 
     atoms = PhonopyAtoms(symbols=symbols, scaled_positions=fractional, cell=cell)
@@ -146,7 +146,7 @@ def test_wrong_independent_atoms_are_refused(places, tmp_path):
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory):
-    """A model with a polarizability, one without, and a crystal of two atoms without symmetry."""
+    """A model with a polarizability, one without, and a crystal without symmetry."""
     folder = tmp_path_factory.mktemp("born")
     backbone = small_backbone(l_max=0, body_order=1)
     plain = small_config(backbone=backbone, charges=DirectCharges(hidden=(), scale=1.0))

@@ -69,7 +69,7 @@ class World:
         self._compiled = compiled
 
     def of(self, name, batch=None, params=None, **changes):
-        """Loss, gradient and errors; `changes` are of values and, as `has_*`, of what is there."""
+        """Loss, gradient and errors; `changes` are new values, or new masks as `has_*`."""
         batch, weights = (
             batch or self.batches[0],
             Weights(0.0, 0.0, 0.0)._replace(**{name: 1.0}),

@@ -59,7 +59,7 @@ class Structure:
         return Boundary(self.periodic, self.open_axis, self.slab_height)
 
 
-def neighbor_positions(structure: Structure) -> Float[Array, "atoms neighbors 3"]:
+def neighbor_positions(structure: Structure) -> Float[HostOrDevice, "atoms neighbors 3"]:
     """Positions of the neighbours of every atom, in the right image, angstrom."""
     positions, cell = structure.positions, structure.cell
     return (
@@ -68,7 +68,7 @@ def neighbor_positions(structure: Structure) -> Float[Array, "atoms neighbors 3"
 
 
 def neighbor_vectors(
-    structure: Structure, neighbors: Float[Array, "atoms neighbors 3"] | None = None
+    structure: Structure, neighbors: Float[HostOrDevice, "atoms neighbors 3"] | None = None
 ) -> Float[Array, "atoms neighbors 3"]:
     """Vectors from each atom to its neighbours, angstrom; padding slots hold (1000, 0, 0).
 

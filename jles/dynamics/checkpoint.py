@@ -33,6 +33,8 @@ class Checkpoint(NamedTuple):
         capacity: sizes of the neighbour list.
         rebuilt_at: step at which the neighbour list was made.
         written: by name, number of frames of every kind and bytes of files.
+        electrostatics: `method` and `accuracy` of the electrostatic sum; None in checkpoints
+            of older versions.
     """
 
     loop: BlockState
@@ -40,10 +42,13 @@ class Checkpoint(NamedTuple):
     capacity: Capacity
     rebuilt_at: int
     written: dict
+    electrostatics: dict | None = None
 
 
-def save_checkpoint(path: Path, state: RunState, written: dict) -> None:
-    """Writes a checkpoint completely or not at all.
+def save_checkpoint(
+    path: Path, state: RunState, written: dict, electrostatics: dict | None = None
+) -> None:
+    """Writes a checkpoint completely or not at all; see `Checkpoint`.
 
     Raises:
         InputError: the disk is full; the previous checkpoint is intact.
@@ -54,6 +59,7 @@ def save_checkpoint(path: Path, state: RunState, written: dict) -> None:
         "capacity": state.capacity._asdict(),
         "rebuilt_at": state.rebuilt_at,
         "written": written,
+        "electrostatics": electrostatics,
     }
     arrays = {f"leaf{n}": np.asarray(leaf) for n, leaf in enumerate(leaves)}
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
@@ -91,7 +97,14 @@ def load_checkpoint(path: Path, template: RunState) -> Checkpoint:
     loop, reference = jax.tree.unflatten(tree, map(jnp.asarray, leaves))
     about = {_FORMER_KEYS.get(key, key): value for key, value in about.items()}
     capacity = _capacity(about["capacity"])
-    return Checkpoint(loop, reference, capacity, about["rebuilt_at"], about["written"])
+    return Checkpoint(
+        loop,
+        reference,
+        capacity,
+        about["rebuilt_at"],
+        about["written"],
+        about.get("electrostatics"),
+    )
 
 
 def _capacity(stored: dict) -> Capacity:

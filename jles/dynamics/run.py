@@ -1,5 +1,6 @@
 """A whole run: from a model, a structure and a config to a directory of results."""
 
+import sys
 from pathlib import Path
 
 import jax
@@ -7,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import yaml
 
-from jles.config import from_dict, read_yaml, to_dict
+from jles.config import from_dict, to_dict
 from jles.dynamics.block import RunPlan
 from jles.dynamics.checkpoint import load_checkpoint, save_checkpoint
 from jles.dynamics.config import MdConfig
@@ -19,6 +20,7 @@ from jles.dynamics.forces import Forcing
 from jles.dynamics.model_system import model_system
 from jles.dynamics.records import build_recorders
 from jles.dynamics.report import Drift, Log, MdProgress
+from jles.dynamics.resume import check_config, check_sum, sum_settings
 from jles.dynamics.start import check_start, initial_momenta
 from jles.dynamics.trajectory import Trajectory
 from jles.dynamics.units import BOLTZMANN
@@ -28,9 +30,6 @@ from jles.files import TRAJECTORY, write_atomically
 from jles.predict.model import Model
 from jles.quantities.catalogue import QUANTITIES
 from jles.version import __version__
-
-RESTARTABLE = ("steps", "checkpoint", "block")
-"""Keys that may change when a run is resumed: the trajectory does not depend on them."""
 
 
 def run_md(model: Model, atoms, config: MdConfig | dict, out, resume: bool = False):
@@ -117,7 +116,7 @@ class Run:
         if resume and not has_run:
             raise InputError(f"{self.out}: holds no run to resume; leave out --resume")
         if resume:
-            _check_same(self.out / "config.yaml", self.config)
+            check_config(self.out / "config.yaml", self.config)
 
     def _create(self) -> None:
         self.out.mkdir(parents=True, exist_ok=True)
@@ -142,7 +141,7 @@ class Run:
 
     def _resume(self) -> None:
         kept = load_checkpoint(self._checkpoint, self.state)
-        _check_same_sum(self._checkpoint, kept.capacity.plan, self.state.capacity.plan)
+        check_sum(self._checkpoint, kept, self.state.capacity.plan, self._accuracy)
         self.state = self.engine.resume(
             kept.loop, kept.reference, kept.capacity, kept.rebuilt_at
         )
@@ -162,7 +161,8 @@ class Run:
 
     def _save(self) -> None:
         written = {"frames": self.trajectory.counts(), "extxyz": self.frame_bytes}
-        save_checkpoint(self._checkpoint, self.state, written)
+        sums = sum_settings(self.state.capacity.plan, self._accuracy)
+        save_checkpoint(self._checkpoint, self.state, written, sums)
 
     def _next_stop(self) -> int:
         """The next multiple of a block or of the checkpoints' interval."""
@@ -206,7 +206,9 @@ class Run:
         return np.asarray(steps) * (self.config.timestep or 0.0) * 1e-3
 
     def _say(self, line: str) -> None:
-        if self._progress is not None:
+        if self._progress is None:
+            print(line, file=sys.stderr, flush=True)
+        else:
             self._progress.say(line)
 
 
@@ -248,30 +250,3 @@ def forcing_of(config: MdConfig, dtype) -> Forcing:
         branch = jnp.asarray(config.displacement.branch, dtype)
         return forcing._replace(displacement=wave(config.displacement, dtype), branch=branch)
     return forcing
-
-
-def _check_same_sum(path: Path, before: SumPlan | None, now: SumPlan | None) -> None:
-    """Refuses to resume a run with another electrostatic sum than it was started with."""
-    kinds = [(p.method, p.mesh and p.mesh.order) if p else (None, None) for p in (before, now)]
-    if kinds[0] != kinds[1]:
-        raise InputError(
-            f"{path}: the run was started with another electrostatic sum "
-            f"({describe_plan(before or SumPlan())}); resume it with the same --method and "
-            "--accuracy"
-        )
-
-
-def _check_same(path: Path, config: MdConfig) -> None:
-    """Refuses to resume a run with other settings than it was started with."""
-    before = from_dict(MdConfig, read_yaml(path), str(path))
-    keep = {key: getattr(config, key) for key in RESTARTABLE}
-    if config.ensemble.temperature_end is not None:
-        keep.pop("steps")
-    if before.replace(**keep) == config:
-        return
-    old, new = to_dict(before), to_dict(config)
-    changed = [key for key in old if old[key] != new[key] and key not in keep]
-    raise InputError(
-        f"{path}: the run was started with another '{changed[0]}'; resume it with the same one "
-        f"(only {', '.join(keep)} may change)"
-    )

@@ -104,13 +104,15 @@ def a_state(dtype=np.float64):
 
 def test_a_checkpoint_comes_back_bit_for_bit(tmp_path):
     state = a_state()._replace(capacity=Capacity(9, 4, SumPlan(grid=KGrid(1, 2, 3))))
-    save_checkpoint(tmp_path / "a" / "state.npz", state, {"frames": {"thermo": 3}})
+    sums = {"method": "mesh", "accuracy": 1.3e-5}
+    save_checkpoint(tmp_path / "a" / "state.npz", state, {"frames": {"thermo": 3}}, sums)
     kept = load_checkpoint(tmp_path / "a" / "state.npz", a_state())
     assert kept.capacity == Capacity(9, 4, SumPlan(grid=KGrid(1, 2, 3)))
     assert isinstance(kept.capacity.plan, SumPlan)
     assert isinstance(kept.capacity.plan.grid, KGrid)
     assert kept.rebuilt_at == 5
     assert kept.written == {"frames": {"thermo": 3}}
+    assert kept.electrostatics == sums
     np.testing.assert_array_equal(kept.loop.motion["a"], state.loop.motion["a"])
     assert kept.loop.motion["key"].dtype == np.uint32
     np.testing.assert_array_equal(kept.reference.positions, state.reference.positions)
@@ -140,6 +142,7 @@ def test_checkpoints_of_earlier_versions_stay_readable(tmp_path, capacity):
     assert isinstance(kept.capacity.plan.grid, KGrid)
     assert kept.rebuilt_at == 5
     assert kept.written["frames"] == {"thermo": 3}
+    assert kept.electrostatics is None
     np.testing.assert_array_equal(kept.reference.positions, a_state().reference.positions)
 
 

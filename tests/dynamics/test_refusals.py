@@ -99,5 +99,7 @@ def test_a_run_is_resumed_with_the_sum_it_was_started_with(folder, tmp_path, cap
     assert run(*mesh) == 0
     assert "long range: particle mesh" in capsys.readouterr().err
     assert run("--resume", "--method", "direct") == 2
-    assert "started with another electrostatic sum (particle mesh" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert "started with another electrostatic sum (particle mesh" in message
+    assert "resume it with --method mesh --accuracy 0.001" in message
     assert run("--resume", *mesh) == 0

@@ -51,7 +51,10 @@ class Comparison(NamedTuple):
 
 
 def run(arguments: Namespace) -> None:
-    """Prints the table; writes `metrics.json` and a parity picture for every label."""
+    """Prints the table; writes `metrics.json` and a parity picture for every label.
+
+    With `--phonopy-born` the structure needs no labels: without any, only BORN is written.
+    """
     model = load(arguments)
     frames = read_frames(arguments.data, label_keys(model))
     check_elements(frames, model.config.numbers, f"of the model {arguments.model}")
@@ -62,16 +65,15 @@ def run(arguments: Namespace) -> None:
         prediction = predict_frame(model, frames[0], want, born_mode=arguments.born_mode)
         out.mkdir(parents=True, exist_ok=True)
         write_prediction(out / "BORN", model.config, atoms_of(model, frames[0]), prediction)
+        print(f"{out / 'BORN'}: Born charges for phonopy")
     plan(model, frames)
     comparison = compare(model, follow(frames, "frame"), arguments.born_mode)
     rows, _, notes = comparison
+    if not rows and arguments.phonopy_born:
+        print(f"nothing to compare: {_missing_labels(frames, arguments.data)}")
+        return
     if not rows:
-        found = sorted({name for frame in frames for name in frame.labels}) or ["none"]
-        known = ", ".join(dict.fromkeys(q.label.name for q in QUANTITIES.values() if q.label))
-        raise InputError(
-            f"{arguments.data}: no label that this model predicts for these structures "
-            f"({known}); labels found: {', '.join(found)}"
-        )
+        raise InputError(_missing_labels(frames, arguments.data))
     errors = {name: statistics(*row.pair) for name, row in rows.items()}
     record = {
         "model": str(arguments.model),
@@ -89,6 +91,16 @@ def run(arguments: Namespace) -> None:
     count = draw(out, comparison)
     show(rows, errors, notes)
     print(f"{out}/: metrics.json and {count} parity picture(s)")
+
+
+def _missing_labels(frames, data: str) -> str:
+    """Says that no label can be compared."""
+    found = sorted({name for frame in frames for name in frame.labels}) or ["none"]
+    known = ", ".join(dict.fromkeys(q.label.name for q in QUANTITIES.values() if q.label))
+    return (
+        f"{data}: no label that this model predicts for these structures "
+        f"({known}); labels found: {', '.join(found)}"
+    )
 
 
 def draw(out: Path, comparison: Comparison) -> int:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from ase.io import read
+from ase.io import read, write
 from jax import numpy as jnp
 
 from jles.cli.main import main
@@ -187,6 +187,17 @@ def test_predict_and_evaluate_write_what_phonopy_reads(name, stored, tmp_path):
     born.unlink()
     assert main(list(map(str, command))) == 0
     assert born.read_text(encoding="utf-8") == before
+
+
+@pytest.mark.usefixtures("phonopy")
+def test_evaluate_writes_a_born_file_of_a_crystal_without_labels(stored, tmp_path, capsys):
+    write(tmp_path / "bare.xyz", rattled(0, count=2), format="extxyz")
+    out = tmp_path / "out"
+    command = ["evaluate", stored / "polarizable", tmp_path / "bare.xyz", "--out", out]
+    assert main([*map(str, command), "--phonopy-born"]) == 0
+    assert [path.name for path in out.iterdir()] == ["BORN"]
+    assert phonopy_reads(out / "BORN", rattled(0, count=2))["born"].shape == (2, 3, 3)
+    assert "nothing to compare: " in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("phonopy")

@@ -33,13 +33,44 @@ _ATOMS_AT_ONCE = 512
 def coupling_of(polarization: Dipole | Coupling) -> Coupling:
     """The coupling of a dipole function (e angstrom); a coupling is returned as it is.
 
-    A function that can be called with positions alone counts as a dipole function.
+    The mandatory positional parameters of the function decide: a dipole function has one, a
+    coupling two. A single parameter followed by optional ones could be either and is refused.
+
+    Raises:
+        InputError: the function has other parameters, or they cannot be inspected.
     """
     try:
-        inspect.signature(polarization).bind(None)
-    except TypeError:
-        return polarization
-    return lambda positions, field: field @ polarization(positions)
+        parameters = list(inspect.signature(polarization).parameters.values())
+    except (TypeError, ValueError):
+        kind = type(polarization).__name__
+        raise InputError(
+            f"{_FORMS}; got a {kind} whose parameters are unknown: wrap it in a lambda"
+        ) from None
+    positional = [p for p in parameters if p.kind in _POSITIONAL]
+    mandatory = [p for p in parameters if p.default is p.empty and p.kind not in _VARIADIC]
+    if all(p.kind in _POSITIONAL for p in mandatory):
+        if len(mandatory) == 2:
+            return polarization
+        if len(mandatory) == len(positional) == 1:
+            return lambda positions, field: field @ polarization(positions)
+    shown = ", ".join(map(_without_default, parameters))
+    raise InputError(f"{_FORMS}, without defaults; got ({shown}): wrap it in a lambda")
+
+
+_FORMS = "polarization: must be a dipole function (positions) or a coupling (positions, field)"
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+_POSITIONAL = (
+    inspect.Parameter.POSITIONAL_ONLY,
+    inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    inspect.Parameter.VAR_POSITIONAL,
+)
+
+
+def _without_default(parameter: inspect.Parameter) -> str:
+    """The parameter as text; a default value may be an array of many lines."""
+    none = inspect.Parameter.empty
+    bare = str(parameter.replace(default=none, annotation=none))
+    return bare if parameter.default is none else f"{bare}=..."
 
 
 def born_charges(
@@ -61,7 +92,7 @@ def born_charges(
         chunk: number of passes made at once, which bounds the memory. Reverse: three or one.
 
     Raises:
-        InputError: another mode.
+        InputError: another mode, or a function that is neither.
     """
     coupling = coupling_of(polarization)
     if mode not in ("reverse", "forward"):

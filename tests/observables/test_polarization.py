@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import pytest
 
 from jles.bloch.crystal_coupling import crystal_coupling
 from jles.bloch.weighted import bloch_vectors
+from jles.errors import InputError
 from jles.observables.born_charges import (
     acoustic_sum,
     born_charges,
@@ -28,6 +30,7 @@ from jles.structures.neighbors import find_neighbors
 from tests.support.paths import golden_path
 
 CASES = ("triclinic", "cubic 12.4")
+NO_FIELD = np.zeros((3, 1))
 
 
 def structure_with_plain_distances(case):
@@ -224,6 +227,37 @@ def test_the_projection_obeys_the_sum_rule(rng):
     np.testing.assert_array_equal(projected[3], 0.0)
     change = (projected - tensors)[:3]
     np.testing.assert_allclose(change, np.broadcast_to(change[0], (3, 3, 3)), atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("function", "shown"),
+    [
+        (lambda r, field=NO_FIELD: 0.0, r"got \(r, field=\.\.\.\)"),
+        (lambda *arguments: 0.0, r"got \(\*arguments\)"),
+        (lambda r, *field: 0.0, r"got \(r, \*field\)"),
+        (lambda r, *, field: 0.0, r"got \(r, field\)"),
+        (lambda params, r, field: 0.0, r"got \(params, r, field\)"),
+        (lambda: 0.0, r"got \(\)"),
+        (max, "got a builtin_function_or_method whose parameters are unknown"),
+    ],
+)
+def test_a_function_that_could_be_either_form_is_refused(function, shown):
+    with pytest.raises(InputError, match=shown) as caught:
+        coupling_of(function)
+    assert "\n" not in str(caught.value)
+    assert "wrap it in a lambda" in str(caught.value)
+
+
+def test_bound_and_unused_parameters_do_not_change_the_form():
+    def dipole(places, charges):
+        return charges @ places
+
+    def coupling(places, field, cell=None):
+        return field @ places[0]
+
+    assert coupling_of(coupling) is coupling
+    bound = coupling_of(partial(dipole, charges=np.ones(4)))
+    assert bound(np.eye(4, 3), np.ones(3)) == 3.0
 
 
 def test_born_charges_take_a_dipole_function_or_a_coupling(rng):

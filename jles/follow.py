@@ -42,7 +42,7 @@ class ProgressBar:
                 TextColumn(f"{self._name} {{task.completed}}/{{task.total}}"),
                 BarColumn(),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[text]}"),
+                TextColumn("{task.fields[text]}", markup=False),
                 console=Console(stderr=True),
             )
             self._bar.start()
@@ -72,7 +72,7 @@ class ProgressBar:
     def say(self, line: str) -> None:
         """Prints a line of its own."""
         if self._bar is not None:
-            self._bar.console.print(line)
+            self._bar.console.print(line, markup=False, highlight=False)
         else:
             print(line, file=sys.stderr, flush=True)
 

@@ -1,4 +1,7 @@
-"""Progress of long loops where there is no terminal."""
+"""Progress of long loops, on a terminal and elsewhere."""
+
+import io
+import sys
 
 import pytest
 
@@ -48,3 +51,19 @@ def test_a_loop_that_is_left_early_closes_the_bar(capsys):
     next(items)
     items.close()
     assert capsys.readouterr().err == ""
+
+
+def test_brackets_on_a_terminal_are_text(monkeypatch):
+    """They are neither markup nor highlighted."""
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with ProgressBar("step", 10) as bar:
+        bar.say("kept [2, 3] of [bold]x[/y]")
+        bar.update(5, "shape [4]")
+    written = sys.stderr.getvalue()
+    assert "kept [2, 3] of [bold]x[/y]" in written
+    assert "shape [4]" in written

@@ -106,6 +106,33 @@ def test_a_new_neighbour_list_within_the_capacity_is_no_new_trace(atoms):
     assert engine.traces == 1
 
 
+def test_npt_conserves_the_same_energy_when_its_neighbour_list_is_rebuilt_and_grows(atoms):
+    """Few slots and a small skin, against a long list that is made once."""
+    ensemble = Npt(
+        temperature=300.0,
+        pressure=0.02,
+        pressure_unit="eV/angstrom^3",
+        thermostat_time=50.0,
+        barostat_time=100.0,
+    )
+    outcomes = []
+    for skin in (0.15, 1.2):
+        lines = []
+        system = liquid(atoms, skin=skin)
+        engine = engine_of(system, ensemble, 1.0, RECORDS, block=40, say=lines.append)
+        neighbors = start(engine, atoms).neighbors
+        fewest = int(np.asarray(neighbors.mask).sum(axis=1).max())
+        capacity = Capacity(fewest if skin < 1.0 else 150)
+        outcomes.append(run(engine, start(engine, atoms, capacity=capacity), 40))
+        assert (outcomes[-1].state.rebuilt_at > 0) == (skin < 1.0)
+        assert (engine.traces, len(lines)) == ((2, 1) if skin < 1.0 else (1, 0))
+    conserved, reference = (values(out, "thermo", "conserved") for out in outcomes)
+    np.testing.assert_allclose(conserved, reference, rtol=1e-12)
+    volume = values(outcomes[0], "thermo", "volume")
+    assert abs(volume[-1] / volume[0] - 1.0) > 0.02
+    assert np.ptp(conserved) < 3e-3 * np.ptp(values(outcomes[0], "thermo", "kinetic_energy"))
+
+
 @pytest.mark.long
 def test_a_cell_that_outgrows_its_wave_vectors_stops_before_it_misses_one(atoms):
     """Constant tension pulls the cell apart; no step may use a cell too large for the plan."""

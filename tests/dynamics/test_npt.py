@@ -19,6 +19,7 @@ from tests.support.dynamics_systems import begin, engine_of, network, run, value
 from tests.support.replicas import (
     COPIES,
     assert_mean,
+    assert_second_order,
     join,
     make_start,
     run_copies,
@@ -190,17 +191,12 @@ def test_a_cell_at_rest_is_set_in_motion(records):
 
 
 def test_the_extended_energy_is_conserved_to_second_order_in_the_timestep(records):
-    """Its error is a quarter at half the timestep, and small beside the changes of the energy.
-
-    The ratio of two root mean squares over 48 copies and 400 fs has a standard error of some
-    6 %, a fifth of what is allowed. A wrong weight in the conserved quantity gives an
-    error that does not depend on the timestep; a first-order step gives one that is halved.
-    """
     thermo = records["thermo"]
-    coarse, energy = spread({key: rows[:COPIES] for key, rows in thermo.items()}, 50)
-    fine, _ = spread({key: rows[COPIES : 2 * COPIES] for key, rows in thermo.items()}, 100)
-    assert fine < 0.05 * energy
-    assert 4.0 / 1.4 < coarse / fine < 4.0 * 1.4
+    coarse, fine = (
+        {key: rows[copies] for key, rows in thermo.items()}
+        for copies in (slice(COPIES), slice(COPIES, 2 * COPIES))
+    )
+    assert_second_order(coarse, fine, frames=50, most=0.05)
 
 
 def test_no_step_turns_the_cell():

@@ -20,10 +20,10 @@ from tests.support.dynamics_systems import (
 from tests.support.replicas import (
     COPIES,
     assert_mean,
+    assert_second_order,
     join,
     make_start,
     run_copies,
-    spread,
     thermal_chain,
     thermal_momenta,
 )
@@ -120,17 +120,12 @@ def test_a_cold_system_is_brought_to_its_temperature(records):
 
 
 def test_what_is_conserved_is_conserved_to_second_order_in_the_timestep(records):
-    """Its error is four times as large at twice the timestep, and small beside energy changes.
-
-    The ratio of two root mean squares over 48 copies and 500 fs has a standard error of some
-    6 %, a fifth of what is allowed. A wrong weight in the conserved quantity gives an
-    error that does not depend on the timestep; a first-order step gives twice the error.
-    """
     thermo = records["thermo"]
-    fine, energy = spread({key: rows[:COPIES] for key, rows in thermo.items()}, 100)
-    coarse, _ = spread({key: rows[COPIES : 2 * COPIES] for key, rows in thermo.items()}, 50)
-    assert fine < 0.02 * energy
-    assert 4.0 / 1.4 < coarse / fine < 4.0 * 1.4
+    fine, coarse = (
+        {key: rows[copies] for key, rows in thermo.items()}
+        for copies in (slice(COPIES), slice(COPIES, 2 * COPIES))
+    )
+    assert_second_order(coarse, fine, frames=50, most=0.02)
 
 
 def test_momentum_that_cannot_change_is_no_degree_of_freedom():

@@ -17,6 +17,7 @@ from jles.structures.batch import empty_structure, size_of, stack
 from tests.support.coulomb_oracles import central_difference, dense_ewald
 from tests.support.small_systems import (
     TRICLINIC,
+    of_structure,
     random_orthogonal,
     rattled,
     relative,
@@ -39,12 +40,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def energy_forces(model):
-    potential, params = model
-
-    def one(structure):
-        return energy_and_forces(lambda moved: potential.energy_fn(params, moved), structure)
-
-    return one
+    return of_structure(model, energy_and_forces)
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from jles.structures.batch import stack
 from tests.support.coulomb_oracles import central_difference
 from tests.support.small_systems import (
     TRICLINIC,
+    of_structure,
     random_orthogonal,
     rattled,
     relative,
@@ -31,11 +32,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def derivatives(model):
-    potential, params = model
-
-    def one(structure):
-        return energy_forces_stress(lambda moved: potential.energy_fn(params, moved), structure)
-
+    one = of_structure(model, energy_forces_stress)
     return jax.jit(one), jax.jit(jax.vmap(one))
 
 
@@ -62,12 +59,9 @@ def test_stress_is_the_slope_of_the_energy_by_strain(model, derivatives, cell):
 
 
 def test_energy_and_forces_are_the_same_with_and_without_stress(model, derivatives):
-    potential, params = model
-    structure = roomy_structure(rattled(1), potential)
+    structure = roomy_structure(rattled(1), model[0])
     out = derivatives[0](structure)
-    energy, forces = jax.jit(
-        lambda s: energy_and_forces(lambda moved: potential.energy_fn(params, moved), s)
-    )(structure)
+    energy, forces = jax.jit(of_structure(model, energy_and_forces))(structure)
     np.testing.assert_allclose(out.energy, energy, rtol=1e-12)
     np.testing.assert_allclose(out.forces, forces, rtol=1e-9, atol=1e-12)
 

@@ -59,6 +59,19 @@ def small_model(config=None, seed=0, dtype=np.float64):
     return potential, jax.tree.map(jnp.asarray, params)
 
 
+def of_structure(model, function):
+    """`function(energy_fn, structure)`, e.g. `energy_and_forces`, as function of a structure.
+
+    Args:
+        model: a potential and its parameters.
+        function: takes the energy as function of a structure, and a structure.
+    """
+    potential, params = model
+    return lambda structure: function(
+        lambda moved: potential.energy_fn(params, moved), structure
+    )
+
+
 def rattled(seed, count=6, cell=TRICLINIC, pbc=True, symbols=("H", "O")) -> Atoms:
     """Random atoms near points of a grid in the cell, so that none overlap."""
     rng = np.random.default_rng(seed)

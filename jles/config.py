@@ -1,7 +1,7 @@
 """Configurations: frozen records that are read from YAML with strict keys, types and ranges.
 
 A configuration is a subclass of `Config`; msgspec checks it. Alternatives form a union of
-records, told apart by the key `kind`; the first record of a union is the default kind. Every
+records, distinguished by the key `kind`; the first record of a union is the default kind. Every
 error is one line: file, key, value, and what would be right.
 """
 

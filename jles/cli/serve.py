@@ -7,7 +7,7 @@ from jles.errors import InputError
 
 
 def run(arguments: Namespace) -> None:
-    """Connects to the server and answers its requests until it sends EXIT.
+    """Connects to the server and serves its requests until it sends EXIT.
 
     START is evaluated first, so that mistakes are reported and functions compiled before the
     server waits for a result.
@@ -17,7 +17,7 @@ def run(arguments: Namespace) -> None:
     import jles
     from jles.cli.model_on_frames import atoms_of, label_keys
     from jles.data.frames import check_elements, read_frames
-    from jles.predict.ipi import Evaluation, answer, connect
+    from jles.predict.ipi import Evaluation, connect, serve_requests
 
     address = address_of(arguments)
     sums = sum_options(arguments)
@@ -36,7 +36,7 @@ def run(arguments: Namespace) -> None:
         print(f"note: {note}")
     with connect(address) as connection:
         print(f"{address}: connected, {len(evaluate.atoms)} atoms", flush=True)
-        answer(connection, evaluate, address)
+        serve_requests(connection, evaluate, address)
     print(f"{address}: done, {evaluate.count} configurations")
 
 

@@ -159,7 +159,7 @@ def extras_of(out: Prediction) -> dict:
     return extras
 
 
-def answer(connection: socket.socket, evaluate: Callable, address: Address) -> None:
+def serve_requests(connection: socket.socket, evaluate: Callable, address: Address) -> None:
     """Serves requests until EXIT; the connection is left open.
 
     Args:

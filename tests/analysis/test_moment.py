@@ -62,7 +62,7 @@ def test_the_start_may_be_left_out(path, motion):
     )
 
 
-def test_a_moment_that_is_not_the_integral_is_told(path, motion, tmp_path):
+def test_a_moment_that_is_not_the_integral_is_reported(path, motion, tmp_path):
     (line,) = agreement(open_run(path))
     apart = float(line.split("by ")[1].split()[0])
     assert apart > 0.5 * 5.0 * np.sqrt(3.0)

@@ -6,7 +6,7 @@ from tests.support.commands import assert_refused, commands, run_on_small_disk, 
 
 
 @pytest.mark.parametrize("command", ["import-torch", "evaluate"])
-def test_a_full_disk_is_told_and_leaves_nothing_half_written(folder, torch_file, command):
+def test_a_full_disk_is_reported_and_leaves_nothing_half_written(folder, torch_file, command):
     out = folder / "out"
     if command == "import-torch":
         arguments = [command, torch_file, "-o", out]

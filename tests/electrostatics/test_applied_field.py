@@ -265,13 +265,13 @@ def test_one_shot_enthalpy_is_the_response_to_the_sum_of_both_fields():
     plan = PLANS["crystal"]
     interaction = build_interaction(positions, jnp.asarray(CELL), plan, sigma=1.0, k_max=K_MAX)
     local = local_field(interaction, moments, response).dipoles + FIELD
-    answered = np.einsum("nab,nb->na", response.polarizabilities, local)
+    induced = np.einsum("nab,nb->na", response.polarizabilities, local)
     charges = moments.charges - moments.charges.mean()
     permanent = (charges @ positions + moments.dipoles.sum(axis=0)) @ FIELD
-    expected = interaction(moments) - permanent - 0.5 * np.sum(local * answered)
+    expected = interaction(moments) - permanent - 0.5 * np.sum(local * induced)
     found = enthalpy(interaction, moments, positions, response, FIELD, periodic=True)
     np.testing.assert_allclose(found.energy, expected, rtol=1e-11)
-    np.testing.assert_allclose(found.induced.dipoles, answered, atol=1e-12)
+    np.testing.assert_allclose(found.induced.dipoles, induced, atol=1e-12)
 
 
 def test_softness_that_settles_in_a_crystal_knows_no_field():

@@ -257,7 +257,7 @@ def test_storage_sizes_must_agree_with_the_file(tmp_path):
     assert "no tensor storage" in refusal(archive(wrong, storages=[bytes(16)]))
 
 
-def test_files_of_other_kinds_are_told_apart(tmp_path):
+def test_files_of_other_kinds_are_distinguished(tmp_path):
     path = tmp_path / "model.pth"
     assert "cannot be read" in refusal(path)
     assert "cannot be read" in refusal(tmp_path)

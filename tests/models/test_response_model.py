@@ -56,7 +56,7 @@ def flowing_config(**changes):
     )
 
 
-def answering_config(**changes):
+def polarizable_config(**changes):
     """Charges that respond to the potential, and dipoles that respond to the field."""
     backbone = small_backbone(n_radial_basis=1, body_order=2)
     heads = {name: HEADS[name] for name in ("charge_softness", "polarizability")}
@@ -113,7 +113,7 @@ def derivatives(potential, params):
 
 
 CELL = 0.8 * TRICLINIC
-CONFIGS = {"flowing": flowing_config(), "answering": answering_config()}
+CONFIGS = {"flowing": flowing_config(), "polarizable": polarizable_config()}
 
 
 def crystal() -> Atoms:
@@ -128,15 +128,15 @@ def prepared(name):
 
 @cache
 def results(name, pbc, repeats=1):
-    """Structure and derivatives; crystals have room for two cells, to compile once."""
+    """Structure and derivatives; crystals are padded to two cells, to compile once."""
     potential, _, evaluate = prepared(name)
     structure = structure_of(
         rattled(4, count=3, cell=CELL, pbc=pbc) * (repeats, 1, 1), potential
     )
     if pbc:
-        room = size_of(structure_of(crystal() * (2, 1, 1), potential))
-        room = merge_sizes([room, size_of(structure)])._replace(atoms=6)
-        structure = on_device(pad_structure(structure, room))
+        size = size_of(structure_of(crystal() * (2, 1, 1), potential))
+        size = merge_sizes([size, size_of(structure)])._replace(atoms=6)
+        structure = on_device(pad_structure(structure, size))
     out = jax.device_get(evaluate(structure))
     return structure, out
 
@@ -149,20 +149,20 @@ def of_atoms(array, count=3):
 
 @pytest.fixture(scope="module")
 def model():
-    return prepared("answering")
+    return prepared("polarizable")
 
 
 @pytest.fixture(scope="module")
 def cluster():
-    return results("answering", False)
+    return results("polarizable", False)
 
 
 @pytest.fixture(
     scope="module",
     params=[
         pytest.param(("flowing", True), id="flowing crystal", marks=LONG),
-        pytest.param(("answering", True), id="answering crystal", marks=LONG),
-        pytest.param(("answering", False), id="answering cluster"),
+        pytest.param(("polarizable", True), id="polarizable crystal", marks=LONG),
+        pytest.param(("polarizable", False), id="polarizable cluster"),
     ],
 )
 def either(request):
@@ -216,7 +216,7 @@ def test_every_rung_of_the_hierarchy_agrees_with_itself(rung, pbc):
 
 @pytest.mark.parametrize("pbc", [pytest.param(True, marks=LONG), False])
 def test_polarization_is_the_slope_of_the_enthalpy(pbc):
-    _, out = results("answering", pbc)
+    _, out = results("polarizable", pbc)
     alpha, (slope, in_field) = out["polarizability"], out["slopes"]
     np.testing.assert_allclose(slope, out["dipole"], rtol=0, atol=1e-11)
     np.testing.assert_allclose(in_field, slope + alpha @ FIELD, rtol=0, atol=1e-11)
@@ -276,7 +276,7 @@ def test_screening_and_sign_multiply_what_couples_to_a_field(model):
     config, params = model[0].config, model[1]
     scaled = build_potential(config.replace(screening=ScreeningConfig(2.5, "H")))
     for pbc in (True, False):
-        structure, latent = results("answering", pbc)
+        structure, latent = results("polarizable", pbc)
         charges = of_atoms(latent["moments"].charges)
         is_h = structure.numbers[:3] == 1
         sign = np.sign(charges[is_h].mean() - charges[~is_h].mean())
@@ -320,13 +320,13 @@ def test_the_factor_multiplies_polarization_born_charges_and_field():
     ],
 )
 def test_what_has_no_bulk_meaning_is_refused(model, changes, atoms, want, words):
-    config = answering_config(**changes)
+    config = polarizable_config(**changes)
     params = small_model(config)[1]
     with pytest.raises(InputError, match=words):
         Model(config, params, "float64").predict(atoms, (want,))
 
 
-def test_a_charged_cell_is_told_of():
+def test_a_charged_cell_has_a_note():
     config = small_config(charges=DirectCharges(hidden=(4,), total="shift"))
     ion = crystal()
     ion.info["total_charge"] = 1.0

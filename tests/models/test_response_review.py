@@ -29,7 +29,7 @@ from tests.support.small_systems import (
 FIELD = (0.03, -0.02, 0.05)
 BACKBONE = small_backbone(n_radial_basis=1, l_max=1, body_order=2)
 PLAIN = small_config(backbone=BACKBONE)
-ANSWERING = small_config(
+POLARIZABLE = small_config(
     backbone=BACKBONE, polarizability=ScalarPolarizability((4,), scale=0.2)
 )
 
@@ -44,9 +44,9 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def answering():
+def polarizable():
     screening = ScreeningConfig(epsilon_infinity=5.0)
-    return model_of(ANSWERING.replace(screening=screening))
+    return model_of(POLARIZABLE.replace(screening=screening))
 
 
 def test_energy_and_polarization_in_a_field_are_on_one_branch(model):
@@ -92,24 +92,24 @@ def test_out_of_its_plane_a_slab_responds_as_a_cluster_does():
     assert abs(plain) < 1e-12
 
 
-def test_hidden_electrons_count_in_the_dielectric_constant(answering):
-    out = answering.predict(rattled(0), ("polarizability",))
+def test_hidden_electrons_count_in_the_dielectric_constant(polarizable):
+    out = polarizable.predict(rattled(0), ("polarizability",))
     assert np.trace(out.epsilon_infinity) / 3.0 == pytest.approx(5.0, abs=1e-12)
     assert np.trace(out.polarizability) > 0.0
 
 
 @pytest.mark.long
-def test_a_slab_has_no_permittivity_and_no_waves(answering):
+def test_a_slab_has_no_permittivity_and_no_waves(polarizable):
     slab = rattled(3, pbc=(True, True, False))
-    latent = model_of(ANSWERING).predict(slab, ("polarization",))
-    out = answering.predict(slab, ("polarization",))
+    latent = model_of(POLARIZABLE).predict(slab, ("polarization",))
+    out = polarizable.predict(slab, ("polarization",))
     np.testing.assert_allclose(out.polarization, latent.polarization, rtol=0, atol=1e-14)
     assert out.polarization_quantum.shape == (2, 3)
     assert any("slab" in note for note in out.notes)
     with pytest.raises(InputError, match="open direction"):
-        answering.predict(slab, ("born_charges",), born_mode="published")
+        polarizable.predict(slab, ("born_charges",), born_mode="published")
     with pytest.raises(InputError, match="slab in a field"):
-        answering.predict(slab, ("stress",), field=FIELD)
+        polarizable.predict(slab, ("stress",), field=FIELD)
 
 
 @pytest.mark.parametrize("chosen", [[True, True], [False, False]])
@@ -119,15 +119,17 @@ def test_one_kind_of_atom_tells_no_sign(chosen):
 
 
 def test_raman_tensors_are_slopes_of_the_polarizability():
-    answering = model_of(ANSWERING)
+    polarizable = model_of(POLARIZABLE)
     atoms, step = rattled(1), np.zeros((6, 3))
     step[2, 1], h = 1.0, 1e-4
-    tensors = answering.predict(atoms, ("polarizability_derivative",)).polarizability_derivative
+    tensors = polarizable.predict(
+        atoms, ("polarizability_derivative",)
+    ).polarizability_derivative
     ends = []
     for sign in (1.0, -1.0):
         moved = atoms.copy()
         moved.positions += sign * h * step
-        ends.append(answering.predict(moved, ("polarizability",)).polarizability)
+        ends.append(polarizable.predict(moved, ("polarizability",)).polarizability)
     slope = (ends[0] - ends[1]) / (2.0 * h)
     assert np.abs(slope).max() > 1e-5
     np.testing.assert_allclose(tensors[2, :, :, 1], slope, rtol=0, atol=1e-9)

@@ -56,16 +56,16 @@ def test_a_batch_of_a_slab_a_crystal_and_a_cluster_is_each_alone(model):
     field = jnp.array([0.1, -0.2, 0.3])
 
     @jax.jit
-    def answers(structure):
+    def outputs(structure):
         coupling = coupling_at(model.potential, model.params, structure)
         energy = partial(model.potential.energy_fn, model.params)
         pulled = field_force(coupling, structure.positions, field)
         return *energy_and_forces(energy, structure), pulled
 
-    together = jax.vmap(answers)(batch)
+    together = jax.vmap(outputs)(batch)
     for number, structure in enumerate(structures):
         count = len(structure.mask)
-        for found, alone in zip(together, answers(structure), strict=True):
+        for found, alone in zip(together, outputs(structure), strict=True):
             each = found[number] if alone.ndim == 0 else found[number][:count]
             np.testing.assert_allclose(each, alone, rtol=1e-9, atol=1e-11)
             assert np.abs(alone).max() > 1e-3

@@ -15,7 +15,7 @@ from jles.cli.main import main
 from jles.errors import InputError
 from jles.models.config import FlowCharges
 from jles.models.store import save_model
-from jles.predict.ipi import Address, Evaluation, answer, connect
+from jles.predict.ipi import Address, Evaluation, connect, serve_requests
 from jles.predict.model import Model
 from tests.support.ipi_runs import ase_run, ipi_server, patient, write_input
 from tests.support.small_systems import (
@@ -75,43 +75,45 @@ def serving(script):
 def converse(script, evaluate):
     """Serves a scripted server in this thread until it ends."""
     with serving(script) as address, connect(address) as connection:
-        answer(connection, evaluate, address)
+        serve_requests(connection, evaluate, address)
 
 
 def ask(evaluate, *configurations):
     """The message that a server receives for (cell, positions)."""
-    told = []
+    results = []
 
     def script(protocol):
-        told.extend(protocol.calculate(positions, cell) for cell, positions in configurations)
+        results.extend(
+            protocol.calculate(positions, cell) for cell, positions in configurations
+        )
         protocol.end()
 
     converse(script, evaluate)
-    return told
+    return results
 
 
 def test_a_server_gets_what_the_model_says(model, evaluate):
     atoms = rattled(1, cell=1.05 * CELL)
-    (told,) = ask(evaluate, (atoms.cell.array, atoms.positions))
+    (results,) = ask(evaluate, (atoms.cell.array, atoms.positions))
     out = model.predict(atoms, want=evaluate.want)
-    np.testing.assert_allclose(told["energy"], out.energy, rtol=1e-12)
-    np.testing.assert_allclose(told["forces"], out.forces, atol=1e-9)
-    np.testing.assert_allclose(told["virial"], -atoms.get_volume() * out.stress, atol=1e-9)
+    np.testing.assert_allclose(results["energy"], out.energy, rtol=1e-12)
+    np.testing.assert_allclose(results["forces"], out.forces, atol=1e-9)
+    np.testing.assert_allclose(results["virial"], -atoms.get_volume() * out.stress, atol=1e-9)
 
 
 def test_the_virial_is_minus_the_slope_of_the_energy_along_a_strain(evaluate):
     atoms, step = rattled(2, cell=CELL), 1e-4
     strain = np.array([[0.3, 0.5, -0.2], [0.5, -0.1, 0.4], [-0.2, 0.4, 0.6]])
     strained = [np.eye(3) + sign * step * strain for sign in (0.0, 1.0, -1.0)]
-    told = ask(evaluate, *[(atoms.cell.array @ f, atoms.positions @ f) for f in strained])
-    slope = (told[1]["energy"] - told[2]["energy"]) / (2.0 * step)
-    np.testing.assert_allclose(-np.sum(told[0]["virial"] * strain), slope, rtol=1e-6)
+    results = ask(evaluate, *[(atoms.cell.array @ f, atoms.positions @ f) for f in strained])
+    slope = (results[1]["energy"] - results[2]["energy"]) / (2.0 * step)
+    np.testing.assert_allclose(-np.sum(results[0]["virial"] * strain), slope, rtol=1e-6)
 
 
 def test_a_cluster_keeps_its_cell_and_has_no_virial(model):
-    (told,) = ask(Evaluation(model, CLUSTER), (np.eye(3), CLUSTER.positions))
-    np.testing.assert_allclose(told["energy"], model.predict(CLUSTER).energy, rtol=1e-12)
-    assert not np.any(told["virial"])
+    (results,) = ask(Evaluation(model, CLUSTER), (np.eye(3), CLUSTER.positions))
+    np.testing.assert_allclose(results["energy"], model.predict(CLUSTER).energy, rtol=1e-12)
+    assert not np.any(results["virial"])
 
 
 def still(cell, positions):
@@ -231,7 +233,7 @@ def test_the_real_ipi_goes_where_ase_goes(
     write_input(tmp_path / "input.xml", atoms, velocities, None, beads)
     address = Address(unix="./s")
     with ipi_server(tmp_path), patient(address) as connection:
-        answer(connection, evaluate, address)
+        serve_requests(connection, evaluate, address)
     table = np.loadtxt(tmp_path / "out.md")
     energies, places = ase_run(atoms, velocities, model.calculator())
     assert_close(table[:, 0] * units.Ha, energies)

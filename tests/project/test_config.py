@@ -160,7 +160,7 @@ def test_every_mistake_is_named(values, words):
     assert all(word in message for word in words), message
 
 
-def test_a_union_is_told_apart_by_its_kind():
+def test_the_kind_selects_the_record_of_a_union():
     assert from_dict(Outer, {"name": "x", "figure": {"length": 2}}, "f").figure == Line(2.0)
     disc = from_dict(Outer, {"name": "x", "figure": {"kind": "disc", "radius": 2}}, "f")
     assert disc.figure == Disc(radius=2.0)

@@ -24,10 +24,10 @@ from tests.support.coulomb_oracles import random_crystal
 seeds = st.integers(min_value=0, max_value=10**6)
 handed = st.sampled_from([1, -1])
 SIGMA = 1.0
-# Half of the places are empty: room for supercells, and padding in every law.
+# Half of the places are empty: space for supercells, and padding in every law.
 ATOMS, PLACES = 6, 12
 SUMS = ("ewald", "mesh", "slab", "cluster")
-# Room for cells twice as long. The slab is converged; the crystal has a sharp sphere at 2.5.
+# Enough for cells twice as long. The slab is converged; the crystal has a sharp sphere at 2.5.
 PLANS = {
     "ewald": SumPlan(grid=KGrid(8, 5, 5)),
     "mesh": SumPlan(mesh=MeshPlan(64, 40, 40, 9)),
@@ -65,12 +65,12 @@ def energy(name, *system):
 def random_moments(seed, places=PLACES):
     """Moments of ATOMS atoms, zero for others; quadrupoles neither symmetric nor traceless."""
     rng = np.random.default_rng(seed)
-    room = (np.arange(places) < ATOMS).astype(float)
+    occupied = (np.arange(places) < ATOMS).astype(float)
     charges, dipoles, quadrupoles = (rng.normal(size=(places, *[3] * n)) for n in range(3))
     return Multipoles(
-        jnp.asarray(charges * room),
-        jnp.asarray(0.4 * dipoles * room[:, None]),
-        jnp.asarray(0.3 * quadrupoles * room[:, None, None]),
+        jnp.asarray(charges * occupied),
+        jnp.asarray(0.4 * dipoles * occupied[:, None]),
+        jnp.asarray(0.3 * quadrupoles * occupied[:, None, None]),
     )
 
 

@@ -84,8 +84,8 @@ def worlds(response_frames):
     """By label; the second batch has two fillers."""
     batches = list(response_loader(response_frames).epoch(None))
     flowing = World(batches, CONFIG, ("born_charges", "dipole"))
-    answering = World(batches, POLARIZABLE, ("polarizability",))
-    return {"born_charges": flowing, "dipole": flowing, "polarizability": answering}
+    polarizable = World(batches, POLARIZABLE, ("polarizability",))
+    return {"born_charges": flowing, "dipole": flowing, "polarizability": polarizable}
 
 
 def only(row):

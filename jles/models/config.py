@@ -101,8 +101,8 @@ class _ChargeReadout(ReadoutConfig):
     @classmethod
     def upgrade(cls, values: dict) -> dict:
         """Format 1 had `method` (default direct) for `kind`, and the keys of all methods."""
-        without_kind = "kind" not in values and "flow_width" in values
-        if "method" not in values and not without_kind:
+        by_default = "kind" not in values and "flow_width" in values
+        if "method" not in values and not by_default:
             return values
         kind = values.get("kind", values.get("method", "direct"))
         unused = {"method", *_UNUSED.get(str(kind), ())}

@@ -254,10 +254,11 @@ def _check_same_sum(path: Path, before: SumPlan | None, now: SumPlan | None) -> 
     """Refuses to resume a run with another electrostatic sum than it was started with."""
     kinds = [(p.method, p.mesh and p.mesh.order) if p else (None, None) for p in (before, now)]
     if kinds[0] != kinds[1]:
+        method = before.method if before else None
+        remedy = "--method direct" if method == "direct" else "the same --method and --accuracy"
         raise InputError(
             f"{path}: the run was started with another electrostatic sum "
-            f"({describe_plan(before or SumPlan())}); resume it with the same --method and "
-            "--accuracy"
+            f"({describe_plan(before or SumPlan())}); resume it with {remedy}"
         )
 
 

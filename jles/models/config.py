@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal
 from ase.data import atomic_numbers
 from msgspec import Meta
 
-from jles.config import Config, Finite, count, positive
+from jles.config import Config, Finite, SumMethod, count, positive
 from jles.errors import InputError
 from jles.models.backbones.cace_config import CaceConfig
 
@@ -255,7 +255,7 @@ class ElectrostaticsConfig(Config):
     cutoff: Literal["smooth", "sharp"] = "smooth"
     remove_self: bool = True
     pair_offset: Annotated[float, Meta(ge=0.0, le=1.0, description="angstrom")] = 0.0
-    method: Literal["auto", "direct", "mesh"] = "auto"
+    method: SumMethod = "auto"
     accuracy: Annotated[float, Meta(ge=1e-10, lt=0.1)] = 1e-4
 
 

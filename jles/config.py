@@ -22,9 +22,6 @@ from jles.errors import InputError
 MOST_VALUES = 100_000
 """Values in a YAML document, aliases written out."""
 
-SumMethod = Literal["auto", "direct", "mesh"]
-"""How a reciprocal sum is computed, see `plan_sum`. Here because it must not import JAX."""
-
 
 class _FrozenDict(dict):
     """A dict that cannot be changed and has a hash, as the values of a configuration."""

@@ -3,7 +3,7 @@
 from argparse import ArgumentParser, Namespace
 from typing import get_args
 
-from jles.config import SumMethod
+from jles.sum_method import SumMethod
 
 
 def add_sum(parser: ArgumentParser) -> None:

@@ -5,7 +5,6 @@ from typing import NamedTuple, get_args
 
 import numpy as np
 
-from jles.config import SumMethod
 from jles.electrostatics.cost import direct_cost, mesh_cost, pair_cost
 from jles.electrostatics.sums.kgrid import (
     SPHERE_TOLERANCE,
@@ -24,6 +23,7 @@ from jles.electrostatics.sums.mesh import (
 )
 from jles.electrostatics.sums.slab import plan_slab_height, slab_cell_on_host
 from jles.errors import InputError
+from jles.sum_method import SumMethod
 
 _OTHER_NAMES = {"ewald": "direct", "pme": "mesh"}
 

@@ -10,9 +10,10 @@ from typing import Annotated, ClassVar, Literal
 from ase.data import atomic_numbers
 from msgspec import Meta
 
-from jles.config import Config, Finite, SumMethod, count, positive
+from jles.config import Config, Finite, count, positive
 from jles.errors import InputError
 from jles.models.backbones.cace_config import CaceConfig
+from jles.sum_method import SumMethod
 
 BackboneConfig = CaceConfig
 """All backbones; the first one is that of a section without `kind`."""

@@ -8,7 +8,7 @@ error is one line: file, key, value, and what would be right.
 import difflib
 import re
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,8 +23,26 @@ MOST_VALUES = 100_000
 """Values in a YAML document, aliases written out."""
 
 
+class _FrozenDict(dict):
+    """A dict that cannot be changed and has a hash, as the values of a configuration."""
+
+    def __hash__(self):
+        return hash(frozenset(self.items()))
+
+    def __reduce__(self):
+        return type(self), (dict(self),)
+
+    def _refuse(self, *_, **__):
+        raise TypeError("a configuration is immutable; make another one with `replace`")
+
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, cache_hash=True):
     """Base of all configurations: immutable, hashable, checked however it is made.
+
+    In files as in Python, mappings may stand for records, and lists and arrays for tuples.
 
     A record of a union is declared with `tag_field="kind", tag=...`. A `__post_init__` that
     checks keys against each other calls that of its base class first; what it raises is an
@@ -33,7 +51,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, cache_hash
 
     def __post_init__(self):
         for name, hint in _types(type(self)).items():
-            value = _convert(getattr(self, name), hint, name)
+            value = _convert(_complete(hint, getattr(self, name)), hint, name)
+            value = _FrozenDict(value) if isinstance(value, dict) else value
             msgspec.structs.force_setattr(self, name, value)
 
     @property
@@ -77,7 +96,7 @@ def from_dict(record, values, where: str):
         InputError: an unknown key (with the nearest known one), a missing key, a value of the
             wrong type or out of range, or keys that contradict each other.
     """
-    if isinstance(values, dict):
+    if isinstance(values, Mapping):
         values = _complete(record, values)
     return _convert(values, record, where)
 
@@ -140,8 +159,8 @@ def override(values: dict, assignments: Iterable[str]) -> dict:
 
 
 def to_nested_copy(values):
-    """A copy of nested dicts and lists, arrays as lists; aliased values are copied."""
-    if isinstance(values, dict):
+    """A copy of nested mappings and lists as dicts and lists, arrays as lists."""
+    if isinstance(values, Mapping):
         return {key: to_nested_copy(item) for key, item in values.items()}
     if isinstance(values, list | tuple):
         return [to_nested_copy(item) for item in values]
@@ -224,7 +243,7 @@ def _records(hint) -> list[type[Config]]:
 def _record(hint, values) -> type[Config] | None:
     """The record that a mapping is meant as: that of its kind, else the first one."""
     records = _records(hint)
-    kind = values.get("kind") if isinstance(values, dict) else None
+    kind = values.get("kind") if isinstance(values, Mapping) else None
     of_kind = (one for one in records if one.__struct_config__.tag == kind)
     return next(of_kind, records[0] if records else None)
 
@@ -234,11 +253,12 @@ def _complete(hint, values):
     record = _record(hint, values)
     if values is None and record and type(None) not in _inside(hint):
         values = {}
-    if record is None or not isinstance(values, dict):
+    if record is None or not isinstance(values, Mapping):
         return values
+    values = record.upgrade({str(key): value for key, value in values.items()})
+    record = _record(hint, values)
     tag, types = record.__struct_config__.tag, _types(record)
     kind = {"kind": tag} if tag else {}
-    values = {str(key): value for key, value in record.upgrade(values).items()}
     return kind | {key: _complete(types.get(key), value) for key, value in values.items()}
 
 
@@ -274,15 +294,12 @@ def _in_words(message: str, value, hint, record) -> str:
     """What is wrong, and what would be right."""
     kind, _, name = message.rstrip("`").partition(" field `")
     if kind == "Object contains unknown":
-        known, tag = _types(record), record.__struct_config__.tag
-        of_kind = f" of kind '{tag}'" if tag else ""
-        hint = f"known keys{of_kind}: {', '.join(known)}"
-        for near in difflib.get_close_matches(name, known, n=1):
-            hint = f"did you mean '{near}'?"
-        return f"unknown key {name!r}; {hint}"
+        return f"unknown key {name!r}; {_known_keys(name, record)}"
     if kind == "Object missing required":
-        return f"missing key '{name}'{_unit(_types(record)[name])}"
-    choices = [repr(part) for part in _inside(hint) if isinstance(part, str)]
+        hint = _types(record).get(name)
+        choices = ", ".join(_choices(hint))
+        return f"missing key '{name}'{_unit(hint) or (choices and f' (one of {choices})')}"
+    choices = _choices(hint)
     shown = repr(value) if len(repr(value)) <= 80 else f"{repr(value)[:77]}..."
     if choices and ("Invalid" in message or "`str" in message):
         choices += [
@@ -293,6 +310,19 @@ def _in_words(message: str, value, hint, record) -> str:
     for theirs, ours in _WORDS.items():
         wanted = wanted.replace(theirs, ours)
     return f"expected {wanted}{_unit(hint)}, got {shown}"
+
+
+def _known_keys(name: str, record) -> str:
+    """The key that was meant instead of `name`, or all keys."""
+    tag, keys = record.__struct_config__.tag, list(_types(record))
+    for near in difflib.get_close_matches(name, [*keys, "kind"] if tag else keys, n=1):
+        return f"did you mean '{near}'?"
+    of_kind = f" of kind '{tag}'" if tag else ""
+    return f"known keys{of_kind}: {', '.join(keys) or 'none'}"
+
+
+def _choices(hint) -> list[str]:
+    return [repr(part) for part in _inside(hint) if isinstance(part, str)]
 
 
 _WORDS = {

@@ -1,15 +1,16 @@
 """Options `--method` and `--accuracy`: how the electrostatic sum of a model is done."""
 
 from argparse import ArgumentParser, Namespace
+from typing import get_args
 
-METHODS = ("direct", "mesh", "auto")
+from jles.sum_method import SumMethod
 
 
 def add_sum(parser: ArgumentParser) -> None:
     """Adds the options to a command that loads a model."""
     parser.add_argument(
         "--method",
-        choices=METHODS,
+        choices=get_args(SumMethod),
         help="electrostatic sum: direct, mesh, or the cheaper one (default: the model's)",
     )
     parser.add_argument(

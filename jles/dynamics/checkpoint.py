@@ -12,7 +12,7 @@ import numpy as np
 from jles.dynamics.block import BlockState, Reference
 from jles.dynamics.engine import RunState
 from jles.dynamics.system import Capacity
-from jles.electrostatics.plan import SlabPlan, SumPlan
+from jles.electrostatics.plan import SlabPlan, SumPlan, largest_grid
 from jles.electrostatics.sums.kgrid import KGrid
 from jles.electrostatics.sums.mesh import MeshPlan
 from jles.errors import InputError
@@ -119,4 +119,7 @@ def _capacity(stored: dict) -> Capacity:
     plan = dict(zip(SumPlan._fields, values.pop("plan"), strict=True))
     for name, kind in kinds.items():
         plan[name] = None if plan[name] is None else kind(*plan[name])
+    if plan["mesh"] is not None and plan["grid"] is None:
+        # Before, a mesh had no grid. This one holds every wave, so that the plan need not grow.
+        plan["grid"] = largest_grid(plan["mesh"])
     return Capacity(**values, plan=SumPlan(**plan))

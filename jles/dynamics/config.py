@@ -12,10 +12,18 @@ MOST_STEPS = 2**31 - 1
 Vector = tuple[Finite, Finite, Finite]
 Kelvin = positive(1e5, "K")
 Time = positive(1e9, "fs")
+Pressure = Annotated[float, Meta(ge=-1e9, le=1e9, description="eV/angstrom^3 or GPa")]
 Moment = Annotated[float, Meta(ge=-1e12, le=1e12, description="fs")]
 
 
-class _Ensemble(Config):
+class _OneOfKind(Config):
+    @classmethod
+    def upgrade(cls, values: dict) -> dict:
+        """Older versions gave every kind the keys of all kinds, null where unused."""
+        return {key: value for key, value in values.items() if value is not None}
+
+
+class _Ensemble(_OneOfKind):
     temperature: ClassVar[float | None] = None
     temperature_end: ClassVar[float | None] = None
 
@@ -44,7 +52,7 @@ class NoseHoover(_Thermal, tag_field="kind", tag="nose-hoover"):
 class Npt(_Thermal, tag_field="kind", tag="npt", kw_only=True):
     """Constant temperature and pressure."""
 
-    pressure: Finite
+    pressure: Pressure
     pressure_unit: Literal["eV/angstrom^3", "GPa"]
     thermostat_time: Time = 100.0
     barostat_time: Time = 1000.0
@@ -68,7 +76,7 @@ class VelocityConfig(Config):
     temperature: Annotated[float, Meta(ge=0.0, le=1e5, description="K")] | None = None
 
 
-class _Wave(Config, kw_only=True):
+class _Wave(_OneOfKind, kw_only=True):
     """A vector as a function of time: a field, or a displacement over eps0; times in fs.
 
     Only a displacement has a `branch` (e angstrom), which is subtracted from the polarization.
@@ -173,16 +181,6 @@ class MdConfig(Config):
     block: count(1_000_000) = 100
     record: RecordConfig = RecordConfig()
     checkpoint: count(MOST_STEPS) = 10_000
-
-    @classmethod
-    def upgrade(cls, values: dict) -> dict:
-        """Older versions gave ensembles and fields the keys of all kinds, null where unused."""
-        parts = {key: values.get(key) for key in ("ensemble", "field", "displacement")}
-        return values | {
-            key: {k: v for k, v in part.items() if v is not None}
-            for key, part in parts.items()
-            if isinstance(part, dict)
-        }
 
     def __post_init__(self):
         super().__post_init__()

@@ -9,7 +9,8 @@ from jax import lax
 
 from jles.electrostatics.multipoles import Multipoles, rank_of, symmetric
 from jles.electrostatics.plan import SumPlan, check_method, plan_is_too_small
-from jles.electrostatics.sums.kgrid import check_volume
+from jles.electrostatics.sums.kgrid import KGrid, check_volume
+from jles.electrostatics.sums.mesh import check_accuracy
 from jles.electrostatics.sums.slab import area_vector, plan_slab_height
 from jles.errors import InputError
 
@@ -24,7 +25,7 @@ def concrete(array) -> np.ndarray | None:
         return None
 
 
-def check_options(sigma, k_max, cutoff: str, background: str, method: str) -> None:
+def check_options(sigma, k_max, cutoff: str, background: str, method, accuracy) -> None:
     """Refuses widths and cutoffs that are not positive, and unknown options."""
     for name, value, unit in (("sigma", sigma, "angstrom"), ("k_max", k_max, "1/angstrom")):
         number = concrete(value)
@@ -35,6 +36,7 @@ def check_options(sigma, k_max, cutoff: str, background: str, method: str) -> No
     if background not in ("smeared", "point"):
         raise InputError(f"background is '{background}'; it must be 'smeared' or 'point'")
     check_method(method)
+    check_accuracy(accuracy)
 
 
 def _float_array(name: str, value, shapes: str):
@@ -206,6 +208,25 @@ def cell_array(cell):
         )
     _check_finite("cell", cell, "angstrom")
     return cell
+
+
+def checked_plan(plan, method) -> SumPlan | None:
+    """The given plan, of which a `KGrid` is the short form; refuses other types."""
+    if plan is None:
+        return None
+    if isinstance(plan, KGrid):
+        plan = SumPlan(grid=plan)
+    if not isinstance(plan, SumPlan):
+        raise InputError(
+            f"plan is a {type(plan).__name__}; pass the SumPlan that plan_sum(cell, positions, "
+            "pbc, k_max=k_max) makes, or a KGrid"
+        )
+    if check_method(method) == "mesh" and plan.method == "direct":
+        raise InputError(
+            f"method is '{method}' but plan is one of the direct sum; plan with plan_sum(cell, "
+            "positions, pbc, k_max=k_max, method='mesh')"
+        )
+    return plan
 
 
 def check_plan_kind(plan: SumPlan, axes) -> None:

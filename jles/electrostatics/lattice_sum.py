@@ -103,10 +103,6 @@ def _open_part(vector, cell, axes):
     return (vector @ normal) * normal
 
 
-def _as_plan(plan) -> SumPlan | None:
-    return SumPlan(grid=plan) if isinstance(plan, KGrid) else plan
-
-
 def lattice_sum(
     multipoles: Multipoles,
     positions,
@@ -149,7 +145,7 @@ def lattice_sum(
         k_max: cutoff of the reciprocal sum, 1/angstrom.
         cutoff: "sharp" sphere or "smooth", see `ewald_energy`.
         method: "ewald" (also "direct"), the direct sum; "pme" (also "mesh"), the particle mesh;
-            or "auto", the cheaper of the two by measured cost.
+            or "auto", the cheaper of the two by measured cost. A given `plan` decides itself.
         accuracy: relative error of the forces of the particle mesh, see `plan_mesh`.
         remove_self: leave out the energy of each smeared multipole with itself.
         background: of a charged crystal: "smeared", or "point", the conventional uniform
@@ -168,12 +164,12 @@ def lattice_sum(
     Raises:
         InputError: an argument is wrong, or the self-consistent solve does not converge.
     """
-    checks.check_options(sigma, k_max, cutoff, background, method)
+    checks.check_options(sigma, k_max, cutoff, background, method, accuracy)
     axes = open_axes(pbc)
     moments, positions = checks.moments_and_positions(multipoles, positions)
     response = checks.checked_response(response, moments)
     field = checks.field_array(field)
-    plan = _as_plan(plan)
+    plan = checks.checked_plan(plan, method)
     host_cell, host_positions = None, checks.concrete(positions)
     if len(axes) < 3:
         cell = checks.cell_array(cell)

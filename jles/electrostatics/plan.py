@@ -1,10 +1,11 @@
 """Host plan of a sum: which sums are compiled, and how large their tables are."""
 
 import math
-from typing import Literal, NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 
+from jles.electrostatics.cost import direct_cost, mesh_cost, pair_cost
 from jles.electrostatics.sums.kgrid import (
     SPHERE_TOLERANCE,
     KGrid,
@@ -14,6 +15,7 @@ from jles.electrostatics.sums.kgrid import (
 )
 from jles.electrostatics.sums.mesh import (
     MeshPlan,
+    check_accuracy,
     fast_size,
     mesh_is_too_small,
     plan_mesh,
@@ -21,19 +23,12 @@ from jles.electrostatics.sums.mesh import (
 )
 from jles.electrostatics.sums.slab import plan_slab_height, slab_cell_on_host
 from jles.errors import InputError
+from jles.sum_method import SumMethod
 
-Method = Literal["direct", "mesh", "auto"]
-
-METHODS = {"ewald": "direct", "pme": "mesh", "direct": "direct", "mesh": "mesh", "auto": "auto"}
-"""Accepted names of a method, and the name it has in a model's config."""
+_OTHER_NAMES = {"ewald": "direct", "pme": "mesh"}
 
 MEMORY_LIMIT = 8 * 2**30
 """Bytes. A plan whose tables of the reciprocal sum alone would need more is refused."""
-
-_UNITS_PER_WAVE = 6.6e-9
-_UNITS_PER_ATOM = 4.0e-5
-_UNITS_PER_POINT = 5.0e-7
-"""Measured costs of energy and gradient in units of benchmarks/, see docs/electrostatics.md."""
 
 
 class SlabPlan(NamedTuple):
@@ -53,13 +48,14 @@ class SlabPlan(NamedTuple):
 class SumPlan(NamedTuple):
     """Static plan of the electrostatic sums of a structure or of a batch of structures.
 
-    A crystal or slab has a `grid` or a `mesh`, a cluster has `cluster`. A batch that mixes
-    crystals and clusters has both, and each structure selects its own. An empty plan sums
-    nothing: it belongs to a model without a long-range part.
+    A crystal or slab has a `grid`, with or without a `mesh`; a cluster has `cluster`. A batch
+    that mixes crystals and clusters has both, and each structure selects its own. An empty plan
+    sums nothing: it belongs to a model without a long-range part.
 
     Attributes:
-        grid: k-vectors of the direct reciprocal sum.
-        mesh: points of the particle mesh, which replaces `grid`.
+        grid: k-vectors inside the cutoff. Without a `mesh` they are summed directly.
+        mesh: points of the particle mesh. If given, the mesh is used; `grid` then only says
+            what a direct sum would need, for `merge_plans`.
         slab: set if any structure is a slab.
         cluster: whether any structure is a cluster, summed over pairs.
     """
@@ -89,7 +85,7 @@ class SumPlan(NamedTuple):
 def describe_plan(plan: SumPlan, accuracy: float | None = None) -> str:
     """The plan in words, for logs and notes."""
     sums = []
-    if plan.grid is not None:
+    if plan.method == "direct":
         sums.append(f"direct reciprocal sum, indices up to {'x'.join(map(str, plan.grid))}")
     if plan.mesh is not None:
         points = "x".join(map(str, plan.mesh.sizes))
@@ -151,10 +147,11 @@ def plan_sum(
         margin: relative growth of the cell edges to leave room for, e.g. 0.1 for NPT runs.
 
     Raises:
-        InputError: one periodic direction only, a cell without volume, an unknown method, or
-            tables that need more than `MEMORY_LIMIT`.
+        InputError: one periodic direction only, a cell without volume, an unknown method, an
+            accuracy out of range, or tables that need more than `MEMORY_LIMIT`.
     """
     method = check_method(method)
+    check_accuracy(accuracy)
     axes = open_axes(pbc)
     if len(axes) == 3:
         return SumPlan(cluster=True)
@@ -167,38 +164,54 @@ def plan_sum(
     mesh = None
     if method != "direct":
         mesh = plan_mesh(cell, k_max, sigma=sigma, accuracy=accuracy, rank=rank, margin=margin)
-    if method == "auto" and _direct_is_cheaper(len(positions), grid, mesh):
-        mesh = None
-    if mesh is None:
-        _check_memory(32 * np.prod(np.array(grid, float) + 1), "direct sum", k_max)
-        return SumPlan(grid, None, slab)
-    _check_memory(24 * np.prod(np.array(mesh.sizes, float)), "particle mesh", k_max)
-    return SumPlan(None, mesh, slab)
+    if method == "auto":
+        atoms = len(positions)
+        if direct_cost(atoms, grid, rank) < mesh_cost(atoms, mesh, rank):
+            mesh = None
+    plan = SumPlan(grid, mesh, slab)
+    check_memory(plan, f"k_max {k_max}", "take a smaller k_max or cell")
+    return plan
 
 
-def check_method(method: str) -> str:
+def check_method(method) -> str:
     """The method's name in a config: "direct", "mesh" or "auto".
 
     Raises:
         InputError: an unknown name.
     """
-    if method not in METHODS:
-        known = "'direct' (or 'ewald'), 'mesh' (or 'pme') or 'auto'"
-        raise InputError(f"method is {method!r}; it must be {known}")
-    return METHODS[method]
+    known = isinstance(method, str)
+    name = _OTHER_NAMES.get(method, method) if known else None
+    if name not in get_args(SumMethod):
+        shown = repr(method) if known else f"a {type(method).__name__}"
+        names = "'direct' (or 'ewald'), 'mesh' (or 'pme') or 'auto'"
+        raise InputError(f"method is {shown}; it must be {names}")
+    return name
 
 
-def _direct_is_cheaper(atoms: int, grid: KGrid, mesh: MeshPlan) -> bool:
-    waves = np.prod(np.array(grid, float) + 1)
-    direct = _UNITS_PER_WAVE * atoms * waves
-    return bool(direct < _UNITS_PER_ATOM * atoms + _UNITS_PER_POINT * np.prod(mesh.sizes))
+def plan_cost(plan: SumPlan, atoms: int, rank: int = 0) -> float:
+    """Measured cost of energy and gradient of one structure, in units of benchmarks/."""
+    cost = pair_cost(atoms) if plan.cluster else 0.0
+    if plan.mesh is not None:
+        return cost + mesh_cost(atoms, plan.mesh, rank)
+    return cost + (direct_cost(atoms, plan.grid, rank) if plan.grid is not None else 0.0)
 
 
-def _check_memory(size: float, what: str, k_max: float) -> None:
+def check_memory(plan: SumPlan, cause: str, remedy: str) -> None:
+    """Refuses a plan whose tables need more than `MEMORY_LIMIT`.
+
+    Raises:
+        InputError: "`cause` needs … GiB …; `remedy`".
+    """
+    if not plan.periodic:
+        return
+    if plan.mesh is not None:
+        what, size = "particle mesh", 24 * np.prod(np.array(plan.mesh.sizes, float))
+    else:
+        what, size = "direct sum", 32 * np.prod(np.array(plan.grid, float) + 1)
     if size > MEMORY_LIMIT:
         raise InputError(
-            f"k_max {k_max} needs {size / 2**30:.0f} GiB for the {what} of this cell, more "
-            f"than {MEMORY_LIMIT / 2**30:.0f} GiB; take a smaller k_max or cell"
+            f"{cause} needs {size / 2**30:.0f} GiB for the {what} of a cell, more than "
+            f"{MEMORY_LIMIT / 2**30:.0f} GiB; {remedy}"
         )
 
 
@@ -206,23 +219,28 @@ def merge_plans(plans) -> SumPlan:
     """The smallest plan that serves every structure of a batch.
 
     If some structures are planned for the direct sum and some for the mesh, all are summed
-    directly, which is exact for each of them.
+    directly, which is exact for each of them. `check_memory` tells whether that is possible.
     """
     plans = [plan.for_batch() for plan in plans]
     meshes = [plan.mesh for plan in plans if plan.mesh is not None]
-    grids = [plan.grid for plan in plans if plan.grid is not None]
     mesh = None
-    if meshes and not grids:
+    if meshes and not any(plan.method == "direct" for plan in plans):
         mesh = MeshPlan(*(max(axis) for axis in zip(*meshes, strict=True)))
-    elif meshes:
-        # A mesh of n points holds indices up to (n - 2) / 2, see plan_mesh.
-        grids += [KGrid(*((n - 2) // 2 for n in each.sizes)) for each in meshes]
+    grids = [plan.grid for plan in plans if plan.grid is not None]
+    if grids:
+        # A mesh that was made without a grid may be used for any wave it holds.
+        grids += [largest_grid(p.mesh) for p in plans if p.mesh is not None and p.grid is None]
     return SumPlan(
         grid=merge_kgrids(grids) if grids else None,
         mesh=mesh,
         slab=SlabPlan() if any(plan.slab is not None for plan in plans) else None,
         cluster=any(plan.cluster for plan in plans),
     )
+
+
+def largest_grid(mesh: MeshPlan) -> KGrid:
+    """The largest indices that a mesh holds, many more than it sums to its accuracy."""
+    return KGrid(*((n - 2) // 2 for n in mesh.sizes))
 
 
 def grow_plan(plan: SumPlan, factor: float) -> SumPlan:
@@ -239,9 +257,9 @@ def plan_is_too_small(plan: SumPlan, cell, k_max: float) -> bool:
     """Whether the plan misses k-vectors of the cell, which needs a new plan then."""
     if plan.slab is not None:
         cell = slab_cell_on_host(cell, *plan.slab)
-    if plan.grid is not None:
-        return kgrid_overflow(plan.grid, cell, k_max)
-    return plan.mesh is not None and mesh_is_too_small(plan.mesh, cell, k_max)
+    if plan.mesh is not None:
+        return mesh_is_too_small(plan.mesh, cell, k_max)
+    return plan.grid is not None and kgrid_overflow(plan.grid, cell, k_max)
 
 
 def longest_edges(
@@ -249,8 +267,8 @@ def longest_edges(
 ) -> np.ndarray:
     """Cell edges (angstrom) that a plan serves: every edge must be shorter than its entry.
 
-    A longer edge has k-vectors that a `grid` misses, or needs more points than a `mesh` has for
-    its accuracy. Arguments as in `plan_sum`.
+    A longer edge has k-vectors that the direct sum misses, or needs more points than a `mesh`
+    has for its accuracy. Arguments as in `plan_sum`.
     """
     if plan.mesh is not None:
         _, ratio = points_per_wavevector(k_max, sigma, accuracy, rank)

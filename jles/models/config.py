@@ -13,6 +13,7 @@ from msgspec import Meta
 from jles.config import Config, Finite, count, positive
 from jles.errors import InputError
 from jles.models.backbones.cace_config import CaceConfig
+from jles.sum_method import SumMethod
 
 BackboneConfig = CaceConfig
 """All backbones; the first one is that of a section without `kind`."""
@@ -98,6 +99,26 @@ class _ChargeReadout(ReadoutConfig):
     channels: ClassVar[int] = 1
     total: ClassVar[str] = "free"
 
+    @classmethod
+    def upgrade(cls, values: dict) -> dict:
+        """Format 1 had `method` (default direct) for `kind`, and the keys of all methods."""
+        by_default = "kind" not in values and "flow_width" in values
+        if "method" not in values and not by_default:
+            return values
+        kind = values.get("kind", values.get("method", "direct"))
+        unused = {"method", *_UNUSED.get(str(kind), ())}
+        if kind == "flow" and values.get("channels") == 1:
+            unused.add("channels")
+        return {"kind": kind} | _without(values, unused)
+
+
+_UNUSED = {"direct": ["flow_width"], "equilibrated": ["channels", "flow_width", "total"]}
+"""Keys of charges in format 1 that had no meaning for their method."""
+
+
+def _without(values: dict, keys: set) -> dict:
+    return {key: value for key, value in values.items() if key not in keys}
+
 
 class DirectCharges(_ChargeReadout, tag_field="kind", tag="direct"):
     """Latent charges, e: `channels` per atom, read from the features.
@@ -173,6 +194,11 @@ class ScalarPolarizability(Config, tag_field="kind", tag="scalar"):
     hidden: Hidden = (16,)
     scale: positive(1e9, "e angstrom^2/V") = 0.05
 
+    @classmethod
+    def upgrade(cls, values: dict) -> dict:
+        """Format 1 gave scalars the key of tensors, without meaning."""
+        return _without(values, {"channels"})
+
 
 class TensorPolarizability(ScalarPolarizability, tag_field="kind", tag="tensor"):
     """Polarizability tensors, e angstrom^2/V, without negative eigenvalues.
@@ -182,6 +208,11 @@ class TensorPolarizability(ScalarPolarizability, tag_field="kind", tag="tensor")
     """
 
     channels: count(1024) = 8
+
+    @classmethod
+    def upgrade(cls, values: dict) -> dict:
+        """Unchanged since format 1."""
+        return values
 
 
 PolarizabilityConfig = ScalarPolarizability | TensorPolarizability
@@ -225,7 +256,7 @@ class ElectrostaticsConfig(Config):
     cutoff: Literal["smooth", "sharp"] = "smooth"
     remove_self: bool = True
     pair_offset: Annotated[float, Meta(ge=0.0, le=1.0, description="angstrom")] = 0.0
-    method: Literal["auto", "direct", "mesh"] = "auto"
+    method: SumMethod = "auto"
     accuracy: Annotated[float, Meta(ge=1e-10, lt=0.1)] = 1e-4
 
 
@@ -248,29 +279,6 @@ class ModelParts(Config, kw_only=True):
     response: ResponseConfig = ResponseConfig()
     electrostatics: ElectrostaticsConfig = ElectrostaticsConfig()
     normalize_features: bool = True
-
-    @classmethod
-    def upgrade(cls, values: dict) -> dict:
-        """Format 1 had `charges.method` for `kind`, and in every kind the keys of all kinds."""
-        values = dict(values)
-        charges, polarizability = values.get("charges"), values.get("polarizability")
-        if isinstance(charges, dict) and "method" in charges and "kind" not in charges:
-            kind = charges["method"]
-            unused = {"method", *_UNUSED.get(str(kind), ())}
-            if kind == "flow" and charges.get("channels") == 1:
-                unused.add("channels")
-            values["charges"] = {"kind": kind} | _without(charges, unused)
-        if isinstance(polarizability, dict) and polarizability.get("kind") != "tensor":
-            values["polarizability"] = _without(polarizability, {"channels"})
-        return values
-
-
-_UNUSED = {"direct": ["flow_width"], "equilibrated": ["channels", "flow_width", "total"]}
-"""Keys of charges in format 1 that had no meaning for their method."""
-
-
-def _without(values: dict, keys: set) -> dict:
-    return {key: value for key, value in values.items() if key not in keys}
 
 
 class ModelConfig(ModelParts):

@@ -1,8 +1,13 @@
 """The catalogue: every quantity that a model predicts.
 
-`jles predict` and `jles evaluate`, the ASE calculator, committees, losses, the records of a run
-and the table of docs/predictions.md iterate over `QUANTITIES`. A quantity is added here, or by
+`jles predict` and `jles evaluate`, the ASE calculator, committees and the table of
+docs/predictions.md iterate over `QUANTITIES`. A quantity is added here, or for them by
 `QUANTITIES[quantity.name] = quantity` from elsewhere.
+
+Training and dynamics have configurations with one key for every quantity. A label that is
+trained on is added here, since the names of labels are read at import, and also to `LossConfig`
+(jles/train/config.py) and `LabelKeys` (jles/data/frames.py); a quantity that a run records also
+to `RecordConfig` (jles/dynamics/config.py). tests/contracts/test_quantity.py compares them.
 """
 
 import jax.numpy as jnp
@@ -315,8 +320,16 @@ QUANTITIES: dict[str, Quantity] = {quantity.name: quantity for quantity in _ENTR
 
 
 def labelled() -> dict[str, Quantity]:
-    """Quantities that data may have labels for, by the name of the label."""
-    return {q.label.name: q for q in QUANTITIES.values() if q.label}
+    """Quantities that data may have labels for, by the name of the label.
+
+    Of two quantities with the same label (`dipole` and `polarization`) it is the trained one.
+    """
+    found = {}
+    for quantity in QUANTITIES.values():
+        label = quantity.label
+        if label and (label.trained or label.name not in found):
+            found[label.name] = quantity
+    return found
 
 
 def trained_labels() -> dict[str, Quantity]:

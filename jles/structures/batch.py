@@ -15,6 +15,7 @@ from jles.structures.neighbors import (
     wrap,
 )
 from jles.structures.sizes import Size as Size
+from jles.structures.sizes import check_merged
 from jles.structures.sizes import merge_sizes as merge_sizes
 from jles.structures.sizes import plan_buckets as plan_buckets
 from jles.structures.sizes import round_up_size as round_up_size
@@ -154,6 +155,7 @@ def stack(structures) -> Structure:
     """A batch: structures padded to their smallest common size, on a new leading axis."""
     structures = list(structures)
     size = merge_sizes(size_of(structure) for structure in structures)
+    check_merged(size)
     padded = [pad_structure(structure, size) for structure in structures]
     return jax.tree.map(lambda *leaves: np.stack(leaves), *padded)
 

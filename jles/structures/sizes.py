@@ -6,12 +6,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jles.electrostatics.plan import SumPlan, merge_plans
+from jles.electrostatics.plan import SumPlan, check_memory, merge_plans, plan_cost
 from jles.electrostatics.sums.kgrid import KGrid
 from jles.errors import InputError
 
 # A bucket costs a compilation; it must save this fraction of the work.
 _WORTH_A_BUCKET = 0.05
+
+# Measured with the imported water_v1, see experiments/README.md; the unit is that of plan_cost.
+_COST_OF_AN_EDGE = 1.0e-5
 
 # Merging pairs is cubic in the number of candidates; more than this are rounded first.
 _MOST_CANDIDATES = 48
@@ -76,14 +79,16 @@ def plan_buckets(
         The sizes of the buckets and, for every structure, the number of its bucket.
 
     Raises:
-        InputError: `max_buckets` below 1.
+        InputError: `max_buckets` below 1, or a merged plan that needs too much memory.
     """
     if max_buckets < 1:
         raise InputError(f"max_buckets must be at least 1, got {max_buckets}")
     if len(sizes) == 0:
         return (), np.zeros(0, int)
     if max_buckets == 1:
-        return (merge_sizes(sizes),), np.zeros(len(sizes), int)
+        only = merge_sizes(sizes)
+        check_merged(only)
+        return (only,), np.zeros(len(sizes), int)
     groups = [
         (merge_sizes([sizes[n] for n in members]), members) for members in _candidates(sizes)
     ]
@@ -96,9 +101,16 @@ def plan_buckets(
         other, more = groups.pop(second)
         groups[first] = (merge_sizes([size, other]), members + more)
     assignment = np.zeros(len(sizes), int)
-    for bucket, (_, members) in enumerate(groups):
+    for bucket, (size, members) in enumerate(groups):
+        check_merged(size)
         assignment[members] = bucket
     return tuple(size for size, _ in groups), assignment
+
+
+def check_merged(size: Size) -> None:
+    """Refuses a size of different structures whose sum needs too much memory."""
+    remedy = "allow more buckets, or sum all structures with one method, direct or mesh"
+    check_memory(size.plan, "a batch of structures with different cells", remedy)
 
 
 def _candidates(sizes) -> list[list[int]]:
@@ -137,15 +149,9 @@ def _kind(size: Size):
 
 
 def _cost(size: Size, count: int, batch_size: int) -> float:
-    """Work of an epoch over `count` structures: neighbour slots and lattice sums."""
-    work = size.atoms * (size.neighbors + 1.0)
-    # An edge costs about ten times as much as a phase factor.
-    if size.plan.grid is not None:
-        work += 0.1 * size.atoms * math.prod(2 * n + 1 for n in size.plan.grid)
-    if size.plan.mesh is not None:
-        work += 10.0 * math.prod(size.plan.mesh.sizes)
-    if size.plan.cluster:
-        work += 0.1 * size.atoms**2
+    """Work of an epoch over `count` structures: neighbour slots and sums of charges."""
+    edges = size.atoms * (size.neighbors + 1.0)
+    work = _COST_OF_AN_EDGE * edges + plan_cost(size.plan, size.atoms)
     return work * batch_size * math.ceil(count / batch_size)
 
 

@@ -10,19 +10,12 @@ from pathlib import Path
 
 from jles.errors import InputError
 from jles.files import write_atomically
+from jles.train.losses import LABELS, rmse_name
 
 COLUMNS = ("epoch", "step", "learning_rate") + tuple(
     f"{part}_{name}"
     for part in ("train", "valid")
-    for name in (
-        "loss",
-        "energy_per_atom_rmse",
-        "forces_rmse",
-        "stress_rmse",
-        "born_charges_rmse",
-        "dipole_rmse",
-        "polarizability_rmse",
-    )
+    for name in ("loss", *map(rmse_name, LABELS))
 )
 
 

@@ -118,11 +118,16 @@ def loss_of(
     return sum(weight * square / jnp.maximum(count, 1.0) for weight, square, count in terms)
 
 
+def rmse_name(name: str) -> str:
+    """What the RMSE of a label is called in metrics, e.g. "energy_per_atom_rmse"."""
+    per_atom = "_per_atom" if trained_labels()[name].label.per_atom else ""
+    return f"{name}{per_atom}_rmse"
+
+
 def root_mean_square(errors: Errors) -> dict[str, float]:
     """Plain numbers: RMSE of every label that was there, units as in `LossConfig`."""
     result = {}
     for name, square, count in zip(LABELS, errors.squares, errors.counts, strict=True):
         if float(count):
-            per_atom = "_per_atom" if trained_labels()[name].label.per_atom else ""
-            result[f"{name}{per_atom}_rmse"] = (float(square) / float(count)) ** 0.5
+            result[rmse_name(name)] = (float(square) / float(count)) ** 0.5
     return result

@@ -4,11 +4,14 @@ import json
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.io import read, write
 
 from jles.cli.evaluate import statistics
 from jles.cli.main import main
+from jles.models.store import save_model
 from tests.support.commands import assert_one_line_error
+from tests.support.small_systems import rattled, small_backbone, small_config, small_model
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +68,16 @@ def test_statistics_know_their_limits(rng):
     assert statistics(reference, mean)["rmse"] == pytest.approx(reference.std())
     assert statistics(reference, reference + 2.0)["mae"] == pytest.approx(2.0)
     assert statistics(np.ones(3), np.zeros(3))["r2"] is None
+
+
+def test_labels_of_a_slab_without_a_third_vector_are_compared(tmp_path):
+    config = small_config(backbone=small_backbone(n_radial_basis=1, l_max=1, body_order=2))
+    save_model(tmp_path / "model", config, small_model(config)[1])
+    slab = rattled(3, pbc=(True, True, False))
+    cell = slab.cell.array.copy()
+    cell[2] = 0.0
+    atoms = Atoms(slab.symbols, slab.positions, cell=cell, pbc=slab.pbc)
+    atoms.info["dipole_ref"] = np.array([0.1, 0.2, 0.3])
+    write(tmp_path / "slab.xyz", atoms, format="extxyz")
+    arguments = ["evaluate", tmp_path / "model", tmp_path / "slab.xyz", "--out", tmp_path / "e"]
+    assert main(list(map(str, arguments))) == 0

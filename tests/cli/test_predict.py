@@ -6,7 +6,15 @@ from ase import Atoms
 from ase.io import read, write
 
 from jles.cli.main import main
+from jles.models.store import save_model
 from tests.support.commands import assert_one_line_error, run_on_small_disk
+from tests.support.small_systems import (
+    TRICLINIC,
+    rattled,
+    small_backbone,
+    small_config,
+    small_model,
+)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -126,3 +134,26 @@ def test_an_accuracy_out_of_range_is_one_line(model_path, structures, tmp_path, 
     arguments = [str(model_path), str(structures), "-o", str(tmp_path / "out.xyz")]
     assert main(["predict", *arguments, "--accuracy", "2"]) == 2
     assert "electrostatics.accuracy: expected float < 0.1, got 2.0" in capsys.readouterr().err
+
+
+@pytest.mark.long
+def test_prediction_files_hold_quadrupole_quantum_and_sum(tmp_path):
+    config = small_config(backbone=small_backbone(n_radial_basis=1, l_max=1, body_order=2))
+    save_model(tmp_path / "model", config, small_model(config)[1])
+    frames = [rattled(0), rattled(1, pbc=False)]
+    write(tmp_path / "in.xyz", frames, format="extxyz")
+    arguments = [
+        "predict",
+        tmp_path / "model",
+        tmp_path / "in.xyz",
+        "-o",
+        tmp_path / "o.extxyz",
+    ]
+    assert main([*map(str, arguments), "--born-charges", "--sum-rule"]) == 0
+    crystal, cluster = read(tmp_path / "o.extxyz", ":")
+    np.testing.assert_allclose(crystal.info["polarization_quantum"].reshape(3, 3), TRICLINIC)
+    born = crystal.arrays["bec"].reshape(-1, 3, 3)
+    # What was there before the sum rule took it off.
+    assert np.abs(crystal.info["acoustic_sum"]).max() > 1e-3
+    np.testing.assert_allclose(born.sum(axis=0), np.zeros((3, 3)), atol=1e-5)
+    assert cluster.info["quadrupole"].size == 9

@@ -10,6 +10,7 @@ from ase.io import read
 
 from jles.cli.main import main
 from jles.config import to_dict
+from jles.data.frames import LabelKeys
 from jles.dynamics.config import RecordConfig
 from jles.dynamics.records import unit_of
 from jles.errors import InputError
@@ -25,9 +26,11 @@ from jles.models.potential import build_potential
 from jles.models.store import save_model
 from jles.predict.committee import Committee
 from jles.predict.model import Model
-from jles.quantities.catalogue import QUANTITIES, asides, trained_labels
+from jles.quantities.catalogue import QUANTITIES, asides, labelled, trained_labels
 from jles.quantities.quantity import Label, Quantity
 from jles.train.config import LossConfig
+from jles.train.log import COLUMNS
+from jles.train.losses import rmse_name
 from tests.support.small_systems import (
     random_orthogonal,
     random_params,
@@ -172,8 +175,27 @@ def test_an_entry_is_complete(name):
     assert unit_of(name) == entry.unit
 
 
-def test_every_weight_of_a_loss_is_of_a_label_of_the_catalogue():
+def test_configurations_of_training_have_a_key_for_every_label():
     assert set(to_dict(LossConfig())) == set(trained_labels())
+    named_in_files = {name for name, entry in labelled().items() if not entry.label.key}
+    assert set(to_dict(LabelKeys())) == named_in_files | {"total_charge"}
+    errors = {column.removeprefix("valid_") for column in COLUMNS if "valid" in column}
+    assert errors == {"loss", *map(rmse_name, trained_labels())}
+
+
+def test_a_label_of_two_quantities_is_trained_as_one_of_them(monkeypatch):
+    """Whatever their order in the catalogue; in files they are the same array."""
+    having = [entry for entry in QUANTITIES.values() if entry.label]
+    trained = [entry.label.name for entry in having if entry.label.trained]
+    assert len(set(trained)) == len(trained)
+    for entry in having:
+        other = labelled()[entry.label.name]
+        assert (entry.shape, entry.unit) == (other.shape, other.unit)
+    before = trained_labels()
+    backwards = dict(reversed(QUANTITIES.items()))
+    monkeypatch.setattr("jles.quantities.catalogue.QUANTITIES", backwards)
+    assert trained_labels() == before
+    assert before["dipole"].name == "polarization"
 
 
 def test_every_record_of_the_electrical_response_is_in_the_catalogue():
@@ -303,9 +325,9 @@ def toy(monkeypatch, tmp_path):
     save_model(tmp_path / "model", PLAIN, model.params, {}, {})
     atoms = start("cluster")
     expected = model.predict(atoms, want=("charges",)).charges ** 2
-    labelled = atoms.copy()
-    labelled.arrays["q2_ref"] = expected + 0.5
-    write_frames(tmp_path / "frames.xyz", [labelled])
+    reference = atoms.copy()
+    reference.arrays["q2_ref"] = expected + 0.5
+    write_frames(tmp_path / "frames.xyz", [reference])
     return tmp_path, model, atoms, expected
 
 

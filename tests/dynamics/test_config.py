@@ -29,11 +29,19 @@ CONFIG = {
         ),
         (
             {"ensemble": {"kind": "nve", "friction": 1.0}},
-            "config.ensemble: unknown key 'friction'; known keys of kind 'nve'",
+            "config.ensemble: unknown key 'friction'; known keys of kind 'nve': none",
+        ),
+        (
+            {"ensemble": {"knd": "nve"}},
+            "config.ensemble: unknown key 'knd'; did you mean 'kind'?",
+        ),
+        (
+            {"ensemble": {"kind": "npt", "temperature": 300.0, "pressure_unit": "GPa"}},
+            "config.ensemble: missing key 'pressure' (eV/angstrom^3 or GPa)",
         ),
         (
             {"ensemble": {"kind": "npt", "temperature": 300.0, "pressure": 1.0}},
-            "config.ensemble: missing key 'pressure_unit'",
+            "config.ensemble: missing key 'pressure_unit' (one of 'eV/angstrom^3', 'GPa')",
         ),
         (
             {

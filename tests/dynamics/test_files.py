@@ -17,7 +17,7 @@ from jles.dynamics.engine import RecordedFrames, RunState
 from jles.dynamics.report import COLUMNS, Drift, Log, describe
 from jles.dynamics.system import Capacity
 from jles.dynamics.trajectory import Trajectory
-from jles.electrostatics.plan import SumPlan
+from jles.electrostatics.plan import SumPlan, merge_plans, plan_sum
 from jles.electrostatics.sums.kgrid import KGrid
 from jles.errors import InputError
 
@@ -181,3 +181,13 @@ def test_the_log_forgets_what_will_be_made_again(tmp_path):
     assert [row.split(",")[0] for row in rows] == ["step", "10", "20"]
     words = describe({"temperature": 300.0, "drift": 0.1, "speed": 2.0})
     assert words == "300 K  drift 0.1 meV/atom/ps  2 ns/day"
+
+
+def test_a_mesh_of_earlier_versions_need_not_grow(tmp_path):
+    """Their plans do not say which waves are needed: only the mesh decides when it is small."""
+    need = plan_sum(9.0 * np.eye(3), None, True, k_max=3.0, method="mesh")
+    state = a_state()._replace(capacity=Capacity(9, 4, need._replace(grid=None)))
+    save_checkpoint(tmp_path / "state.npz", state, {})
+    kept = load_checkpoint(tmp_path / "state.npz", a_state()).capacity.plan
+    assert kept.mesh == need.mesh
+    assert merge_plans([kept, need]) == kept

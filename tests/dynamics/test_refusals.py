@@ -103,3 +103,7 @@ def test_a_run_is_resumed_with_the_sum_it_was_started_with(folder, tmp_path, cap
     assert "started with another electrostatic sum (particle mesh" in message
     assert "resume it with --method mesh --accuracy 0.001" in message
     assert run("--resume", *mesh) == 0
+    shutil.rmtree(tmp_path / "out")
+    assert run("--method", "direct") == 0
+    assert run("--resume", *mesh) == 2
+    assert "resume it with --method direct" in capsys.readouterr().err

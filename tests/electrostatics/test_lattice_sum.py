@@ -1,5 +1,6 @@
 """Laws and error messages of the high-level entry point `lattice_sum`."""
 
+import inspect
 import math
 
 import jax
@@ -289,9 +290,18 @@ MISTAKES = {
     ),
     "field": ({"field": (0.0, 1.0)}, r"field have shape \(2,\); here they must be \(3,\)"),
     "method": ({"method": "fast"}, "'fast'.*'direct'.*'mesh'.*'auto'"),
+    "list of methods": ({"method": ["pme"]}, "method is a list; it must be 'direct'"),
+    "tuple as plan": ({"plan": (3, 3, 3)}, "plan is a tuple; pass the SumPlan"),
+    "mesh with a direct plan": (
+        {"method": "pme", "plan": KGrid(3, 3, 3)},
+        "method is 'pme' but plan is one of the direct sum",
+    ),
     "thin cell": ({"cell": np.diag([5.0, 0.7, 5.0])}, "0.7 angstrom thin along vector 1"),
     "memory": ({"k_max": 3000.0}, "k_max 3000.0 needs .* GiB for the direct sum"),
     "accuracy": ({"method": "pme", "accuracy": 0.5}, "accuracy must lie between .* got 0.5"),
+    "accuracy of the direct sum": ({"accuracy": 0.5}, "accuracy must lie between .* got 0.5"),
+    "accuracy of a cluster": ({"pbc": False, "accuracy": -1.0}, "between .* got -1.0"),
+    "accuracy in words": ({"accuracy": "high"}, "accuracy must lie between .* got 'high'"),
     "flat slab": (
         {"pbc": (True, True, False), "cell": np.array([[1.0, 0, 0], [2.0, 0, 0], [0, 0, 9.0]])},
         "span no area",
@@ -329,7 +339,8 @@ def test_mistakes_are_named_with_value_and_remedy(mistake):
     change, message = MISTAKES[mistake]
     arguments = {"multipoles": Multipoles(CHARGES), "positions": POSITIONS, "cell": CELL}
     with pytest.raises(InputError, match=message) as error:
-        lattice_sum(**(arguments | change))
+        # Without the type checks, which the tests alone switch on.
+        inspect.unwrap(lattice_sum)(**(arguments | change))
     assert "\n" not in str(error.value)
 
 

@@ -273,7 +273,7 @@ def test_a_fresh_plan_holds_all_waves_in_sizes_that_transforms_like(
     assert np.all(np.array(plan.sizes) / 2.0 > np.floor(waves))
 
 
-def test_the_cheaper_sum_is_direct_for_few_atoms_and_the_mesh_for_many():
+def test_auto_is_one_of_the_two_methods_and_nothing_else():
     small, large = (np.eye(3) * edge for edge in (8.0, 60.0))
     options = {"k_max": K_MAX, "method": "auto", "accuracy": 1e-4}
     few = plan_sum(small, np.zeros((20, 3)), True, **options)
@@ -282,7 +282,6 @@ def test_the_cheaper_sum_is_direct_for_few_atoms_and_the_mesh_for_many():
     assert few.mesh is None
     assert many.mesh is not None
     assert many.method == "mesh"
-    # One of the two that were asked for by name, and nothing else.
     assert few == plan_sum(small, np.zeros((20, 3)), True, **{**options, "method": "ewald"})
     assert many == plan_sum(large, np.zeros((20000, 3)), True, **{**options, "method": "pme"})
 

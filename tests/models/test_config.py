@@ -1,9 +1,12 @@
 """Configurations of models: kinds, refused values and the forms of older versions."""
 
+import math
+from types import MappingProxyType
+
 import pytest
 import yaml
 
-from jles.config import from_dict, to_dict
+from jles.config import from_dict, override, to_dict
 from jles.errors import InputError
 from jles.models.config import (
     CaceConfig,
@@ -17,6 +20,8 @@ from jles.models.config import (
     TensorPolarizability,
 )
 from jles.train.config import TrainConfig
+from tests.support.messages import message_of
+from tests.support.small_systems import small_backbone
 
 # As the section `model` of config.yaml was written before charges had kinds.
 OLD_MODEL = """
@@ -65,6 +70,10 @@ def test_a_model_of_an_older_version_is_read():
          EquilibratedCharges((4,))),
         ("{method: flow}", FlowCharges()),
         ("{channels: 2}", DirectCharges(channels=2)),
+        ("{channels: 1, flow_width: 8, hidden: [8]}", DirectCharges((8,))),
+        ("{flow_width: 4}", DirectCharges()),
+        ("{kind: flow, method: direct, channels: 1, flow_width: 4}", FlowCharges(flow_width=4)),
+        ("{kind: equilibrated, method: flow, flow_width: 4}", EquilibratedCharges()),
         ("{}", DirectCharges()),
         ("null", None),
     ],
@@ -107,7 +116,12 @@ def test_a_training_file_of_an_older_version_is_read():
         ({"method": "flow", "channels": 2}, "charges: unknown key 'channels'"),
         ({"method": "flows"}, "charges.kind: got 'flows'; choose one of 'direct', 'flow'"),
         ({"kind": "equilibrated", "total": "shift"}, "charges: unknown key 'total'"),
-        ({"kind": "flow", "method": "flow"}, "charges: unknown key 'method'"),
+        ({"knd": "flow"}, "charges: unknown key 'knd'; did you mean 'kind'?"),
+        ({"kind": "direct", "flow_width": 4}, "charges: unknown key 'flow_width'"),
+        (
+            {"kind": "flow", "method": "direct", "channels": 2},
+            "charges: unknown key 'channels'",
+        ),
         ({"method": ["flow"]}, "charges.kind: got ['flow']"),
     ],
 )
@@ -116,6 +130,38 @@ def test_keys_of_another_kind_of_charges_are_refused(charges, words):
     with pytest.raises(InputError) as caught:
         from_dict(ModelConfig, values, "config.yaml: model")
     assert f"config.yaml: model.{words}" in str(caught.value)
+
+
+def test_kind_may_be_set_over_the_method_of_an_old_training_file():
+    old = {
+        "data": {"train": "water.xyz"},
+        "model": {"backbone": {"cutoff": 4.5}, "charges": {"method": "direct"}},
+        "epochs": 200,
+    }
+    values = override(old, ["model.charges.kind=flow"])
+    assert from_dict(TrainConfig, values, "train.yaml").model.charges == FlowCharges()
+
+
+@pytest.mark.parametrize("mapping", [dict, MappingProxyType])
+def test_a_mapping_means_the_same_in_a_file_in_a_constructor_and_in_replace(mapping):
+    """The kind may be left out, and older forms are read."""
+    for charges in ({"channels": 2}, {"method": "flow"}, {"kind": "flow"}, {}):
+        given = mapping(charges)
+        values = {"elements": ("H",), "backbone": mapping({"cutoff": 4.0}), "charges": given}
+        made = ModelConfig(**values)
+        assert from_dict(ModelConfig, mapping(values), "model") == made
+        assert made.replace(charges=None).replace(charges=given) == made
+    scalar = made.replace(polarizability=mapping({"hidden": [3]})).polarizability
+    assert scalar == ScalarPolarizability((3,))
+    assert message_of(made.replace, charges=mapping({"channels": 0})).startswith(
+        "charges.channels: expected int >= 1, got 0"
+    )
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_element_energies_of_a_model_are_finite(bad):
+    message = message_of(ModelConfig, ("H",), small_backbone(), element_energies={"H": bad})
+    assert "element_energies.H: " in message
 
 
 def test_a_model_survives_the_way_out_and_in():

@@ -1,5 +1,6 @@
 """A model's slab does not feel its vacuum, and batches of slabs and crystals mix."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -7,12 +8,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jles.models.config import DirectCharges
 from jles.models.potential import coupling_at
-from jles.observables.born_charges import field_force
+from jles.observables.born_charges import born_charges, field_force
 from jles.observables.stress import energy_and_forces
 from jles.predict.model import Model
 from jles.structures.batch import on_device, stack
-from tests.support.small_systems import rattled, small_backbone, small_config, small_model
+from tests.support.small_systems import (
+    TRICLINIC,
+    rattled,
+    small_backbone,
+    small_config,
+    small_model,
+    structure_of,
+)
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +78,28 @@ def test_a_batch_of_a_slab_a_crystal_and_a_cluster_is_each_alone(model):
             each = found[number] if alone.ndim == 0 else found[number][:count]
             np.testing.assert_allclose(each, alone, rtol=1e-9, atol=1e-11)
             assert np.abs(alone).max() > 1e-3
+
+
+def test_out_of_its_plane_a_slab_responds_as_a_cluster_does():
+    """There the polarization is a function of positions for any total charge."""
+    backbone = small_backbone(n_radial_basis=1, l_max=1, body_order=2)
+    config = small_config(backbone=backbone, charges=DirectCharges(hidden=(4,)))
+    potential, params = small_model(config)
+    structure = structure_of(rattled(3, pbc=(True, True, False)), potential)
+    normal = np.cross(*TRICLINIC[:2])
+    normal /= np.linalg.norm(normal)
+
+    @jax.jit
+    def height(places):
+        moved = replace(structure, positions=places)
+        return potential.dipole_fn(params, moved) @ normal
+
+    born = jax.jit(lambda s: born_charges(coupling_at(potential, params, s), s.positions))(
+        structure
+    )
+    step = 1e-5 * np.random.default_rng(0).normal(size=(6, 3))
+    expected = (height(structure.positions + step) - height(structure.positions - step)) / 2.0
+    found = np.einsum("a,iab,ib->", normal, born[:6], step)
+    assert found == pytest.approx(float(expected), rel=1e-6)
+    plain = float(normal @ jnp.sum(born, axis=0) @ normal)
+    assert abs(plain) < 1e-12

@@ -33,8 +33,8 @@ CONFIG = small_config(
 )
 
 
-def model_of(config, dtype="float64", seed=0):
-    return Model(config, small_model(config, seed)[1], dtype, where="runs/test")
+def model_of(config, dtype="float64", seed=0, **options):
+    return Model(config, small_model(config, seed)[1], dtype, where="runs/test", **options)
 
 
 @pytest.fixture(scope="module")
@@ -316,3 +316,12 @@ def test_the_pure_functions_work_outside(model):
     short, long = out.energy_parts["short_range"], out.energy_parts["long_range"]
     np.testing.assert_allclose(energy, short + long, rtol=1e-12)
     np.testing.assert_allclose(-gradient[:6], out.forces, atol=1e-10)
+
+
+def test_the_calculator_knows_the_charge_by_the_name_the_data_gave_it():
+    model = model_of(CONFIG, training={"label_keys": {"total_charge": "charge"}})
+    atoms = rattled(0, pbc=False)
+    atoms.calc = model.calculator()
+    for charge in (0.0, 1.0):
+        atoms.info["charge"] = charge
+        assert atoms.get_charges().sum() == pytest.approx(charge, abs=1e-10)

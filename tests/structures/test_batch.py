@@ -272,6 +272,20 @@ def test_a_merged_plan_serves_every_cell_it_was_made_of(edges):
         )
 
 
+def test_a_mixed_batch_that_no_machine_holds_is_refused():
+    """Each cell is long in another direction, so that the common index box is huge."""
+    ends = [Size(1, 1, SumPlan(KGrid(*np.roll([1000, 1, 1], n).tolist()))) for n in range(3)]
+    with pytest.raises(InputError, match=r"GiB for the direct sum.*; allow more buckets"):
+        plan_buckets(ends, 1)
+    assert len(plan_buckets(ends, 3)[0]) == 3
+
+
+def test_buckets_of_the_mesh_stay_apart_from_direct_sums_that_would_cost_more():
+    small = Size(100, 50, SumPlan(KGrid(3, 3, 3)))
+    large = Size(20_000, 50, SumPlan(KGrid(30, 30, 30), MeshPlan(112, 112, 112, 8)))
+    assert set(plan_buckets([small, large] * 10, 2)[0]) == {small, large}
+
+
 def test_one_bucket_mixes_crystals_and_clusters():
     crystal_size, cluster_size = Size(9, 5, SumPlan(KGrid(1, 2, 3))), Size(4, 8, CLUSTER)
     buckets, assignment = plan_buckets([crystal_size, cluster_size], 1)

@@ -109,8 +109,9 @@ def test_feature_statistics_are_measured_and_never_trained(run):
     params = read_model(run.out).params
     prepared = prepare(run.config)
     for name in ("mean", "scale"):
-        np.testing.assert_array_equal(
-            params["features"][name], prepared.params["features"][name]
+        # Two measurements may differ by rounding; training would change them far more.
+        np.testing.assert_allclose(
+            params["features"][name], prepared.params["features"][name], rtol=1e-6
         )
     features_fn = jax.jit(jax.vmap(prepared.potential.features_fn, (None, 0)))
     blocks = []

@@ -9,6 +9,7 @@ accelerators multiply zeros faster than they scatter numbers.
 
 import math
 from functools import lru_cache, partial
+from numbers import Real
 from typing import Literal, NamedTuple
 
 import jax
@@ -101,6 +102,13 @@ def plan_mesh(
     return MeshPlan(*(fast_size(n) for n in needed), order)
 
 
+def check_accuracy(accuracy) -> None:
+    """Refuses an accuracy out of the range of `plan_mesh`."""
+    if not (isinstance(accuracy, Real) and 1e-10 <= accuracy < 0.1):
+        shown = " ".join(repr(accuracy).split())
+        raise InputError(f"accuracy must lie between 1e-10 and 0.1, got {shown}")
+
+
 @lru_cache
 def points_per_wavevector(
     k_max: float, sigma: float, accuracy: float, rank: int
@@ -109,8 +117,7 @@ def points_per_wavevector(
 
     Arguments and errors as in `plan_mesh`.
     """
-    if not 1e-10 <= accuracy < 0.1:
-        raise InputError(f"accuracy must lie between 1e-10 and 0.1, got {accuracy}")
+    check_accuracy(accuracy)
     order = 6 if accuracy > 3e-4 and rank == 0 else 8 if accuracy > 1e-7 else 9
     k = np.linspace(0.02, 1.0, 50) * k_max
     exponent = rank * np.log(k) - 0.25 * (sigma * k) ** 2

@@ -1,0 +1,93 @@
+"""Electrical response of a model in use: branches, slabs, hidden electrons, Raman tensors."""
+
+import numpy as np
+import pytest
+
+from jles.errors import InputError
+from jles.models.config import ScalarPolarizability, ScreeningConfig
+from jles.predict.model import Model
+from tests.support.small_systems import rattled, small_backbone, small_config, small_model
+
+FIELD = (0.03, -0.02, 0.05)
+BACKBONE = small_backbone(n_radial_basis=1, l_max=1, body_order=2)
+PLAIN = small_config(backbone=BACKBONE)
+POLARIZABLE = small_config(
+    backbone=BACKBONE, polarizability=ScalarPolarizability((4,), scale=0.2)
+)
+
+
+def model_of(config, **options):
+    return Model(config, small_model(config)[1], "float64", "runs/test", **options)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return model_of(PLAIN)
+
+
+@pytest.fixture(scope="module")
+def polarizable():
+    screening = ScreeningConfig(epsilon_infinity=5.0)
+    return model_of(POLARIZABLE.replace(screening=screening))
+
+
+def test_energy_and_polarization_in_a_field_are_on_one_branch(model):
+    """An atom that crosses the border of the cell, and one given in another cell."""
+    atoms = rattled(0)
+    atoms.positions[2] = (0.999999999, 0.4, 0.5) @ atoms.cell.array
+    across, away = atoms.copy(), atoms.copy()
+    across.positions[2] += (2e-9, 0.0, 0.0) @ atoms.cell.array
+    away.positions[1] += atoms.cell.array[1]
+    energies = []
+    for each in (atoms, across, away):
+        free = model.predict(each, ("energy", "polarization"))
+        out = model.predict(each, ("energy", "energy_parts"), field=FIELD)
+        assert out.energy - free.energy == pytest.approx(-free.polarization @ FIELD, abs=1e-12)
+        assert sum(out.energy_parts.values()) == pytest.approx(out.energy, abs=1e-12)
+        assert "branch" in out.notes[0]
+        energies.append(out.energy)
+    assert energies[1] == pytest.approx(energies[0], abs=1e-8)
+    assert abs(energies[2] - energies[0]) > 1e-6
+
+
+def test_hidden_electrons_count_in_the_dielectric_constant(polarizable):
+    out = polarizable.predict(rattled(0), ("polarizability",))
+    assert np.trace(out.epsilon_infinity) / 3.0 == pytest.approx(5.0, abs=1e-12)
+    assert np.trace(out.polarizability) > 0.0
+
+
+@pytest.mark.long
+def test_a_slab_has_no_permittivity_and_no_waves(polarizable):
+    slab = rattled(3, pbc=(True, True, False))
+    latent = model_of(POLARIZABLE).predict(slab, ("polarization",))
+    out = polarizable.predict(slab, ("polarization",))
+    np.testing.assert_allclose(out.polarization, latent.polarization, rtol=0, atol=1e-14)
+    assert out.polarization_quantum.shape == (2, 3)
+    assert any("slab" in note for note in out.notes)
+    with pytest.raises(InputError, match="open direction"):
+        polarizable.predict(slab, ("born_charges",), born_mode="published")
+    with pytest.raises(InputError, match="slab in a field"):
+        polarizable.predict(slab, ("stress",), field=FIELD)
+
+
+def test_raman_tensors_are_slopes_of_the_polarizability():
+    polarizable = model_of(POLARIZABLE)
+    atoms, step = rattled(1), np.zeros((6, 3))
+    step[2, 1], h = 1.0, 1e-4
+    tensors = polarizable.predict(
+        atoms, ("polarizability_derivative",)
+    ).polarizability_derivative
+    ends = []
+    for sign in (1.0, -1.0):
+        moved = atoms.copy()
+        moved.positions += sign * h * step
+        ends.append(polarizable.predict(moved, ("polarizability",)).polarizability)
+    slope = (ends[0] - ends[1]) / (2.0 * h)
+    assert np.abs(slope).max() > 1e-5
+    np.testing.assert_allclose(tensors[2, :, :, 1], slope, rtol=0, atol=1e-9)
+
+
+def test_a_field_needs_charges_to_act_on():
+    model = model_of(PLAIN.replace(charges=None))
+    with pytest.raises(InputError, match="no charges"):
+        model.predict(rattled(0), field=FIELD)

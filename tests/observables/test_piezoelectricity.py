@@ -224,7 +224,7 @@ def test_soft_charges_have_no_known_response_to_strain():
     config = small_config(charge_softness=SoftnessConfig((4,)))
     _, params = small_model(config)
     model = Model(config, params, "float64")
-    with pytest.raises(InputError, match="need a model without charge_softness"):
+    with pytest.raises(InputError, match="needs a model without charge_softness"):
         model.predict(rattled(0), ("piezoelectric",))
-    with pytest.raises(InputError, match="need a model without charge_softness"):
+    with pytest.raises(InputError, match="needs a model without charge_softness"):
         model.predict(rattled(0), ("stress",), field=(0, 0, 0.1))

@@ -13,10 +13,10 @@ from test_model import forces_fn, structure_of
 from jles.data.sets import data_set, published_model
 from jles.errors import InputError
 from jles.interop.cace_import import import_torch
-from jles.models.potential import coupling_at
 from jles.observables.born_charges import dipole_current, field_force
 from jles.predict.model import Model
 from jles.predict.outputs import outputs
+from jles.quantities.evaluation import Evaluation
 from jles.structures.batch import on_device
 
 REPEATS = {192: (1, 1, 1), 1536: (2, 2, 2)}
@@ -83,7 +83,7 @@ def test_field_force_alone(water, in_units, size):
     @jax.jit
     def evaluate(params, structure):
         return field_force(
-            coupling_at(model.potential, params, structure), structure.positions, field
+            Evaluation(model.potential, params, structure).coupling, structure.positions, field
         )
 
     in_units(evaluate, model.params, structures[size], rounds=10, atoms=size)
@@ -96,7 +96,7 @@ def test_dipole_current(water, in_units, size):
 
     @jax.jit
     def evaluate(params, structure):
-        coupling = coupling_at(model.potential, params, structure)
+        coupling = Evaluation(model.potential, params, structure).coupling
         return dipole_current(coupling, structure.positions, velocities, "reverse")
 
     in_units(evaluate, model.params, structures[size], rounds=10, atoms=size)

@@ -36,12 +36,12 @@ from phonopy import Phonopy
 from phonopy.structure.atoms import PhonopyAtoms
 
 from jles.data.sets import data_set
-from jles.models.potential import coupling_at
 from jles.observables.born_charges import acoustic_sum, born_charges, obey_sum_rule
 from jles.observables.screening import gauge_sign
 from jles.pictures import ACCENT, INK, SECOND, new_figure, save_figure
 from jles.predict.model import load_model
 from jles.predict.phonopy_born import nac_params, write_born
+from jles.quantities.evaluation import Evaluation
 
 DISPLACEMENT = 0.01  # angstrom
 GAMMA, X, X_BEYOND_K, K, L = (
@@ -143,7 +143,7 @@ def latent_born_charges(model, primitive: Atoms):
     """Latent Born charges (atoms, 3, 3), e, signed to make Mg positive, and their sum."""
     with jax.enable_x64(True):
         structure = model.structure(primitive)
-        coupling = coupling_at(model.potential, model.params, structure)
+        coupling = Evaluation(model.potential, model.params, structure).coupling
         charges = born_charges(coupling, structure.positions)
         size = jnp.trace(charges, axis1=1, axis2=2)
         sign = gauge_sign(size, structure.numbers == 12, structure.mask)

@@ -9,11 +9,12 @@ import numpy as np
 
 from jles.dynamics.system import GROWTH, NEAR_GROWTH, Capacity, System
 from jles.electrostatics.plan import grow_plan, longest_edges, merge_plans
-from jles.models.potential import Params, coupling_at, polarizability_at
+from jles.models.potential import Params
 from jles.observables.born_charges import dipole_current
 from jles.predict.model import Model
 from jles.predict.prediction import check_wanted
 from jles.quantities.catalogue import QUANTITIES
+from jles.quantities.evaluation import Evaluation
 from jles.structures.batch import Size, build_structure, on_device, pad_structure, size_of
 from jles.structures.prune import most_neighbors, prune
 from jles.structures.structure import Structure
@@ -119,10 +120,12 @@ def model_system(
         return potential.dipole_fn(neighbors.params, at(positions, cell, neighbors))
 
     def polarizability(positions, cell, neighbors):
-        return polarizability_at(potential, neighbors.params, at(positions, cell, neighbors))
+        structure = at(positions, cell, neighbors)
+        return Evaluation(potential, neighbors.params, structure).polarizability()
 
     def coupling(positions, cell, neighbors):
-        return coupling_at(potential, neighbors.params, at(positions, cell, neighbors))
+        structure = at(positions, cell, neighbors)
+        return Evaluation(potential, neighbors.params, structure).coupling
 
     def current(positions, velocities, cell, neighbors):
         """Current of Born charges that obey the acoustic sum rule.

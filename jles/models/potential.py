@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import NamedTuple
 
 import jax
@@ -21,7 +20,6 @@ from jles.models.environment import Environment, Environments
 from jles.models.latent import LatentHeads
 from jles.models.normalization import scale_first_layers
 from jles.models.readouts import Readout
-from jles.observables.polarizability import polarizability
 from jles.structures.batch import on_device
 from jles.structures.structure import Structure
 
@@ -187,30 +185,6 @@ def build_potential(config: ModelConfig | Mapping) -> Potential:
     if isinstance(config, Mapping):
         config = from_dict(ModelConfig, config, "model")
     return Potential(config)
-
-
-def coupling_at(potential: Potential, params: Params, structure: Structure):
-    """E . P as a function of positions and field, as `born_charges` takes it."""
-    coupling = strained_coupling_at(potential, params, structure)
-    return lambda positions, field: coupling(positions, structure.cell, field)
-
-
-def strained_coupling_at(potential: Potential, params: Params, structure: Structure):
-    """E . P as a function of positions, cell and field, as `piezoelectric_tensor` takes it."""
-
-    def coupling(positions, cell, field):
-        moved = replace(structure, positions=positions, cell=cell)
-        return potential.coupling_fn(params, moved, field)
-
-    return coupling
-
-
-def polarizability_at(potential: Potential, params: Params, structure: Structure):
-    """Polarizability of the whole structure at zero field, e angstrom^2/V, (3, 3)."""
-    return polarizability(
-        lambda field: potential.enthalpy_fn(params, structure, field),
-        jnp.zeros(3, structure.positions.dtype),
-    )
 
 
 def without_long_range(config: ModelConfig) -> ModelConfig:

@@ -9,8 +9,8 @@ import pytest
 
 from jles.models.backbones import blocks
 from jles.models.backbones.blocks import by_blocks, save
-from jles.models.potential import coupling_at
 from jles.observables.born_charges import born_charges
+from jles.quantities.evaluation import Evaluation
 from tests.support.small_systems import (
     rattled,
     small_backbone,
@@ -65,7 +65,7 @@ def test_a_model_does_not_depend_on_blocks(monkeypatch, changes):
                 return potential.energy_fn(params, replace(structure, positions=positions))
 
             slopes = jax.grad(energy, (0, 1))(params, positions)
-            charges = born_charges(coupling_at(potential, params, structure), positions)
+            charges = born_charges(Evaluation(potential, params, structure).coupling, positions)
             return energy(params, positions), slopes, charges
 
         return jax.jit(derivatives)(params, structure.positions)

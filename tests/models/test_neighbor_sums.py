@@ -10,8 +10,8 @@ import pytest
 from jles.bloch.weighted import bloch_weighted
 from jles.models.backbones import neighbor_sums as module
 from jles.models.backbones.neighbor_sums import neighbor_sums
-from jles.models.potential import coupling_at
 from jles.observables.born_charges import born_charges
+from jles.quantities.evaluation import Evaluation
 from tests.support.small_systems import (
     rattled,
     small_backbone,
@@ -164,7 +164,7 @@ def test_slopes_of_born_charges_of_a_model_are_those_of_finite_differences(rng, 
 
     @jax.jit
     def total(positions):
-        coupling = coupling_at(potential, params, structure)
+        coupling = Evaluation(potential, params, structure).coupling
         return jnp.sum(weights * born_charges(coupling, positions))
 
     places, step = structure.positions, 1e-4

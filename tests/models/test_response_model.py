@@ -19,10 +19,11 @@ from jles.models.config import (
     SoftnessConfig,
     TensorPolarizability,
 )
-from jles.models.potential import build_potential, coupling_at
+from jles.models.potential import build_potential
 from jles.observables.born_charges import born_charges
 from jles.observables.polarizability import polarizability
 from jles.predict.model import Model
+from jles.quantities.evaluation import Evaluation
 from jles.structures.batch import merge_sizes, on_device, pad_structure, size_of
 from jles.units import EPSILON0
 from tests.support.small_systems import (
@@ -200,7 +201,7 @@ def test_every_rung_of_the_hierarchy_agrees_with_itself(rung, pbc):
     config = small_config(backbone=backbone, charges=CHARGES, electrostatics=SUMS, **heads)
     potential, params = small_model(config, seed=3)
     structure = structure_of(rattled(4, count=3, cell=CELL, pbc=pbc), potential)
-    coupling = coupling_at(potential, params, structure)
+    coupling = Evaluation(potential, params, structure).coupling
 
     @jax.jit
     def forward(structure):

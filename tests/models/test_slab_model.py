@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from jles.models.config import DirectCharges
-from jles.models.potential import coupling_at
 from jles.observables.born_charges import born_charges, field_force
 from jles.observables.stress import energy_and_forces
 from jles.predict.model import Model
+from jles.quantities.evaluation import Evaluation
 from jles.structures.batch import on_device, stack
 from tests.support.small_systems import (
     TRICLINIC,
@@ -66,7 +66,7 @@ def test_a_batch_of_a_slab_a_crystal_and_a_cluster_is_each_alone(model):
 
     @jax.jit
     def outputs(structure):
-        coupling = coupling_at(model.potential, model.params, structure)
+        coupling = Evaluation(model.potential, model.params, structure).coupling
         energy = partial(model.potential.energy_fn, model.params)
         pulled = field_force(coupling, structure.positions, field)
         return *energy_and_forces(energy, structure), pulled
@@ -94,9 +94,9 @@ def test_out_of_its_plane_a_slab_responds_as_a_cluster_does():
         moved = replace(structure, positions=places)
         return potential.dipole_fn(params, moved) @ normal
 
-    born = jax.jit(lambda s: born_charges(coupling_at(potential, params, s), s.positions))(
-        structure
-    )
+    born = jax.jit(
+        lambda s: born_charges(Evaluation(potential, params, s).coupling, s.positions)
+    )(structure)
     step = 1e-5 * np.random.default_rng(0).normal(size=(6, 3))
     expected = (height(structure.positions + step) - height(structure.positions - step)) / 2.0
     found = np.einsum("a,iab,ib->", normal, born[:6], step)

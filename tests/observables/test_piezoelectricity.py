@@ -17,11 +17,12 @@ from jles.models.config import (
     MomentConfig,
     SoftnessConfig,
 )
-from jles.models.potential import coupling_at, strained_coupling_at
 from jles.observables.born_charges import acoustic_sum, born_charges
 from jles.observables.piezoelectricity import piezoelectric_tensor
 from jles.observables.stress import energy_forces_stress, strained
 from jles.predict.model import Model
+from jles.quantities.catalogue import QUANTITIES
+from jles.quantities.evaluation import Evaluation
 from jles.structures.batch import build_structure, on_device
 from tests.support.small_systems import (
     TRICLINIC,
@@ -119,8 +120,7 @@ def tensor(molecule):
 
     @jax.jit
     def evaluate(structure):
-        coupling = strained_coupling_at(potential, params, structure)
-        return piezoelectric_tensor(coupling, structure.positions, structure.cell)
+        return QUANTITIES["piezoelectric"].value(potential, params, structure)
 
     return evaluate(model_structure(box, potential)) * box.get_volume()
 
@@ -178,7 +178,7 @@ def test_flowing_charges_obey_the_sum_rules_in_a_crystal():
     charges, born = jax.jit(
         lambda s: (
             potential.charges_fn(params, s),
-            born_charges(coupling_at(potential, params, s), s.positions),
+            born_charges(Evaluation(potential, params, s).coupling, s.positions),
         )
     )(structure)
     assert abs(float(jnp.sum(charges))) < 1e-13
@@ -189,7 +189,7 @@ def test_flowing_charges_obey_the_sum_rules_in_a_crystal():
 
 @pytest.mark.long
 def test_a_missing_charge_is_shared_in_proportion_to_softness():
-    charges = {"hidden": (4,), "method": "direct"}
+    charges = {"hidden": (4,)}
     heads = {"charge_softness": SoftnessConfig((4,))}
     shared = small_config(charges=DirectCharges(**charges, total="softness"), **heads)
     free = small_config(charges=DirectCharges(**charges), **heads)

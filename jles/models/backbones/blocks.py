@@ -43,7 +43,7 @@ def by_blocks(function: Callable, bytes_per_atom: int, *arrays):
 
 
 def _fill(array) -> float | int:
-    """What fills the last block: vectors must be beyond every cutoff and not of length zero."""
+    """Padding of the last block: a vector beyond every cutoff, where derivatives are finite."""
     return _FAR if jnp.issubdtype(array.dtype, jnp.floating) else 0
 
 

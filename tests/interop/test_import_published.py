@@ -1,6 +1,6 @@
 """Imported published models give the published numbers."""
 
-from functools import cache
+from functools import cache, partial
 
 import jax
 import numpy as np
@@ -170,7 +170,7 @@ MODELS = [
 @pytest.mark.parametrize("name", MODELS)
 def test_parameters_are_those_of_the_model(name):
     config, params = import_torch(model_path(f"{name}.pth"))
-    init = build_potential(config).init
+    init = partial(build_potential(config).init, dtype="float32")
     expected = jax.eval_shape(init, jax.ShapeDtypeStruct((2,), np.uint32))
     assert jax.tree.map(lambda a: (a.shape, a.dtype), params) == jax.tree.map(
         lambda a: (a.shape, a.dtype), expected

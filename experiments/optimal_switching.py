@@ -48,8 +48,7 @@ WINDOW, GOAL = 300.0, 0.8
 """fs at the end in which q counts; its goal there."""
 REST = 120.0
 """fs from the end of the first rectangle to the end of the pulse."""
-EVERY = 4
-"""Steps between records."""
+EVERY = 4  # steps between records
 VACUUM = 2.6544
 """epsilon_0 c, mJ/cm^2 for 1 (MV/cm)^2 ps."""
 
@@ -197,7 +196,7 @@ def scan(crystal: Crystal, lengths, fluences, halvings: int = 2) -> list[dict]:
 
 
 def basis(crystal: Crystal, count: int) -> np.ndarray:
-    """Cubic B-splines over the pulse, orthonormal in the fluence, (steps, count)."""
+    """Cubic B-splines inside the pulse, orthonormal in the fluence, (steps, count)."""
     spacing = crystal.pulse / (count + 3)
     knots = spacing * np.arange(count + 4)
     splines = BSpline(knots, np.eye(count), 3, extrapolate=False)
@@ -321,7 +320,6 @@ def draw(rows, found: dict, file) -> None:
         fields.plot(times[1:], 100.0 * found[name]["field"], color=color, label=label)
         places.plot(times[::EVERY], found[name]["q"], color=color, label=label)
     scanned.set(xlabel="length of a rectangle (fs)", ylabel="fluence ((MV/cm)² ps)")
-    scanned.set_yscale("log")
     scanned.set_title("filled: switches; line: optimum", fontsize=8)
     fields.set(xlabel="time (ps)", ylabel="field (MV/cm)")
     places.set(xlabel="time (ps)", ylabel="displacement q")
@@ -373,7 +371,7 @@ def main(chosen):
             "optimum": {"fluence": kept["fluence"], "parallel": descent[-1]["parallel"]},
             "mJ/cm^2": {name: VACUUM * float(fluence(field)) for name, field in fields.items()},
             "microC/cm^2": {name: part["change"] for name, part in found.items()},
-            "q at the end": {name: float(part["q"][-1]) for name, part in found.items()},
+            "last q": {name: float(part["q"][-1]) for name, part in found.items()},
             "gradient": check,
             "cpu seconds per gradient": min(row["seconds"] for row in descent),
             "gradients": len(descent),

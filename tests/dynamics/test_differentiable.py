@@ -169,9 +169,9 @@ def charged_springs(positions, field, stiffness=4.0):
 def test_steps_are_those_of_the_engine(rng):
     """A field that depends on time acts at the same times."""
     masses, places = rng.uniform(1.0, 20.0, 3), rng.normal(size=(3, 3))
-    velocities = rng.normal(size=(3, 3))
+    velocities = 0.02 * rng.normal(size=(3, 3))
     config = {"kind": "pulse", "amplitude": [0.1, 0.4, -0.3], "unit": "V/angstrom"}
-    pulse = wave(from_dict(WaveConfig, config | {"center": 5.0, "width": 3.0}), float)
+    pulse = wave(from_dict(WaveConfig, config | {"center": 5.0, "width": 3.0}, "field"), float)
     engine = engine_of(springs(4.0, masses, charge=0.7), timestep=TIMESTEP, field=pulse)
     momenta = masses[:, None] * velocities / FEMTOSECOND
     expected = values(run(engine, begin(engine, places, momenta), 20), "positions")

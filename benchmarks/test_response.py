@@ -97,6 +97,6 @@ def test_dipole_current(water, in_units, size):
     @jax.jit
     def evaluate(params, structure):
         coupling = Evaluation(model.potential, params, structure).coupling
-        return dipole_current(coupling, structure.positions, velocities, "reverse")
+        return dipole_current(coupling, structure.positions, velocities)
 
     in_units(evaluate, model.params, structures[size], rounds=10, atoms=size)

@@ -43,8 +43,9 @@ def crystal_coupling(
     Derivatives with respect to field and parameters are those of the value. Mixed derivatives
     do not depend on the order in which they are taken: that of :math:`\partial P/\partial
     \theta` with respect to positions is the derivative of the equation above with respect to
-    :math:`\theta`. Reverse mode takes one pass through the charges and one more directional
-    derivative.
+    :math:`\theta`. The cost of a first derivative by
+    positions is that of two directional derivatives of the charges, in forward mode for all
+    fields together.
 
     Not offered: derivatives with respect to positions or cell of the second or higher
     derivatives with respect to parameters, if both of the latter are taken in reverse mode.
@@ -173,7 +174,7 @@ def _flow(charges_fn, field, structure: Structure, moved, strain) -> Array:
     positions, mask = structure.positions, structure.mask
 
     def rate(wave, along, lift=None):
-        """Rate of the total charge as atoms move along `along`, Bloch-weighted by `wave`.
+        """Rate of the total charge as atoms move along `along`, Bloch-weighted; the charges.
 
         Along the open direction of a slab plain positions suffice: `lift` weights the charges
         by them.
@@ -181,31 +182,27 @@ def _flow(charges_fn, field, structure: Structure, moved, strain) -> Array:
         weight = 1.0 if lift is None else 1.0 + from_centre(positions, mask) @ lift
 
         def total(places):
-            return jnp.sum(charges_fn(replace(structure, positions=places), wave) * weight)
+            charges = charges_fn(replace(structure, positions=places), wave)
+            return jnp.sum(charges * weight), charges
 
-        return jax.jvp(total, (positions,), (jnp.broadcast_to(along, positions.shape),))[1]
+        along = jnp.broadcast_to(along, positions.shape)
+        return jax.jvp(total, (positions,), (along,), has_aux=True)[1:]
 
     origin = jnp.zeros_like(field)
     change = 0.0
     if strain is not None:
         moved = moved - positions @ strain
-        change = jnp.sum(strain * _strain_slope(rate, field))
-    # The field is only the direction of the last derivative: several fields share the rest.
-    charges = charges_fn(structure, None)
-    change += charges @ (moved @ field)
+        change = jnp.sum(strain * _strain_slope(lambda *at: rate(*at)[0], field))
+    # A gradient: fields along all directions share everything but a last product.
     if structure.plan.slab is None:
-        return change + jax.jvp(lambda wave: rate(wave, moved), (origin,), (field,))[1]
+        of_wave, charges = jax.grad(rate, has_aux=True)(origin, moved)
+        return change + field @ (of_wave + charges @ moved)
+    (of_wave, of_lift), charges = jax.grad(rate, (0, 2), has_aux=True)(origin, moved, origin)
     outward = _outward(field, structure)
     mean = jnp.sum(charges) / jnp.maximum(jnp.sum(mask), 1)
     change -= mean * jnp.sum(mask * (moved @ outward))
-    return (
-        change
-        + jax.jvp(
-            lambda wave, lift: rate(wave, moved, lift),
-            (origin, origin),
-            (field - outward, outward),
-        )[1]
-    )
+    change += field @ (of_wave + charges @ moved)
+    return change + outward @ (of_lift - of_wave)
 
 
 def _strain_slope(rate, field):

@@ -18,38 +18,47 @@ def instantiate(primal, tangent):
 
 
 class Varied:
-    """Those arrays of a tree of parameters whose tangents are not zero."""
+    """Those arrays of a tree whose tangents are not zero.
 
-    def __init__(self, params, tangents):
-        arrays, self._tree = jax.tree.flatten(params)
+    Attributes:
+        tangents: theirs, a list.
+    """
+
+    def __init__(self, tree, tangents):
+        arrays, self._tree = jax.tree.flatten(tree)
         tangents = jax.tree.leaves(tangents, is_leaf=is_zero)
         self._places = [n for n in range(len(arrays)) if not is_zero(tangents[n])]
         self.tangents = [tangents[n] for n in self._places]
 
-    def gradient(self, function: Callable) -> Callable:
-        """`params -> gradient` of a function of the parameters, a list of arrays."""
-        return lambda params: jax.grad(self._restricted(function, params))(self._of(params))
-
-    def derivative(self, function: Callable) -> Callable:
-        """`(params, tangents) -> derivative` of a function of the parameters."""
-
-        def along(at):
-            params, tangents = at
-            return jax.jvp(
-                self._restricted(function, params), (self._of(params),), (tangents,)
-            )[1]
-
-        return along
-
-    def _of(self, params) -> list:
-        arrays = jax.tree.leaves(params)
+    def of(self, tree) -> list:
+        """These arrays of a tree."""
+        arrays = jax.tree.leaves(tree)
         return [arrays[n] for n in self._places]
 
-    def _restricted(self, function, params):
-        def of_varied(varied):
-            arrays = jax.tree.leaves(params)
-            for place, array in zip(self._places, varied, strict=True):
-                arrays[place] = array
-            return function(jax.tree.unflatten(self._tree, arrays))
+    def replaced(self, tree, varied: list):
+        """The tree with these arrays replaced."""
+        arrays = jax.tree.leaves(tree)
+        for place, array in zip(self._places, varied, strict=True):
+            arrays[place] = array
+        return jax.tree.unflatten(self._tree, arrays)
 
-        return of_varied
+    def gradient(self, function: Callable) -> Callable:
+        """`tree -> gradient` of a function of the tree, a list of arrays."""
+
+        def of_tree(tree):
+            return jax.grad(lambda varied: function(self.replaced(tree, varied)))(self.of(tree))
+
+        return of_tree
+
+    def derivative(self, function: Callable) -> Callable:
+        """`(tree, tangents) -> derivative` of a function of the tree."""
+
+        def along(at):
+            tree, tangents = at
+
+            def of_varied(varied):
+                return function(self.replaced(tree, varied))
+
+            return jax.jvp(of_varied, (self.of(tree),), (tangents,))[1]
+
+        return along

@@ -65,10 +65,6 @@ def model_system(
     check_wanted(sorted(wanted), model.config, atoms.pbc, in_field)
     config, potential = model.config, model.potential
     total_charge = float(first.total_charge)
-    # The reverse mode is the faster one only for the charges of a crystal.
-    other = config.dipoles, config.charge_softness, config.polarizability
-    reverse = atoms.pbc.all() and all(head is None for head in other)
-    current_mode = "reverse" if reverse else "forward"
     cutoff = config.backbone.cutoff
     # Neighbours are counted up to slightly more than the cutoff, so that rounding of a distance
     # cannot make one more than was counted.
@@ -134,7 +130,7 @@ def model_system(
         """
         drift = velocities.mean(axis=0)
         internal = dipole_current(
-            coupling(positions, cell, neighbors), positions, velocities - drift, current_mode
+            coupling(positions, cell, neighbors), positions, velocities - drift
         )
         return internal + total_charge * drift
 

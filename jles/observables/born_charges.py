@@ -141,9 +141,8 @@ def dipole_current(
         polarization: a dipole function or a coupling, see above.
         positions: angstrom.
         velocities: angstrom per unit of time; the rate is in e angstrom per unit of time.
-        mode: "forward" makes one forward pass. "reverse" makes all Born charges and multiplies
-            them, which is half the work for charges of a crystal: its three reverse passes
-            share all but the last directional derivative.
+        mode: "forward" makes one directional derivative, "reverse" makes all Born charges and
+            multiplies them. They agree to rounding; "forward" is never the slower one.
     """
     coupling = coupling_of(polarization)
     if mode == "reverse":

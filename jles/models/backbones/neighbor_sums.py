@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jles.bloch.tangents import instantiate, is_zero
+from jles.bloch.tangents import Varied, is_zero
 from jles.electrostatics.sums.chunks import in_chunks
 from jles.models.backbones.blocks import block_bytes
 
@@ -83,19 +83,32 @@ def _weighted_sums_jvp(kernel, primals, tangents):
     def weighted(parameters, weight, *edges):
         return kernel(parameters, *edges) * weight[..., None]
 
-    def slope(pair, *edges):
-        """The derivative of the kernel, which is a kernel too."""
-        half = len(edges) // 2
-        at, along = (pair[0], *edges[:half]), (pair[1], *edges[half:])
-        return jax.jvp(kernel, at, along)[1]
-
     parameters, edges = of_kernel
     if not is_zero(moved):
         change += _sums(weighted, jnp.asarray(moved), index, parameters, (weight, *edges))
-    if not all(map(is_zero, jax.tree.leaves(kernel_moved, is_leaf=is_zero))):
-        along = jax.tree.map(instantiate, of_kernel, kernel_moved, is_leaf=is_zero)
+    # Only what varies is differentiated: the kernel is evaluated for every edge and column.
+    shared, along = (Varied(*pair) for pair in zip(of_kernel, kernel_moved, strict=True))
+    if shared.tangents or along.tangents:
+
+        def slope(pair, *edges):
+            """The derivative of the kernel, which is a kernel too."""
+            at, tangents = edges[: len(of_kernel[1])], list(edges[len(of_kernel[1]) :])
+
+            def of_varied(of_shared, of_edges):
+                return kernel(
+                    shared.replaced(pair[0], of_shared), *along.replaced(at, of_edges)
+                )
+
+            varied = shared.of(pair[0]), along.of(at)
+            return jax.jvp(of_varied, varied, (pair[1], tangents))[1]
+
         change += _weighted_sums(
-            slope, values, index, fixed, (parameters, along[0]), (*edges, *along[1])
+            slope,
+            values,
+            index,
+            fixed,
+            (parameters, shared.tangents),
+            (*edges, *along.tangents),
         )
     return _weighted_sums(kernel, values, index, fixed, *of_kernel), change
 

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jles.bloch.tangents import instantiate, is_zero
-from jles.electrostatics.sums.chunks import in_chunks
-from jles.models.backbones.blocks import block_bytes
+from jles.electrostatics.sums.chunks import in_chunks, split
+from jles.models.backbones.blocks import block_bytes, known_neighbors
 
 Kernel = Callable[..., Array]
 """`(parameters, *edges) -> k`: edges (block, neighbors) each, k (block, neighbors, columns)."""
@@ -47,17 +47,17 @@ def neighbor_sums(
 
 def _sums(kernel: Kernel, values, index, parameters, edges):
     atoms, neighbors = index.shape
-    gathered = neighbors * values.shape[1] * values.shape[2] * values.dtype.itemsize
-    steps = -(-atoms // max(1, block_bytes() // gathered))
+    columns = values.shape[1] * values.shape[2] * values.dtype.itemsize
+    chunks = split(atoms, max(1, block_bytes() // (known_neighbors(neighbors) * columns)))
 
     @jax.checkpoint
     def block(index, edges):
         return jnp.sum(kernel(parameters, *edges)[:, :, None] * values[index], axis=1)
 
-    if steps == 1:
+    if chunks.is_one:
         return block(index, edges)
-    chunks = jax.tree.map(lambda array: in_chunks(array, steps), (index, edges))
-    sums = jax.lax.map(lambda chunk: block(*chunk), chunks)
+    blocks = jax.tree.map(lambda array: in_chunks(array, chunks), (index, edges))
+    sums = jax.lax.map(lambda one: block(*one), blocks)
     return sums.reshape(-1, *values.shape[1:])[:atoms]
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from jles.models.potential import build_potential as build_potential
     from jles.observables.born_charges import born_charges as born_charges
     from jles.observables.polarizability import polarizability as polarizability
+    from jles.predict.export import export as export
     from jles.structures.structure import Structure as Structure
 
 _LAZY = {
@@ -29,6 +30,7 @@ _LAZY = {
     "Structure": "jles.structures.structure",
     "born_charges": "jles.observables.born_charges",
     "build_potential": "jles.models.potential",
+    "export": "jles.predict.export",
     "lattice_sum": "jles.electrostatics.lattice_sum",
     "polarizability": "jles.observables.polarizability",
     "polarization": "jles.electrostatics.response.applied_field",

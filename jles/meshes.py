@@ -10,15 +10,22 @@ from collections.abc import Callable
 from functools import wraps
 
 import jax
-from jax.sharding import AxisType, PartitionSpec, auto_axes, get_abstract_mesh, use_abstract_mesh
+from jax.sharding import (
+    AxisType,
+    PartitionSpec,
+    auto_axes,
+    get_abstract_mesh,
+    use_abstract_mesh,
+)
 
 
 def any_mesh(result: Callable | None = None):
     """A decorator: the function also works where mesh axes are explicit.
 
     Args:
-        result: `(*args, **options) -> PartitionSpec` of the results, or a tree of them, from the
-            arguments of the function. By default results are on every device, which suits scalars.
+        result: `(*args, **options) -> PartitionSpec` of the results, or a tree of them, from
+            the arguments of the function. By default results are on every device, which suits
+            scalars.
     """
 
     def decorate(function):

@@ -1,4 +1,4 @@
-"""A model as one compiled program that needs JAX alone: `jles.export` (docs/research.md)."""
+"""A model as one compiled program that needs JAX alone: `jles.export` (docs/devices.md)."""
 
 from collections.abc import Sequence
 from dataclasses import fields
@@ -159,7 +159,9 @@ def _fits(structure: Structure, config: ModelConfig):
     """Whether the wavevectors of the plan suffice for the cell."""
     if not structure.plan.periodic:
         return True
-    options = {name: config.sum_options[name] for name in ("k_max", "sigma", "accuracy", "rank")}
+    options = {
+        name: config.sum_options[name] for name in ("k_max", "sigma", "accuracy", "rank")
+    }
     longest = longest_edges(structure.plan, **options)
     cell = structure.cell
     if structure.plan.slab is not None:

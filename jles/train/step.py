@@ -46,7 +46,7 @@ class Steps(NamedTuple):
 
 
 def _as_the_state(state, *_):
-    """Shardings of the results of a step: the state keeps its own, the rest is on all devices."""
+    """Shardings of the results: the state keeps its own, the rest is on all devices."""
     return jax.tree.map(spec_of, state), PartitionSpec(), PartitionSpec()
 
 
@@ -92,8 +92,8 @@ def build_steps(
     @any_mesh(_as_the_state)
     def train(state, batch, labels, weights, learning_rate, decay):
         counts = label_counts(batch, labels, needed)
-        # On a CPU the arrays of one structure fit in the cache, those of a batch do not. Several
-        # devices share a batch.
+        # On a CPU the arrays of one structure fit in the cache, those of a batch do not.
+        # Several devices share a batch.
         alone = jax.default_backend() == "cpu" and not on_several_devices(batch.positions)
         batch_gradient = gradient_in_turn if alone else gradient_fn
         (loss, errors), gradient = batch_gradient(state.params, batch, labels, weights, counts)

@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType, get_abstract_mesh
 
-
 Length = Any
 """An int, or a symbolic dimension of `jax.export`."""
 

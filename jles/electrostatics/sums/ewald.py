@@ -166,8 +166,9 @@ def _precision(array):
 
 
 def _longest_last(cell, grid: KGrid):
-    """Lattice vectors in the order of their tables: the last axis of the products should be
-    the longest, and the order of the rows is free.
+    """Lattice vectors and grid in the order of the tables.
+
+    The last axis of the products should be the longest; the order of the rows is free.
     """
     order = sorted(range(3), key=lambda axis: grid[axis])
     return cell[jnp.array(order), :], KGrid(*(grid[axis] for axis in order))

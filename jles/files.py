@@ -31,7 +31,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch()
     except OSError as error:
-        raise _unwritable(path, error) from None
+        raise unwritable(path, error) from None
     try:
         yield temporary
         _flush_and_rename(temporary, path)
@@ -39,7 +39,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         # Other errors may concern another file, which they name themselves.
         if error.errno not in NO_ROOM:
             raise
-        raise _unwritable(path, error) from None
+        raise unwritable(path, error) from None
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -62,10 +62,11 @@ def _flush_and_rename(temporary: Path, path: Path) -> None:
     try:
         os.replace(temporary, path)
     except OSError as error:
-        raise _unwritable(path, error) from None
+        raise unwritable(path, error) from None
 
 
-def _unwritable(path: Path, error: OSError) -> InputError:
+def unwritable(path: Path, error: OSError) -> InputError:
+    """The error of a place that cannot be written, as one line."""
     remedy = "free some space" if error.errno in NO_ROOM else "choose another place"
     return InputError(
         f"{path}: cannot be written ({error.strerror}); {remedy}; nothing was changed there"

@@ -5,6 +5,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from jles.errors import InputError
+from jles.lock import only_writer
 
 
 def run(arguments: Namespace) -> None:
@@ -20,7 +21,8 @@ def run(arguments: Namespace) -> None:
 
     config, params = import_torch(arguments.checkpoint, energies)
     source = {"imported_from": Path(arguments.checkpoint).name}
-    save_model(arguments.out, config, params, training=source)
+    with only_writer(arguments.out):
+        save_model(arguments.out, config, params, training=source)
     print(f"{arguments.out}: a model of {', '.join(config.elements)}")
     missing = [symbol for symbol in config.elements if symbol not in energies]
     if missing:

@@ -70,7 +70,8 @@ def check_heads(config) -> None:
         if getattr(config, name) is not None and backbone is not None:
             _require(
                 backbone.degree >= degree,
-                f"{name}: needs backbone.l_max of at least {degree}, got {backbone.degree}",
+                f"{name}: needs a backbone of degree {degree}, '{backbone.kind}' has "
+                f"{backbone.degree}; raise backbone.{backbone.degree_key}",
             )
 
 

@@ -123,8 +123,11 @@ class Potential:
         return EnergyParts(short, self._long_range.enthalpy(params, environment, field).energy)
 
     def _short_range(self, params, environment: Environment):
-        invariants = environment.features.invariants
-        atomic = self._energy_readout.apply({"params": params["energy"]}, invariants)[:, 0]
+        features = environment.features
+        variables = {"params": params["energy"]}
+        atomic = self._energy_readout.apply(variables, features.invariants)[:, 0]
+        if features.energies is not None:
+            atomic = atomic + features.energies
         return jnp.sum(jnp.where(environment.structure.mask, atomic, 0.0))
 
     @any_mesh(_by_atoms)

@@ -16,6 +16,7 @@ from jles.train.config import LossConfig, TrainConfig
 WAVE = {"amplitude": (0.0, 0.0, 0.1), "unit": "V/angstrom"}
 THERMAL = {"temperature": 300.0}
 REQUIRED = {
+    "BackboneRecord": {"cutoff": 4.0},
     "CaceConfig": {"cutoff": 4.0},
     "ModelConfig": {"elements": ("H",), "backbone": {"cutoff": 4.0}},
     "ModelSection": {"backbone": {"cutoff": 4.0}},

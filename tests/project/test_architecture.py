@@ -15,7 +15,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 FOLDERS = ("jles", "tests", "experiments", "benchmarks")
 
 BASE = {"errors", "units", "typing", "version", "config", "files", "follow", "pictures"}
-BASE |= {"meshes", "sum_method"}
+BASE |= {"lock", "meshes", "sum_method"}
 PHYSICS = BASE | {"electrostatics", "structures", "bloch", "observables"}
 CATALOGUE = PHYSICS | {"quantities"}
 ABOVE = {

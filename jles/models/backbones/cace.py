@@ -21,11 +21,11 @@ from jles.models.backbones.angular import (
     invariants,
 )
 from jles.models.backbones.blocks import by_blocks, known_neighbors, save
+from jles.models.backbones.cace_config import CaceConfig
 from jles.models.backbones.envelope import envelope
 from jles.models.backbones.features import Features
 from jles.models.backbones.graph import Graph
 from jles.models.backbones.radial import initial_frequencies, radial_functions
-from jles.models.config import CaceConfig
 from jles.models.readouts import Perceptron
 
 
@@ -47,9 +47,12 @@ class Edges(NamedTuple):
     angular: Float[Array, "atoms neighbors monomials"]
 
 
-def _decaying(rate, distance, cut):
-    """Kernel of a radial message: exp(-r rate) under the envelope, (..., channels)."""
-    return jnp.exp(-distance[..., None] * rate) * cut[..., None]
+def _decaying(rate, values, distance, cut, weight=None):
+    """Radial message: the neighbours' values times exp(-r rate) under the envelope, summed."""
+    decay = jnp.exp(-distance[..., None] * rate) * cut[..., None]
+    if weight is not None:
+        decay = decay * weight[..., None]
+    return jnp.sum(decay[:, :, None] * values, axis=1)
 
 
 class Cace(nn.Module):
@@ -129,7 +132,7 @@ class Cace(nn.Module):
 
     def _edges(self, vectors, sender, present, frequencies) -> Edges:
         distance = jnp.sqrt(jnp.sum(vectors**2, axis=-1))
-        cut = envelope(distance, self.config) * present
+        cut = envelope(distance, self.config.envelope_of_edges) * present
         radial = radial_functions(distance, self.config, frequencies) * cut[..., None]
         # Edges point from the sender (neighbour) to the receiver (this atom).
         unit = -vectors / distance[..., None]
@@ -203,7 +206,7 @@ class Cace(nn.Module):
         degree = degrees(self.config.l_max)
         # A rate may be negative: beyond the cutoff (padding) the exponential would overflow.
         distance = jnp.minimum(graph.distances, self.config.cutoff)
-        cut = envelope(graph.distances, self.config) * graph.present
+        cut = envelope(graph.distances, self.config.envelope_of_edges) * graph.present
         messages = []
         for l, rate in enumerate(decay):
             entries = [e for e, d in zip(basis, degree, strict=True) if d == l]

@@ -8,6 +8,7 @@ import re
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,7 @@ from jles.electrostatics import (
     plan_sum,
     self_energy,
 )
+from jles.electrostatics.sums import mesh as mesh_sum
 from jles.structures.structure import Structure
 from jles.train.config import OptimizerConfig
 from jles.train.losses import Weights
@@ -187,7 +189,10 @@ def sharded_training(axes: str) -> dict:
 
 def main() -> None:
     jax.config.update("jax_enable_x64", True)
-    results = {f"shard_map {method}": shards_of_atoms(method) for method in ("direct", "mesh")}
+    with mock.patch.object(mesh_sum, "_TILES_PER_STEP", 4):  # several chunks
+        results = {
+            f"shard_map {method}": shards_of_atoms(method) for method in ("direct", "mesh")
+        }
     for axes in ("Explicit", "Auto"):
         for method in ("ewald", "pme"):
             results[f"{method} {axes}"] = sharded_lattice_sum(method, axes)

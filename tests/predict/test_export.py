@@ -136,8 +136,8 @@ def test_structures_are_arguments_of_programs(method):
     ("options", "message"),
     [
         ({"want": ("forces", "heat")}, "unknown 'heat'"),
-        ({"want": ("polarizability",)}, "needs the head"),
-        ({"atoms": "many"}, "atoms is 'many'; it must be a positive number, or None"),
+        ({"want": ("polarizability",)}, "needs something that responds to a field"),
+        ({"atoms": -1}, "atoms is -1; it must be a positive number, or None"),
         ({"neighbors": 0}, "neighbors is 0; it must be a positive number, or None"),
     ],
 )

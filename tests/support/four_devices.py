@@ -168,10 +168,11 @@ def sharded_model(axes: str) -> dict:
 
 def sharded_training(axes: str) -> dict:
     """One step on a batch of four structures, one on each device."""
+    potential, params = small_model()
     with tempfile.TemporaryDirectory() as folder:
         frames = frames_of(mixed_frames(4), Path(folder))
-        (batch,) = loader_of(frames, 4, max_buckets=1).epoch(None)
-    potential, params = small_model()
+        k_max = potential.config.electrostatics.k_max
+        (batch,) = loader_of(frames, 4, max_buckets=1, k_max=k_max).epoch(None)
     steps = build_steps(potential, build_optimizer(OptimizerConfig()), ("energy", "forces"))
     settings = Weights(1.0, 1.0, 1.0), 0.02, 0.75
     expected = steps.train(steps.init(params), batch.structure, batch.labels, *settings)

@@ -12,6 +12,8 @@ from jles.jax_md.functions import energy_fn as energy_fn
 from jles.jax_md.neighbors import NeighborFns as NeighborFns
 from jles.jax_md.neighbors import NeighborList as NeighborList
 from jles.jax_md.neighbors import neighbor_fns as neighbor_fns
+from jles.jax_md.npt import npt_flexible_cell as npt_flexible_cell
+from jles.jax_md.npt import npt_invariant as npt_invariant
 
 
 def neighbor_list(model, atoms, skin: float = 0.5, capacity_multiplier: float = 1.25):

@@ -63,8 +63,8 @@ class Bound(NamedTuple):
     def _refuse_transposed(self, box) -> None:
         if isinstance(box, jax.core.Tracer):
             return
-        own = np.asarray(self.structure.cell)
-        as_rows, as_columns = (np.abs(np.asarray(b) - own).max() for b in (box, box.T))
+        own, box = np.asarray(self.structure.cell), np.asarray(box)
+        as_rows, as_columns = (np.abs(cell - own).max() for cell in (box, box.T))
         if as_rows < 0.1 * as_columns:
             raise InputError(
                 "box: its rows are the lattice vectors, but those of jax-md are the columns; "

@@ -21,7 +21,8 @@ from jles.structures.skin import NEAR_GROWTH, ROUNDING, Reference, is_stale, jum
 from jles.structures.structure import Structure
 
 BOX_MARGIN = 0.1
-"""Relative growth of the cell edges that the plan of the sum allows for if a box is given."""
+"""Relative change of the cell edges that a list allows for if a box is given: growth in the
+plan of the sum, shrinking in that of the search."""
 
 
 class ListPlan(NamedTuple):
@@ -114,7 +115,8 @@ def neighbor_fns(bound: Bound, skin: float, capacity_multiplier: float) -> Neigh
     def allocate(position, extra_capacity: int = 0, box=None, **unused) -> NeighborList:
         if isinstance(position, jax.core.Tracer):
             raise InputError("neighbor_fn.allocate chooses array sizes; call it outside of jit")
-        position, cell = bound.positions(position), bound.cell(box)
+        # A copy: JAX may share the memory of a NumPy array, which its owner may change.
+        position, cell = jnp.array(position, bound.dtype), bound.cell(box)
         places, rows = np.asarray(position, np.float64), np.asarray(cell, np.float64)
         table = find_neighbors(places, rows, bound.pbc, reach)
         crowd = _within(table, places, rows, bound.cutoff * ROUNDING)
@@ -123,7 +125,7 @@ def neighbor_fns(bound: Bound, skin: float, capacity_multiplier: float) -> Neigh
         near = math.ceil(NEAR_GROWTH * crowd) + extra_capacity
         margin = 0.0 if box is None else BOX_MARGIN
         plan = ListPlan(
-            plan_search(places, rows, bound.pbc, reach, max(slots, 1)),
+            plan_search(places, rows, bound.pbc, reach, max(slots, 1), margin=margin),
             max(min(near, slots), 1),
             bound.plan(places, rows, table, margin),
         )

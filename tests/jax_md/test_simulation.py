@@ -9,6 +9,7 @@ from jax_md import quantity, simulate, space
 from jax_md import units as jax_md_units
 
 import jles
+from jles.dynamics.config import Npt
 from jles.dynamics.model_system import model_system
 from jles.dynamics.start import draw_momenta
 from tests.support.door_systems import FS, KT, crystal, door_model, masses
@@ -161,6 +162,43 @@ def test_npt_conserves_its_energy_with_the_stress_of_the_model(model, door, star
     assert not neighbors.did_buffer_overflow
     assert np.ptp(volumes) > 1e-3 * volumes[0]
     assert np.ptp(conserved) < 0.02 * np.ptp(kinetics)
+
+
+def test_a_flexible_cell_conserves_its_energy_and_follows_the_engine(model, door, start):
+    R, momenta, _ = start
+    neighbor_fn, energy_fn = door
+    box, pressure = jnp.asarray(ATOMS.cell.array.T), 0.01
+    neighbors = neighbor_fn.allocate(R, extra_capacity=8, box=box)
+    times = {"thermostat_time": 50.0, "barostat_time": 100.0}
+    init, apply = jles.jax_md.npt_flexible_cell(
+        energy_fn, DT, pressure, KT, **{name: time * FS for name, time in times.items()}
+    )
+    state = init(jax.random.key(0), R, box, mass=MASSES, momenta=momenta, neighbor=neighbors)
+
+    @jax.jit
+    def loop(state, neighbors):
+        def body(carry, _):
+            state, neighbors = carry
+            neighbors = neighbors.update(state.position, box=state.box)
+            state = apply(state, neighbor=neighbors)
+            conserved = jles.jax_md.npt_invariant(
+                energy_fn, state, pressure, KT, neighbor=neighbors
+            )
+            return (state, neighbors), (conserved, kinetic(state), state.box)
+
+        return jax.lax.scan(body, (state, neighbors), None, 20)
+
+    (state, neighbors), (conserved, kinetics, boxes) = loop(state, neighbors)
+    assert not neighbors.did_buffer_overflow
+    assert np.ptp(boxes[:, 0, 1]) > 1e-4, "angles change"
+    assert np.ptp(conserved) < 0.02 * np.ptp(kinetics)
+    system = model_system(model, ATOMS, skin=0.5, moves_cell=True, in_field=False)
+    ensemble = Npt(temperature=300.0, pressure=pressure, pressure_unit="eV/angstrom^3", **times)
+    engine = engine_of(system, ensemble, 0.5)
+    outcome = run(engine, begin(engine, ATOMS.positions, np.asarray(momenta)), 20)
+    np.testing.assert_allclose(values(outcome, "positions")[-1], state.position, atol=1e-9)
+    cells = values(outcome, "thermo", "cell")
+    np.testing.assert_allclose(cells[1:], np.swapaxes(boxes, 1, 2), atol=1e-9)
 
 
 def test_parameters_are_differentiated_through_a_trajectory(model, door, start):

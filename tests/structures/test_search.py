@@ -47,7 +47,9 @@ def test_the_table_is_that_of_the_host(case):
     count, cell, pbc, reach = CASES[case]
     positions = atoms(count, cell, pbc)
     table = find_neighbors(positions, cell, pbc, reach)
-    plan = plan_search(positions, cell, pbc, reach, table.index.shape[1] + 9, "bins" in case)
+    plan = plan_search(
+        positions, cell, pbc, reach, table.index.shape[1] + 9, binned="bins" in case
+    )
     whole = complete_cell(cell, pbc) if any(pbc) else np.eye(3)
     assert_same(search_jit(plan, jnp.asarray(positions), jnp.asarray(whole)), table)
     # The same compiled search serves other positions and a cell of slightly other shape.
@@ -73,7 +75,7 @@ def test_a_plan_that_does_not_suffice_is_reported(case):
     count, cell, pbc, reach = CASES[case]
     positions = atoms(count, cell, pbc)
     most = find_neighbors(positions, cell, pbc, reach).index.shape[1]
-    plan = plan_search(positions, cell, pbc, reach, most, case == "bins")
+    plan = plan_search(positions, cell, pbc, reach, most, binned=case == "bins")
     assert not search_jit(plan, jnp.asarray(positions), jnp.asarray(cell)).incomplete
     short = plan._replace(slots=most - 1)
     assert search_jit(short, jnp.asarray(positions), jnp.asarray(cell)).incomplete
@@ -98,6 +100,6 @@ def test_bins_are_chosen_for_large_systems_only():
 def test_a_bin_that_is_too_full_is_reported():
     count, cell, pbc, reach = CASES["bins"]
     positions = atoms(count, cell, pbc)
-    plan = plan_search(positions, cell, pbc, reach, 400, True)
+    plan = plan_search(positions, cell, pbc, reach, 400, binned=True)
     crowded = jnp.asarray(0.2 * (positions % 16.0))
     assert search_jit(plan, crowded, jnp.asarray(cell)).incomplete

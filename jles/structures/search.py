@@ -18,6 +18,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from jles.structures.neighbors import complete_cell, wrap
+from jles.structures.skin import inverse
 from jles.typing import Cell, Positions
 
 MARGIN = 1.25
@@ -183,14 +184,14 @@ class _Places:
     """
 
     def __init__(self, plan: SearchPlan, positions, cell):
-        inverse = jnp.linalg.inv(cell)
-        fractions = jnp.matmul(positions, inverse, precision=_HIGHEST)
+        inverted = inverse(cell)
+        fractions = jnp.matmul(positions, inverted, precision=_HIGHEST)
         pbc = jnp.array(plan.pbc)
         images = jnp.where(pbc, jnp.floor(fractions), 0.0)
         self.cell, self.fractions = cell, fractions - images
         self.images = images.astype(jnp.int32)
         self.wrapped = positions - jnp.matmul(images, cell, precision=_HIGHEST)
-        self.reach = plan.reach * jnp.linalg.norm(inverse, axis=0)
+        self.reach = plan.reach * jnp.linalg.norm(inverted, axis=0)
         if plan.bins is None:
             fits = ~pbc | (jnp.floor(2.0 * self.reach) < jnp.array(plan.images))
         else:

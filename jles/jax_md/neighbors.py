@@ -56,11 +56,11 @@ class NeighborList:
         update_fn: static; see `NeighborFns`.
     """
 
-    index: Int[Array, "atoms slots"]
-    shift: Int[Array, "atoms slots 3"]
-    mask: Bool[Array, "atoms slots"]
+    index: Int[Array, "*copies atoms slots"]
+    shift: Int[Array, "*copies atoms slots 3"]
+    mask: Bool[Array, "*copies atoms slots"]
     reference: Reference
-    did_buffer_overflow: Bool[Array, ""]
+    did_buffer_overflow: Bool[Array, "*copies"]
     plan: ListPlan = field(metadata={"static": True})
     update_fn: Callable = field(metadata={"static": True})
 

@@ -96,7 +96,8 @@ def test_a_run_is_resumed_with_the_sum_it_was_started_with(folder, tmp_path, cap
     def run(*more):
         places = (folder / "charged", f"{folder / 'start.xyz'}@-1", folder / "md.yaml")
         arguments = ["md", *map(str, places), "--out", str(tmp_path / "out"), *more]
-        return main([*arguments, "--set", "steps=4", "record.extxyz=0"])
+        # Without records of the energy, which would be compiled too.
+        return main([*arguments, "--set", "steps=4", "record.extxyz=0", "record.thermo=0"])
 
     mesh = ["--method", "mesh", "--accuracy", "1e-3"]
     assert run(*mesh) == 0
@@ -106,10 +107,6 @@ def test_a_run_is_resumed_with_the_sum_it_was_started_with(folder, tmp_path, cap
     assert "started with another electrostatic sum (particle mesh" in message
     assert "resume it with --method mesh --accuracy 0.001" in message
     assert run("--resume", *mesh) == 0
-    shutil.rmtree(tmp_path / "out")
-    assert run("--method", "direct") == 0
-    assert run("--resume", *mesh) == 2
-    assert "resume it with --method direct" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("resume", [[], ["--resume"]])

@@ -151,9 +151,7 @@ def parts(model: Model, atoms) -> dict[str, float]:
     cell = jnp.asarray(atoms.cell.array, jnp.float32)
     found = {}
     for name, each in (("forces", system), ("short range", bare)):
-        neighbors, _ = each.rebuild_neighbors(
-            atoms.positions, atoms.cell.array, Capacity()
-        )
+        neighbors, _ = each.rebuild_neighbors(atoms.positions, atoms.cell.array, Capacity())
         forces = jax.jit(
             lambda r, neighbors, each=each: jax.grad(each.energy)(r, cell, neighbors, None)
         )

@@ -85,7 +85,9 @@ def load_checkpoint(path: Path, template: RunState) -> Checkpoint:
             about = json.loads(str(stored["about"]))
             leaves = [stored[f"leaf{n}"] for n in range(len(stored.files) - 1)]
     except FileNotFoundError:
-        raise InputError(f"{path}: there is no checkpoint to resume from; start anew") from None
+        raise InputError(
+            f"{path}: there is no checkpoint to resume from; start anew in another --out"
+        ) from None
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         raise InputError(f"{path}: is damaged; start anew in another --out") from None
     if about.get("version") not in READABLE:

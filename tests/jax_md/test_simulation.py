@@ -238,6 +238,26 @@ def test_parameters_are_differentiated_through_a_trajectory(model, door, start):
     np.testing.assert_allclose(slope, expected, rtol=1e-5)
 
 
+def test_the_loop_with_its_searches_never_leaves_the_device(door, start):
+    """One loop; neither callbacks nor calls of linear solvers, which are slow there."""
+    R, momenta, neighbors = start
+    init, apply = simulate.nve(door[1], FREE, DT)
+    state = init(jax.random.key(0), R, KT, mass=MASSES, momenta=momenta, neighbor=neighbors)
+
+    def loop(state, neighbors):
+        def body(_, carry):
+            state, neighbors = carry
+            neighbors = neighbors.update(state.position)
+            return apply(state, neighbor=neighbors), neighbors
+
+        return jax.lax.fori_loop(0, 20, body, (state, neighbors))
+
+    program = jax.jit(loop).trace(state, neighbors).lower(lowering_platforms=("cuda",))
+    text = program.as_text()
+    assert text.count("stablehlo.while") == 1
+    assert "custom_call" not in text
+
+
 def test_units_are_those_of_the_metal_system():
     metal = jax_md_units.metal_unit_system()
     np.testing.assert_allclose(metal["time"], 1000.0 * units.fs, rtol=1e-4)

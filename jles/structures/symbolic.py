@@ -6,6 +6,7 @@ from typing import Any
 import jax
 from jax import export
 
+from jles.electrostatics.multipoles import Multipoles
 from jles.electrostatics.plan import SlabPlan, SumPlan
 from jles.electrostatics.sums.kgrid import KGrid
 from jles.electrostatics.sums.mesh import MeshPlan
@@ -26,7 +27,8 @@ def symbolic_structure(structure: Structure, atoms: Any = None, neighbors: Any =
     """Shapes and types of a structure, as `jax.export.export` takes them for its arguments.
 
     Structures have the same type in a program that is loaded again: this module registers
-    `Structure` for serialisation. The plan of the sums stays that of `structure`.
+    `Structure` and `Multipoles` for serialisation. The plan of the sums stays that of
+    `structure`.
 
     Args:
         structure: one structure, for types and plan.
@@ -73,3 +75,4 @@ export.register_pytree_node_serialization(
     serialize_auxdata=_plan_to_bytes,
     deserialize_auxdata=_plan_from_bytes,
 )
+export.register_namedtuple_serialization(Multipoles, serialized_name="jles.Multipoles")

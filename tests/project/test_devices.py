@@ -1,14 +1,18 @@
 """The page on devices and export runs on four devices, and sharding changes no result."""
 
+import json
 import os
 import re
 import subprocess
 import sys
 
+import pytest
+
 from tests.support.paths import ROOT
 
 PAGE = (ROOT / "docs" / "devices.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+ROUNDING = 1e-12
 
 
 def on_four_devices(*arguments):
@@ -28,3 +32,26 @@ def test_every_block_runs_on_four_devices(tmp_path):
     check = "\nassert jax.device_count() == 4\n"
     script.write_text("\n\n".join(BLOCKS) + check, encoding="utf-8")
     on_four_devices(script)
+
+
+@pytest.fixture(scope="module")
+def comparisons():
+    """Results of tests/support/four_devices.py, by name."""
+    return json.loads(on_four_devices("-m", "tests.support.four_devices").splitlines()[-1])
+
+
+@pytest.mark.parametrize("method", ["direct", "mesh"])
+def test_shards_of_multipoles_have_the_energy_and_derivatives_of_the_whole(comparisons, method):
+    """In several chunks per device, to second order."""
+    found = comparisons[f"shard_map {method}"]
+    assert max(found["errors"]) < ROUNDING
+    assert set(found["collectives"]) == {"all-reduce"}
+
+
+@pytest.mark.parametrize("axes", ["Explicit", "Auto"])
+@pytest.mark.parametrize("what", ["ewald", "pme", "model", "training"])
+def test_sharded_atoms_and_batches_change_no_result(comparisons, axes, what):
+    found = comparisons[f"{what} {axes}"]
+    assert max(found["errors"]) < ROUNDING
+    if axes == "Explicit":
+        assert found["spec"] == found["expected_spec"]

@@ -55,6 +55,25 @@ def write_atomically(path: str | os.PathLike, content: str | bytes) -> None:
         temporary.write_bytes(data)
 
 
+def check_room(folder: str | os.PathLike, size: int) -> None:
+    """Checks that `size` bytes fit on the disk of a folder, which is created if needed.
+
+    For writers that cannot report a full disk in one line.
+
+    Raises:
+        OSError: they do not fit, or the folder cannot be written.
+    """
+    probe = Path(folder) / f".room.{os.getpid()}.partial"
+    try:
+        probe.parent.mkdir(parents=True, exist_ok=True)
+        with probe.open("wb") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink()
+
+
 def _flush_and_rename(temporary: Path, path: Path) -> None:
     # Some file systems report a full disk only when the data is flushed.
     with open(temporary, "rb+") as file:

@@ -13,9 +13,10 @@ from msgspec import Meta
 from jles.config import Config, Finite, count, positive
 from jles.errors import InputError
 from jles.models.backbones.cace_config import CaceConfig
+from jles.models.backbones.mace_config import MaceConfig
 from jles.sum_method import SumMethod
 
-BackboneConfig = CaceConfig
+BackboneConfig = CaceConfig | MaceConfig
 """All backbones; the first one is that of a section without `kind`."""
 
 SYMBOLS = frozenset(atomic_numbers) - {"X"}

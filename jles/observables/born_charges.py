@@ -100,7 +100,9 @@ def born_charges(
     axes = jnp.eye(3, dtype=positions.dtype)
     if mode == "reverse":
         # Not lax.map with a batch size: jax 0.10.1 cannot differentiate that any further.
-        together = len(positions) <= _ATOMS_AT_ONCE if chunk is None else chunk >= 3
+        atoms = positions.shape[0]
+        few = isinstance(atoms, int) and atoms <= _ATOMS_AT_ONCE
+        together = few if chunk is None else chunk >= 3
         row = partial(jax.grad(coupling), positions)
         rows = jax.vmap(row)(axes) if together else lax.map(row, axes)
         return jnp.moveaxis(rows, 0, 1)

@@ -53,14 +53,19 @@ def test_the_trajectory_does_not_depend_on_where_blocks_end(atoms):
 
 
 def test_no_neighbour_is_missed(atoms):
-    """A list that is rebuilt every few steps and one that is built once see the same pairs."""
+    """A list that is rebuilt every few steps and one that is built once see the same pairs.
+
+    A search on the host gives the same list as one on the device, in the same order.
+    """
     places = []
-    for skin in (0.05, 2.0):
-        engine = engine_of(liquid(atoms, skin=skin), NVE, 1.0, PLACES, block=190)
+    for skin, on_device in ((0.05, True), (0.05, False), (2.0, True)):
+        system = liquid(atoms, skin=skin, on_device=on_device)
+        engine = engine_of(system, NVE, 1.0, PLACES, block=190)
         state, trajectory = whole_run(engine, start(engine, atoms), [190])
         places.append(trajectory)
         assert (state.rebuilt_at > 0) == (skin < 1.0)
-    np.testing.assert_allclose(*places, atol=1e-9)
+    np.testing.assert_array_equal(places[0], places[1])
+    np.testing.assert_allclose(places[0], places[2], atol=1e-9)
 
 
 def test_a_capacity_that_grows_gives_the_trajectory_of_a_large_one(atoms):

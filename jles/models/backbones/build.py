@@ -3,9 +3,10 @@
 import flax.linen as nn
 
 from jles.models.backbones.cace import Cace
+from jles.models.backbones.mace import Mace
 from jles.models.backbones.record import BackboneRecord
 
-BACKBONES = {"cace": Cace}
+BACKBONES = {"cace": Cace, "mace": Mace}
 """Networks by `kind`: `network(config, n_elements)` maps a `Graph` to `Features`."""
 
 

@@ -20,7 +20,7 @@ from jles.models.backbones.angular import (
     invariant_terms,
     invariants,
 )
-from jles.models.backbones.blocks import by_blocks, save
+from jles.models.backbones.blocks import by_blocks, known_neighbors, save
 from jles.models.backbones.cace_config import CaceConfig
 from jles.models.backbones.envelope import envelope
 from jles.models.backbones.features import Features
@@ -94,7 +94,7 @@ class Cace(nn.Module):
 
         atoms = (receiver, graph.vectors, graph.index, graph.present)
         edge_floats = (self.config.n_rbf + 1) * sender.shape[1] + len(degrees(config.l_max))
-        bytes_per_atom = graph.index.shape[1] * edge_floats * sender.itemsize
+        bytes_per_atom = known_neighbors(graph.index.shape[1]) * edge_floats * sender.itemsize
         basis, found = by_blocks(expand_first, bytes_per_atom, *atoms)
         bases, layers = [basis], [found]
 
@@ -210,7 +210,7 @@ class Cace(nn.Module):
         messages = []
         for l, rate in enumerate(decay):
             entries = [e for e, d in zip(basis, degree, strict=True) if d == l]
-            flat = jnp.stack([entry.reshape(len(entry), -1) for entry in entries], axis=1)
+            flat = jnp.stack([entry.reshape(entry.shape[0], -1) for entry in entries], axis=1)
             found = graph.sums(flat, _decaying, rate.ravel(), distance, cut)
             messages += [part.reshape(entries[0].shape) for part in found.swapaxes(0, 1)]
         return messages
@@ -224,7 +224,7 @@ class Cace(nn.Module):
         n_l = config.l_max + 1 if config.bchi_per_l else 1
         n_c = self._channels if config.bchi_per_channel else 1
         network = Perceptron((*config.bchi_hidden, n_l * n_c), name=f"bchi_{t}")
-        scalars = graph.gather(network(features.reshape(len(features), -1)))
+        scalars = graph.gather(network(features.reshape(features.shape[0], -1)))
         return scalars.reshape(*scalars.shape[:2], n_l, n_c)
 
     def _mix_per_channel(self, scalars, edges: Edges, mixing, receiver):

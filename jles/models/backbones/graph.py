@@ -45,9 +45,18 @@ class Graph(NamedTuple):
         message: Message,
         parameters,
         *edges: Float[Array, "atoms neighbors ..."],
+        bytes_per_atom: int | None = None,
     ) -> Float[Array, "atoms ..."]:
         """Sums of messages that are linear in the neighbours' values, see `neighbor_sums`."""
-        return neighbor_sums(values, message, self.index, self.bloch_weight, parameters, *edges)
+        return neighbor_sums(
+            values,
+            message,
+            self.index,
+            self.bloch_weight,
+            parameters,
+            *edges,
+            bytes_per_atom=bytes_per_atom,
+        )
 
 
 def build_graph(

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jles.bloch.tangents import instantiate, is_zero
-from jles.electrostatics.sums.chunks import in_chunks
-from jles.models.backbones.blocks import block_bytes
+from jles.electrostatics.sums.chunks import in_chunks, split
+from jles.models.backbones.blocks import block_bytes, known_neighbors
 
 Message = Callable[..., Array]
 """`(parameters, values, *edges, weight=None) -> sums`, linear in `values`.
@@ -33,6 +33,7 @@ def neighbor_sums(
     weight: Float[Array, "atoms neighbors"] | None,
     parameters,
     *edges: Float[Array, "atoms neighbors ..."],
+    bytes_per_atom: int | None = None,
 ) -> Float[Array, "atoms ..."]:
     r""":math:`m_i = \sum_n M(e_{in})\, v_{j(i,n)}`, with a linear map M for every edge.
 
@@ -46,30 +47,34 @@ def neighbor_sums(
         parameters: arrays that all edges share.
         edges: quantities of the edges, e; the message must vanish in padding slots, where they
             are zero.
+        bytes_per_atom: of the largest array in a message; by default the neighbours' values.
     """
+    gathered = known_neighbors(index.shape[1]) * math.prod(values.shape[1:])
+    size = gathered * values.dtype.itemsize
+    how = (message, max(size, bytes_per_atom or 0))
     if weight is None:
-        return _sums(message, values, index, parameters, edges)
-    return _weighted_sums(message, values, index, weight, parameters, edges)
+        return _sums(how, values, index, parameters, edges)
+    return _weighted_sums(how, values, index, weight, parameters, edges)
 
 
-def _sums(message: Message, values, index, parameters, edges):
-    atoms, neighbors = index.shape
-    gathered = neighbors * math.prod(values.shape[1:]) * values.dtype.itemsize
-    steps = -(-atoms // max(1, block_bytes() // gathered))
+def _sums(how: tuple[Message, int], values, index, parameters, edges):
+    message, bytes_per_atom = how
+    atoms = index.shape[0]
+    chunks = split(atoms, max(1, block_bytes() // bytes_per_atom))
 
     @jax.checkpoint
     def block(index, edges):
         return message(parameters, values[index], *edges)
 
-    if steps == 1:
+    if chunks.is_one:
         return block(index, edges)
-    chunks = jax.tree.map(lambda array: in_chunks(array, steps), (index, edges))
-    sums = jax.lax.map(lambda chunk: block(*chunk), chunks)
+    blocks = jax.tree.map(lambda array: in_chunks(array, chunks), (index, edges))
+    sums = jax.lax.map(lambda one: block(*one), blocks)
     return sums.reshape(-1, *sums.shape[2:])[:atoms]
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _weighted_sums(message: Message, values, index, weight, parameters, edges):
+def _weighted_sums(how: tuple[Message, int], values, index, weight, parameters, edges):
     """The same sums; derivatives with respect to the values are multiplied by the weight.
 
     The rule is that of `bloch_weighted` for a whole sum, because jax 0.10 would lose it inside
@@ -77,15 +82,16 @@ def _weighted_sums(message: Message, values, index, weight, parameters, edges):
     derivatives of that term with respect to the values are then plain, which is exact where the
     weight is one.
     """
-    return _sums(message, values, index, parameters, edges)
+    return _sums(how, values, index, parameters, edges)
 
 
-def _weighted_sums_jvp(message, primals, tangents):
+def _weighted_sums_jvp(how, primals, tangents):
+    message, bytes_per_atom = how
     values, index, weight, *of_message = primals
     moved, _, _, *message_moved = tangents
     # As in `bloch_weighted` the value does not depend on the weight.
     fixed = jax.lax.stop_gradient(weight)
-    sums = _weighted_sums(message, values, index, fixed, *of_message)
+    sums = _weighted_sums(how, values, index, fixed, *of_message)
     change = jnp.zeros_like(sums)
 
     def weighted(parameters, values, weight, *edges):
@@ -103,11 +109,13 @@ def _weighted_sums_jvp(message, primals, tangents):
 
     parameters, edges = of_message
     if not is_zero(moved):
-        change += _sums(weighted, jnp.asarray(moved), index, parameters, (weight, *edges))
+        how = (weighted, bytes_per_atom)
+        change += _sums(how, jnp.asarray(moved), index, parameters, (weight, *edges))
     if not all(map(is_zero, jax.tree.leaves(message_moved, is_leaf=is_zero))):
         along = jax.tree.map(instantiate, of_message, message_moved, is_leaf=is_zero)
+        how = (slope, bytes_per_atom)
         change += _weighted_sums(
-            slope, values, index, fixed, (parameters, along[0]), (*edges, *along[1])
+            how, values, index, fixed, (parameters, along[0]), (*edges, *along[1])
         )
     return sums, change
 

@@ -17,7 +17,7 @@ from jles.data.loader import Loader
 from jles.data.sets import data_set, published_model
 from jles.electrostatics.multipoles import Multipoles
 from jles.errors import InputError
-from jles.interop.cace_import import import_torch
+from jles.interop.torch_import import import_torch
 from jles.models.enthalpy import long_range_interaction
 from jles.models.potential import build_potential, without_long_range
 from jles.observables.stress import energy_and_forces

@@ -12,7 +12,7 @@ from test_model import forces_fn, structure_of
 
 from jles.data.sets import data_set, published_model
 from jles.errors import InputError
-from jles.interop.cace_import import import_torch
+from jles.interop.torch_import import import_torch
 from jles.observables.born_charges import dipole_current, field_force
 from jles.predict.model import Model
 from jles.predict.outputs import outputs
@@ -97,6 +97,6 @@ def test_dipole_current(water, in_units, size):
     @jax.jit
     def evaluate(params, structure):
         coupling = Evaluation(model.potential, params, structure).coupling
-        return dipole_current(coupling, structure.positions, velocities, "reverse")
+        return dipole_current(coupling, structure.positions, velocities)
 
     in_units(evaluate, model.params, structures[size], rounds=10, atoms=size)

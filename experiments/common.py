@@ -22,7 +22,7 @@ from jles.data.sets import MissingDataError, published_model
 from jles.dynamics.config import MdConfig
 from jles.dynamics.run import run_md
 from jles.files import write_atomically
-from jles.interop.cace_import import import_torch
+from jles.interop.torch_import import import_torch
 from jles.models.config import ScreeningConfig
 from jles.predict.model import Model, load_model
 from jles.train.config import TrainConfig

@@ -13,15 +13,17 @@ Expect:  NVE drift well below 0.1 meV per atom and ps in float32 at 0.25 fs, les
 
 import csv
 import shutil
-from functools import partial
 from pathlib import Path
 
 import ase.io
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ase import units
 from common import duration, fastest, imported, options, run, simulated, write_results
+from jax_md import simulate, space
 
+import jles
 from jles.analysis.estimators.blocks import block_average
 from jles.analysis.run import open_run
 from jles.data.sets import data_set
@@ -149,16 +151,36 @@ def parts(model: Model, atoms) -> dict[str, float]:
     cell = jnp.asarray(atoms.cell.array, jnp.float32)
     found = {}
     for name, each in (("forces", system), ("short range", bare)):
-        neighbors, capacity = each.rebuild_neighbors(
-            atoms.positions, atoms.cell.array, Capacity()
-        )
+        neighbors, _ = each.rebuild_neighbors(atoms.positions, atoms.cell.array, Capacity())
         forces = jax.jit(
             lambda r, neighbors, each=each: jax.grad(each.energy)(r, cell, neighbors, None)
         )
         found[name] = 1e3 * fastest(forces, positions, neighbors)
-    search = partial(bare.rebuild_neighbors, atoms.positions, atoms.cell.array, capacity)
-    found["search"] = 1e3 * fastest(lambda: search()[0].structure.positions)
+    search = jax.jit(bare.search_neighbors)
+    found["search"] = 1e3 * fastest(lambda: search(positions, cell, neighbors))
     return found
+
+
+def speed_of_jax_md(model: Model, atoms, steps: int) -> float:
+    """Milliseconds of a step of `jax_md.simulate.nve`, updates of the list included."""
+    neighbor_fn, energy_fn = jles.jax_md.neighbor_list(model, atoms)
+    init, apply = simulate.nve(energy_fn, space.free()[1], 0.25 * units.fs)
+    positions = jnp.asarray(atoms.positions, jnp.float32)
+    neighbors = neighbor_fn.allocate(positions)
+    masses = jnp.asarray(atoms.get_masses()[:, None], jnp.float32)
+    kT = 300.0 * units.kB
+    state = init(jax.random.PRNGKey(0), positions, kT, mass=masses, neighbor=neighbors)
+
+    @jax.jit
+    def loop(state, neighbors):
+        def step(_, now):
+            state, neighbors = now
+            neighbors = neighbors.update(state.position)
+            return apply(state, neighbor=neighbors), neighbors
+
+        return jax.lax.fori_loop(0, steps, step, (state, neighbors))
+
+    return 1e3 * fastest(loop, state, neighbors, rounds=3) / steps
 
 
 def drifts(atoms, picoseconds: float, out: Path, smoke: bool) -> dict:
@@ -188,6 +210,7 @@ def speeds(model: Model, liquid, repeats: list[int], out: Path, smoke: bool) -> 
             key = f"{len(atoms)} atoms{name}"
             found[key] = speed(model, atoms, steps, record, out / "speed")
             print(key, found[key], flush=True)
+        found[f"{len(atoms)} atoms, ms a step by jax-md"] = speed_of_jax_md(model, atoms, steps)
         found[f"{len(atoms)} atoms, ms of parts"] = parts(model, atoms)
     return found
 

@@ -18,7 +18,7 @@ from common import options, run, trained, training_seconds, write_results
 from jles.data.frames import read_frames
 from jles.data.sets import data_set, published_model
 from jles.data.splits import split_frames
-from jles.interop.cace_import import import_torch
+from jles.interop.torch_import import import_torch
 from jles.models.store import save_model
 from jles.pictures import ACCENT, INK, SECOND, new_figure, save_figure
 from jles.predict.model import load_model

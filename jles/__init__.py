@@ -11,6 +11,7 @@ from jles.errors import InputError as InputError
 from jles.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from jles import jax_md as jax_md
     from jles.dynamics.run import run_md as run_md
     from jles.electrostatics.lattice_sum import lattice_sum as lattice_sum
     from jles.electrostatics.multipoles import Multipoles as Multipoles
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from jles.models.potential import build_potential as build_potential
     from jles.observables.born_charges import born_charges as born_charges
     from jles.observables.polarizability import polarizability as polarizability
+    from jles.predict.export import export as export
     from jles.structures.structure import Structure as Structure
 
 _LAZY = {
@@ -29,6 +31,7 @@ _LAZY = {
     "Structure": "jles.structures.structure",
     "born_charges": "jles.observables.born_charges",
     "build_potential": "jles.models.potential",
+    "export": "jles.predict.export",
     "lattice_sum": "jles.electrostatics.lattice_sum",
     "polarizability": "jles.observables.polarizability",
     "polarization": "jles.electrostatics.response.applied_field",
@@ -36,8 +39,13 @@ _LAZY = {
 }
 """Public names and the modules they are imported from on first use."""
 
+_ROOMS = ("jax_md",)
+"""Public packages, imported on first use."""
+
 
 def __getattr__(name: str):
+    if name in _ROOMS:
+        return import_module(f"jles.{name}")
     if name not in _LAZY:
         raise AttributeError(f"module 'jles' has no attribute '{name}'")
     value = getattr(import_module(_LAZY[name]), name)
@@ -46,7 +54,7 @@ def __getattr__(name: str):
 
 
 def __dir__() -> list[str]:
-    return sorted([*_LAZY, "InputError", "__version__", "load", "units"])
+    return sorted([*_LAZY, *_ROOMS, "InputError", "__version__", "load", "units"])
 
 
 def load(path, dtype: str = "float32", electrostatics=None):

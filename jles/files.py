@@ -31,7 +31,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch()
     except OSError as error:
-        raise _unwritable(path, error) from None
+        raise unwritable(path, error) from None
     try:
         yield temporary
         _flush_and_rename(temporary, path)
@@ -39,7 +39,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         # Other errors may concern another file, which they name themselves.
         if error.errno not in NO_ROOM:
             raise
-        raise _unwritable(path, error) from None
+        raise unwritable(path, error) from None
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -55,6 +55,25 @@ def write_atomically(path: str | os.PathLike, content: str | bytes) -> None:
         temporary.write_bytes(data)
 
 
+def check_room(folder: str | os.PathLike, size: int) -> None:
+    """Checks that `size` bytes fit on the disk of a folder, which is created if needed.
+
+    For writers that cannot report a full disk in one line.
+
+    Raises:
+        OSError: they do not fit, or the folder cannot be written.
+    """
+    probe = Path(folder) / f".room.{os.getpid()}.partial"
+    try:
+        probe.parent.mkdir(parents=True, exist_ok=True)
+        with probe.open("wb") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink()
+
+
 def _flush_and_rename(temporary: Path, path: Path) -> None:
     # Some file systems report a full disk only when the data is flushed.
     with open(temporary, "rb+") as file:
@@ -62,10 +81,11 @@ def _flush_and_rename(temporary: Path, path: Path) -> None:
     try:
         os.replace(temporary, path)
     except OSError as error:
-        raise _unwritable(path, error) from None
+        raise unwritable(path, error) from None
 
 
-def _unwritable(path: Path, error: OSError) -> InputError:
+def unwritable(path: Path, error: OSError) -> InputError:
+    """The error of a place that cannot be written, as one line."""
     remedy = "free some space" if error.errno in NO_ROOM else "choose another place"
     return InputError(
         f"{path}: cannot be written ({error.strerror}); {remedy}; nothing was changed there"

@@ -1,15 +1,29 @@
 """Strict numerics for every test: float64 is on, random cells are reproducible."""
 
+import atexit
+import gc
 import os
+import shutil
+import tempfile
 
 # Tests compile much and compute little: without optimisation they take a quarter less time.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# Commands, runs that are resumed and other processes compile the same programs again. The
+# workers of a session and the processes they start share them; the next session starts anew.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jles-compiled-")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 import jax
 import pytest
 from hypothesis import HealthCheck, settings
 
 jax.config.update("jax_enable_x64", True)
+
+# Tracing makes many long-lived objects; frequent collections take a third of its time.
+gc.set_threshold(100_000, 10, 10)
+gc.freeze()
 
 settings.register_profile(
     "jles",

@@ -133,5 +133,13 @@ def _opened(path: Path) -> Iterator[h5py.File]:
         opened = h5py.File(file, "r", locking=False)
     except OSError as error:
         raise InputError(f"{file}: not a readable HDF5 file ({error})") from None
-    with opened:
-        yield opened
+    try:
+        with opened:
+            yield opened
+    except InputError:
+        raise
+    except (OSError, RuntimeError, LookupError, TypeError, ValueError) as error:
+        # h5py raises errors of many types where a file is damaged.
+        raise InputError(
+            f"{file}: damaged, or being written at this moment ({' '.join(str(error).split())})"
+        ) from None

@@ -6,14 +6,18 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
-from jles.bloch.tangents import instantiate, is_zero
+from jles.bloch.tangents import Varied, instantiate, is_zero
 from jles.electrostatics.multipoles import Multipoles
 from jles.electrostatics.response.applied_field import from_centre, polarization
 from jles.electrostatics.sums.slab import slab_normal
 from jles.structures.structure import Structure
 from jles.typing import Charges
+
+Transform = Callable[[Callable], Callable]
+"""A linear operation on functions of the parameters, such as `jax.grad`."""
 
 
 def crystal_coupling(
@@ -36,8 +40,17 @@ def crystal_coupling(
     .. math:: e_{a,bc} = -\tfrac12(M_{ac,b} + M_{ab,c} - M_{bc,a}), \quad
         M_{ac,b} = \sum_{ij} (r_j - r_i)_a (r_j - r_i)_c \frac{\partial q_j}{\partial r_{ib}}
 
-    Higher derivatives are exact too. Derivatives with respect to parameters are those of the
-    value. Reverse mode takes one pass through the charges and one more directional derivative.
+    Derivatives with respect to field and parameters are those of the value. Mixed derivatives
+    do not depend on the order in which they are taken: that of :math:`\partial P/\partial
+    \theta` with respect to positions is the derivative of the equation above with respect to
+    :math:`\theta`. The cost of a first derivative by
+    positions is that of two directional derivatives of the charges, in forward mode for all
+    fields together.
+
+    Not offered: derivatives with respect to positions or cell of the second or higher
+    derivatives with respect to parameters, if both of the latter are taken in reverse mode.
+    Take one of them in forward mode, or the positions first. Arrays of the structure other than
+    positions and cell are constants.
 
     Args:
         charges_fn: `(params, structure, bloch) -> (atoms,)`, e, zero on padding. Where `bloch`
@@ -46,87 +59,150 @@ def crystal_coupling(
             with respect to the cell need.
 
     Returns:
-        `(field, params, structure) -> e angstrom times the unit of field`.
+        `(field, params, structure) -> e angstrom times the unit of field`. Its derivatives
+        raise NotImplementedError where they are not offered.
 
     Source: docs/theory.md; of the strain Martin, Phys. Rev. B 5, 1607 (1972).
     """
 
-    def on_branch(field, params, structure):
-        charges = charges_fn(params, structure, None)
-        return field @ polarization(Multipoles(charges), structure.positions, structure.mask)
+    def coupling(field, params, structure):
+        rest, tree = jax.tree.flatten(lax.stop_gradient(structure))
+        of_arrays = _exact(charges_fn, to_second_order)
+        return of_arrays(tree, field, params, structure.positions, structure.cell, rest)
+
+    return coupling
+
+
+def _exact(charges_fn, to_second_order: bool, transform: Transform | None = None) -> Callable:
+    """E . P with exact derivatives, or a `transform` of it as a function of the parameters.
+
+    A derivative of E . P with respect to parameters is a `transform`, and so has this rule
+    for its own derivatives. JAX drops the rule of a function whose arguments include tangents
+    of a reverse-mode derivative. The first derivative with respect to parameters is therefore
+    the product of a gradient, which has the rule, and the tangent. A second one would need the
+    whole matrix of second derivatives: there the tangent is an argument.
+    """
+    transformed = (lambda function: function) if transform is None else transform
 
     @partial(jax.custom_jvp, nondiff_argnums=(0,))
     def of_arrays(tree, field, params, positions, cell, rest):
-        structure = _assembled(tree, rest, positions, cell)
-        return on_branch(field, params, structure)
+        structure = _assembled(tree, rest, _without_rule(positions), _without_rule(cell))
+
+        def on_branch(params):
+            moments = Multipoles(charges_fn(params, structure, None))
+            return field @ polarization(moments, structure.positions, structure.mask)
+
+        return transformed(on_branch)(params)
 
     def rule(tree, primals, tangents):
         field, params, positions, cell, rest = primals
         field_dot, params_dot, moved, cell_dot, _ = tangents
-        structure = _assembled(tree, rest, positions, cell)
         value = of_arrays(tree, *primals)
-        change = jnp.zeros_like(value)
-        if _varies(field_dot):
-            axes = jnp.eye(3, dtype=positions.dtype)
-            along = [of_arrays(tree, axis, *primals[1:]) for axis in axes]
-            change += jnp.stack(along) @ field_dot
-        if any(map(_varies, jax.tree.leaves(params_dot, is_leaf=is_zero))):
-            params_dot = jax.tree.map(instantiate, params, params_dot, is_leaf=is_zero)
-
-            of_params = partial(on_branch, field, structure=structure)
-            change += jax.jvp(of_params, (params,), (params_dot,))[1]
-        if not _varies(moved) and not _varies(cell_dot):
-            return value, change
-
-        def rate(wave, along, lift=None):
-            """Rate of the total charge as atoms move along `along`, Bloch-weighted by `wave`.
-
-            Along the open direction of a slab plain positions suffice: `lift` weights the
-            charges by them.
-            """
-            weight = (
-                1.0 if lift is None else 1.0 + from_centre(positions, structure.mask) @ lift
-            )
-
-            def total(places):
-                charges = charges_fn(params, replace(structure, positions=places), wave)
-                return jnp.sum(charges * weight)
-
-            return jax.jvp(total, (positions,), (jnp.broadcast_to(along, positions.shape),))[1]
-
-        origin, moved = jnp.zeros_like(field), instantiate(positions, moved)
-        if _varies(cell_dot):
+        changes = [jax.tree.map(jnp.zeros_like, value)]
+        strain = None
+        if not is_zero(cell_dot):
             if not to_second_order:
                 raise NotImplementedError(
                     "E . P of these charges has no derivative in the cell"
                 )
             strain = jnp.linalg.solve(cell, cell_dot)
-            moved -= positions @ strain
-            change += on_branch(strain @ field, params, structure)
-            change += jnp.sum(strain * _strain_slope(rate, field))
-        # The field is only the direction of the last derivative: several fields share the rest.
-        charges = charges_fn(params, structure, None)
-        change += charges @ (moved @ field)
-        if structure.plan.slab is None:
-            flow = jax.jvp(lambda wave: rate(wave, moved), (origin,), (field,))[1]
-            return value, change + flow
-        outward = _outward(field, structure)
-        mean = jnp.sum(charges) / jnp.maximum(jnp.sum(structure.mask), 1)
-        change -= mean * jnp.sum(structure.mask * (moved @ outward))
-        change += jax.jvp(
-            lambda wave, lift: rate(wave, moved, lift),
-            (origin, origin),
-            (field - outward, outward),
-        )[1]
-        return value, change
+        turned = _turned(field, field_dot, strain)
+        if turned is not None:
+            axes = jnp.eye(3, dtype=field.dtype)
+            along = jax.vmap(lambda axis: of_arrays(tree, axis, *primals[1:]))(axes)
+            changes.append(jax.tree.map(partial(jnp.tensordot, turned, axes=1), along))
+        if not all(map(is_zero, jax.tree.leaves(params_dot, is_leaf=is_zero))):
+            varied = Varied(params, params_dot)
+            if transform is None:
+                gradient = _exact(charges_fn, to_second_order, varied.gradient)
+                slopes = gradient(tree, *primals)
+                pairs = zip(slopes, varied.tangents, strict=True)
+                changes.append(sum(jnp.sum(slope * tangent) for slope, tangent in pairs))
+            else:
+                further = _exact(
+                    charges_fn, to_second_order, lambda f: varied.derivative(transform(f))
+                )
+                at = params, varied.tangents
+                changes.append(further(tree, field, at, positions, cell, rest))
+        if not is_zero(moved) or strain is not None:
+            structure = _assembled(tree, rest, positions, cell)
+            motion = instantiate(positions, moved)
+
+            def flow(params):
+                return _flow(partial(charges_fn, params), field, structure, motion, strain)
+
+            changes.append(transformed(flow)(params))
+        return value, jax.tree.map(lambda *parts: sum(parts), *changes)
 
     of_arrays.defjvp(rule, symbolic_zeros=True)
+    return of_arrays
 
-    def coupling(field, params, structure):
-        rest, tree = jax.tree.flatten(jax.lax.stop_gradient(structure))
-        return of_arrays(tree, field, params, structure.positions, structure.cell, rest)
 
-    return coupling
+@jax.custom_jvp
+def _without_rule(array: Array) -> Array:
+    """`array`; raises where it is differentiated, as it is where the rule of E . P is lost."""
+    return array
+
+
+def _refuse(primals, tangents):
+    raise NotImplementedError(
+        "E . P of a crystal: no derivatives with respect to positions or cell after two "
+        "reverse-mode derivatives with respect to parameters; take one of these by jax.jvp"
+    )
+
+
+_without_rule.defjvp(_refuse)
+
+
+def _turned(field, field_dot, strain) -> Array | None:
+    """Change of the field equivalent to a change of field and strain; None for none."""
+    if strain is None:
+        return None if is_zero(field_dot) else field_dot
+    return strain @ field + instantiate(field, field_dot)
+
+
+def _flow(charges_fn, field, structure: Structure, moved, strain) -> Array:
+    """Derivative of E . P as atoms move and the cell is strained, less what turns the field.
+
+    Args:
+        charges_fn: `(structure, bloch) -> (atoms,)`.
+        field: as of E . P.
+        structure: one structure.
+        moved: displacements (atoms, 3), those by strain included.
+        strain: (3, 3) or None for none.
+    """
+    positions, mask = structure.positions, structure.mask
+
+    def rate(wave, along, lift=None):
+        """Rate of the total charge as atoms move along `along`, Bloch-weighted; the charges.
+
+        Along the open direction of a slab plain positions suffice: `lift` weights the charges
+        by them.
+        """
+        weight = 1.0 if lift is None else 1.0 + from_centre(positions, mask) @ lift
+
+        def total(places):
+            charges = charges_fn(replace(structure, positions=places), wave)
+            return jnp.sum(charges * weight), charges
+
+        along = jnp.broadcast_to(along, positions.shape)
+        return jax.jvp(total, (positions,), (along,), has_aux=True)[1:]
+
+    origin = jnp.zeros_like(field)
+    change = 0.0
+    if strain is not None:
+        moved = moved - positions @ strain
+        change = jnp.sum(strain * _strain_slope(lambda *at: rate(*at)[0], field))
+    # A gradient: fields along all directions share everything but a last product.
+    if structure.plan.slab is None:
+        of_wave, charges = jax.grad(rate, has_aux=True)(origin, moved)
+        return change + field @ (of_wave + charges @ moved)
+    (of_wave, of_lift), charges = jax.grad(rate, (0, 2), has_aux=True)(origin, moved, origin)
+    outward = _outward(field, structure)
+    mean = jnp.sum(charges) / jnp.maximum(jnp.sum(mask), 1)
+    change -= mean * jnp.sum(mask * (moved @ outward))
+    change += field @ (of_wave + charges @ moved)
+    return change + outward @ (of_lift - of_wave)
 
 
 def _strain_slope(rate, field):
@@ -149,7 +225,3 @@ def _outward(field, structure):
 
 def _assembled(tree, rest, positions, cell) -> Structure:
     return replace(jax.tree.unflatten(tree, rest), positions=positions, cell=cell)
-
-
-def _varies(tangent) -> bool:
-    return not is_zero(tangent)

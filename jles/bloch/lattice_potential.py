@@ -39,7 +39,7 @@ def bloch_weighted_potential(
 
     def slope_at(targets, moments, positions, cell, of_slope) -> Multipoles:
         """Derivative in charges and dipoles at the targets of their energy with the sources."""
-        count = len(targets)
+        count = targets.shape[0]
         places = jnp.concatenate([targets, positions])
         reciprocal = reciprocal_form(places, cell, **options, slope=of_slope)
         sources = jax.tree.map(

@@ -1,9 +1,24 @@
 """`jles analyse`: spectra, transport coefficients and structure from runs of `jles md`."""
 
+import math
 from argparse import Namespace
 from pathlib import Path
 
 from jles.errors import InputError
+from jles.lock import only_writer
+
+_POSITIVE = {
+    "temperature": "K",
+    "resolution": "cm^-1",
+    "highest": "cm^-1",
+    "laser": "nm",
+    "window": "fs",
+    "r_max": "angstrom",
+    "width": "angstrom",
+}
+"""Options that must be positive, and their units."""
+
+_LARGEST_SCALE = 1e6
 
 
 def run(arguments: Namespace) -> None:
@@ -11,13 +26,37 @@ def run(arguments: Namespace) -> None:
     from jles.analysis.reports.outcome import write_outcome
     from jles.analysis.run import open_run
 
-    if not arguments.skip >= 0.0:
-        raise InputError(f"--skip must not be negative (ps), got {arguments.skip}")
+    check_options(arguments)
     runs = [open_run(path, 1e3 * arguments.skip) for path in arguments.runs]
     outcome = ANALYSES[arguments.what](runs, arguments)
     out = Path(arguments.out or Path(arguments.runs[0]) / "analysis")
-    paths = write_outcome(outcome, out)
+    with only_writer(out):
+        paths = write_outcome(outcome, out)
     print("\n".join([*outcome.lines, *map(str, paths)]))
+
+
+def check_options(arguments: Namespace) -> None:
+    """Refuses numbers that have no meaning.
+
+    Raises:
+        InputError: names the option and its value.
+    """
+    given = {name: value for name, value in vars(arguments).items() if value is not None}
+    if not 0.0 <= arguments.skip < math.inf:
+        raise InputError(f"--skip must not be negative (ps), got {arguments.skip}")
+    for name, unit in _POSITIVE.items():
+        if name in given and not 0.0 < given[name] < math.inf:
+            option = f"--{name.replace('_', '-')}"
+            raise InputError(f"{option} {given[name]:g}: must be positive ({unit})")
+    if not 0.0 < abs(given.get("scale", 1.0)) <= _LARGEST_SCALE:
+        raise InputError(
+            f"--scale must be a number up to {_LARGEST_SCALE:g}, not 0, got {given['scale']}"
+        )
+    if given.get("highest", math.inf) < given.get("resolution", 0.0):
+        raise InputError(
+            f"--highest {given['highest']:g} is below --resolution {given['resolution']:g} "
+            "(cm^-1): nothing to show; take a larger one"
+        )
 
 
 def _infrared(runs, arguments):

@@ -16,6 +16,7 @@ from jles.electrostatics.multipoles import traceless
 from jles.errors import InputError
 from jles.files import write_atomically
 from jles.follow import follow
+from jles.lock import only_writer
 from jles.pictures import born_charge_picture, parity_picture
 from jles.predict.phonopy_born import check_born_file, write_prediction
 from jles.quantities.catalogue import QUANTITIES
@@ -59,6 +60,14 @@ def run(arguments: Namespace) -> None:
     frames = read_frames(arguments.data, label_keys(model))
     check_elements(frames, model.config.numbers, f"of the model {arguments.model}")
     out = Path(arguments.out)
+    if (out / "config.yaml").exists():
+        raise InputError(f"{out}: holds a model or a run; give another --out")
+    with only_writer(out):
+        print(f"results will be in {out}/", flush=True)
+        _evaluate(model, frames, out, arguments)
+
+
+def _evaluate(model, frames, out: Path, arguments: Namespace) -> None:
     if arguments.phonopy_born:
         pbc = [frame.pbc for frame in frames]
         want = check_born_file(model.config, pbc, arguments.data)

@@ -5,6 +5,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from jles.errors import InputError
+from jles.lock import only_writer
 
 
 def run(arguments: Namespace) -> None:
@@ -15,18 +16,19 @@ def run(arguments: Namespace) -> None:
             f"{arguments.out}: already holds a model; remove it or give another -o"
         )
 
-    from jles.interop.cace_import import import_torch
+    from jles.interop.torch_import import import_torch
     from jles.models.store import save_model
 
     config, params = import_torch(arguments.checkpoint, energies)
     source = {"imported_from": Path(arguments.checkpoint).name}
-    save_model(arguments.out, config, params, training=source)
+    with only_writer(arguments.out):
+        save_model(arguments.out, config, params, training=source)
     print(f"{arguments.out}: a model of {', '.join(config.elements)}")
-    missing = [symbol for symbol in config.elements if symbol not in energies]
+    missing = [symbol for symbol in config.elements if symbol not in config.element_energies]
     if missing:
         print(
-            f"{', '.join(missing)}: no element energy given, so it counts 0 eV; checkpoints "
-            "hold none (--offsets H=-5.853 O=-2.927)"
+            f"{', '.join(missing)}: no element energy given, so it counts 0 eV; the file "
+            "holds none (--offsets H=-5.853 O=-2.927)"
         )
 
 

@@ -276,9 +276,9 @@ def _add_analyse(commands) -> None:
 
 def _add_import_torch(commands) -> None:
     parser = _add_command(
-        commands, "import-torch", "turn a published torch CACE-LES model into a jles model"
+        commands, "import-torch", "turn a published torch model into a jles model"
     )
-    parser.add_argument("checkpoint", metavar="MODEL.pth", help="the published file")
+    parser.add_argument("checkpoint", metavar="FILE", help="CACE-LES .pth, MACE .model")
     parser.add_argument(
         "-o", "--out", metavar="MODEL", required=True, help="directory to write"
     )
@@ -288,7 +288,7 @@ def _add_import_torch(commands) -> None:
         nargs="+",
         action="extend",
         default=[],
-        help="element energies, which the file does not contain, e.g. H=-5.853 O=-2.927",
+        help="element energies; CACE-LES files contain none, e.g. H=-5.853 O=-2.927",
     )
 
 

@@ -11,6 +11,7 @@ from jles.config import from_dict
 from jles.demo.point_charges import make_frames
 from jles.errors import InputError
 from jles.files import atomic_path, write_atomically
+from jles.lock import only_writer
 from jles.pictures import ACCENT, INK, SECOND, new_figure, save_figure
 from jles.predict.model import Model, load_model
 from jles.train.config import TrainConfig
@@ -77,9 +78,15 @@ def run_demo(out, dtype: str = "float32", epochs: int = 1000, frames: int = 10) 
         frames: training configurations.
 
     Raises:
-        InputError: `out` holds something that is not a demo.
+        InputError: `out` holds something that is not a demo, or another process writes there.
     """
     out = Path(out)
+    _check_place(out)
+    with only_writer(out):
+        return _run_demo(out, dtype, epochs, frames)
+
+
+def _run_demo(out: Path, dtype: str, epochs: int, frames: int) -> dict:
     _clear(out)
     print(f"making {frames} + 10 + 20 configurations of 128 hidden charges", flush=True)
     made = make_frames(frames + 30, seed=1)
@@ -115,16 +122,18 @@ def run_demo(out, dtype: str = "float32", epochs: int = 1000, frames: int = 10) 
     return summary
 
 
-def _clear(out: Path) -> None:
+def _check_place(out: Path) -> None:
     # A file of its own: a folder of somebody's data may well hold a train.xyz.
-    marker = out / MARKER
-    if out.exists() and any(out.iterdir()) and not marker.is_file():
+    if out.exists() and any(out.iterdir()) and not (out / MARKER).is_file():
         raise InputError(f"{out}: is not empty and not an earlier demo; give another --out")
+
+
+def _clear(out: Path) -> None:
     for name in RUNS:
         if (out / name).is_dir():
             shutil.rmtree(out / name)
     write_atomically(
-        marker, "written by jles demo, which replaces everything beside this file\n"
+        out / MARKER, "written by jles demo, which replaces everything beside this file\n"
     )
 
 

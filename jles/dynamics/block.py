@@ -1,8 +1,9 @@
 """Many steps in one compiled loop, which stops when the host must act.
 
 The loop makes a trial step, checks it, and only then accepts it. It rejects a step if a
-neighbour could be missing or if the new state is not physical; the host then continues from the
-state before that step. The trajectory therefore does not depend on where a block ends, and no
+neighbour could be missing or if the new state is not physical, and continues from the state
+before that step: at once with a new neighbour list, which it searches on the device, or after
+the host has acted. The trajectory therefore does not depend on where a block ends, and no
 accepted step misses a neighbour.
 """
 
@@ -25,7 +26,8 @@ from jles.dynamics.motion import Motion, kinetic_energy
 from jles.dynamics.records import Recorder, Snapshot, empty_buffers, record
 from jles.dynamics.system import NeighborList, System
 from jles.dynamics.units import BOLTZMANN
-from jles.typing import Cell, Positions, Scalar
+from jles.structures.skin import Reference, is_stale
+from jles.typing import Scalar
 
 GOOD, STALE_NEIGHBORS, PLAN_TOO_SMALL, TOO_MANY_NEIGHBORS, BLOWN_UP = range(5)
 """Why the loop stopped.
@@ -38,11 +40,18 @@ HOTTEST = 1e5
 """K; above this temperature no model is valid, and the run is stopped."""
 
 
-class Reference(NamedTuple):
-    """Positions and cell for which the neighbour list was made."""
+class Lists(NamedTuple):
+    """Neighbour list, and what it was made for.
 
-    positions: Positions
-    cell: Cell
+    Attributes:
+        neighbors: neighbour list of the system.
+        reference: positions and cell for which it was made.
+        made_at: step at which it was made.
+    """
+
+    neighbors: NeighborList
+    reference: Reference
+    made_at: Array
 
 
 class Halt(NamedTuple):
@@ -121,9 +130,9 @@ def start_motion(
 
 
 def make_block(plan: RunPlan, on_trace: Callable[[], None] = lambda: None):
-    """Compiles `(loop, neighbors, reference, forcing, last) -> (loop, buffers, halt, done)`.
+    """Compiles `(loop, lists, forcing, last) -> (loop, lists, buffers, halt, done)`.
 
-    The loop runs until step `last` is recorded, a step is rejected, or the integrator is done.
+    The loop runs until step `last` is recorded, the host must act, or the integrator is done.
 
     Args:
         plan: static.
@@ -135,12 +144,12 @@ def make_block(plan: RunPlan, on_trace: Callable[[], None] = lambda: None):
         return Snapshot(loop.motion, neighbors, forcing, loop.step, time)
 
     @jax.jit
-    def block(loop, neighbors, reference, forcing, last):
+    def block(loop, lists, forcing, last):
         on_trace()
 
-        def attempt(loop):
-            moved = advance(plan, loop, neighbors, forcing)
-            halt = check_step(plan, loop.motion, moved, neighbors, reference)
+        def attempt(loop, lists):
+            moved = advance(plan, loop, lists.neighbors, forcing)
+            halt = check_step(plan, loop.motion, moved, lists)
             accepted = halt.reason == GOOD
             motion = jax.tree.map(
                 lambda new, old: jnp.where(accepted, new, old), moved, loop.motion
@@ -148,28 +157,51 @@ def make_block(plan: RunPlan, on_trace: Callable[[], None] = lambda: None):
             return loop._replace(motion=motion, step=loop.step + accepted), halt
 
         def body(carry):
-            loop, buffers, _, _ = carry
+            loop, lists, buffers, _, _ = carry
             done = plan.integrator.is_done(loop.motion)
             fresh = loop.step > loop.recorded
-            buffers = record(
-                plan.recorders, buffers, snapshot_of(loop, neighbors, forcing), fresh
-            )
+            snapshot = snapshot_of(loop, lists.neighbors, forcing)
+            buffers = record(plan.recorders, buffers, snapshot, fresh)
             loop = loop._replace(recorded=loop.step)
             at_end = (loop.step >= last) | done
-            loop, halt = jax.lax.cond(at_end, lambda p: (p, _no_halt(p)), attempt, loop)
-            return loop, buffers, halt, at_end
+            loop, halt = jax.lax.cond(
+                at_end, lambda p, _: (p, _no_halt(p)), attempt, loop, lists
+            )
+            lists, halt = search_again(plan, loop, lists, halt)
+            return loop, lists, buffers, halt, at_end
 
-        buffers = empty_buffers(
-            plan.recorders, snapshot_of(loop, neighbors, forcing), plan.block
-        )
-        carry = loop, buffers, _no_halt(loop), jnp.zeros((), bool)
-        return jax.lax.while_loop(lambda c: ~c[3] & (c[2].reason == GOOD), body, carry)
+        snapshot = snapshot_of(loop, lists.neighbors, forcing)
+        buffers = empty_buffers(plan.recorders, snapshot, plan.block)
+        carry = loop, lists, buffers, _no_halt(loop), jnp.zeros((), bool)
+        return jax.lax.while_loop(lambda c: ~c[4] & (c[3].reason == GOOD), body, carry)
 
     def block_without_warnings(*arguments):
         with quiet():
             return block(*arguments)
 
     return block_without_warnings
+
+
+def search_again(plan: RunPlan, loop: BlockState, lists: Lists, halt: Halt):
+    """The lists, made again on the device if they are too old, and the halt that remains.
+
+    The host must act if the new lists would be too small, or if the present ones were made for
+    this very state.
+    """
+    search = plan.system.search_neighbors
+    if search is None:
+        return lists, halt
+    motion = loop.motion
+    due = (halt.reason == STALE_NEIGHBORS) & (lists.made_at < loop.step)
+
+    def renew():
+        neighbors, incomplete = search(motion.positions, motion.cell, lists.neighbors)
+        # Incomplete lists are of no use; the host replaces them.
+        made_at = jnp.where(incomplete, lists.made_at, loop.step)
+        return Lists(neighbors, Reference(motion.positions, motion.cell), made_at), ~incomplete
+
+    lists, renewed = jax.lax.cond(due, renew, lambda: (lists, jnp.zeros((), bool)))
+    return lists, halt._replace(reason=jnp.where(renewed, GOOD, halt.reason))
 
 
 def advance(
@@ -191,11 +223,9 @@ def advance(
     return moved._replace(work=motion.work + _work(plan, motion, moved))
 
 
-def check_step(
-    plan: RunPlan, before: Motion, after: Motion, neighbors: NeighborList, reference: Reference
-) -> Halt:
+def check_step(plan: RunPlan, before: Motion, after: Motion, lists: Lists) -> Halt:
     """Whether a trial step can be accepted."""
-    system = plan.system
+    system, neighbors = plan.system, lists.neighbors
     moved = jnp.sqrt(jnp.sum((after.positions - before.positions) ** 2, axis=1))
     arrays = jnp.stack([after.positions, after.momenta, after.forces])
     finite = jnp.all(jnp.isfinite(arrays), axis=(0, 2))
@@ -205,7 +235,7 @@ def check_step(
     )
     hot = False if _has_no_temperature(plan) else heat > HOTTEST
     blown_up = ~finite[atom] | (moved[atom] > system.cutoff / 2) | hot
-    reason = jnp.where(neighbors_are_stale(plan, after, reference), STALE_NEIGHBORS, GOOD)
+    reason = jnp.where(neighbors_are_stale(plan, after, lists.reference), STALE_NEIGHBORS, GOOD)
     missing = system.missing_slots(after.positions, after.cell, neighbors)
     reason = jnp.where((reason == GOOD) & (missing > 0), TOO_MANY_NEIGHBORS, reason)
     if plan.integrator.moves_cell:
@@ -219,22 +249,12 @@ def check_step(
 
 
 def neighbors_are_stale(plan: RunPlan, motion: Motion, reference: Reference) -> Array:
-    r"""Whether a pair outside the neighbour list could now be within the cutoff.
-
-    Let F be the deformation of the cell since the list was made, and u the displacement of an
-    atom beyond it. A pair that was farther apart than cutoff + skin is now farther apart than
-    :math:`(1 - |F - 1|)(\text{cutoff} + \text{skin}) - 2\max|u|`.
-    """
+    """Whether a pair outside the neighbour list could now be within the cutoff."""
     cutoff, skin = plan.system.cutoff, plan.system.skin
     if cutoff == float("inf"):
         return jnp.zeros((), bool)
-    deformed, strain = reference.positions, 0.0
-    if plan.integrator.moves_cell:
-        deformation = jnp.linalg.solve(reference.cell, motion.cell)
-        deformed = deformed @ deformation
-        strain = jnp.sqrt(jnp.sum((deformation - jnp.eye(3, dtype=deformed.dtype)) ** 2))
-    moved = jnp.sqrt(jnp.max(jnp.sum((motion.positions - deformed) ** 2, axis=1)))
-    return ~(2.0 * moved + strain * (cutoff + skin) <= skin)
+    cell = motion.cell if plan.integrator.moves_cell else None
+    return is_stale(reference, motion.positions, cell, cutoff, skin)
 
 
 def _evaluate(

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jles.dynamics.block import BlockState, Reference
+from jles.dynamics.block import BlockState
 from jles.dynamics.engine import RunState
 from jles.dynamics.system import Capacity
 from jles.electrostatics.plan import SlabPlan, SumPlan, largest_grid
@@ -17,6 +17,7 @@ from jles.electrostatics.sums.kgrid import KGrid
 from jles.electrostatics.sums.mesh import MeshPlan
 from jles.errors import InputError
 from jles.files import atomic_path
+from jles.structures.skin import Reference
 
 VERSION, READABLE = 4, (2, 3, 4)
 
@@ -54,9 +55,12 @@ def save_checkpoint(
         InputError: the disk is full; the previous checkpoint is intact.
     """
     leaves = jax.device_get(jax.tree.leaves((state.loop, state.reference)))
+    capacity = state.capacity._asdict()
+    # Planned again by the first search.
+    capacity.pop("search")
     about = {
         "version": VERSION,
-        "capacity": state.capacity._asdict(),
+        "capacity": capacity,
         "rebuilt_at": state.rebuilt_at,
         "written": written,
         "electrostatics": electrostatics,
@@ -81,7 +85,9 @@ def load_checkpoint(path: Path, template: RunState) -> Checkpoint:
             about = json.loads(str(stored["about"]))
             leaves = [stored[f"leaf{n}"] for n in range(len(stored.files) - 1)]
     except FileNotFoundError:
-        raise InputError(f"{path}: there is no checkpoint to resume from; start anew") from None
+        raise InputError(
+            f"{path}: there is no checkpoint to resume from; start anew in another --out"
+        ) from None
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         raise InputError(f"{path}: is damaged; start anew in another --out") from None
     if about.get("version") not in READABLE:

@@ -1,4 +1,4 @@
-"""Host side of a run: searches neighbours, grows capacities, calls the compiled loop."""
+"""Host side of a run: calls the compiled loop, and grows capacities when it must."""
 
 import math
 from collections.abc import Callable
@@ -16,15 +16,16 @@ from jles.dynamics.block import (
     TOO_MANY_NEIGHBORS,
     BlockState,
     Halt,
-    Reference,
+    Lists,
     RunPlan,
     make_block,
     start_motion,
 )
 from jles.dynamics.forces import Forcing
 from jles.dynamics.integrators import quiet
-from jles.dynamics.system import GROWTH, NEAR_GROWTH, Capacity, NeighborList
+from jles.dynamics.system import Capacity, NeighborList
 from jles.electrostatics.plan import describe_plan, grow_plan
+from jles.structures.skin import GROWTH, NEAR_GROWTH, Reference
 
 
 class RunState(NamedTuple):
@@ -130,12 +131,18 @@ class Engine:
         """Runs until step `last` is recorded, at most `plan.block` steps."""
         parts: dict[str, list[RecordedFrames]] = {name: [] for name in self.plan.recorders}
         while True:
-            loop, buffers, halt, done = self._block(
-                state.loop, state.neighbors, state.reference, self.forcing, jnp.int32(last)
+            lists = Lists(state.neighbors, state.reference, jnp.int32(state.rebuilt_at))
+            loop, lists, buffers, halt, done = self._block(
+                state.loop, lists, self.forcing, jnp.int32(last)
             )
             for name, frames in _fetch(buffers).items():
                 parts[name].append(frames)
-            state = state._replace(loop=loop)
+            state = state._replace(
+                loop=loop,
+                neighbors=lists.neighbors,
+                reference=lists.reference,
+                rebuilt_at=int(lists.made_at),
+            )
             reason = int(halt.reason)
             failure = self._failure(state, halt)
             if failure or reason not in (STALE_NEIGHBORS, PLAN_TOO_SMALL, TOO_MANY_NEIGHBORS):
@@ -200,6 +207,8 @@ def _growth(before: Capacity, after: Capacity) -> str:
         words.append(f"neighbours within the cutoff from {before.near} to {after.near}")
     if before.plan is not None and after.plan != before.plan:
         words.append(f"the lattice sum to a {describe_plan(after.plan)}")
+    if before.search is not None and not words and after.search != before.search:
+        words.append("the neighbour search to a smaller cell")
     return "capacity grows: " + ", ".join(words) if words else ""
 
 

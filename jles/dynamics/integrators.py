@@ -10,12 +10,18 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
 from jles.dynamics.motion import Motion, kinetic_energy
 from jles.dynamics.units import FEMTOSECOND, PICOSECOND
+from jles.jax_md.chains import (
+    chain_energy,
+    degrees_of_freedom,
+    keep_dtypes,
+    nose_hoover_chain,
+    start_chain,
+)
 from jles.typing import Scalar
 
 ForceFn = Callable[..., Any]
@@ -41,11 +47,6 @@ class Integrator(NamedTuple):
     degrees: int
     moves_cell: bool = False
     is_done: Callable[..., Array] = lambda motion: jnp.zeros((), bool)
-
-
-def degrees_of_freedom(atoms: int, conserved_momentum: bool) -> int:
-    """3N, or 3N - 3 if the total momentum is conserved."""
-    return 3 * atoms - 3 if conserved_momentum and atoms > 1 else 3 * atoms
 
 
 @contextmanager
@@ -128,7 +129,7 @@ def nose_hoover(
     from jax_md import simulate
 
     degrees = degrees_of_freedom(len(masses), free)
-    chain_fns = nose_hoover_chain(timestep, thermostat_time)
+    chain_fns = nose_hoover_chain(timestep * FEMTOSECOND, thermostat_time * FEMTOSECOND)
 
     def start(motion, key, kT):
         del key
@@ -151,32 +152,6 @@ def nose_hoover(
         bath_energy=lambda motion, kT: chain_energy(motion.bath, kT),
         degrees=degrees,
     )
-
-
-def nose_hoover_chain(timestep: Scalar, thermostat_time: float):
-    """jax-md's functions for a chain of five, two substeps of order 3 each; times in fs."""
-    from jax_md import simulate
-
-    return simulate.nose_hoover_chain(
-        timestep * FEMTOSECOND, 5, 2, 3, thermostat_time * FEMTOSECOND
-    )
-
-
-def start_chain(chain_fns, degrees: int, kinetic: Array, kT: Array):
-    """A chain at rest, in the dtype of the kinetic energy."""
-    chain = chain_fns.initialize(degrees, kinetic, kT)
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, kinetic.dtype), chain)
-
-
-def chain_energy(chain, kT) -> Array:
-    r""":math:`\sum_k p_k^2/2Q_k + kT(N_f\xi_1 + \xi_2 + \dots)`, eV."""
-    weights = jnp.ones_like(chain.position).at[0].set(chain.degrees_of_freedom)
-    return jnp.sum(chain.momentum**2 / (2.0 * chain.mass)) + kT * weights @ chain.position
-
-
-def keep_dtypes(before, after):
-    """`after`, every leaf cast to the dtype of the same leaf of `before`, as a loop needs."""
-    return jax.tree.map(lambda old, new: jnp.asarray(new, old.dtype), before, after)
 
 
 def _moved(motion: Motion, state) -> Motion:

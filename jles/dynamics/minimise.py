@@ -2,7 +2,8 @@
 
 import jax.numpy as jnp
 
-from jles.dynamics.integrators import Integrator, degrees_of_freedom, keep_dtypes
+from jles.dynamics.integrators import Integrator
+from jles.jax_md.chains import degrees_of_freedom, keep_dtypes
 
 FARTHEST = 0.1
 """Maximum displacement of an atom per step, angstrom."""

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jles.dynamics.system import GROWTH, NEAR_GROWTH, Capacity, System
+from jles.dynamics.system import Capacity, System
 from jles.electrostatics.plan import grow_plan, longest_edges, merge_plans
 from jles.models.potential import Params
 from jles.observables.born_charges import dipole_current
@@ -17,10 +17,19 @@ from jles.quantities.catalogue import QUANTITIES
 from jles.quantities.evaluation import Evaluation
 from jles.structures.batch import Size, build_structure, on_device, pad_structure, size_of
 from jles.structures.prune import most_neighbors, prune
+from jles.structures.search import (
+    SearchPlan,
+    host_is_faster,
+    plan_search,
+    search,
+    search_jit,
+)
+from jles.structures.skin import GROWTH, NEAR_GROWTH, ROUNDING
 from jles.structures.structure import Structure
 
 CELL_MARGIN = 0.1
-"""Relative growth of the cell edges that the first plan of an NPT run allows for."""
+"""Relative change of the cell edges that an NPT run allows for: growth in the first plan of the
+sum, shrinking in that of the search."""
 
 _most_neighbors = jax.jit(most_neighbors, static_argnums=1)
 
@@ -34,11 +43,13 @@ class ModelNeighbors:
         params: parameters of the model.
         structure: with all neighbours within cutoff + skin.
         near: static; slots per atom for neighbours within the cutoff.
+        search: static; shapes of the search on the device.
     """
 
     params: Params
     structure: Structure
     near: int = field(metadata={"static": True})
+    search: SearchPlan = field(metadata={"static": True})
 
 
 def model_system(
@@ -65,14 +76,9 @@ def model_system(
     check_wanted(sorted(wanted), model.config, atoms.pbc, in_field)
     config, potential = model.config, model.potential
     total_charge = float(first.total_charge)
-    # The reverse mode is the faster one only for the charges of a crystal.
-    other = config.dipoles, config.charge_softness, config.polarizability
-    reverse = atoms.pbc.all() and all(head is None for head in other)
-    current_mode = "reverse" if reverse else "forward"
     cutoff = config.backbone.cutoff
-    # Neighbours are counted up to slightly more than the cutoff, so that rounding of a distance
-    # cannot make one more than was counted.
-    counted = cutoff * (1.0 + 1e-5)
+    counted = cutoff * ROUNDING
+    pbc = tuple(bool(p) for p in atoms.pbc)
 
     def full(positions, cell, neighbors):
         return replace(neighbors.structure, positions=positions, cell=cell)
@@ -104,7 +110,32 @@ def model_system(
         # If everything is compiled again anyway, let these grow too.
         if crowd > capacity.near or capacity != before:
             capacity = capacity._replace(near=max(near, capacity.near, 1))
-        return ModelNeighbors(model.params, structure, capacity.near), capacity
+        capacity = capacity._replace(search=search_plan(positions, cell, structure, capacity))
+        neighbors = ModelNeighbors(model.params, structure, capacity.near, capacity.search)
+        return neighbors, capacity
+
+    def search_plan(positions, cell, structure, capacity) -> SearchPlan:
+        """That of the capacity, unless it does not suffice."""
+        plan, slots = capacity.search, capacity.neighbors
+        if plan is not None and plan.slots == slots:
+            places = structure.positions, structure.cell
+            if host_is_faster(plan) or not search_jit(plan, *places).incomplete:
+                return plan
+        margin = CELL_MARGIN if moves_cell else 0.0
+        reach = (cutoff + skin) * ROUNDING
+        return plan_search(positions, cell, pbc, reach, slots, margin=margin)
+
+    def search_neighbors(positions, cell, neighbors):
+        if host_is_faster(neighbors.search):
+            return neighbors, jnp.ones((), bool)
+        found = search(neighbors.search, positions, cell)
+        structure = replace(
+            neighbors.structure,
+            neighbor_index=found.index,
+            neighbor_shift=found.shift,
+            neighbor_mask=found.mask,
+        )
+        return replace(neighbors, structure=structure), found.incomplete
 
     def fits(cell, neighbors):
         plan = neighbors.structure.plan
@@ -134,7 +165,7 @@ def model_system(
         """
         drift = velocities.mean(axis=0)
         internal = dipole_current(
-            coupling(positions, cell, neighbors), positions, velocities - drift, current_mode
+            coupling(positions, cell, neighbors), positions, velocities - drift
         )
         return internal + total_charge * drift
 
@@ -150,11 +181,12 @@ def model_system(
         masses=atoms.get_masses(),
         energy=energy,
         rebuild_neighbors=rebuild_neighbors,
+        search_neighbors=search_neighbors,
         fits=fits,
         missing_slots=missing_slots,
         cutoff=cutoff,
         skin=skin,
-        pbc=tuple(bool(p) for p in atoms.pbc),
+        pbc=pbc,
         cell=np.asarray(first.cell, np.float64) if not atoms.pbc.all() else atoms.cell.array,
         charge=total_charge,
         dipole=dipole,

@@ -80,8 +80,9 @@ def build_recorders(
     }
     for name in system.observables:
         values[name] = _observable(name, system, masses)
+    # Under `jit` a record is traced once, for its shapes and for the loop.
     return {
-        name: Recorder(interval, _with_cell(name, values[name]))
+        name: Recorder(interval, jax.jit(_with_cell(name, values[name])))
         for name, interval in to_dict(config).items()
         if interval > 0
     }

@@ -27,6 +27,7 @@ from jles.dynamics.units import BOLTZMANN
 from jles.electrostatics.plan import SumPlan, describe_plan
 from jles.errors import InputError
 from jles.files import TRAJECTORY, write_atomically
+from jles.lock import only_writer
 from jles.predict.model import Model
 from jles.quantities.catalogue import QUANTITIES
 from jles.version import __version__
@@ -46,14 +47,15 @@ def run_md(model: Model, atoms, config: MdConfig | dict, out, resume: bool = Fal
         `ase.Atoms`: the last state, positions not wrapped.
 
     Raises:
-        InputError: model, atoms, config or `out` is wrong, or the run became unstable.
+        InputError: model, atoms, config or `out` is wrong, another process writes into `out`,
+            or the run became unstable.
     """
     if isinstance(config, dict):
         config = from_dict(MdConfig, config, "config")
     if config.dtype != model.dtype:
         raise InputError(f"dtype: is {config.dtype}, but the model was loaded as {model.dtype}")
     check_start(atoms, config)
-    with jax.enable_x64(model.dtype == "float64"):
+    with jax.enable_x64(model.dtype == "float64"), only_writer(out):
         return Run(model, atoms, config, Path(out), resume).finish()
 
 

@@ -3,9 +3,9 @@
 import numpy as np
 
 from jles.dynamics.config import MdConfig
-from jles.dynamics.integrators import degrees_of_freedom
 from jles.dynamics.units import BOLTZMANN
 from jles.errors import InputError
+from jles.jax_md.chains import degrees_of_freedom
 
 
 def read_start(path: str):

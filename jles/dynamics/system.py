@@ -12,12 +12,7 @@ import numpy as np
 from jaxtyping import Array
 
 from jles.electrostatics.plan import SumPlan
-
-GROWTH = 1.25
-"""Factor by which a capacity grows when it does not suffice."""
-
-NEAR_GROWTH = 1.15
-"""The same for neighbours within the cutoff, whose number hardly changes; a slot costs time."""
+from jles.structures.search import SearchPlan
 
 NeighborList = Any
 """Pytree with all that the energy needs besides positions, cell and field.
@@ -32,11 +27,14 @@ class Capacity(NamedTuple):
         neighbors: slots per atom for neighbours within cutoff + skin.
         near: slots per atom for neighbours within the cutoff; 0 if the system uses none.
         plan: plan of the electrostatic sum; None before the first neighbour search.
+        search: shapes of the search on the device; None before the first one. No result
+            depends on it.
     """
 
     neighbors: int = 0
     near: int = 0
     plan: SumPlan | None = None
+    search: SearchPlan | None = None
 
 
 def _no_neighbors(positions, cell, capacity):
@@ -63,6 +61,9 @@ class System(NamedTuple):
             the enthalpy; without one the field is None.
         rebuild_neighbors: on the host, `(positions, cell, capacity) -> (neighbors, capacity)`.
             Searches the neighbours of these positions and enlarges the capacity if it must.
+        search_neighbors: traced, `(positions, cell, neighbors) -> (neighbors, incomplete)`:
+            the neighbours of these positions within the same capacity, and whether some may be
+            missing. None to search on the host only.
         fits: traced, `(cell, neighbors) -> bool`: whether the plan of the electrostatic sum
             still suffices for this cell.
         missing_slots: traced, `(positions, cell, neighbors) -> int`: number of slots that the
@@ -84,6 +85,7 @@ class System(NamedTuple):
     masses: np.ndarray
     energy: Callable[..., Array]
     rebuild_neighbors: Callable[..., tuple[NeighborList, Capacity]] = _no_neighbors
+    search_neighbors: Callable[..., tuple[NeighborList, Array]] | None = None
     fits: Callable[..., Array] = _always
     missing_slots: Callable[..., Array] = _nothing
     cutoff: float = np.inf

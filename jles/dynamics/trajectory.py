@@ -91,7 +91,10 @@ class Trajectory:
             # Without a lock another process may read the file while the run writes it.
             with h5py.File(self.path, mode, locking=False) as file:
                 yield file
-        except (OSError, RuntimeError) as error:
+        except InputError:
+            raise
+        except (OSError, RuntimeError, LookupError, TypeError, ValueError) as error:
+            # h5py raises errors of many types where a file is damaged.
             raise _as_input_error(self.path, error) from None
 
 
@@ -149,4 +152,7 @@ def _as_input_error(path: Path, error: Exception) -> InputError:
             f"{path}: no space left on the disk; earlier frames are intact: free some space "
             "and --resume"
         )
-    return InputError(f"{path}: HDF5 cannot read or write it ({text})")
+    return InputError(
+        f"{path}: HDF5 cannot read or write it ({text}); if it is damaged, start anew in "
+        "another --out"
+    )

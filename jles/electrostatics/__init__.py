@@ -8,6 +8,8 @@ from jles.electrostatics.lattice_sum import lattice_sum as lattice_sum
 from jles.electrostatics.multipoles import Multipoles as Multipoles
 from jles.electrostatics.multipoles import background_energy as background_energy
 from jles.electrostatics.multipoles import self_energy as self_energy
+from jles.electrostatics.partial_sums import energy_of_sums as energy_of_sums
+from jles.electrostatics.partial_sums import partial_sums as partial_sums
 from jles.electrostatics.plan import SlabPlan as SlabPlan
 from jles.electrostatics.plan import SumPlan as SumPlan
 from jles.electrostatics.plan import plan_is_too_small as plan_is_too_small

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float
 
 from jles.electrostatics import checks
@@ -22,6 +23,7 @@ from jles.electrostatics.response.induction import MAX_STEPS, Response, SolveRep
 from jles.electrostatics.sums.kgrid import KGrid
 from jles.electrostatics.sums.slab import slab_cell_on_host
 from jles.errors import InputError
+from jles.meshes import any_mesh, leading_spec
 
 
 class LatticeSum(NamedTuple):
@@ -49,7 +51,14 @@ class LatticeSum(NamedTuple):
 _STATIC = ("plan", "cutoff", "remove_self", "background", "parts", "tolerance", "max_steps")
 
 
+def _sharded_as_atoms(moments, places, *_, **__):
+    """Shardings of a `LatticeSum`: what belongs to atoms is sharded as they are."""
+    whole, atoms = PartitionSpec(), leading_spec(places)
+    return LatticeSum(whole, atoms, atoms, atoms, whole, whole, whole)
+
+
 @partial(jax.jit, static_argnames=_STATIC)
+@any_mesh(_sharded_as_atoms)
 def _evaluate(
     moments, places, positions, cell, sigma, k_max, response, field, *, plan, parts,
     tolerance, max_steps, **options,

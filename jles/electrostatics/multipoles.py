@@ -64,7 +64,7 @@ def symmetric(matrices):
 
 def summed_channels(charges: Charges) -> Float[Array, " atoms"]:
     """Charges (atoms,), or the sum over the channels of (atoms, channels)."""
-    return charges.reshape(len(charges), -1).sum(axis=1)
+    return charges.reshape(charges.shape[0], -1).sum(axis=1)
 
 
 def traceless(matrices):

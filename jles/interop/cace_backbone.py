@@ -7,7 +7,7 @@ import numpy as np
 from jles.interop.module_tree import Module
 from jles.interop.perceptrons import import_perceptron
 from jles.models.backbones.angular import invariant_terms, monomials
-from jles.models.config import CaceConfig
+from jles.models.backbones.cace_config import CaceConfig
 
 _KINDS = {"NodeMemory": "memory", "MessageAr": "ar", "MessageBchi": "bchi"}
 

@@ -6,47 +6,26 @@ whatever prefactor (`norm_factor`, weight of a combined model) the checkpoint ha
 """
 
 import math
-from pathlib import Path
 
-import numpy as np
-from ase.data import atomic_numbers, chemical_symbols
+from ase.data import chemical_symbols
 
-from jles.errors import InputError
 from jles.interop.cace_backbone import import_backbone
 from jles.interop.energy_terms import Terms, total_energy_terms
 from jles.interop.module_tree import Module
 from jles.interop.perceptrons import import_readout
-from jles.interop.torch_zip import read_torch_zip
 from jles.models.config import DirectCharges, ElectrostaticsConfig, ModelConfig, ReadoutConfig
 from jles.units import HALF_INVERSE_EPSILON0
 
 
-def import_torch(
-    path, element_energies: dict[str, float] | None = None
-) -> tuple[ModelConfig, dict]:
-    """A published torch CACE-LES checkpoint as a jles model, without torch.
-
-    Nothing in the file is executed (jles.interop.torch_zip). Combined potentials and the newer
-    charge module are supported. Anything unsupported is an error, never ignored.
-
-    Args:
-        path: the .pth file: a whole pickled module, as published.
-        element_energies: eV by chemical symbol, which no checkpoint contains; 0 for elements
-            that are not given.
-
-    Returns:
-        The configuration and the parameters, float32 as stored: a nested dict with the keys
-        "backbone", "energy" and, with latent charges, "charges".
+def import_cace(model: Module) -> tuple[ModelConfig, dict]:
+    """A potential or a combined potential as configuration and parameters, float32 as stored.
 
     Raises:
-        InputError: not such a checkpoint, an unsupported attribute (named), or an element
-            energy for an element that the model does not have.
+        InputError: an attribute that jles does not support, named.
     """
-    path = Path(path)
-    terms = total_energy_terms(Module(read_torch_zip(path), path))
+    terms = total_energy_terms(model)
     numbers, backbone, params = import_backbone(terms.backbone)
     elements = tuple(chemical_symbols[number] for number in numbers)
-    energies = _check_element_energies(element_energies or {}, elements, path)
 
     hidden, linear, tree = import_readout(terms.short_range, backbone, outputs=1)
     energy = ReadoutConfig(hidden, **linear, scale=terms.short_range_weight)
@@ -61,7 +40,6 @@ def import_torch(
         charges=charges,
         electrostatics=electrostatics,
         normalize_features=False,
-        element_energies=energies,
     )
     return config, params
 
@@ -77,10 +55,15 @@ def _import_long_range(terms: Terms, backbone):
     channels = int(atomwise.number("n_out", 1))
     hidden, linear, tree = import_readout(atomwise, backbone, channels)
     charges = DirectCharges(hidden, **linear, scale=scale, channels=channels, total="free")
-    return charges, _import_ewald(ewald), tree
+    return charges, import_ewald(ewald), tree
 
 
-def _import_ewald(ewald: Module) -> ElectrostaticsConfig:
+def import_ewald(ewald: Module) -> ElectrostaticsConfig:
+    """The lattice sum of a checkpoint.
+
+    Raises:
+        InputError: an option that jles does not support, named.
+    """
     ewald.refuse_unless("exponent", 1, 1.0)
     ewald.refuse_unless("external_field")
     ewald.refuse_unless("charge_neutral_lambda", 0, 0.0)
@@ -102,16 +85,3 @@ def _import_ewald(ewald: Module) -> ElectrostaticsConfig:
         # The older module divides by r + 1e-6 angstrom in clusters, the newer one by r.
         pair_offset=1e-6 if ewald.kind.endswith(".EwaldPotential") else 0.0,
     )
-
-
-def _check_element_energies(energies: dict, elements: tuple[str, ...], path: Path) -> dict:
-    for symbol, value in energies.items():
-        if symbol not in atomic_numbers or symbol not in elements:
-            known = ", ".join(elements)
-            problem = f"the model has only {known}"
-            raise InputError(f"{path}: element energy of '{symbol}': {problem}")
-        number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-        if not number or not math.isfinite(value):
-            problem = f"{value!r} is no finite number (eV)"
-            raise InputError(f"{path}: element energy of '{symbol}': {problem}")
-    return {symbol: float(value) for symbol, value in energies.items()}

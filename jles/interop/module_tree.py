@@ -45,10 +45,10 @@ class Module:
         if value is None and default is not _ABSENT:
             return default
         if value is None:
-            raise self.error(name, "missing; not a CACE-LES model of a known version")
+            raise self.error(name, "missing; not a model of a known version")
         # A bool is an int to Python; a flag where a number belongs is a damaged file.
         if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
-            raise self.error(name, f"{_show(value)} is not what a CACE-LES model has there")
+            raise self.error(name, f"{_show(value)} is not what such a model has there")
         return value
 
     def number(self, name: str, default=_ABSENT) -> float:

@@ -5,7 +5,7 @@ import numpy as np
 from jles.interop.module_tree import Module
 from jles.interop.pickle_records import Global
 from jles.models.backbones.cace import n_features
-from jles.models.config import CaceConfig
+from jles.models.backbones.cace_config import CaceConfig
 
 
 def import_perceptron(

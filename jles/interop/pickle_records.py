@@ -19,10 +19,17 @@ from jles.errors import InputError
 
 @dataclass(eq=False)
 class Record:
-    """An instance of a class that was pickled: its dotted name and its attributes."""
+    """An instance of a class that was pickled.
+
+    Attributes:
+        class_name: dotted.
+        state: its attributes.
+        arguments: what it was built with, for classes of `Vocabulary.values`.
+    """
 
     class_name: str
     state: dict = field(default_factory=dict)
+    arguments: tuple = ()
 
 
 @dataclass(frozen=True)
@@ -41,10 +48,24 @@ class DtypeRecord:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What a pickle may name: `classes` become records, `functions` stay names."""
+    """What a pickle may name: classes become records, functions stay names.
+
+    Attributes:
+        classes: built without arguments.
+        functions: that are not called.
+        values: classes built with arguments, such as tuples with named places.
+        opaque: functions whose results are records without content.
+    """
 
     classes: frozenset[str]
     functions: frozenset[str]
+    values: frozenset[str] = frozenset()
+    opaque: frozenset[str] = frozenset()
+
+    @property
+    def names(self) -> frozenset[str]:
+        """All of them."""
+        return self.classes | self.functions | self.values | self.opaque
 
 
 _MARK = object()
@@ -52,6 +73,7 @@ _MAX_KEY_DEPTH = 3
 _MAX_KEY_LENGTH = 16
 _MAX_DIMENSIONS = 16
 _MAX_WORDS = 200
+_MAX_BYTES = 2**20
 _PLAIN = (str, int, float, bool, bytes, type(None))
 _ALIASES = {
     "__builtin__.set": "builtins.set",
@@ -95,9 +117,7 @@ class _Machine:
 
     def refuse(self, what: str):
         what = " ".join(what.split())[:_MAX_WORDS]
-        raise InputError(
-            f"{self.where}: {what} is refused; published CACE-LES models have none"
-        )
+        raise InputError(f"{self.where}: {what} is refused; published models have none")
 
     def step(self, name: str, argument):
         if name in _CONSTANTS:
@@ -118,8 +138,7 @@ class _Machine:
 
     def fetch_global(self, dotted: str):
         dotted = _ALIASES.get(dotted, dotted)
-        allowed = self.vocabulary.classes | self.vocabulary.functions | CALLS.keys()
-        if dotted not in allowed:
+        if dotted not in self.vocabulary.names and dotted not in CALLS:
             self.refuse(f"global '{dotted}'")
         self.stack.append(Global(dotted))
 
@@ -131,14 +150,21 @@ class _Machine:
 
     def new_object(self, _):
         arguments, kind = self.stack.pop(), self.stack.pop()
-        if not (isinstance(kind, Global) and kind.name in self.vocabulary.classes):
+        known = self.vocabulary.classes | self.vocabulary.values
+        if not (isinstance(kind, Global) and kind.name in known):
             self.refuse("an instance of something that is no known class")
+        if kind.name in self.vocabulary.values and isinstance(arguments, tuple):
+            self.stack.append(Record(kind.name, {}, arguments))
+            return
         if arguments != ():
             self.refuse(f"'{kind.name}' built with arguments")
         self.stack.append(Record(kind.name))
 
     def call(self, _):
         arguments, function = self.stack.pop(), self.stack.pop()
+        if isinstance(function, Global) and function.name in self.vocabulary.opaque:
+            self.stack.append(Record(function.name))
+            return
         if not (isinstance(function, Global) and function.name in CALLS):
             called = function.name if isinstance(function, Global) else type(function).__name__
             self.refuse(f"a call of '{called}'")
@@ -299,7 +325,7 @@ def _scalar(dtype, data):
 
 
 def _encode(text, codec):
-    _require(type(text) is str and codec == "latin1" and len(text) <= 64)
+    _require(type(text) is str and codec == "latin1" and len(text) <= _MAX_BYTES)
     return text.encode("latin1")
 
 

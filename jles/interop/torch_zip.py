@@ -48,6 +48,40 @@ _CLASSES = {
     "torch.nn.modules.linear.Linear",
     "torch.nn.modules.linear.Identity",
 }
+_MACE_CLASSES = {
+    "e3nn.math._normalize_activation.normalize2mom",
+    "e3nn.nn._activation.Activation",
+    "e3nn.nn._fc.FullyConnectedNet",
+    "e3nn.nn._fc._Layer",
+    "e3nn.o3._linear.Linear",
+    "e3nn.o3._spherical_harmonics.SphericalHarmonics",
+    "e3nn.o3._tensor_product._sub.FullyConnectedTensorProduct",
+    "e3nn.o3._tensor_product._tensor_product.TensorProduct",
+    "mace.modules.blocks.AtomicEnergiesBlock",
+    "mace.modules.blocks.EquivariantProductBasisBlock",
+    "mace.modules.blocks.LinearNodeEmbeddingBlock",
+    "mace.modules.blocks.LinearReadoutBlock",
+    "mace.modules.blocks.NonLinearReadoutBlock",
+    "mace.modules.blocks.RadialEmbeddingBlock",
+    "mace.modules.blocks.RealAgnosticInteractionBlock",
+    "mace.modules.blocks.RealAgnosticResidualInteractionBlock",
+    "mace.modules.blocks.ScaleShiftBlock",
+    "mace.modules.irreps_tools.reshape_irreps",
+    "mace.modules.models.MACE",
+    "mace.modules.models.MACELES",
+    "mace.modules.models.ScaleShiftMACE",
+    "mace.modules.radial.BesselBasis",
+    "mace.modules.radial.PolynomialCutoff",
+    "mace.modules.symmetric_contraction.Contraction",
+    "mace.modules.symmetric_contraction.SymmetricContraction",
+}
+_MACE_VALUES = {
+    "e3nn.o3._irreps.Irrep",
+    "e3nn.o3._irreps.Irreps",
+    "e3nn.o3._irreps._MulIr",
+    "e3nn.o3._linear.Instruction",
+    "e3nn.o3._tensor_product._instruction.Instruction",
+}
 _STORAGES = {
     "torch.FloatStorage": "<f4",
     "torch.DoubleStorage": "<f8",
@@ -61,12 +95,15 @@ _STORAGES = {
 }
 
 VOCABULARY = Vocabulary(
-    classes=frozenset(_CLASSES),
+    classes=frozenset(_CLASSES | _MACE_CLASSES),
     functions=frozenset(
         {"torch.nn.functional.silu", "cace.models.combined.default_operation", *_STORAGES}
     ),
+    values=frozenset(_MACE_VALUES),
+    # Compiled pieces of MACE, whose content is in the tensors of their modules as well.
+    opaque=frozenset({"torch.fx.graph_module.reduce_graph_module"}),
 )
-"""The globals of the published CACE-LES checkpoints."""
+"""The globals of the published CACE-LES, MACE and MACE-LES checkpoints."""
 
 _LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
 _EXPECTED = "expected a model saved by torch.save of torch 1.6 or newer"

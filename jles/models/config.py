@@ -13,9 +13,10 @@ from msgspec import Meta
 from jles.config import Config, Finite, count, positive
 from jles.errors import InputError
 from jles.models.backbones.cace_config import CaceConfig
+from jles.models.backbones.mace_config import MaceConfig
 from jles.sum_method import SumMethod
 
-BackboneConfig = CaceConfig
+BackboneConfig = CaceConfig | MaceConfig
 """All backbones; the first one is that of a section without `kind`."""
 
 SYMBOLS = frozenset(atomic_numbers) - {"X"}
@@ -70,7 +71,8 @@ def check_heads(config) -> None:
         if getattr(config, name) is not None and backbone is not None:
             _require(
                 backbone.degree >= degree,
-                f"{name}: needs backbone.l_max of at least {degree}, got {backbone.degree}",
+                f"{name}: needs a backbone of degree {degree}, '{backbone.kind}' has "
+                f"{backbone.degree}; raise backbone.{backbone.degree_key}",
             )
 
 

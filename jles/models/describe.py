@@ -19,12 +19,13 @@ def description(config: ModelConfig, params) -> dict[str, str]:
         params: parameters, or their shapes.
     """
     backbone = config.backbone
-    reach = backbone.cutoff * (1 + backbone.layers)
-    layers = "layer" if backbone.layers == 1 else "layers"
+    messages = backbone.messages_passed
+    layers = "layer" if messages == 1 else "layers"
+    cutoff, reach = backbone.cutoff, backbone.receptive_field
     return {
-        "backbone": f"{backbone.kind}, {backbone.layers} message-passing {layers}",
+        "backbone": f"{backbone.kind}, {messages} message-passing {layers}",
         "elements": ", ".join(config.elements),
-        "cutoff": f"{backbone.cutoff:g} angstrom, receptive field {reach:g} angstrom",
+        "cutoff": f"{cutoff:g} angstrom, receptive field {reach:g} angstrom",
         "heads": ", ".join(_heads(config)),
         **_long_range(config),
         "parameters": str(_count(params)),

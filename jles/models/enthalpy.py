@@ -78,7 +78,7 @@ class LongRange:
             return self.moments(params, structure).charges[:, None]
         environment = self._environments(params, structure)
         charges = self._heads.latent(params, environment).moments.charges
-        return charges.reshape(len(charges), -1)
+        return charges.reshape(charges.shape[0], -1)
 
     def factor(self, params: dict, structure: Structure) -> Float[Array, ""]:
         """The factor from latent to physical moments.

@@ -122,7 +122,8 @@ class LatentHeads:
     def _inputs(self, name: str, environment: Environment) -> tuple:
         _, graph, features = environment
         if name == "charges" and self._flows:
-            reach = envelope(graph.distances, self._config.backbone) * graph.present
+            reach = envelope(graph.distances, self._config.backbone.envelope_of_edges)
+            reach = reach * graph.present
             return features.invariants, graph, reach
         if name in _MADE_OF:
             return features.invariants, getattr(features, _MADE_OF[name])

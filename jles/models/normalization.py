@@ -37,7 +37,7 @@ def normalize(features: Features, constants: dict) -> Features:
         if values is not None and scale is not None:
             values = values * scale.reshape(-1, *[1] * (values.ndim - 2))
         scaled[name] = values
-    return Features(invariants, **scaled)
+    return features._replace(invariants=invariants, **scaled)
 
 
 def scale_first_layers(readout: dict, factor: float) -> dict:

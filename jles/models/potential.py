@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from jles.config import from_dict
 from jles.electrostatics.multipoles import Multipoles
 from jles.errors import InputError
+from jles.meshes import any_mesh, leading_spec
 from jles.models.atoms import structure_of
 from jles.models.backbones.features import Features
 from jles.models.config import HEADS, ModelConfig
@@ -24,6 +25,11 @@ from jles.structures.batch import on_device
 from jles.structures.structure import Structure
 
 Params = dict
+
+
+def _by_atoms(potential, params, structure):
+    """Sharding of results with a leading axis of atoms."""
+    return leading_spec(structure.positions)
 
 
 class EnergyParts(NamedTuple):
@@ -103,6 +109,7 @@ class Potential:
         """Enthalpy (eV) in a field; see `electrostatics.enthalpy`."""
         return sum(self.parts_fn(params, structure, field))
 
+    @any_mesh()
     def parts_fn(
         self, params: Params, structure: Structure, field: Float[Array, " 3"] | None = None
     ) -> EnergyParts:
@@ -116,10 +123,14 @@ class Potential:
         return EnergyParts(short, self._long_range.enthalpy(params, environment, field).energy)
 
     def _short_range(self, params, environment: Environment):
-        invariants = environment.features.invariants
-        atomic = self._energy_readout.apply({"params": params["energy"]}, invariants)[:, 0]
+        features = environment.features
+        variables = {"params": params["energy"]}
+        atomic = self._energy_readout.apply(variables, features.invariants)[:, 0]
+        if features.energies is not None:
+            atomic = atomic + features.energies
         return jnp.sum(jnp.where(environment.structure.mask, atomic, 0.0))
 
+    @any_mesh(_by_atoms)
     def moments_fn(self, params: Params, structure: Structure) -> Multipoles:
         """Effective latent moments: permanent and induced ones.
 
@@ -130,14 +141,16 @@ class Potential:
             raise InputError("the model has no latent moments (charges is null)")
         return self._long_range.moments(params, structure)
 
+    @any_mesh(_by_atoms)
     def charges_fn(
         self, params: Params, structure: Structure
     ) -> Float[Array, "atoms channels"]:
         """Latent charges (e) of the permanent moments; no channels without charges."""
         if self._long_range is None:
-            return jnp.zeros((len(structure.mask), 0), structure.positions.dtype)
+            return jnp.zeros((structure.mask.shape[0], 0), structure.positions.dtype)
         return self._long_range.charges(params, structure)
 
+    @any_mesh()
     def dipole_fn(self, params: Params, structure: Structure) -> Float[Array, " 3"]:
         """Dipole or polarization, e angstrom: -dH/dE at zero field.
 
@@ -147,6 +160,7 @@ class Potential:
             return jnp.zeros(3, structure.positions.dtype)
         return self._long_range.polarization(params, structure)
 
+    @any_mesh()
     def coupling_fn(
         self, params: Params, structure: Structure, field: Float[Array, " 3"]
     ) -> Float[Array, ""]:
@@ -159,6 +173,7 @@ class Potential:
             raise InputError("the model has no latent charges to couple to a field")
         return self._long_range.coupling(params, structure, field)
 
+    @any_mesh()
     def factor_fn(self, params: Params, structure: Structure) -> Float[Array, ""]:
         """The factor from latent to physical moments; 1 unless `config.screening` is set.
 
@@ -168,6 +183,7 @@ class Potential:
             return jnp.ones((), structure.positions.dtype)
         return self._long_range.factor(params, structure)
 
+    @any_mesh(_by_atoms)
     def features_fn(self, params: Params, structure: Structure) -> Features:
         """Features of the backbone, not normalized."""
         return self._environments.raw(params, structure).features

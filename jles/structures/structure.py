@@ -10,8 +10,9 @@ from jaxtyping import Array, Bool, Float, Int
 from jles.electrostatics.interaction import Boundary
 from jles.electrostatics.plan import SumPlan
 
-# Data sets stay in host memory as NumPy arrays; compiled functions take both kinds.
-HostOrDevice = Array | np.ndarray
+# Data sets stay in host memory as NumPy arrays; compiled functions take both kinds. A structure
+# of shapes and types describes the argument of a function that is exported.
+HostOrDevice = Array | np.ndarray | jax.ShapeDtypeStruct
 
 
 @jax.tree_util.register_dataclass

@@ -15,6 +15,7 @@ from jles.config import to_dict
 from jles.errors import InputError
 from jles.files import write_atomically
 from jles.follow import ProgressBar
+from jles.lock import only_writer
 from jles.models.store import save_model
 from jles.pictures import learning_curve
 from jles.train.checkpoints import Checkpoints
@@ -64,12 +65,14 @@ def train(config: TrainConfig, out: Path, resume: bool = False) -> Path:
         `out`.
 
     Raises:
-        InputError: bad data or keys, a run already in `out`, nothing to resume, a loss that is
-            not finite (the last checkpoint is kept), a full disk.
+        InputError: bad data or keys, a run already in `out`, another process that writes there,
+            nothing to resume, a loss that is not finite (the last checkpoint is kept), a full
+            disk.
     """
     out = Path(out)
     with (
         jax.enable_x64(config.dtype == "float64"),
+        only_writer(out),
         Checkpoints(out / "checkpoints") as checkpoints,
     ):
         return _train(config, out, checkpoints, resume)

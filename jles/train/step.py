@@ -7,7 +7,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import PartitionSpec
 
+from jles.meshes import any_mesh, on_several_devices, spec_of
 from jles.models.potential import Potential
 from jles.train.losses import (
     LABELS,
@@ -41,6 +43,11 @@ class Steps(NamedTuple):
     init: Callable
     train: Callable
     evaluate: Callable
+
+
+def _as_the_state(state, *_):
+    """Shardings of the results: the state keeps its own, the rest is on all devices."""
+    return jax.tree.map(spec_of, state), PartitionSpec(), PartitionSpec()
 
 
 def build_steps(
@@ -82,10 +89,13 @@ def build_steps(
         return jax.lax.scan(add_one, start, (batch, labels))[0]
 
     @partial(jax.jit, donate_argnums=0)
+    @any_mesh(_as_the_state)
     def train(state, batch, labels, weights, learning_rate, decay):
         counts = label_counts(batch, labels, needed)
         # On a CPU the arrays of one structure fit in the cache, those of a batch do not.
-        batch_gradient = gradient_in_turn if jax.default_backend() == "cpu" else gradient_fn
+        # Several devices share a batch.
+        alone = jax.default_backend() == "cpu" and not on_several_devices(batch.positions)
+        batch_gradient = gradient_in_turn if alone else gradient_fn
         (loss, errors), gradient = batch_gradient(state.params, batch, labels, weights, counts)
         # A gradient can be infinite where the loss is finite, and would spoil the parameters.
         loss = jnp.where(jnp.isfinite(optax.tree.norm(gradient)), loss, jnp.nan)
@@ -96,6 +106,7 @@ def build_steps(
         return TrainState(params, averaged, optimizer_state), loss, errors
 
     @jax.jit
+    @any_mesh()
     def evaluate(params, batch, labels):
         return batch_errors(potential, params, batch, labels, shown)
 

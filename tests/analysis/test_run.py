@@ -4,6 +4,7 @@ import h5py
 import numpy as np
 
 from jles.analysis.run import open_run
+from jles.errors import InputError
 
 
 def test_frames_come_with_their_times_and_the_start_is_left_out(current_run):
@@ -19,3 +20,18 @@ def test_a_run_killed_while_it_wrote_is_read_up_to_there(current_run):
         del file["current/current"]
         file["current/current"] = values
     assert len(open_run(current_run).read("current").steps) == 300
+
+
+def test_damage_is_one_line_whatever_h5py_raises(current_run, rng):
+    file = current_run / "trajectory.h5"
+    content, messages = file.read_bytes(), []
+    for _ in range(60):
+        damaged, place = bytearray(content), rng.integers(0, 6000)
+        damaged[place : place + 200] = rng.bytes(200)
+        file.write_bytes(damaged)
+        try:
+            open_run(current_run).read("current")
+        except InputError as error:
+            messages.append(str(error))
+    assert not any("\n" in message for message in messages)
+    assert sum("damaged, or being written" in message for message in messages) > 3

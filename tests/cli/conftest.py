@@ -37,7 +37,7 @@ def model_path(tmp_path_factory):
     charges = DirectCharges(scale=3.0)
     offsets = {"H": -3.0, "O": -7.0}
     config = ModelConfig(("H", "O"), backbone, charges=charges, element_energies=offsets)
-    save_model(path, config, build_potential(config).init(jax.random.key(1)))
+    save_model(path, config, jax.jit(build_potential(config).init)(jax.random.key(1)))
     return path
 
 

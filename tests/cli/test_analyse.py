@@ -29,6 +29,10 @@ def complaint(capsys, *arguments):
         (("ir", "--skip", "0.35"), ("current", "after the first 350 fs", "at least 64")),
         (("ir", "--skip", "-1"), ("--skip", "negative")),
         (("ir", "--temperature", "0", "--resolution", "200"), ("--temperature", "positive")),
+        (("ir", "--highest", "-1"), ("--highest -1: must be positive (cm^-1)",)),
+        (("ir", "--highest", "5"), ("--highest 5 is below --resolution 20",)),
+        (("ir", "--scale", "nan"), ("--scale", "nan")),
+        (("conductivity", "--window", "inf"), ("--window", "positive (fs)")),
         (("vdos",), ("holds no velocities", "record: {velocities: 1}")),
     ],
 )
@@ -37,6 +41,21 @@ def test_mistakes_are_one_line(path, capsys, options, words):
     line = complaint(capsys, what, path, *rest)
     assert all(word in line for word in words), line
     assert not (path / "analysis").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--r-max", "1e6"), "--r-max 1e+06: a frame has"),
+        (("--width", "1e-9"), "--width 1e-09: 5e+09 bins"),
+        (("--width", "1e-4"), "take wider bins or a larger --every"),
+    ],
+)
+def test_distributions_that_fill_the_memory_are_refused(tmp_path, rng, capsys, options, words):
+    positions = {"positions": rng.uniform(0.0, 10.0, (1500, 4, 3))}
+    numbers = (1, 3, 8, 11)
+    path = write_run(tmp_path / "run", {"positions": positions}, numbers=numbers)
+    assert words in complaint(capsys, "rdf", path, *options)
 
 
 def test_what_is_no_run_is_named(tmp_path, path, capsys):

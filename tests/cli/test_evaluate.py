@@ -10,7 +10,7 @@ from ase.io import read, write
 from jles.cli.evaluate import statistics
 from jles.cli.main import main
 from jles.models.store import save_model
-from tests.support.commands import assert_one_line_error
+from tests.support.commands import assert_one_line_error, snapshot
 from tests.support.small_systems import rattled, small_backbone, small_config, small_model
 
 
@@ -81,3 +81,11 @@ def test_labels_of_a_slab_without_a_third_vector_are_compared(tmp_path):
     write(tmp_path / "slab.xyz", atoms, format="extxyz")
     arguments = ["evaluate", tmp_path / "model", tmp_path / "slab.xyz", "--out", tmp_path / "e"]
     assert main(list(map(str, arguments))) == 0
+
+
+def test_evaluate_spares_the_metrics_of_a_model(model_path, labelled, capsys):
+    before = snapshot(model_path)
+    arguments = ["evaluate", str(model_path), str(labelled), "--out", str(model_path)]
+    assert main(arguments) == 2
+    assert_one_line_error(capsys, str(model_path), "holds a model", "--out")
+    assert snapshot(model_path) == before

@@ -2,12 +2,13 @@
 
 import copy
 import pickle
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import pytest
 
-from jles.config import Config, from_dict, to_dict
+from jles.config import Config, from_dict, read_yaml, to_dict
 from jles.data.frames import LabelKeys
 from jles.dynamics.config import MdConfig
 from jles.models.config import ModelConfig
@@ -16,7 +17,9 @@ from jles.train.config import LossConfig, TrainConfig
 WAVE = {"amplitude": (0.0, 0.0, 0.1), "unit": "V/angstrom"}
 THERMAL = {"temperature": 300.0}
 REQUIRED = {
+    "BackboneRecord": {"cutoff": 4.0},
     "CaceConfig": {"cutoff": 4.0},
+    "MaceConfig": {"cutoff": 4.0},
     "ModelConfig": {"elements": ("H",), "backbone": {"cutoff": 4.0}},
     "ModelSection": {"backbone": {"cutoff": 4.0}},
     "DataConfig": {"train": "a.xyz"},
@@ -105,3 +108,12 @@ def test_a_configuration_with_a_mapping_is_a_static_argument():
 
     config = make(LossConfig)
     assert float(jax.jit(weight, static_argnums=0)(config, jnp.ones(()))) == 1.0
+
+
+CONFIGS = Path(__file__).resolve().parents[2] / "experiments" / "configs"
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_committed_configurations_are_valid(path):
+    config = from_dict(TrainConfig, read_yaml(path), path.name)
+    assert config.model.backbone is not None

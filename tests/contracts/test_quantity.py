@@ -1,6 +1,7 @@
 """Laws of every quantity of the catalogue, and the effect of an added entry."""
 
 import re
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +27,7 @@ from jles.models.potential import build_potential
 from jles.models.store import save_model
 from jles.predict.committee import Committee
 from jles.predict.model import Model
+from jles.predict.outputs import outputs
 from jles.quantities.catalogue import QUANTITIES, asides, labelled, trained_labels
 from jles.quantities.quantity import Label, Quantity
 from jles.train.config import LossConfig
@@ -91,13 +93,16 @@ def transformed(kind, how):
 
 def all_values(potential, params, structure):
     """Every quantity by name, also those that this structure does not have."""
-    return {
-        name: entry.value(potential, params, structure) for name, entry in QUANTITIES.items()
-    }
+    found = outputs(potential, params, structure, None, frozenset(QUANTITIES), "exact")
+    return {name: found[name] for name in QUANTITIES}
 
 
 class World:
-    """Every quantity of a crystal and a cluster, as they are and transformed, in one batch."""
+    """Every quantity of a crystal and a cluster, as they are and transformed, in one batch.
+
+    Two functions are compiled for all tests: of the batch in float64, and of a single structure
+    in float32.
+    """
 
     def __init__(self):
         self.potential, self.params = small_model(EVERYTHING, seed=3)
@@ -109,20 +114,21 @@ class World:
         self.structures = [
             roomy_structure(transformed(*key), self.potential) for key in self.keys
         ]
-        batch = jax.tree.map(lambda *leaves: jnp.stack(leaves), *self.structures)
-        self.one = jax.jit(lambda params, s: all_values(self.potential, params, s))
-        of_batch = jax.jit(jax.vmap(lambda one: all_values(self.potential, self.params, one)))
-        self.found = jax.device_get(of_batch(batch))
+        self.batch = jax.tree.map(lambda *leaves: jnp.stack(leaves), *self.structures)
+        of_one = partial(all_values, self.potential)
+        self.one = jax.jit(of_one)
+        self.of_batch = jax.jit(jax.vmap(of_one, (None, 0)))
+        self.found = jax.device_get(self.of_batch(self.params, self.batch))
 
     def value(self, name, kind, how="as it is"):
         row = self.keys.index((kind, how))
         return jax.tree.map(lambda leaf: leaf[row], self.found[name])
 
-    def alone(self, kind, dtype):
-        """Every quantity of one structure, without a batch."""
+    def alone(self, kind):
+        """Every quantity of one structure in float32, without a batch."""
         structure, params = jax.tree.map(
             lambda leaf: (
-                leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+                leaf.astype(np.float32) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
             ),
             (self.structures[self.keys.index((kind, "as it is"))], self.params),
         )
@@ -243,16 +249,12 @@ def test_a_translation_leaves_it(world, name, kind):
     assert_close(world.value(name, kind, "translated"), world.value(name, kind), 1e-9)
 
 
-def test_a_batch_gives_what_single_structures_give(world):
-    for kind in ("crystal", "cluster"):
-        for name, value in world.alone(kind, np.float64).items():
-            assert_close(world.value(name, kind), value, 1e-9)
-
-
-def test_float32_gives_the_same_to_its_precision(world):
-    for name, value in world.alone("crystal", np.float32).items():
+@KINDS
+def test_a_single_structure_in_float32_gives_what_a_batch_in_float64_gives(world, kind):
+    """To the precision of float32, which is also the type of every result."""
+    for name, value in world.alone(kind).items():
         assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(value)), name
-        assert_close(value, world.value(name, "crystal"), 3e-3)
+        assert_close(value, world.value(name, kind), 3e-3)
 
 
 def test_odd_quantities_and_no_others_change_sign_with_the_charges(world):
@@ -260,12 +262,10 @@ def test_odd_quantities_and_no_others_change_sign_with_the_charges(world):
     params["charges"] = jax.tree.map(lambda leaf: -leaf, params["charges"])
     for head in ("dipoles", "quadrupoles"):
         params[head] = params[head] | {"mixing": -params[head]["mixing"]}
-    before, after = (
-        jax.device_get(world.one(p, world.structures[0])) for p in (world.params, params)
-    )
+    after = jax.device_get(world.of_batch(params, world.batch))
     for name, entry in QUANTITIES.items():
         sign = -1.0 if entry.odd else 1.0
-        expected = jax.tree.map(lambda leaf, sign=sign: sign * leaf, before[name])
+        expected = jax.tree.map(lambda leaf, sign=sign: sign * leaf, world.found[name])
         assert_close(after[name], expected, 1e-9)
 
 
@@ -281,7 +281,7 @@ def test_what_is_not_refused_can_be_traced(config, boundary):
     atoms = rattled(0, count=2)
     atoms.pbc = pbc
     structure = structure_of(atoms, potential)
-    params = random_params(potential)
+    had = []
     for name, entry in QUANTITIES.items():
         for in_field in (False, True):
             reason = entry.refuse(CONFIGS[config], pbc, in_field)
@@ -289,7 +289,12 @@ def test_what_is_not_refused_can_be_traced(config, boundary):
         if entry.refuse(CONFIGS[config]):
             assert entry.refuse(CONFIGS[config], pbc)
         if entry.refuse(CONFIGS[config], pbc) is None:
-            jax.eval_shape(lambda p, entry=entry: entry.value(potential, p, structure), params)
+            had.append(name)
+    found = jax.eval_shape(
+        lambda p: outputs(potential, p, structure, None, frozenset(had), "exact"),
+        random_params(potential),
+    )
+    assert set(had) <= set(found)
 
 
 @NAMES

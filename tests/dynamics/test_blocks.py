@@ -11,7 +11,9 @@ from jles.electrostatics.plan import SumPlan
 from jles.electrostatics.sums.kgrid import KGrid
 from tests.support.dynamics_systems import NVE, begin, engine_of, liquid, run, values
 
-RECORDS = RecordConfig(thermo=1, positions=1)
+# Without records of the energy, which would be compiled too.
+PLACES = RecordConfig(thermo=0, positions=1)
+THERMO = RecordConfig(thermo=1, positions=0)
 HOT = Langevin(temperature=300.0, friction=10.0)
 
 
@@ -39,32 +41,37 @@ def whole_run(engine, state, stops):
 
 @pytest.mark.long
 def test_the_trajectory_does_not_depend_on_where_blocks_end(atoms):
-    engine = engine_of(liquid(atoms, skin=0.2), HOT, 2.0, RECORDS, block=300)
+    engine = engine_of(liquid(atoms, skin=0.2), HOT, 2.0, PLACES, block=300)
     state, at_once = whole_run(engine, start(engine, atoms), [300])
     assert state.rebuilt_at > 0
     _, in_parts = whole_run(engine, start(engine, atoms), [1, 2, 50, 51, 133, 300])
     np.testing.assert_array_equal(at_once, in_parts)
-    short = engine_of(liquid(atoms, skin=0.2), HOT, 2.0, RECORDS, block=37)
+    short = engine_of(liquid(atoms, skin=0.2), HOT, 2.0, PLACES, block=37)
     stops = [*range(37, 300, 37), 300]
     _, other_buffers = whole_run(short, start(short, atoms), stops)
     np.testing.assert_array_equal(at_once, other_buffers)
 
 
 def test_no_neighbour_is_missed(atoms):
-    """A list that is rebuilt every few steps and one that is built once see the same pairs."""
+    """A list that is rebuilt every few steps and one that is built once see the same pairs.
+
+    A search on the host gives the same list as one on the device, in the same order.
+    """
     places = []
-    for skin in (0.05, 2.0):
-        engine = engine_of(liquid(atoms, skin=skin), NVE, 1.0, RECORDS, block=190)
+    for skin, on_device in ((0.05, True), (0.05, False), (2.0, True)):
+        system = liquid(atoms, skin=skin, on_device=on_device)
+        engine = engine_of(system, NVE, 1.0, PLACES, block=190)
         state, trajectory = whole_run(engine, start(engine, atoms), [190])
         places.append(trajectory)
         assert (state.rebuilt_at > 0) == (skin < 1.0)
-    np.testing.assert_allclose(*places, atol=1e-9)
+    np.testing.assert_array_equal(places[0], places[1])
+    np.testing.assert_allclose(places[0], places[2], atol=1e-9)
 
 
 def test_a_capacity_that_grows_gives_the_trajectory_of_a_large_one(atoms):
     lines, trajectories = [], []
     for slots in (0, 60):
-        engine = engine_of(liquid(atoms, 0.1), NVE, 1.0, RECORDS, 200, say=lines.append)
+        engine = engine_of(liquid(atoms, 0.1), NVE, 1.0, PLACES, 200, say=lines.append)
         state = start(engine, atoms, temperature=3000.0)
         capacity = Capacity(int(np.asarray(state.neighbors.mask).sum(axis=1).max()))
         state = start(engine, atoms, 3000.0, capacity=Capacity(slots) if slots else capacity)
@@ -85,7 +92,7 @@ def test_slots_within_reach_grow_before_one_is_missing(atoms):
     """No step is accepted in which an atom has more neighbours than slots."""
     lines, trajectories = [], []
     for near in (1, 60):
-        engine = engine_of(liquid(atoms), NVE, 1.0, RECORDS, 200, say=lines.append)
+        engine = engine_of(liquid(atoms), NVE, 1.0, PLACES, 200, say=lines.append)
         state = start(engine, atoms, 3000.0, capacity=Capacity(80, near))
         state, trajectory = whole_run(engine, state, [200])
         trajectories.append(trajectory)
@@ -96,7 +103,7 @@ def test_slots_within_reach_grow_before_one_is_missing(atoms):
 
 
 def test_a_new_neighbour_list_within_the_capacity_is_no_new_trace(atoms):
-    engine = engine_of(liquid(atoms, skin=0.1), NVE, 2.0, RECORDS, block=200)
+    engine = engine_of(liquid(atoms, skin=0.1), NVE, 2.0, PLACES, block=200)
     state = start(engine, atoms, capacity=Capacity(60))
     rebuilt_at = set()
     for stop in range(10, 200, 10):
@@ -119,7 +126,7 @@ def test_npt_conserves_the_same_energy_when_its_neighbour_list_is_rebuilt_and_gr
     for skin in (0.15, 1.2):
         lines = []
         system = liquid(atoms, skin=skin)
-        engine = engine_of(system, ensemble, 1.0, RECORDS, block=40, say=lines.append)
+        engine = engine_of(system, ensemble, 1.0, THERMO, block=40, say=lines.append)
         neighbors = start(engine, atoms).neighbors
         fewest = int(np.asarray(neighbors.mask).sum(axis=1).max())
         capacity = Capacity(fewest if skin < 1.0 else 150)
@@ -147,7 +154,7 @@ def test_a_cell_that_outgrows_its_wave_vectors_stops_before_it_misses_one(atoms)
     lines, cells, places = [], [], []
     for plan in (None, SumPlan(grid=KGrid(9, 9, 9))):
         system = liquid(atoms, skin=0.5, charges=charges)
-        engine = engine_of(system, ensemble, 1.0, RECORDS, block=40, say=lines.append)
+        engine = engine_of(system, ensemble, 1.0, PLACES, block=40, say=lines.append)
         state = start(engine, atoms, 300.0, capacity=Capacity(80, plan=plan))
         first_grid = state.capacity.plan.grid
         out = run(engine, state, 40)
@@ -164,7 +171,7 @@ def test_a_cell_that_outgrows_its_wave_vectors_stops_before_it_misses_one(atoms)
 
 
 def test_a_run_that_blows_up_says_where_and_keeps_the_good_frames(atoms):
-    engine = engine_of(liquid(atoms), NVE, 2.0, RECORDS, block=100)
+    engine = engine_of(liquid(atoms), NVE, 2.0, PLACES, block=100)
     crushed = atoms.copy()
     crushed.positions[7] = crushed.positions[3] + [0.4, 0.0, 0.0]
     out = engine.run(start(engine, crushed), 100)
@@ -176,7 +183,7 @@ def test_a_run_that_blows_up_says_where_and_keeps_the_good_frames(atoms):
 
 
 def test_an_atom_that_crosses_the_skin_in_one_step_is_reported(atoms):
-    engine = engine_of(liquid(atoms, skin=0.002), NVE, 2.0, RECORDS, block=10)
+    engine = engine_of(liquid(atoms, skin=0.002), NVE, 2.0, PLACES, block=10)
     out = engine.run(start(engine, atoms), 10)
     assert "neighbors.skin" in out.failure
     assert out.state.step == 0

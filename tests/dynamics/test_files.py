@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from jles.dynamics.block import BlockState, Reference
+from jles.dynamics.block import BlockState
 from jles.dynamics.checkpoint import load_checkpoint, save_checkpoint
 from jles.dynamics.engine import RecordedFrames, RunState
 from jles.dynamics.report import COLUMNS, Drift, Log, describe
@@ -20,6 +20,7 @@ from jles.dynamics.trajectory import Trajectory
 from jles.electrostatics.plan import SumPlan, merge_plans, plan_sum
 from jles.electrostatics.sums.kgrid import KGrid
 from jles.errors import InputError
+from jles.structures.skin import Reference
 
 
 def block_of(first, count, atoms=5):

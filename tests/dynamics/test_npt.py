@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from scipy.linalg import expm
 
 from jles.dynamics.config import Npt, RecordConfig
-from jles.dynamics.npt import cell_energy, exponentials
+from jles.dynamics.npt import cell_energy
 from jles.dynamics.records import Recorder
 from jles.dynamics.start import draw_momenta
 from jles.dynamics.system import System
 from jles.dynamics.units import BOLTZMANN
+from jles.jax_md.npt import exponentials
 from tests.support.dynamics_systems import begin, engine_of, network, run, values
 from tests.support.replicas import (
     COPIES,

@@ -1,5 +1,6 @@
 """A run that cannot be started, or that blows up, is reported in one line."""
 
+import os
 import shutil
 
 import pytest
@@ -7,6 +8,8 @@ import pytest
 from jles.cli.main import main
 from jles.dynamics import run_md
 from jles.errors import InputError
+from jles.lock import only_writer
+from tests.support.commands import assert_one_line_error, snapshot
 from tests.support.md_runs import CONFIG, FIELD, contents, md
 
 
@@ -93,7 +96,8 @@ def test_a_run_is_resumed_with_the_sum_it_was_started_with(folder, tmp_path, cap
     def run(*more):
         places = (folder / "charged", f"{folder / 'start.xyz'}@-1", folder / "md.yaml")
         arguments = ["md", *map(str, places), "--out", str(tmp_path / "out"), *more]
-        return main([*arguments, "--set", "steps=4", "record.extxyz=0"])
+        # Without records of the energy, which would be compiled too.
+        return main([*arguments, "--set", "steps=4", "record.extxyz=0", "record.thermo=0"])
 
     mesh = ["--method", "mesh", "--accuracy", "1e-3"]
     assert run(*mesh) == 0
@@ -103,7 +107,13 @@ def test_a_run_is_resumed_with_the_sum_it_was_started_with(folder, tmp_path, cap
     assert "started with another electrostatic sum (particle mesh" in message
     assert "resume it with --method mesh --accuracy 0.001" in message
     assert run("--resume", *mesh) == 0
-    shutil.rmtree(tmp_path / "out")
-    assert run("--method", "direct") == 0
-    assert run("--resume", *mesh) == 2
-    assert "resume it with --method direct" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("resume", [[], ["--resume"]])
+def test_the_directory_of_a_live_run_is_left_untouched(folder, whole, tmp_path, capsys, resume):
+    """With and without --resume; the other process is named."""
+    with only_writer(whole):
+        before = snapshot(whole)
+        assert md(folder, whole, *resume) == 2
+        assert_one_line_error(capsys, str(whole), f"process {os.getpid()} ", "writing into it")
+        assert snapshot(whole) == before

@@ -1,11 +1,13 @@
 """Examples in docstrings run and give the documented results."""
 
 import doctest
+from importlib import import_module
 
-from jles.electrostatics.sums import ewald
+import pytest
 
 
-def test_the_plain_sum_in_the_docstring_is_the_energy():
-    result = doctest.testmod(ewald)
+@pytest.mark.parametrize("name", ["sums.ewald", "partial_sums"])
+def test_examples_give_the_documented_results(name):
+    result = doctest.testmod(import_module(f"jles.electrostatics.{name}"))
     assert result.attempted > 0
     assert result.failed == 0

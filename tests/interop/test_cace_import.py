@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from jles.errors import InputError
-from jles.interop.cace_import import import_torch
 from jles.interop.pickle_records import Global, Record
+from jles.interop.torch_import import import_torch
 from jles.models.config import (
     CaceConfig,
     DirectCharges,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jles.errors import InputError
-from jles.interop.cace_import import import_torch
+from jles.interop.torch_import import import_torch
 from jles.models.potential import build_potential
 from jles.observables.stress import energy_forces_stress
 from jles.structures.batch import build_structure, merge_sizes, pad_structure, size_of

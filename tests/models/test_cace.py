@@ -187,15 +187,18 @@ def test_envelope_follows_its_formula_and_is_zero_outside(options):
     config = CaceConfig(cutoff=3.0, **options)
     inside = np.array([0.1, 0.7, 1.2, 1.6, 2.2, 2.9])
     expected = [envelope_formula(r / 3.0, config) for r in inside]
-    np.testing.assert_allclose(envelope(jnp.asarray(inside), config), expected, rtol=1e-11)
-    np.testing.assert_array_equal(envelope(jnp.array([3.0, 3.0001, 7.0, 1e3]), config), 0.0)
+    np.testing.assert_allclose(
+        envelope(jnp.asarray(inside), config.envelope_of_edges), expected, rtol=1e-11
+    )
+    far = jnp.array([3.0, 3.0001, 7.0, 1e3])
+    np.testing.assert_array_equal(envelope(far, config.envelope_of_edges), 0.0)
 
 
 @pytest.mark.parametrize("options", ENVELOPES)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_envelope_ends_smoothly_with_finite_derivatives(options, dtype):
     """C2 at the cutoff; the cosine, whose curvature jumps by definition, C1."""
-    config = CaceConfig(cutoff=3.0, **options)
+    spec = CaceConfig(cutoff=3.0, **options).envelope_of_edges
 
     @jax.jit
     @jax.vmap
@@ -203,7 +206,7 @@ def test_envelope_ends_smoothly_with_finite_derivatives(options, dtype):
         """Value, slope and curvature."""
 
         def slope(r):
-            return jax.jvp(lambda r: envelope(r, config), (r,), (jnp.ones_like(r),))
+            return jax.jvp(lambda r: envelope(r, spec), (r,), (jnp.ones_like(r),))
 
         (value, first), (_, second) = jax.jvp(slope, (r,), (jnp.ones_like(r),))
         return jnp.stack([value, first, second])

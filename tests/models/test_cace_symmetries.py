@@ -7,19 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from jles.errors import InputError
-from jles.models.backbones.cace import n_features
 from jles.structures.batch import pad_structure, size_of
 from jles.structures.structure import neighbor_vectors
-from tests.support.coulomb_oracles import central_difference
 from tests.support.small_systems import (
-    TRICLINIC,
-    random_orthogonal,
     rattled,
-    relative,
     small_backbone,
     small_config,
     small_model,
@@ -48,83 +41,8 @@ def features_of(full):
     return features
 
 
-@given(seed=st.integers(0, 10**6))
-def test_features_do_not_feel_rotation_reflection_translation_or_wrapping(features_of, seed):
-    rng = np.random.default_rng(seed)
-    atoms = rattled(seed)
-    moved = atoms.copy()
-    turn = random_orthogonal(seed)
-    cells_away = rng.integers(-3, 4, (len(atoms), 3)) @ atoms.cell.array
-    moved.set_cell(atoms.cell.array @ turn)
-    moved.positions = (atoms.positions + cells_away + rng.normal(size=3)) @ turn
-    assert relative(features_of(moved), features_of(atoms)) < 1e-9
-
-
-def test_features_follow_a_permutation_of_the_atoms(features_of, rng):
-    atoms, order = rattled(1), rng.permutation(6)
-    np.testing.assert_allclose(
-        features_of(atoms[order]), features_of(atoms)[order], rtol=1e-9, atol=1e-12
-    )
-
-
-def test_features_of_a_supercell_are_those_of_the_cell(features_of):
-    atoms = rattled(2, count=3)
-    np.testing.assert_allclose(
-        features_of(atoms * (2, 1, 1)),
-        np.tile(features_of(atoms), (2, 1)),
-        rtol=1e-9,
-        atol=1e-11,
-    )
-
-
-def test_another_choice_of_lattice_vectors_is_the_same_crystal(features_of):
-    """Rows exchanged (a left-handed cell), and one row added to another."""
-    atoms = rattled(4)
-    for change in ([[0, 1, 0], [1, 0, 0], [0, 0, 1]], [[1, 0, 0], [1, 1, 0], [0, -1, 1]]):
-        other = atoms.copy()
-        other.set_cell(np.array(change) @ atoms.cell.array)
-        np.testing.assert_allclose(
-            features_of(other), features_of(atoms), rtol=1e-9, atol=1e-11
-        )
-
-
 def test_a_lonely_atom_has_no_features(features_of):
     np.testing.assert_array_equal(features_of(rattled(0, count=1, pbc=False)), 0.0)
-
-
-def test_features_are_smooth_where_a_neighbour_crosses_the_cutoff(full):
-    """Value, slope and curvature along a path do not jump at the cutoff."""
-    potential, params = full
-    atoms = rattled(5, count=3, pbc=False, cell=0.5 * TRICLINIC)
-    atoms.positions[2] = atoms.positions[0] + [3.0, 0.0, 0.0]
-    structure = structure_of(atoms, potential)
-    # Slots for all pairs: a pair beyond the cutoff must not count, whoever lists it.
-    index = np.array([[1, 2], [0, 2], [0, 1]], np.int32)
-    structure = replace(
-        structure,
-        neighbor_index=jnp.asarray(index),
-        neighbor_shift=jnp.zeros((3, 2, 3), jnp.int16),
-        neighbor_mask=jnp.ones((3, 2), bool),
-    )
-
-    def along(shift):
-        positions = structure.positions.at[2, 0].add(shift)
-        moved = replace(structure, positions=positions)
-        features = potential.features_fn(params, moved).invariants
-        return jnp.sum(jnp.sin(features))
-
-    @jax.jit
-    def derivatives(shift):
-        def slope(x):
-            return jax.jvp(along, (x,), (jnp.ones_like(x),))
-
-        (value, first), (_, second) = jax.jvp(slope, (shift,), (jnp.ones_like(shift),))
-        return jnp.stack([value, first, second])
-
-    typical = np.abs(derivatives(jnp.asarray(-0.6)))
-    before, after = derivatives(jnp.asarray(-1e-5)), derivatives(jnp.asarray(1e-5))
-    assert np.isfinite([before, after]).all()
-    assert (np.abs(before - after) < 1e-3 * typical).all()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -160,23 +78,6 @@ def test_vectors_of_padding_are_far_away(full):
     lengths = np.linalg.norm(neighbor_vectors(padded), axis=-1)
     assert lengths[~padded.neighbor_mask].min() > 100.0
     assert lengths[padded.neighbor_mask].max() < 3.0
-
-
-def test_a_derivative_along_a_path_equals_finite_differences(full, rng):
-    potential, params = full
-    structure = structure_of(rattled(8), potential)
-    weights = rng.normal(size=(6, n_features(potential.config.backbone)))
-    direction = rng.normal(size=(6, 3))
-
-    @jax.jit
-    def total(positions):
-        moved = replace(structure, positions=positions)
-        features = potential.features_fn(params, moved).invariants
-        return jnp.sum(weights * jnp.tanh(features))
-
-    slope = np.vdot(jax.grad(total)(structure.positions), direction)
-    expected = central_difference(total, structure.positions, direction, 1e-4)
-    np.testing.assert_allclose(slope, expected, rtol=1e-7, atol=1e-8)
 
 
 @pytest.mark.parametrize(

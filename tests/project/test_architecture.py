@@ -15,7 +15,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 FOLDERS = ("jles", "tests", "experiments", "benchmarks")
 
 BASE = {"errors", "units", "typing", "version", "config", "files", "follow", "pictures"}
-BASE |= {"sum_method"}
+BASE |= {"lock", "meshes", "sum_method"}
 PHYSICS = BASE | {"electrostatics", "structures", "bloch", "observables"}
 CATALOGUE = PHYSICS | {"quantities"}
 ABOVE = {
@@ -23,6 +23,7 @@ ABOVE = {
     "data",
     "train",
     "predict",
+    "jax_md",
     "dynamics",
     "analysis",
     "interop",
@@ -42,7 +43,8 @@ MAY_IMPORT = {
     "data": BASE | {"electrostatics", "structures", "quantities"},
     "train": CATALOGUE | {"models", "data"},
     "predict": CATALOGUE | {"models"},
-    "dynamics": CATALOGUE | {"models", "predict"},
+    "jax_md": CATALOGUE | {"models"},
+    "dynamics": CATALOGUE | {"models", "predict", "jax_md"},
     "interop": PHYSICS | {"models"},
     "analysis": BASE,
     "demo": CATALOGUE | {"models", "data", "train", "predict"},

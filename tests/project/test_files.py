@@ -6,7 +6,7 @@ import resource
 import pytest
 
 from jles.errors import InputError
-from jles.files import atomic_path, write_atomically
+from jles.files import atomic_path, check_room, write_atomically
 
 
 @pytest.fixture
@@ -44,6 +44,13 @@ def test_a_full_disk_is_one_line_and_leaves_the_old_file(tmp_path, almost_full_d
     assert "\n" not in str(info.value)
     assert path.read_text(encoding="utf-8") == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_disk_without_room_is_found_before_writing(tmp_path, almost_full_disk):
+    check_room(tmp_path / "new", 100)
+    with pytest.raises(OSError, match="too large"):
+        check_room(tmp_path / "new", 101)
+    assert list((tmp_path / "new").iterdir()) == []
 
 
 def test_an_exception_inside_leaves_the_old_file_and_passes_through(tmp_path):

@@ -25,6 +25,11 @@ def test_names_are_offered_and_are_those_of_their_modules(name):
     assert getattr(module, name) is getattr(jles, name)
 
 
+def test_the_functions_for_jax_md_are_offered():
+    assert "jax_md" in dir(jles)
+    assert jles.jax_md is sys.modules["jles.jax_md"]
+
+
 def test_unknown_names_are_attribute_errors():
     with pytest.raises(AttributeError, match="'jles' has no attribute 'lattice_sums'"):
         jles.lattice_sums  # noqa: B018

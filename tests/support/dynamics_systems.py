@@ -13,12 +13,14 @@ from jles.dynamics.engine import Engine
 from jles.dynamics.ensembles import build_integrator
 from jles.dynamics.forces import Forcing
 from jles.dynamics.records import build_recorders
-from jles.dynamics.system import GROWTH, Capacity, System
+from jles.dynamics.system import Capacity, System
 from jles.dynamics.units import BOLTZMANN
 from jles.electrostatics.plan import SumPlan
 from jles.electrostatics.sums.ewald import kgrid_is_too_small
 from jles.electrostatics.sums.kgrid import KGrid, merge_kgrids, plan_kgrid
 from jles.structures.neighbors import find_neighbors
+from jles.structures.search import SearchPlan, plan_search, search
+from jles.structures.skin import GROWTH
 
 NVE = Nve()
 EVERY_STEP = RecordConfig(thermo=1, positions=1, velocities=1)
@@ -63,6 +65,7 @@ class PairNeighbors:
     mask: jax.Array
     near: int = field(default=0, metadata={"static": True})
     grid: KGrid | None = field(default=None, metadata={"static": True})
+    search: SearchPlan | None = field(default=None, metadata={"static": True})
 
 
 REACH, K_MAX = 4.2, 2.0
@@ -81,8 +84,11 @@ def waves(charges, positions, cell, grid):
     return weight @ factor / jnp.abs(jnp.linalg.det(cell))
 
 
-def liquid(atoms, skin=0.4, charges=None) -> System:
-    """Lennard-Jones pairs with a smooth cutoff, and a reciprocal sum if charges are given."""
+def liquid(atoms, skin=0.4, charges=None, on_device=True) -> System:
+    """Lennard-Jones pairs with a smooth cutoff, and a reciprocal sum if charges are given.
+
+    Neighbours are searched on the device, or on the host.
+    """
 
     def distances2(positions, cell, neighbors):
         places = positions[neighbors.index] + neighbors.shift.astype(cell.dtype) @ cell
@@ -115,6 +121,9 @@ def liquid(atoms, skin=0.4, charges=None) -> System:
         if charges is not None:
             own = plan_kgrid(cell, K_MAX)
             grid = own if capacity.plan is None else merge_kgrids([own, capacity.plan.grid])
+        plan = capacity.search
+        if plan is None or plan.slots != slots:
+            plan = plan_search(positions, cell, atoms.pbc, REACH + skin, slots, margin=0.1)
         pad = ((0, 0), (0, slots - need))
         neighbors = PairNeighbors(
             jnp.asarray(np.pad(table.index, pad)),
@@ -122,10 +131,16 @@ def liquid(atoms, skin=0.4, charges=None) -> System:
             jnp.asarray(np.pad(table.mask, pad)),
             capacity.near or slots,
             grid,
+            plan,
         )
         least = neighbors.near + int(missing_slots(positions, cell, neighbors))
         neighbors = replace(neighbors, near=max(neighbors.near, least))
-        return neighbors, Capacity(slots, neighbors.near, SumPlan(grid=grid))
+        return neighbors, Capacity(slots, neighbors.near, SumPlan(grid=grid), plan)
+
+    def search_neighbors(positions, cell, neighbors):
+        found = search(neighbors.search, positions, cell)
+        lists = {"index": found.index, "shift": found.shift, "mask": found.mask}
+        return replace(neighbors, **lists), found.incomplete
 
     def missing_slots(positions, cell, neighbors):
         near = jnp.sum(distances2(positions, cell, neighbors) < REACH**2, axis=1)
@@ -140,6 +155,7 @@ def liquid(atoms, skin=0.4, charges=None) -> System:
         atoms.get_masses(),
         energy,
         rebuild_neighbors=rebuild_neighbors,
+        search_neighbors=search_neighbors if on_device else None,
         fits=fits,
         missing_slots=missing_slots,
         cutoff=REACH,

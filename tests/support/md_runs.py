@@ -30,7 +30,8 @@ def tiny_model(path, **heads):
     )
     offsets = {"H": -3.0, "O": -7.0}
     config = ModelConfig(("H", "O"), backbone, element_energies=offsets, **heads)
-    params = build_potential(config).init(jax.random.key(1), jnp.float32)
+    init = jax.jit(build_potential(config).init, static_argnums=1)
+    params = init(jax.random.key(1), jnp.float32)
     # Energies start flat: the atoms would feel nothing.
     params["energy"] = jax.tree.map(lambda leaf: leaf + 0.3, params["energy"])
     save_model(path, config, params)

@@ -75,7 +75,8 @@ class Encoder:
             return self.places[id(record)]
         index = struct.pack("<I", len(self.places))
         self.places[id(record)] = b"j" + index
-        new = fetch(record.class_name) + b")\x81r" + index
+        arguments = self.encode(record.arguments) if record.arguments else b")"
+        new = fetch(record.class_name) + arguments + b"\x81r" + index
         return new + self.encode(record.state) + b"b"
 
     def _tensor(self, array: np.ndarray) -> bytes:

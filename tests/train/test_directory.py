@@ -6,11 +6,13 @@ import pytest
 
 from jles.config import from_dict
 from jles.errors import InputError
+from jles.lock import only_writer
 from jles.train import loop
 from jles.train.checkpoints import Checkpoints
 from jles.train.config import LossConfig, TrainConfig
 from jles.train.directory import has_checkpoint
 from jles.train.log import MetricsLog
+from tests.support.commands import snapshot
 from tests.support.messages import message_of
 
 
@@ -29,6 +31,15 @@ def test_a_place_that_is_taken_is_refused(run, tmp_path):
     (tmp_path / "model" / "config.yaml").write_text("format: 1", encoding="utf-8")
     with pytest.raises(InputError, match="already holds a model"):
         loop.train(run.config, tmp_path / "model")
+
+
+def test_the_directory_of_a_live_run_is_left_untouched(run):
+    with only_writer(run.out):
+        before = snapshot(run.out)
+        for resume in (False, True):
+            message = message_of(loop.train, run.config, run.out, resume=resume)
+            assert "is writing into it" in message
+        assert snapshot(run.out) == before
 
 
 def copy_run(run, folder):

@@ -1,5 +1,7 @@
 """The loss: which errors count, and with which weights."""
 
+from functools import partial
+
 import jax
 import numpy as np
 import pytest
@@ -16,6 +18,11 @@ NO_STRESS = ("energy", "forces")
 
 
 WITH_STRESS = (*NO_STRESS, "stress")
+
+
+@partial(jax.jit, static_argnums=2)
+def errors_of(structure, labels, needed=WITH_STRESS):
+    return batch_errors(springs(), SPRING_PARAMS, structure, labels, needed)
 
 
 @pytest.fixture
@@ -36,8 +43,12 @@ def test_errors_are_sums_over_what_is_labelled(partly_labelled):
     """Against a plain loop over frames; the fifth structure of the batch is filler."""
     loader = loader_of([*partly_labelled, partly_labelled[0]], batch_size=3, max_buckets=1)
     potential, expected = springs(), np.zeros(6)
-    derivatives = jax.vmap(
-        lambda one: energy_forces_stress(lambda s: potential.energy_fn(SPRING_PARAMS, s), one)
+    derivatives = jax.jit(
+        jax.vmap(
+            lambda one: energy_forces_stress(
+                lambda s: potential.energy_fn(SPRING_PARAMS, s), one
+            )
+        )
     )
     for frame in [*partly_labelled, partly_labelled[0]]:
         (one,) = loader_of([frame], batch_size=1).epoch(None)
@@ -52,9 +63,6 @@ def test_errors_are_sums_over_what_is_labelled(partly_labelled):
         if "stress" in labels:
             expected[2] += np.sum((out.stress - labels["stress"]) ** 2)
             expected[5] += 9
-    errors_of = jax.jit(
-        lambda s, labels: batch_errors(potential, SPRING_PARAMS, s, labels, WITH_STRESS)
-    )
     found = [errors_of(*batch[:2]) for batch in loader.epoch(None)]
     squares, counts = (
         sum(np.array(part) for part in parts) for parts in zip(*found, strict=True)
@@ -92,7 +100,7 @@ def test_a_missing_label_has_no_effect_whatever_stands_in_its_place(partly_label
 
 def test_loss_is_the_weighted_sum_of_mean_squares(partly_labelled):
     (batch,) = loader_of(partly_labelled, max_buckets=1).epoch(None)
-    errors = batch_errors(springs(), SPRING_PARAMS, batch.structure, batch.labels, WITH_STRESS)
+    errors = errors_of(batch.structure, batch.labels)
     rmse = root_mean_square(errors)
     expected = (
         3.0 * rmse["energy_per_atom_rmse"] ** 2
@@ -104,5 +112,5 @@ def test_loss_is_the_weighted_sum_of_mean_squares(partly_labelled):
 
 def test_without_stress_no_stress_error_is_reported(partly_labelled):
     (batch,) = loader_of(partly_labelled, max_buckets=1).epoch(None)
-    errors = batch_errors(springs(), SPRING_PARAMS, batch.structure, batch.labels, NO_STRESS)
+    errors = errors_of(batch.structure, batch.labels, NO_STRESS)
     assert set(root_mean_square(errors)) == {"energy_per_atom_rmse", "forces_rmse"}

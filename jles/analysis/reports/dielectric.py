@@ -14,7 +14,7 @@ from jles.analysis.estimators.transport import Estimate
 from jles.analysis.moment import agreement, polarization_path
 from jles.analysis.reports.drawing import draw_band
 from jles.analysis.reports.outcome import Outcome
-from jles.analysis.reports.wording import describe
+from jles.analysis.reports.wording import describe, few_samples
 from jles.analysis.run import Run
 from jles.errors import InputError
 
@@ -57,6 +57,7 @@ def dielectric(
     lines = [
         f"static dielectric constant, {title}",
         f"epsilon = {value}, of which {epsilon_infinity:g} from the electrons",
+        *few_samples("the dipole", dipoles, interval),
         *(line for run in runs for line in agreement(run)),
         *(_axis_line(found.tensor, axis, epsilon_infinity) for axis in range(3)),
     ]

@@ -18,7 +18,7 @@ from jles.analysis.estimators.spectra import (
 )
 from jles.analysis.reports.drawing import draw_band, fit_height, mark_bands
 from jles.analysis.reports.outcome import Outcome
-from jles.analysis.reports.wording import bands_in_words, describe, sampling
+from jles.analysis.reports.wording import bands_in_words, describe, few_segments, sampling
 from jles.analysis.run import Run
 
 _LEAST_FRAMES = 64
@@ -69,6 +69,7 @@ def infrared(
     lines = [
         f"infrared absorption from the {source}, {describe(runs, records, state.temperature)}",
         sampling(segments, resolution, interval),
+        *few_segments(segments, resolution),
         bands_in_words(spectrum),
     ]
     title = f"{describe(runs, records, state.temperature)}, resolution {resolution:g} cm⁻¹"

@@ -16,7 +16,7 @@ from jles.analysis.estimators.spectra import (
 )
 from jles.analysis.reports.drawing import draw_band, fit_height, mark_bands
 from jles.analysis.reports.outcome import Outcome
-from jles.analysis.reports.wording import bands_in_words, describe, sampling
+from jles.analysis.reports.wording import bands_in_words, describe, few_segments, sampling
 from jles.analysis.run import Record, Run
 from jles.errors import InputError
 from jles.units import COULOMB_CONSTANT
@@ -76,6 +76,7 @@ def raman(
     title = describe(runs, records, temperature)
     kind = "Stokes Raman" if is_stokes else "Reduced Raman"
     lines = [f"{kind} spectrum, {title}", sampling(segments, resolution, interval)]
+    lines += few_segments(segments, resolution)
     lines += [f"{name}: {bands_in_words(spectra[name])}" for name in ("VV", "VH")]
     columns = table_columns(spectra, "angstrom^6 cm" if is_stokes else "angstrom^6 fs^-2 cm")
     heading = f"{kind}: {title}, resolution {resolution:g} cm⁻¹"

@@ -16,12 +16,18 @@ from jles.analysis.estimators.rdf import (
 )
 from jles.analysis.reports.drawing import draw_band, rule
 from jles.analysis.reports.outcome import Outcome
-from jles.analysis.reports.wording import describe
+from jles.analysis.reports.wording import FEW_FRAMES, describe, few_frames
 from jles.analysis.run import Run
 from jles.errors import InputError
 from jles.follow import follow
 
 _LEAST_FRAMES = 2
+
+_MOST_BINS = 100_000
+_MOST_PAIRS = 5e7
+"""Of a frame; their list takes 2 GB."""
+_MOST_COUNTS = 2**28
+"""Of all frames, pairs of elements and bins; two arrays of them take 4 GB."""
 
 
 def radial_distributions(
@@ -43,7 +49,9 @@ def radial_distributions(
     from ase.data import chemical_symbols
 
     cell = _periodic(runs[0]).read("positions", "cell").values[0]
-    edges = _edges(half_height(cell) if r_max is None else r_max, width)
+    r_max = half_height(cell) if r_max is None else r_max
+    _check_pairs(len(runs[0].numbers), cell, r_max)
+    edges = _edges(r_max, width)
     if every < 1:
         raise InputError(f"--every must be at least 1, got {every}")
     if any(not np.array_equal(run.numbers, runs[0].numbers) for run in runs):
@@ -52,6 +60,13 @@ def radial_distributions(
         runs[0].numbers, return_inverse=True, return_counts=True
     )
     records = [_periodic(run).read("positions", least=_LEAST_FRAMES) for run in runs]
+    frames = sum(-(-len(record.steps) // every) for record in records)
+    counts = frames * len(elements) ** 2 * (len(edges) - 1)
+    if counts > _MOST_COUNTS:
+        raise InputError(
+            f"--width {width:g}: {frames} frames of {len(edges) - 1} bins and {len(elements)} "
+            f"elements are {counts:.2g} numbers; take wider bins or a larger --every"
+        )
     pairs = [
         _run_counts(run, record, kinds, populations, edges, every)
         for run, record in zip(runs, records, strict=True)
@@ -71,6 +86,8 @@ def radial_distributions(
         lines.append(
             f"beyond {half_height(cell):.3f} angstrom images of one atom are correlated"
         )
+    if frames < FEW_FRAMES:
+        lines.append(few_frames(frames))
     columns = {"r (angstrom)": edges[1:] - 0.5 * width}
     for name, pair in named.items():
         columns[f"g {name} (1)"] = pair.mean
@@ -114,7 +131,24 @@ def _periodic(run: Run) -> Run:
 def _edges(r_max: float, width: float) -> Float[np.ndarray, " edges"]:
     if not 0.0 < width <= r_max:
         raise InputError(f"--width {width:g}: must be positive and at most --r-max {r_max:g}")
+    if r_max / width > _MOST_BINS:
+        raise InputError(
+            f"--width {width:g}: {r_max / width:.3g} bins up to {r_max:g} angstrom; take at "
+            f"least {2.0 * r_max / _MOST_BINS:.1g}"
+        )
     return width * np.arange(int(r_max / width + 1e-9) + 1)
+
+
+def _check_pairs(atoms: int, cell, r_max: float) -> None:
+    """Refuses a radius with more pairs of atoms than can be listed."""
+    density = atoms / abs(np.linalg.det(cell))
+    pairs = atoms * density * 4.0 / 3.0 * np.pi * r_max**3
+    if pairs > _MOST_PAIRS:
+        most = r_max * (_MOST_PAIRS / pairs) ** (1.0 / 3.0)
+        raise InputError(
+            f"--r-max {r_max:g}: a frame has {pairs:.2g} pairs of atoms within so many "
+            f"angstrom; take at most {most:.3g}"
+        )
 
 
 def _run_counts(run: Run, record, kinds, populations, edges, every: int) -> tuple:

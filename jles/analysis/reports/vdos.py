@@ -16,7 +16,7 @@ from jles.analysis.estimators.units import BOLTZMANN
 from jles.analysis.estimators.vdos import kinetic_periodograms
 from jles.analysis.reports.drawing import draw_band, fit_height
 from jles.analysis.reports.outcome import Outcome
-from jles.analysis.reports.wording import describe
+from jles.analysis.reports.wording import describe, few_segments
 from jles.analysis.run import Record, Run
 
 _LEAST_FRAMES = 64
@@ -71,6 +71,7 @@ def vibrational_density(
     title = describe(runs, records, temperature)
     lines = [
         f"vibrational density of states, {title}, {len(power)} segments",
+        *few_segments(segments, resolution),
         (
             f"all: {integral(spectra['all']):.2f} degrees of freedom, "
             f"3N = {3 * sum(atoms.values())}"

@@ -17,7 +17,8 @@ from jles.electrostatics.multipoles import (
     with_dipoles,
 )
 from jles.electrostatics.sums.boys import boys
-from jles.electrostatics.sums.chunks import in_chunks
+from jles.electrostatics.sums.chunks import in_chunks, known, split, zero_sum
+from jles.meshes import any_mesh
 from jles.typing import Charges, Positions, Scalar
 from jles.units import COULOMB_CONSTANT
 
@@ -122,6 +123,7 @@ def _rows_energy(rows, moments, positions, sigma, remove_self, pair_offset):
     return 0.5 * jnp.sum(pairs)
 
 
+@any_mesh()
 def cluster_energy(
     moments: Multipoles | Charges,
     positions: Positions,
@@ -152,8 +154,7 @@ def cluster_energy(
     if moments.quadrupoles is not None:
         moments = with_dipoles(moments)._replace(quadrupoles=symmetric(moments.quadrupoles))
     atoms = positions.shape[0]
-    chunk = chunk or max(16, 2**18 // max(atoms, 1))
-    steps = -(-atoms // chunk)
+    chunks = split(atoms, chunk or max(16, 2**18 // max(known(atoms, 2**12), 1)))
     rows_energy = partial(
         _rows_energy,
         moments=moments,
@@ -163,16 +164,16 @@ def cluster_energy(
         pair_offset=pair_offset,
     )
     index = jnp.arange(atoms)
-    if steps <= 1:
+    if chunks.is_one:
         return rows_energy((moments, positions, index))
     rows = (
-        jax.tree.map(lambda array: in_chunks(array, steps, axis=1), moments),
-        in_chunks(positions, steps),
-        in_chunks(index, steps, fill=-1),
+        jax.tree.map(lambda array: in_chunks(array, chunks, axis=1), moments),
+        in_chunks(positions, chunks),
+        in_chunks(index, chunks, fill=-1),
     )
     total, _ = lax.scan(
         lambda energy, chunk_rows: (energy + jax.checkpoint(rows_energy)(chunk_rows), None),
-        jnp.zeros((), positions.dtype),
+        zero_sum((), positions.dtype, rows),
         rows,
     )
     return total

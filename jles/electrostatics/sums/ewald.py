@@ -22,6 +22,7 @@ from jles.electrostatics.sums.structure_factor import (
     structure_products,
 )
 from jles.electrostatics.sums.table_products import HIGHEST, reduce_moments
+from jles.meshes import any_mesh
 from jles.typing import Cell, Charges, Positions, Scalar
 from jles.units import HALF_INVERSE_EPSILON0
 
@@ -124,28 +125,59 @@ def prepare_ewald(
 
     With `slope` the Green function is replaced by its derivative with respect to k^2.
     """
+    cell = jnp.asarray(cell, _precision(positions))
+    frame, tables = ewald_tables(positions, cell, grid, chunk)
+    options = {"sigma": sigma, "k_max": k_max, "cutoff": cutoff, "slope": slope}
+    return EwaldSum(frame, tables, ewald_weights(cell, grid, **options))
+
+
+def ewald_tables(
+    positions: Positions, cell: Cell, grid: KGrid, chunk: int | None = None
+) -> tuple[Float[Array, "3 3"], PhaseTables]:
+    """The frame that moments are reduced to, and the phase tables of the atoms."""
+    cell, grid = _longest_last(jnp.asarray(cell, _precision(positions)), grid)
+    reciprocal, _ = reciprocal_cell(cell)
+    reduced = wrapped_reduced(positions, cell, reciprocal)
+    tables = phase_tables(reduced, grid, chunk or choose_chunk(grid))
+    return reciprocal.T / (2.0 * math.pi), tables
+
+
+def ewald_weights(
+    cell: Cell,
+    grid: KGrid,
+    *,
+    sigma: Scalar,
+    k_max: Scalar,
+    cutoff: Literal["sharp", "smooth"] = "sharp",
+    slope: bool = False,
+) -> Float[Array, "sign_x sign_y z x y"]:
+    """Weights of the squared structure factor, eV/e^2, by octant; see `ewald_energy`."""
 
     def green(k_squared):
         return reciprocal_weight(k_squared, sigma, k_max, cutoff, slope)
 
-    # The last axis of the products should be the longest; the order of the rows is free.
-    order = sorted(range(3), key=lambda axis: grid[axis])
-    grid = KGrid(*(grid[axis] for axis in order))
-    dtype = jnp.promote_types(positions.dtype, jnp.float32)
-    cell = jnp.asarray(cell, dtype)[jnp.array(order), :]
+    cell, grid = _longest_last(cell, grid)
     reciprocal, volume = reciprocal_cell(cell)
-    tables = phase_tables(
-        wrapped_reduced(positions, cell, reciprocal), grid, chunk or choose_chunk(grid)
-    )
-    octants = _octant_weights(reciprocal, grid, green)
-    weights = HALF_INVERSE_EPSILON0 / volume * octants
-    return EwaldSum(reciprocal.T / (2.0 * math.pi), tables, weights)
+    return HALF_INVERSE_EPSILON0 / volume * _octant_weights(reciprocal, grid, green)
+
+
+def _precision(array):
+    return jnp.promote_types(array.dtype, jnp.float32)
+
+
+def _longest_last(cell, grid: KGrid):
+    """Lattice vectors and grid in the order of the tables.
+
+    The last axis of the products should be the longest; the order of the rows is free.
+    """
+    order = sorted(range(3), key=lambda axis: grid[axis])
+    return cell[jnp.array(order), :], KGrid(*(grid[axis] for axis in order))
 
 
 def reciprocal_energy(ewald: EwaldSum, moments: Multipoles) -> Float[Array, ""]:
     """Energy (eV), self-interaction included: a quadratic form of the moments."""
     reduced = reduce_moments(channels_first(moments), ewald.frame)
-    return _octant_sum(structure_products(reduced, ewald.tables), ewald.weights)
+    return squared_sum(structure_products(reduced, ewald.tables), ewald.weights)
 
 
 def _octant_weights(reciprocal, grid, green):
@@ -173,7 +205,10 @@ def _octant_weights(reciprocal, grid, green):
     return jnp.stack([jnp.stack([weights(i, j) for j in _SIGNS]) for i in _SIGNS])
 
 
-def _octant_sum(products, weights):
+def squared_sum(
+    products: Float[Array, "channels two z two x two y"],
+    weights: Float[Array, "sign_x sign_y z x y"],
+) -> Float[Array, ""]:
     """Sum over all k of weight |S(k)|^2 from the products with indices a, b, c >= 0."""
     ccc, ccs, csc, css, scc, scs, ssc, sss = (
         products[:, k, :, i, :, j, :] for i in (0, 1) for j in (0, 1) for k in (0, 1)
@@ -187,6 +222,7 @@ def _octant_sum(products, weights):
     return total
 
 
+@any_mesh()
 def ewald_energy(
     moments: Multipoles | Charges,
     positions: Positions,

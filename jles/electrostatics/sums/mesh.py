@@ -24,7 +24,7 @@ from jles.electrostatics.multipoles import (
     channels_first,
     self_energy,
 )
-from jles.electrostatics.sums.chunks import in_chunks
+from jles.electrostatics.sums.chunks import in_chunks, split, zero_sum
 from jles.electrostatics.sums.ewald import reciprocal_cell, reciprocal_weight, wrapped_reduced
 from jles.electrostatics.sums.kgrid import plan_kgrid
 from jles.electrostatics.sums.splines import spline_gains, spline_table
@@ -34,6 +34,7 @@ from jles.electrostatics.sums.table_products import (
     table_product,
 )
 from jles.errors import InputError
+from jles.meshes import any_mesh
 from jles.typing import Cell, Charges, Positions, Scalar
 from jles.units import HALF_INVERSE_EPSILON0
 
@@ -151,13 +152,26 @@ def mesh_is_too_small(plan: MeshPlan, cell, k_max: float) -> bool:
     return any(size < 2 * n + 2 for size, n in zip(plan.sizes, grid, strict=True))
 
 
-class MeshSum(NamedTuple):
-    """The part of the sum that does not depend on the moments, for reuse."""
+class MeshTiles(NamedTuple):
+    """Atoms in tiles: the part of the spreading that does not depend on the moments.
+
+    Attributes:
+        frame: to which moments are reduced.
+        places: of the atoms in the window of their block, in mesh steps.
+        atoms: of each tile; one past the last atom in empty places.
+        blocks: the block of each tile.
+    """
 
     frame: Float[Array, "3 3"]
     places: Float[Array, "tiles tile 3"]
     atoms: Int[Array, "tiles tile"]
     blocks: Int[Array, " tiles"]
+
+
+class MeshSum(NamedTuple):
+    """The part of the sum that does not depend on the moments, for reuse."""
+
+    tiles: MeshTiles
     weights: Float[Array, "n_a n_b half_c"]
 
 
@@ -175,9 +189,16 @@ def prepare_mesh(
 
     With `slope` the Green function is replaced by its derivative with respect to k^2.
     """
+    cell = jnp.asarray(cell, jnp.promote_types(positions.dtype, jnp.float32))
+    options = {"sigma": sigma, "k_max": k_max, "cutoff": cutoff, "slope": slope}
+    return MeshSum(mesh_tiles(positions, cell, plan), mesh_weights(cell, plan, **options))
+
+
+def mesh_tiles(positions: Positions, cell: Cell, plan: MeshPlan) -> MeshTiles:
+    """The atoms sorted into tiles, for `mesh_density`."""
     dtype = jnp.promote_types(positions.dtype, jnp.float32)
     cell = jnp.asarray(cell, dtype)
-    reciprocal, volume = reciprocal_cell(cell)
+    reciprocal, _ = reciprocal_cell(cell)
     sizes = jnp.array(plan.sizes)
     reduced = wrapped_reduced(positions, cell, reciprocal)
     mesh = (reduced - lax.stop_gradient(jnp.floor(reduced))) * sizes
@@ -189,26 +210,57 @@ def prepare_mesh(
     atoms, blocks = _tiles(flat, math.prod(n_blocks))
     # The empty places of a tile point one past the last atom.
     padded = jnp.pad(local, ((0, 1), (0, 0)))
+    frame = reciprocal.T / (2.0 * math.pi) * sizes.astype(dtype)
+    return MeshTiles(frame, padded[atoms] + (plan.order - 1), atoms, blocks)
+
+
+def mesh_weights(
+    cell: Cell,
+    plan: MeshPlan,
+    *,
+    sigma: Scalar,
+    k_max: Scalar,
+    cutoff: Literal["sharp", "smooth"] = "sharp",
+    slope: bool = False,
+) -> Float[Array, "n_a n_b half_c"]:
+    """Weights of the squared Fourier coefficients of the mesh, eV/e^2; see `pme_energy`."""
+    reciprocal, volume = reciprocal_cell(cell)
     green = reciprocal_weight(
         _squared_wavevectors(reciprocal, plan), sigma, k_max, cutoff, slope
     )
-    weights = HALF_INVERSE_EPSILON0 / volume * green * _spline_weights(plan, dtype)
-    frame = reciprocal.T / (2.0 * math.pi) * sizes.astype(dtype)
-    places = padded[atoms] + (plan.order - 1)
-    return MeshSum(frame, places, atoms, blocks, weights)
+    return HALF_INVERSE_EPSILON0 / volume * green * _spline_weights(plan, cell.dtype)
+
+
+def mesh_density(
+    tiles: MeshTiles, moments: Multipoles, plan: MeshPlan
+) -> Float[Array, "channels n_a n_b n_c"]:
+    """Moments of the atoms spread on the mesh with B-splines."""
+    reduced = reduce_moments(channels_first(moments), tiles.frame)
+    return jnp.stack(
+        [
+            _spread(jax.tree.map(lambda array, n=channel: array[n], reduced), tiles, plan)
+            for channel in range(reduced.charges.shape[0])
+        ]
+    )
+
+
+def density_energy(
+    density: Float[Array, "channels n_a n_b n_c"], weights: Float[Array, "n_a n_b half_c"]
+) -> Float[Array, ""]:
+    """Energy (eV) of the density on the mesh, self-interaction included."""
+    total = jnp.zeros((), weights.dtype)
+    for one in density:
+        waves = jnp.fft.rfftn(one)
+        total += jnp.sum(weights * (waves.real**2 + waves.imag**2))
+    return total
 
 
 def mesh_energy(mesh: MeshSum, moments: Multipoles, plan: MeshPlan) -> Float[Array, ""]:
     """Energy (eV), self-interaction included: a quadratic form of the moments."""
-    reduced = reduce_moments(channels_first(moments), mesh.frame)
-    total = jnp.zeros((), mesh.frame.dtype)
-    for channel in range(reduced.charges.shape[0]):
-        one = jax.tree.map(lambda array, n=channel: array[n], reduced)
-        waves = jnp.fft.rfftn(_spread(one, mesh, plan))
-        total += jnp.sum(mesh.weights * (waves.real**2 + waves.imag**2))
-    return total
+    return density_energy(mesh_density(mesh.tiles, moments, plan), mesh.weights)
 
 
+@any_mesh()
 def pme_energy(
     moments: Multipoles | Charges,
     positions: Positions,
@@ -242,7 +294,8 @@ def pme_energy(
 def _tiles(block: Int[Array, " atoms"], n_blocks: int):
     """Atoms of each tile and its block, for any distribution of the atoms."""
     count = block.shape[0]
-    n_tiles = -(-count // TILE) + min(n_blocks, count)
+    # Every block that holds an atom may need one tile that is not full.
+    n_tiles = -(-count // TILE) + (min(n_blocks, count) if isinstance(count, int) else n_blocks)
     order = jnp.argsort(block)
     sorted_block = block[order]
     atoms_in = jnp.bincount(block, length=n_blocks)
@@ -277,18 +330,17 @@ def _spline_weights(plan: MeshPlan, dtype):
     return jnp.asarray(a[:, None, None] * b[:, None] * (half * twice), dtype)
 
 
-def _spread(moments: ReducedMoments, mesh: MeshSum, plan: MeshPlan):
+def _spread(moments: ReducedMoments, mesh: MeshTiles, plan: MeshPlan):
     """The mesh (n_a, n_b, n_c) of one channel."""
     n_blocks = [n // BLOCK for n in plan.sizes]
-    n_tiles = mesh.blocks.shape[0]
-    steps = -(-n_tiles // _TILES_PER_STEP)
+    chunks = split(mesh.blocks.shape[0], _TILES_PER_STEP)
 
     def of_tiles(array):
         padded = jnp.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, 1)])
         return jnp.moveaxis(padded, -1, 0)[mesh.atoms]
 
-    tiles = jax.tree.map(lambda array: in_chunks(of_tiles(array), steps), moments)
-    places, blocks = in_chunks(mesh.places, steps), in_chunks(mesh.blocks, steps)
+    tiles = jax.tree.map(lambda array: in_chunks(of_tiles(array), chunks), moments)
+    places, blocks = in_chunks(mesh.places, chunks), in_chunks(mesh.blocks, chunks)
     windows_of = jax.checkpoint(partial(_windows, plan=plan))
 
     def add_step(total, step):
@@ -300,8 +352,8 @@ def _spread(moments: ReducedMoments, mesh: MeshSum, plan: MeshPlan):
 
     halo = plan.window - BLOCK
     shape = (n_blocks[0] * n_blocks[1], plan.n_c + halo, plan.window, plan.window)
-    start = jnp.zeros(shape, mesh.frame.dtype)
-    if steps == 1:
+    start = zero_sum(shape, mesh.frame.dtype, tiles, places)
+    if chunks.is_one:
         lines, _ = add_step(start, jax.tree.map(lambda a: a[0], (tiles, places, blocks)))
     else:
         lines, _ = lax.scan(add_step, start, (tiles, places, blocks))

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from jles.electrostatics.sums.chunks import in_chunks
+from jles.electrostatics.sums.chunks import Chunks, in_chunks, split, zero_sum
 from jles.electrostatics.sums.kgrid import KGrid
 from jles.electrostatics.sums.table_products import HIGHEST, ReducedMoments
 
@@ -73,9 +73,7 @@ def phase_tables(reduced: Float[Array, "atoms 3"], grid: KGrid, chunk: int) -> P
         grid: static; the last axis should be the longest, it makes the planes small.
         chunk: static.
     """
-    atoms = reduced.shape[0]
-    steps = max(1, -(-atoms // chunk))
-    axes = in_chunks(reduced.T, steps, axis=-1)
+    axes = in_chunks(reduced.T, split(reduced.shape[0], chunk), axis=-1)
     return PhaseTables(*(phase_table(axes[:, d], n) for d, n in enumerate(grid)))
 
 
@@ -98,10 +96,10 @@ def structure_products(
     Returns:
         The sums; each index axis is preceded by one of length two, cosine and sine.
     """
-    steps = tables.x.shape[0]
-    chunked = jax.tree.map(lambda array: in_chunks(array, steps, axis=-1), moments)
+    chunks = Chunks(tables.x.shape[0], tables.x.shape[-1])
+    chunked = jax.tree.map(lambda array: in_chunks(array, chunks, axis=-1), moments)
     per_channel = _one_channel if len(moments.charges) == 1 else _every_channel
-    if steps == 1:
+    if chunks.is_one:
         products = per_channel(*jax.tree.map(lambda array: array[0], (chunked, tables)))
     else:
         # The sum stays outside the checkpoint, so its partial values are not saved.
@@ -109,7 +107,7 @@ def structure_products(
         shape = jax.eval_shape(per_channel, *jax.tree.map(lambda a: a[0], (chunked, tables)))
         products, _ = lax.scan(
             lambda total, one: (total + products_of_chunk(*one), None),
-            jnp.zeros(shape.shape, shape.dtype),
+            zero_sum(shape.shape, shape.dtype, chunked, tables),
             (chunked, tables),
         )
     sizes = [n for table in (tables.z, tables.x, tables.y) for n in (2, table.shape[2])]

@@ -143,10 +143,12 @@ def equivariants(bases: list[list[Float[Array, "atoms ..."]]], l_max: int):
         return None, None
     vectors, tensors = [], []
     for basis in bases:
-        vector = jnp.stack([entry.reshape(len(entry), -1) for entry in basis[1:4]], axis=-1)
+        vector = jnp.stack([entry.reshape(entry.shape[0], -1) for entry in basis[1:4]], axis=-1)
         vectors.append(vector)
         if l_max >= 2:
-            xx, xy, xz, yy, yz, zz = (entry.reshape(len(entry), -1) for entry in basis[4:10])
+            xx, xy, xz, yy, yz, zz = (
+                entry.reshape(entry.shape[0], -1) for entry in basis[4:10]
+            )
             rows = ((xx, xy, xz), (xy, yy, yz), (xz, yz, zz))
             tensor = jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=-2)
             vectors.append(jnp.sum(tensor * vector[..., None, :], axis=-1))

@@ -11,10 +11,11 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array
 
-from jles.electrostatics.sums.chunks import in_chunks
+from jles.electrostatics.sums.chunks import Length, in_chunks, known, split
 
 _SAVED = "saved"
 _FAR = 1000.0
+_TYPICAL_NEIGHBORS = 64
 
 
 def save(array: Array) -> Array:
@@ -32,13 +33,13 @@ def by_blocks(function: Callable, bytes_per_atom: int, *arrays):
         arrays: or trees of arrays; None is passed on.
     """
     atoms = jax.tree.leaves(arrays)[0].shape[0]
-    steps = -(-atoms // max(1, block_bytes() // bytes_per_atom))
-    if steps == 1:
+    chunks = split(atoms, max(1, block_bytes() // bytes_per_atom))
+    if chunks.is_one:
         return function(*arrays)
     policy = jax.checkpoint_policies.save_only_these_names(_SAVED)
     block = jax.checkpoint(function, policy=policy)
-    chunks = jax.tree.map(lambda array: in_chunks(array, steps, fill=_fill(array)), arrays)
-    results = jax.lax.map(lambda chunk: block(*chunk), chunks)
+    blocks = jax.tree.map(lambda array: in_chunks(array, chunks, fill=_fill(array)), arrays)
+    results = jax.lax.map(lambda one: block(*one), blocks)
     return jax.tree.map(lambda one: one.reshape(-1, *one.shape[2:])[:atoms], results)
 
 
@@ -50,3 +51,8 @@ def _fill(array) -> float | int:
 def block_bytes() -> int:
     """Size of a block: it fits the cache of a CPU, or saves memory on accelerators."""
     return 2**22 if jax.default_backend() == "cpu" else 2**28
+
+
+def known_neighbors(neighbors: Length) -> int:
+    """Slots of an atom to choose blocks by, also where their number is symbolic (export)."""
+    return known(neighbors, _TYPICAL_NEIGHBORS)

@@ -3,13 +3,14 @@
 import flax.linen as nn
 
 from jles.models.backbones.cace import Cace
-from jles.models.config import CaceConfig
+from jles.models.backbones.mace import Mace
+from jles.models.backbones.record import BackboneRecord
 
-BACKBONES = {"cace": Cace}
+BACKBONES = {"cace": Cace, "mace": Mace}
 """Networks by `kind`: `network(config, n_elements)` maps a `Graph` to `Features`."""
 
 
-def build_backbone(config: CaceConfig, n_elements: int) -> nn.Module:
+def build_backbone(config: BackboneRecord, n_elements: int) -> nn.Module:
     """The network of a backbone.
 
     Args:

@@ -20,12 +20,12 @@ from jles.models.backbones.angular import (
     invariant_terms,
     invariants,
 )
-from jles.models.backbones.blocks import by_blocks, save
+from jles.models.backbones.blocks import by_blocks, known_neighbors, save
+from jles.models.backbones.cace_config import CaceConfig
 from jles.models.backbones.envelope import envelope
 from jles.models.backbones.features import Features
 from jles.models.backbones.graph import Graph
 from jles.models.backbones.radial import initial_frequencies, radial_functions
-from jles.models.config import CaceConfig
 from jles.models.readouts import Perceptron
 
 
@@ -47,9 +47,12 @@ class Edges(NamedTuple):
     angular: Float[Array, "atoms neighbors monomials"]
 
 
-def _decaying(rate, distance, cut):
-    """Kernel of a radial message: exp(-r rate) under the envelope, (..., channels)."""
-    return jnp.exp(-distance[..., None] * rate) * cut[..., None]
+def _decaying(rate, values, distance, cut, weight=None):
+    """Radial message: the neighbours' values times exp(-r rate) under the envelope, summed."""
+    decay = jnp.exp(-distance[..., None] * rate) * cut[..., None]
+    if weight is not None:
+        decay = decay * weight[..., None]
+    return jnp.sum(decay[:, :, None] * values, axis=1)
 
 
 class Cace(nn.Module):
@@ -91,7 +94,7 @@ class Cace(nn.Module):
 
         atoms = (receiver, graph.vectors, graph.index, graph.present)
         edge_floats = (self.config.n_rbf + 1) * sender.shape[1] + len(degrees(config.l_max))
-        bytes_per_atom = graph.index.shape[1] * edge_floats * sender.itemsize
+        bytes_per_atom = known_neighbors(graph.index.shape[1]) * edge_floats * sender.itemsize
         basis, found = by_blocks(expand_first, bytes_per_atom, *atoms)
         bases, layers = [basis], [found]
 
@@ -129,7 +132,7 @@ class Cace(nn.Module):
 
     def _edges(self, vectors, sender, present, frequencies) -> Edges:
         distance = jnp.sqrt(jnp.sum(vectors**2, axis=-1))
-        cut = envelope(distance, self.config) * present
+        cut = envelope(distance, self.config.envelope_of_edges) * present
         radial = radial_functions(distance, self.config, frequencies) * cut[..., None]
         # Edges point from the sender (neighbour) to the receiver (this atom).
         unit = -vectors / distance[..., None]
@@ -203,11 +206,11 @@ class Cace(nn.Module):
         degree = degrees(self.config.l_max)
         # A rate may be negative: beyond the cutoff (padding) the exponential would overflow.
         distance = jnp.minimum(graph.distances, self.config.cutoff)
-        cut = envelope(graph.distances, self.config) * graph.present
+        cut = envelope(graph.distances, self.config.envelope_of_edges) * graph.present
         messages = []
         for l, rate in enumerate(decay):
             entries = [e for e, d in zip(basis, degree, strict=True) if d == l]
-            flat = jnp.stack([entry.reshape(len(entry), -1) for entry in entries], axis=1)
+            flat = jnp.stack([entry.reshape(entry.shape[0], -1) for entry in entries], axis=1)
             found = graph.sums(flat, _decaying, rate.ravel(), distance, cut)
             messages += [part.reshape(entries[0].shape) for part in found.swapaxes(0, 1)]
         return messages
@@ -221,7 +224,7 @@ class Cace(nn.Module):
         n_l = config.l_max + 1 if config.bchi_per_l else 1
         n_c = self._channels if config.bchi_per_channel else 1
         network = Perceptron((*config.bchi_hidden, n_l * n_c), name=f"bchi_{t}")
-        scalars = graph.gather(network(features.reshape(len(features), -1)))
+        scalars = graph.gather(network(features.reshape(features.shape[0], -1)))
         return scalars.reshape(*scalars.shape[:2], n_l, n_c)
 
     def _mix_per_channel(self, scalars, edges: Edges, mixing, receiver):

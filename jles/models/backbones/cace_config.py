@@ -1,15 +1,16 @@
 """Configuration of the Cartesian atomic cluster expansion."""
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
-from jles.config import Config, Finite, count, positive
+from jles.config import Finite, count, positive
 from jles.errors import InputError
+from jles.models.backbones.record import BackboneRecord, Envelope
 
 
-class CaceConfig(Config, tag_field="kind", tag="cace"):
+class CaceConfig(BackboneRecord, tag_field="kind", tag="cace"):
     """The Cartesian atomic cluster expansion (docs/theory.md; Cheng 2024).
 
     `messages` are the kinds of every message-passing layer: "memory" (the atom's own basis),
@@ -17,7 +18,6 @@ class CaceConfig(Config, tag_field="kind", tag="cace"):
     invariants). `mp_norm` multiplies ar + bchi, customarily 1/sqrt(average neighbour number).
     """
 
-    cutoff: positive(100.0, "angstrom")
     n_rbf: count(256) = 6
     n_radial_basis: count(1024) = 12
     n_atom_basis: count(64) = 3
@@ -37,6 +37,8 @@ class CaceConfig(Config, tag_field="kind", tag="cace"):
     bchi_per_channel: bool = False
     mp_norm: Finite = 1.0 / math.sqrt(10.0)
 
+    degree_key: ClassVar[str] = "l_max"
+
     def __post_init__(self):
         super().__post_init__()
         onset = self.envelope_onset
@@ -51,3 +53,13 @@ class CaceConfig(Config, tag_field="kind", tag="cace"):
     def degree(self) -> int:
         """Highest degree of the features: 0 invariants, 1 vectors, 2 tensors."""
         return self.l_max
+
+    @property
+    def messages_passed(self) -> int:
+        """How many times features pass between neighbours."""
+        return self.layers
+
+    @property
+    def envelope_of_edges(self) -> Envelope:
+        """The envelope of the edges."""
+        return Envelope(self.cutoff, self.envelope, self.envelope_power, self.envelope_onset)

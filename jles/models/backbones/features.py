@@ -16,8 +16,11 @@ class Features(NamedTuple):
         vectors: polar vectors, which rotate like a dipole; None if the backbone has none.
         tensors: symmetric traceless tensors, which rotate like a quadrupole; None if the
             backbone has none.
+        energies: the backbone's own atomic energies, eV, to which the energy read-out is added;
+            None if the backbone has none.
     """
 
     invariants: Float[Array, "atoms features"]
     vectors: Float[Array, "atoms vectors 3"] | None
     tensors: Float[Array, "atoms tensors 3 3"] | None
+    energies: Float[Array, " atoms"] | None = None

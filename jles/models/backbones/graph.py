@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jles.bloch.weighted import bloch_vectors, bloch_weight, gather
-from jles.models.backbones.neighbor_sums import Kernel, neighbor_sums
+from jles.models.backbones.neighbor_sums import Message, neighbor_sums
 from jles.structures.structure import Structure
 
 
@@ -18,6 +18,7 @@ class Graph(NamedTuple):
         index: the neighbour in each slot; padding slots hold the atom itself.
         present: 1 for a neighbour, 0 for a padding slot.
         species: place of each atom's element in the element list of the model.
+        total_charge: of the structure, e.
         bloch_weight: weight of the derivatives of gathered values, see `jles.bloch.weighted`;
             None for plain derivatives.
     """
@@ -26,6 +27,7 @@ class Graph(NamedTuple):
     index: Int[Array, "atoms neighbors"]
     present: Float[Array, "atoms neighbors"]
     species: Int[Array, " atoms"]
+    total_charge: Float[Array, ""]
     bloch_weight: Float[Array, "atoms neighbors"] | None = None
 
     @property
@@ -39,13 +41,22 @@ class Graph(NamedTuple):
 
     def sums(
         self,
-        values: Float[Array, "atoms rows columns"],
-        kernel: Kernel,
+        values: Float[Array, "atoms ..."],
+        message: Message,
         parameters,
-        *edges: Float[Array, "atoms neighbors"],
-    ) -> Float[Array, "atoms rows columns"]:
-        """Sums of the neighbours' values times a kernel, see `neighbor_sums`."""
-        return neighbor_sums(values, kernel, self.index, self.bloch_weight, parameters, *edges)
+        *edges: Float[Array, "atoms neighbors ..."],
+        bytes_per_atom: int | None = None,
+    ) -> Float[Array, "atoms ..."]:
+        """Sums of messages that are linear in the neighbours' values, see `neighbor_sums`."""
+        return neighbor_sums(
+            values,
+            message,
+            self.index,
+            self.bloch_weight,
+            parameters,
+            *edges,
+            bytes_per_atom=bytes_per_atom,
+        )
 
 
 def build_graph(
@@ -66,5 +77,6 @@ def build_graph(
         structure.neighbor_index,
         structure.neighbor_mask.astype(vectors.dtype),
         species,
+        structure.total_charge,
         bloch_weight(vectors, bloch),
     )

@@ -4,8 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jles.models.backbones.cace_config import CaceConfig
 from jles.models.backbones.envelope import Distances
-from jles.models.config import CaceConfig
 
 
 def bessel(distance: Distances, frequencies: Float[Array, " rbf"], cutoff: float):

@@ -1,0 +1,88 @@
+"""Published torch MACE and MACE-LES checkpoints as (ModelConfig, parameters).
+
+The read-outs of MACE are those of jles: linear maps of the features of all interactions but the
+last, and a perceptron on those of the last. The charges of MACE-LES are a copy of them.
+"""
+
+import math
+
+import numpy as np
+from ase.data import chemical_symbols
+
+from jles.interop.cace_import import import_ewald
+from jles.interop.mace_backbone import import_mace_backbone, silu_scale
+from jles.interop.module_tree import Module
+from jles.models.backbones.mace_config import MaceConfig
+from jles.models.config import DirectCharges, ElectrostaticsConfig, ModelConfig, ReadoutConfig
+from jles.units import HALF_INVERSE_EPSILON0
+
+MACE_MODELS = tuple(
+    f"mace.modules.models.{name}" for name in ("MACE", "ScaleShiftMACE", "MACELES")
+)
+
+
+def import_mace(model: Module) -> tuple[ModelConfig, dict]:
+    """A MACE, ScaleShiftMACE or MACELES module as configuration and parameters, float64.
+
+    Raises:
+        InputError: a block or attribute that jles does not support, named.
+    """
+    numbers, backbone, network = import_mace_backbone(model)
+    elements = tuple(chemical_symbols[number] for number in numbers)
+    energies = model.module("atomic_energies_fn").array("atomic_energies")
+    if energies.size != len(elements):
+        raise model.error("heads", "more than one head: not supported")
+    scale, shift = 1.0, 0.0
+    if model.find("scale_shift") is not None:
+        module = model.module("scale_shift", ".ScaleShiftBlock")
+        scale, shift = module.number("scale"), module.number("shift")
+    fields, readout = _import_readouts(model.module("readouts"), backbone)
+    if shift:
+        readout["linear"]["bias"] = np.array([shift / scale])
+    energy = ReadoutConfig(**fields, linear_bias=bool(shift), scale=scale)
+    params = {"backbone": network, "energy": readout}
+    charges, electrostatics = None, ElectrostaticsConfig()
+    if model.kind.endswith(".MACELES"):
+        ewald = model.module("les", "les.les.Les").module("ewald")
+        fields, params["charges"] = _import_readouts(model.module("les_readouts"), backbone)
+        strength = ewald.number("norm_factor", 1.0)
+        if not strength > 0.0:
+            raise ewald.error("norm_factor", f"prefactor {strength} of the sum is not positive")
+        charges = DirectCharges(**fields, scale=math.sqrt(strength / HALF_INVERSE_EPSILON0))
+        electrostatics = import_ewald(ewald)
+    config = ModelConfig(
+        elements=elements,
+        backbone=backbone,
+        energy=energy,
+        charges=charges,
+        electrostatics=electrostatics,
+        normalize_features=False,
+        element_energies=dict(zip(elements, map(float, energies.ravel()), strict=True)),
+    )
+    return config, params
+
+
+def _import_readouts(module: Module, backbone: MaceConfig) -> tuple[dict, dict]:
+    """Fields of a ReadoutConfig and the parameters of a Readout."""
+    channels, readouts = backbone.channels, module.children()
+    if len(readouts) != backbone.num_interactions:
+        raise module.error("", f"{len(readouts)} read-outs, unlike the interactions")
+    linear = np.zeros((len(readouts) * channels, 1))
+    for t, readout in enumerate(readouts[:-1]):
+        if not readout.kind.endswith(".LinearReadoutBlock"):
+            raise readout.error("", f"a {readout.kind} is not supported here")
+        weight = readout.module("linear", ".Linear").array("weight", (channels,))
+        linear[t * channels : (t + 1) * channels, 0] = weight / math.sqrt(channels)
+    last = readouts[-1]
+    if not last.kind.endswith(".NonLinearReadoutBlock"):
+        raise last.error("", f"a {last.kind} is not supported here")
+    (activation,) = last.module("non_linearity").module("acts").children()
+    second = np.float64(last.module("linear_2", ".Linear").array("weight"))
+    hidden = second.size
+    first = last.module("linear_1", ".Linear").array("weight", (channels * hidden,))
+    kernel = np.zeros((len(readouts) * channels, hidden))
+    kernel[-channels:] = first.reshape(channels, hidden) / math.sqrt(channels)
+    second = second.reshape(hidden, 1) * (silu_scale(activation) / math.sqrt(hidden))
+    layers = {"layers_0": {"kernel": kernel}, "layers_1": {"kernel": second}}
+    fields = {"hidden": (hidden,), "bias": False, "linear": True}
+    return fields, {"perceptron": layers, "linear": {"kernel": linear}}

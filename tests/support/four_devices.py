@@ -1,0 +1,206 @@
+"""Sharded against unsharded results, for tests/project/test_devices.py; prints one JSON line.
+
+Run with four devices (XLA_FLAGS=--xla_force_host_platform_device_count=4).
+"""
+
+import json
+import re
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ase import Atoms
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from jles.electrostatics import (
+    Multipoles,
+    Response,
+    energy_of_sums,
+    lattice_sum,
+    partial_sums,
+    plan_sum,
+    self_energy,
+)
+from jles.electrostatics.sums import mesh as mesh_sum
+from jles.structures.structure import Structure
+from jles.train.config import OptimizerConfig
+from jles.train.losses import Weights
+from jles.train.optimizer import build_optimizer
+from jles.train.step import build_steps
+from tests.support.small_systems import mixed_frames, small_model
+from tests.support.training import frames_of, loader_of
+
+COLLECTIVES = "all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter"
+WHOLE = PartitionSpec()
+ATOMS, EDGE, SIGMA, K_MAX = 32, 7.0, 1.0, 2.5
+DEVICES = PartitionSpec("devices")
+BY_ATOMS = (
+    "positions",
+    "numbers",
+    "mask",
+    "neighbor_index",
+    "neighbor_shift",
+    "neighbor_mask",
+)
+
+
+def mesh_with(axes: str):
+    return jax.make_mesh((4,), ("devices",), axis_types=(getattr(AxisType, axes),))
+
+
+def put(tree, mesh, spec=WHOLE):
+    return jax.device_put(tree, NamedSharding(mesh, spec))
+
+
+def errors(found, expected) -> list[float]:
+    """Largest differences of every array, relative to its largest entry."""
+    return [
+        float(np.abs(a - b).max() / max(1.0, np.abs(b).max()))
+        for a, b in zip(
+            *(map(np.asarray, jax.tree.leaves(tree)) for tree in (found, expected)), strict=True
+        )
+    ]
+
+
+def random_multipoles():
+    rng = np.random.default_rng(0)
+    moments = (jnp.asarray(rng.normal(size=(ATOMS, *s))) for s in ((), (3,), (3, 3)))
+    return Multipoles(*moments), jnp.asarray(rng.uniform(0.0, EDGE, (ATOMS, 3)))
+
+
+def shards_of_atoms(method: str) -> dict:
+    """Energy, gradient and a directional derivative of it, with `shard_map` and without."""
+    moments, positions = random_multipoles()
+    cell = EDGE * jnp.eye(3)
+    options = {"method": method, "accuracy": 1e-2, "rank": 2}
+    plan = plan_sum(cell, positions, True, k_max=K_MAX, **options)
+
+    def energy(moments, positions, cell, add=lambda parts: parts):
+        parts = partial_sums(moments, positions, cell, plan, chunk=4)
+        total, own = add((parts, self_energy(moments, SIGMA)))
+        options = {"sigma": SIGMA, "k_max": K_MAX, "cutoff": "smooth"}
+        return energy_of_sums(total, cell, plan, **options) - own
+
+    def of_shard(*arrays):
+        return energy(*arrays, add=lambda parts: jax.lax.psum(parts, "devices"))
+
+    mesh = mesh_with("Explicit")
+    specs = {"in_specs": (DEVICES, DEVICES, WHOLE), "out_specs": WHOLE}
+
+    def derivatives(function):
+        def first(moments, positions, cell):
+            return jax.value_and_grad(function, (0, 1, 2))(moments, positions, cell)
+
+        def both(moments, positions, cell):
+            def along(places):
+                return first(moments, places, cell)
+
+            return jax.jvp(along, (positions,), (positions,))
+
+        return jax.jit(both)
+
+    sharded = derivatives(jax.shard_map(of_shard, mesh=mesh, **specs))
+    arguments = (*put((moments, positions), mesh, DEVICES), cell)
+    program = sharded.lower(*arguments).compile()
+    return {
+        "errors": errors(program(*arguments), derivatives(energy)(moments, positions, cell)),
+        "collectives": re.findall(rf" ({COLLECTIVES})(?:-start)?\(", program.as_text()),
+    }
+
+
+def sharded_lattice_sum(method: str, axes: str) -> dict:
+    (charges, *_), positions = random_multipoles()
+    mesh = mesh_with(axes)
+
+    def total(charges, positions):
+        return lattice_sum(
+            Multipoles(charges),
+            positions,
+            EDGE * np.eye(3),
+            k_max=K_MAX,
+            method=method,
+            accuracy=1e-2,
+            response=Response(polarizabilities=jnp.full(ATOMS, 0.02)),
+        )[:5]
+
+    found = total(*put((charges, positions), mesh, DEVICES))
+    return {
+        "errors": errors(found, total(charges, positions)),
+        "spec": list(found[1].sharding.spec)[:1],
+        "expected_spec": ["devices"],
+    }
+
+
+def sharded_model(axes: str) -> dict:
+    """Energy and forces of a structure with sharded atoms."""
+    potential, params = small_model()
+    places = np.random.default_rng(1).uniform(0.0, 6.0, (8, 3))
+    structure = potential.structure(Atoms("OH" * 4, places, cell=[6.0] * 3, pbc=True))
+    mesh = mesh_with(axes)
+    fields = {name: getattr(structure, name) for name in Structure.__annotations__}
+    sharded = Structure(
+        **{
+            name: value
+            if name == "plan"
+            else put(value, mesh, DEVICES if name in BY_ATOMS else WHOLE)
+            for name, value in fields.items()
+        }
+    )
+
+    @jax.jit
+    def energy_and_gradient(params, structure):
+        def energy(positions):
+            return potential.energy_fn(params, replace(structure, positions=positions))
+
+        return jax.value_and_grad(energy)(structure.positions)
+
+    found = energy_and_gradient(put(params, mesh), sharded)
+    return {
+        "errors": errors(found, energy_and_gradient(params, structure)),
+        "spec": list(found[1].sharding.spec)[:1],
+        "expected_spec": ["devices"],
+    }
+
+
+def sharded_training(axes: str) -> dict:
+    """One step on a batch of four structures, one on each device."""
+    potential, params = small_model()
+    with tempfile.TemporaryDirectory() as folder:
+        frames = frames_of(mixed_frames(4), Path(folder))
+        k_max = potential.config.electrostatics.k_max
+        (batch,) = loader_of(frames, 4, max_buckets=1, k_max=k_max).epoch(None)
+    steps = build_steps(potential, build_optimizer(OptimizerConfig()), ("energy", "forces"))
+    settings = Weights(1.0, 1.0, 1.0), 0.02, 0.75
+    expected = steps.train(steps.init(params), batch.structure, batch.labels, *settings)
+    mesh = mesh_with(axes)
+    state = put(steps.init(params), mesh)
+    sharded = put((batch.structure, batch.labels), mesh, DEVICES)
+    with jax.set_mesh(mesh):
+        found = steps.train(state, *sharded, *settings)
+    return {
+        "errors": errors(found, expected),
+        "spec": [leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(found[0])],
+        "expected_spec": [True] * len(jax.tree.leaves(found[0])),
+    }
+
+
+def main() -> None:
+    jax.config.update("jax_enable_x64", True)
+    with mock.patch.object(mesh_sum, "_TILES_PER_STEP", 4):  # several chunks
+        results = {
+            f"shard_map {method}": shards_of_atoms(method) for method in ("direct", "mesh")
+        }
+    for axes in ("Explicit", "Auto"):
+        for method in ("ewald", "pme"):
+            results[f"{method} {axes}"] = sharded_lattice_sum(method, axes)
+        results[f"model {axes}"] = sharded_model(axes)
+        results[f"training {axes}"] = sharded_training(axes)
+    print(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()

@@ -25,6 +25,7 @@ from jles.dynamics.integrators import quiet, shift
 from jles.dynamics.units import FEMTOSECOND
 from jles.errors import InputError
 from jles.observables.born_charges import Coupling, Dipole, dipole_current
+from jles.structures.structure import HostOrDevice
 from jles.typing import Positions, Scalar
 
 State = Any
@@ -33,7 +34,7 @@ State = Any
 Apply = Callable[..., State]
 """The step of a jax-md integrator: `apply(state, **arguments) -> state`."""
 
-Forcing = Mapping[str, Callable[[Scalar], Array] | Array]
+Changing = Mapping[str, Callable[[Scalar], Array] | HostOrDevice]
 """Arguments of `apply` that change with time, see `simulate`."""
 
 
@@ -70,7 +71,7 @@ def simulate(
     steps: int,
     timestep: Scalar,
     *,
-    forcing: Forcing | None = None,
+    forcing: Changing | None = None,
     observe: Callable[[State], Any] = lambda state: None,
     every: int = 1,
     segment: int | None = None,

@@ -18,6 +18,9 @@ from jles.cli.sums import add_sum
 from jles.errors import InputError, InputWarning
 from jles.version import __version__
 
+_NO_CACHE = "--no-compilation-cache"
+_WITHOUT_CACHE = {_NO_CACHE, "-h", "--help", "--version"}
+
 _USER_MISTAKE = 2
 _INTERRUPTED = 130
 _BROKEN_PIPE = 141
@@ -25,9 +28,10 @@ _BROKEN_PIPE = 141
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit status: 0 only for success."""
-    arguments = build_parser().parse_args(argv)
-    if argv is None and arguments.compilation_cache:
+    # Before the parser, which imports JAX for some commands. Callers in Python keep theirs.
+    if argv is None and not _WITHOUT_CACHE & set(sys.argv):
         use_compilation_cache()
+    arguments = build_parser().parse_args(argv)
     command = importlib.import_module(f"jles.cli.{arguments.module}")
     try:
         with _warnings_in_one_line():
@@ -97,9 +101,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"jles {__version__}")
     parser.add_argument(
-        "--no-compilation-cache",
-        dest="compilation_cache",
-        action="store_false",
+        _NO_CACHE,
+        action="store_true",
         help=f"keep no compiled code between runs; so does {VARIABLE}=off",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)

@@ -50,7 +50,7 @@ def test_only_the_program_uses_the_cache():
     assert main(["info", "nowhere"]) == 2
     assert JAX not in os.environ
     arguments = build_parser().parse_args(["--no-compilation-cache", "info", "model"])
-    assert arguments.compilation_cache is False
+    assert arguments.no_compilation_cache
 
 
 def test_the_oldest_entries_go_first(tmp_path):

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -10,12 +10,31 @@ Item = TypeVar("Item")
 _SECONDS_BETWEEN_LINES = 10.0
 _FEW = 5
 
+# Progress bars that are shown, outermost first; seconds that count for no rate.
+_open: list["ProgressBar"] = []
+_left_out = [0.0]
+
+
+def leave_out(seconds: float) -> None:
+    """Leaves this time out of all rates, as that of compilations."""
+    _left_out[0] += seconds
+
+
+def working_time() -> float:
+    """A clock, in seconds, that stands still for the time that is left out."""
+    return time.monotonic() - _left_out[0]
+
+
+def innermost_say() -> Callable[[str], None] | None:
+    """Prints a line beside the innermost progress bar; None without one."""
+    return _open[-1].say if _open else None
+
 
 class ProgressBar:
     """Shows how much of a known amount of work is done; use as a context manager.
 
     On a terminal it is a bar. Elsewhere it is a line for the first and the last update and one
-    every ten seconds in between.
+    every ten seconds in between. The time left is estimated from `working_time`.
 
     Args:
         name: what is counted, e.g. "epoch".
@@ -31,9 +50,10 @@ class ProgressBar:
         self._started = self._last_line = None
 
     def __enter__(self):
-        self._started = time.monotonic()
+        self._started = working_time()
         if self._brief:
-            self._last_line = self._started
+            self._last_line = time.monotonic()
+        _open.append(self)
         if sys.stderr.isatty() and not (self._brief and self._total <= _FEW):
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -44,6 +64,7 @@ class ProgressBar:
                 TimeRemainingColumn(),
                 TextColumn("{task.fields[text]}", markup=False),
                 console=Console(stderr=True),
+                get_time=working_time,
             )
             self._bar.start()
             self._task = self._bar.add_task(
@@ -52,6 +73,7 @@ class ProgressBar:
         return self
 
     def __exit__(self, *_):
+        _open.remove(self)
         if self._bar is not None:
             self._bar.stop()
 
@@ -65,7 +87,9 @@ class ProgressBar:
         if early and (self._brief or done != self._total):
             return
         self._last_line = now
-        left = (now - self._started) / max(done - self._first, 1) * (self._total - done)
+        left = (
+            (working_time() - self._started) / max(done - self._first, 1) * (self._total - done)
+        )
         parts = [f"{self._name} {done}/{self._total}", text, f"{left:.0f} s left"]
         self.say("  ".join(part for part in parts if part))
 

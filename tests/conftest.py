@@ -35,6 +35,14 @@ settings.register_profile(
 settings.load_profile("jles")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _no_lines_about_compilations():
+    """Whether a compilation takes longer than a second depends on the machine."""
+    from jles import compiling
+
+    compiling.PATIENCE = None
+
+
 @pytest.fixture
 def rng():
     """A seeded NumPy generator: the same numbers in every run."""

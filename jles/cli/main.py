@@ -5,15 +5,21 @@ called. Nothing heavy is imported here, so `jles --help` is fast.
 """
 
 import argparse
+import contextlib
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 
+from jles.cache_folder import VARIABLE, use_compilation_cache
 from jles.cli.analyse_options import add_analyses
 from jles.cli.sums import add_sum
-from jles.errors import InputError
+from jles.errors import InputError, InputWarning
 from jles.version import __version__
+
+_NO_CACHE = "--no-compilation-cache"
+_WITHOUT_CACHE = {_NO_CACHE, "-h", "--help", "--version"}
 
 _USER_MISTAKE = 2
 _INTERRUPTED = 130
@@ -22,10 +28,14 @@ _BROKEN_PIPE = 141
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit status: 0 only for success."""
+    # Before the parser, which imports JAX for some commands. Callers in Python keep theirs.
+    if argv is None and not _WITHOUT_CACHE & set(sys.argv):
+        use_compilation_cache()
     arguments = build_parser().parse_args(argv)
     command = importlib.import_module(f"jles.cli.{arguments.module}")
     try:
-        command.run(arguments)
+        with _warnings_in_one_line():
+            command.run(arguments)
         sys.stdout.flush()
     except InputError as error:
         return _complain(str(error))
@@ -42,6 +52,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         place = f"{error.filename}: " if error.filename else ""
         return _complain(f"{place}{error.strerror}")
     return 0
+
+
+@contextlib.contextmanager
+def _warnings_in_one_line() -> Iterator[None]:
+    """Prints warnings about the input like errors, without a place in the code."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def shown(message, category, *rest, **options):
+            if issubclass(category, InputWarning):
+                print(f"jles: warning: {message}", file=sys.stderr, flush=True)
+            else:
+                show(message, category, *rest, **options)
+
+        warnings.showwarning = shown
+        # A damaged entry or a full disk: the function is compiled as without a cache.
+        warnings.filterwarnings(
+            "ignore", "Error (reading|writing) persistent compilation cache"
+        )
+        yield
 
 
 def _complain(message: str) -> int:
@@ -70,6 +100,11 @@ def build_parser() -> argparse.ArgumentParser:
         prog="jles", description="Learn charges from energies and forces; predict with them."
     )
     parser.add_argument("--version", action="version", version=f"jles {__version__}")
+    parser.add_argument(
+        _NO_CACHE,
+        action="store_true",
+        help=f"keep no compiled code between runs; so does {VARIABLE}=off",
+    )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_demo(commands)
     _add_train(commands)

@@ -18,6 +18,8 @@ from jles.predict.phonopy_born import check_born_file, write_prediction
 from jles.quantities.catalogue import QUANTITIES
 from jles.units import FIELD_UNITS
 
+_MOST_NOTES = 3
+
 
 def run(arguments: Namespace) -> None:
     """Writes the file whole or not at all, with results where ASE looks for them.
@@ -45,7 +47,7 @@ def run(arguments: Namespace) -> None:
         pbc = [frame.pbc for frame in frames]
         asked += check_born_file(model.config, pbc, arguments.input)
     options = {"born_mode": arguments.born_mode, "sum_rule": arguments.sum_rule, "field": field}
-    notes = set()
+    notes: dict[str, list[str]] = {}
     with (
         atomic_path(arguments.out) as temporary,
         open(temporary, "w", encoding="utf-8") as file,
@@ -55,7 +57,8 @@ def run(arguments: Namespace) -> None:
             want = list(dict.fromkeys(want))
             out = predict_frame(model, frame, want, **options)
             mean, spread = (out.mean, out.spread) if arguments.committee else (out, None)
-            notes.update(mean.notes)
+            for note in mean.notes:
+                notes.setdefault(note, []).append(frame.source)
             atoms = labelled_atoms(model, frame, mean, spread)
             if field is not None:
                 atoms.info["field"] = np.array(field)
@@ -65,8 +68,11 @@ def run(arguments: Namespace) -> None:
     print(f"{arguments.out}: {len(frames)} frame(s)")
     if arguments.phonopy_born:
         print(f"{arguments.phonopy_born}: Born charges for phonopy")
-    for note in sorted(notes)[:3]:
-        print(f"note: {note}")
+    for note, sources in sorted(notes.items())[:_MOST_NOTES]:
+        more = f" and {len(sources) - 1} more" if len(sources) > 1 else ""
+        print(f"note: {sources[0]}{more}, {model.where}: {note}")
+    if len(notes) > _MOST_NOTES:
+        print(f"and {len(notes) - _MOST_NOTES} more notes, see {arguments.out}")
 
 
 def asked_model(arguments: Namespace):

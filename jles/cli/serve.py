@@ -33,7 +33,7 @@ def run(arguments: Namespace) -> None:
         largest = np.abs(first.acoustic_sum).max()
         print(f"Born charges of the start, before the sum rule: sum of {largest:.3g} e at most")
     for note in first.notes:
-        print(f"note: {note}")
+        print(f"note: {frame.source}, {model.where}: {note}")
     with connect(address) as connection:
         print(f"{address}: connected, {len(evaluate.atoms)} atoms", flush=True)
         serve_requests(connection, evaluate, address)

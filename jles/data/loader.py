@@ -138,6 +138,14 @@ class Loader:
             )
             yield Batch(structure, labels, bucket.frames[rows])
 
+    def structures(self) -> Iterator[Structure]:
+        """The padded structures one by one, bucket by bucket; NumPy arrays."""
+        for bucket in self._buckets:
+            for row in range(len(bucket.frames) - 1):
+                yield jax.tree.map(
+                    lambda leaf, row=row: np.asarray(leaf[row]), bucket.structures
+                )
+
     def _plan(self, order) -> list[tuple[int, np.ndarray]]:
         """Bucket and rows of every batch; row -1 is the empty structure."""
         draw = None if order is None else np.random.default_rng(list(order))

@@ -34,11 +34,27 @@ def append_frames(path: Path, atoms, frames: RecordedFrames, timestep: float | N
         ) from None
 
 
-def write_final(path: Path, atoms, state: RunState, plan: RunPlan):
-    """Writes the last state as a file of one frame and returns it as `ase.Atoms`."""
+def with_cells_of(turn, frames: dict[str, RecordedFrames]) -> dict[str, RecordedFrames]:
+    """The frames with cells `turn @ cell`, those of the start; see `compact_cell`."""
+    return {
+        kind: part._replace(
+            values={
+                key: (turn @ rows).astype(rows.dtype) if key == "cell" else rows
+                for key, rows in part.values.items()
+            }
+        )
+        for kind, part in frames.items()
+    }
+
+
+def write_final(path: Path, atoms, state: RunState, plan: RunPlan, turn):
+    """Writes the last state as a file of one frame and returns it as `ase.Atoms`.
+
+    `turn` makes the cell of the start from that of the run, see `compact_cell`.
+    """
     motion = state.loop.motion
     velocities = np.asarray(motion.momenta / plan.masses, np.float64)
-    frame = _frame(atoms, motion.positions, velocities, motion.cell)
+    frame = _frame(atoms, motion.positions, velocities, turn @ np.asarray(motion.cell))
     if plan.timestep is None:
         frame.set_momenta(None)
     frame.info["step"] = state.step

@@ -3,14 +3,13 @@
 import csv
 import io
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 
 from jles.errors import InputError
 from jles.files import write_atomically
-from jles.follow import ProgressBar
+from jles.follow import ProgressBar, working_time
 
 COLUMNS = {
     "step": "",
@@ -102,11 +101,14 @@ class MdProgress(ProgressBar):
     def __init__(self, steps: int, first: int, timestep: float | None):
         super().__init__("step", steps, first)
         self._first_step, self._timestep = first, timestep
-        self._since, self._clock = first, time.monotonic()
+        self._since, self._clock = first, working_time()
 
     def speed(self, step: int) -> float:
-        """Speed in ns/day, without the first block, which compiles; 0 for a minimisation."""
-        now = time.monotonic()
+        """Speed in ns/day, without compilations and, later, without the first block.
+
+        It is 0 for a minimisation.
+        """
+        now = working_time()
         days = max(now - self._clock, 1e-9) / _SECONDS_OF_A_DAY
         speed = 1e-6 * (step - self._since) * (self._timestep or 0.0) / days
         if self._since == self._first_step:

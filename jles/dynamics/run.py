@@ -1,5 +1,6 @@
 """A whole run: from a model, a structure and a config to a directory of results."""
 
+import contextlib
 import sys
 from pathlib import Path
 
@@ -8,29 +9,33 @@ import jax.numpy as jnp
 import numpy as np
 import yaml
 
+from jles.compiling import compiling
 from jles.config import from_dict, to_dict
 from jles.dynamics.block import RunPlan
 from jles.dynamics.checkpoint import load_checkpoint, save_checkpoint
 from jles.dynamics.config import MdConfig
 from jles.dynamics.engine import Engine, Outcome, RunState
 from jles.dynamics.ensembles import build_integrator
-from jles.dynamics.extxyz import append_frames, write_final
+from jles.dynamics.extxyz import append_frames, with_cells_of, write_final
 from jles.dynamics.fields import wave
 from jles.dynamics.forces import Forcing
 from jles.dynamics.model_system import model_system
 from jles.dynamics.records import build_recorders
 from jles.dynamics.report import Drift, Log, MdProgress
 from jles.dynamics.resume import check_config, check_sum, sum_settings
-from jles.dynamics.start import check_start, initial_momenta
+from jles.dynamics.start import check_start, compact_cell, initial_momenta
 from jles.dynamics.trajectory import Trajectory
 from jles.dynamics.units import BOLTZMANN
 from jles.electrostatics.plan import SumPlan, describe_plan
 from jles.errors import InputError
 from jles.files import TRAJECTORY, write_atomically
 from jles.lock import only_writer
+from jles.models.atoms import check_atoms
 from jles.predict.model import Model
 from jles.quantities.catalogue import QUANTITIES
 from jles.version import __version__
+
+_IDENTITY = [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
 
 
 def run_md(model: Model, atoms, config: MdConfig | dict, out, resume: bool = False):
@@ -52,11 +57,23 @@ def run_md(model: Model, atoms, config: MdConfig | dict, out, resume: bool = Fal
     """
     if isinstance(config, dict):
         config = from_dict(MdConfig, config, "config")
+    check_types(model, atoms, config)
     if config.dtype != model.dtype:
         raise InputError(f"dtype: is {config.dtype}, but the model was loaded as {model.dtype}")
     check_start(atoms, config)
     with jax.enable_x64(model.dtype == "float64"), only_writer(out):
         return Run(model, atoms, config, Path(out), resume).finish()
+
+
+def check_types(model, atoms, config) -> None:
+    """Refuses paths where objects are needed; says how to make them."""
+    check_atoms(atoms)
+    if not isinstance(model, Model):
+        kind = type(model).__name__
+        raise InputError(f"model: is of type {kind}; load it first, jles.load(directory)")
+    if not isinstance(config, MdConfig):
+        kind = type(config).__name__
+        raise InputError(f"config: is of type {kind}; give an MdConfig or a dict of its keys")
 
 
 class Run:
@@ -69,7 +86,9 @@ class Run:
         self.log = Log(out / "log.csv")
         self.drift = Drift(len(atoms))
         momenta = initial_momenta(atoms, config)
-        plan, forcing = plan_run(model, atoms, config)
+        # Inside, the lattice has short vectors; files hold those of the start.
+        compact, self._cell_of_start = compact_cell(atoms)
+        plan, forcing = plan_run(model, compact, config)
         self.plan, self.engine = plan, Engine(plan, forcing, self._say)
         self._progress: MdProgress | None = None
         self._check_directory(resume)
@@ -87,9 +106,11 @@ class Run:
             sums = self.state.capacity.plan
             if sums is not None and sums != SumPlan():
                 self._say(f"long range: {describe_plan(sums, self._accuracy)}")
-            done = False
+            done, first = False, True
             while not done:
-                outcome = self.engine.run(self.state, self._next_stop())
+                with compiling("time steps") if first else contextlib.nullcontext():
+                    outcome = self.engine.run(self.state, self._next_stop())
+                first = False
                 self._write(outcome)
                 done = outcome.done or outcome.state.step >= config.steps
                 if done or outcome.state.step % config.checkpoint == 0:
@@ -98,9 +119,14 @@ class Run:
                 self._say(f"step {self.state.step}: all forces are below the tolerance")
             elif config.ensemble.kind == "minimise":
                 self._say(f"step {self.state.step}: forces are still above the tolerance")
-        return write_final(self.out / "final.extxyz", self.atoms, self.state, self.plan)
+        turn = self._cell_of_start
+        return write_final(self.out / "final.extxyz", self.atoms, self.state, self.plan, turn)
 
     def _start(self, plan: RunPlan, momenta, dtype) -> RunState:
+        with compiling("start", self._say):
+            return self._compiled_start(plan, momenta, dtype)
+
+    def _compiled_start(self, plan: RunPlan, momenta, dtype) -> RunState:
         return self.engine.start(
             self.atoms.positions.astype(dtype),
             momenta.astype(dtype),
@@ -143,6 +169,12 @@ class Run:
 
     def _resume(self) -> None:
         kept = load_checkpoint(self._checkpoint, self.state)
+        # Older checkpoints are of runs in the cell of the start.
+        if kept.written.get("cell_of_start", _IDENTITY) != self._cell_of_start.tolist():
+            raise InputError(
+                f"{self._checkpoint}: is of a start with another cell, or of a jles that did "
+                "not reduce skewed ones; resume it with its own start, or start anew"
+            )
         check_sum(self._checkpoint, kept, self.state.capacity.plan, self._accuracy)
         self.state = self.engine.resume(
             kept.loop, kept.reference, kept.capacity, kept.rebuilt_at
@@ -163,6 +195,7 @@ class Run:
 
     def _save(self) -> None:
         written = {"frames": self.trajectory.counts(), "extxyz": self.frame_bytes}
+        written["cell_of_start"] = self._cell_of_start.tolist()
         sums = sum_settings(self.state.capacity.plan, self._accuracy)
         save_checkpoint(self._checkpoint, self.state, written, sums)
 
@@ -174,7 +207,7 @@ class Run:
 
     def _write(self, outcome: Outcome) -> None:
         self.state = outcome.state
-        frames = dict(outcome.frames)
+        frames = with_cells_of(self._cell_of_start, outcome.frames)
         extxyz = frames.pop("extxyz", None)
         intervals = to_dict(self.config.record)
         self.trajectory.append(frames, intervals)

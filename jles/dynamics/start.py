@@ -6,6 +6,7 @@ from jles.dynamics.config import MdConfig
 from jles.dynamics.units import BOLTZMANN
 from jles.errors import InputError
 from jles.jax_md.chains import degrees_of_freedom
+from jles.lattice import inverse, reduction
 
 
 def read_start(path: str):
@@ -53,6 +54,18 @@ def check_start(atoms, config: MdConfig) -> None:
             f"displacement: needs a crystal, periodic in three directions; pbc is {pbc}. "
             "Give a field instead"
         )
+
+
+def compact_cell(atoms):
+    """The atoms with a reduced cell, if theirs is skewed, and the way back.
+
+    Returns:
+        `ase.Atoms`, and integers M with `atoms.cell = M @ compact.cell`.
+    """
+    turn = reduction(atoms.cell.array, atoms.pbc) if atoms.pbc.any() else np.eye(3, dtype=int)
+    compact = atoms.copy()
+    compact.set_cell(turn @ atoms.cell.array)
+    return compact, inverse(turn)
 
 
 def initial_momenta(atoms, config: MdConfig) -> np.ndarray:

@@ -23,6 +23,7 @@ from jles.electrostatics.response.induction import MAX_STEPS, Response, SolveRep
 from jles.electrostatics.sums.kgrid import KGrid
 from jles.electrostatics.sums.slab import slab_cell_on_host
 from jles.errors import InputError
+from jles.lattice import reduction
 from jles.meshes import any_mesh, leading_spec
 
 
@@ -102,6 +103,22 @@ def _wrapped_on_host(positions, cell, host_positions, host_cell, axes):
     return value + moved - jnp.matmul(images, strained, precision=lax.Precision.HIGHEST)
 
 
+def _compact(cell, host_cell, axes):
+    """The cell with short vectors of the same lattice, if it is skewed, and its value.
+
+    The value comes from the host; derivatives with respect to `cell` pass through.
+    """
+    turn = reduction(host_cell, [axis not in axes for axis in range(3)])
+    if np.array_equal(turn, np.eye(3)):
+        return cell, host_cell
+    host_cell = turn @ host_cell
+    if isinstance(cell, np.ndarray):
+        return host_cell.astype(cell.dtype), host_cell
+    strained = jnp.asarray(turn, cell.dtype), cell - lax.stop_gradient(cell)
+    moved = jnp.matmul(*strained, precision=lax.Precision.HIGHEST)
+    return jnp.asarray(host_cell, cell.dtype) + moved, host_cell
+
+
 def _open_part(vector, cell, axes):
     """The part of a vector along the directions that are not periodic."""
     if len(axes) == 3:
@@ -135,9 +152,10 @@ def lattice_sum(
     r"""Energy of smeared multipoles, their potential and field, and their response.
 
     A crystal (`pbc` all true) is summed in reciprocal space, by `ewald_energy` or `pme_energy`.
-    A slab (two true) is summed in the same way, with `slab_correction`. A cluster (none true)
-    is summed over pairs, by `cluster_energy`. Potential and field are derivatives of the energy
-    with respect to the moments.
+    Skewed cells are reduced first, see `reduction`, unless a plan is given. A slab (two true)
+    is summed in the same way, with `slab_correction`. A cluster (none true) is summed over
+    pairs, by `cluster_energy`. Potential and field are derivatives of the energy with respect
+    to the moments.
 
     The result can be differentiated to any order with respect to positions, cell and every
     moment. Under `jit` or `vmap` the cell is traced and the sum cannot be planned: make
@@ -183,6 +201,8 @@ def lattice_sum(
     if len(axes) < 3:
         cell = checks.cell_array(cell)
         host_cell = checks.concrete(cell)
+        if host_cell is not None and plan is None:
+            cell, host_cell = _compact(cell, host_cell, axes)
         if host_cell is not None:
             checks.check_cell(host_cell, axes, sigma)
         if plan is None:

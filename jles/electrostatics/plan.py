@@ -7,6 +7,7 @@ import numpy as np
 
 from jles.electrostatics.cost import direct_cost, mesh_cost, pair_cost
 from jles.electrostatics.sums.kgrid import (
+    SMALLER,
     SPHERE_TOLERANCE,
     KGrid,
     kgrid_overflow,
@@ -169,7 +170,7 @@ def plan_sum(
         if direct_cost(atoms, grid, rank) < mesh_cost(atoms, mesh, rank):
             mesh = None
     plan = SumPlan(grid, mesh, slab)
-    check_memory(plan, f"k_max {k_max}", "take a smaller k_max or cell")
+    check_memory(plan, f"k_max {k_max}", SMALLER)
     return plan
 
 

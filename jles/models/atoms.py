@@ -2,6 +2,7 @@
 
 import math
 
+from ase import Atoms
 from ase.data import chemical_symbols
 
 from jles.errors import InputError
@@ -30,6 +31,7 @@ def structure_of(
     Raises:
         InputError: an element that the model does not know, or geometry that cannot be right.
     """
+    check_atoms(atoms)
     check_elements(atoms, config, where)
     return build_structure(
         atoms.numbers,
@@ -41,6 +43,19 @@ def structure_of(
         **config.sum_options,
         **options,
     )
+
+
+def check_atoms(atoms) -> None:
+    """Refuses what is not ASE atoms.
+
+    Raises:
+        InputError: names its type.
+    """
+    if isinstance(atoms, Atoms):
+        return
+    kind = type(atoms).__name__
+    remedy = "read the file with ase.io.read first" if isinstance(atoms, str) else "give those"
+    raise InputError(f"structure: is of type {kind}, not ase.Atoms; {remedy}")
 
 
 def check_elements(atoms, config: ModelConfig, where: str) -> None:

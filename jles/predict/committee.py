@@ -12,15 +12,17 @@ is changed where it is known: with `screening.positive`, or with a total charge 
 must sum to.
 """
 
+import warnings
 from collections.abc import Sequence
 from functools import cached_property, partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jles.config import to_dict
-from jles.errors import InputError
+from jles.errors import InputError, InputWarning
 from jles.models.potential import Potential
 from jles.predict.model import Model
 from jles.predict.outputs import outputs
@@ -53,6 +55,9 @@ class Committee(Predictor):
             params = jax.tree.map(
                 lambda *leaves: jnp.stack(leaves), *(m.params for m in models)
             )
+        for place, model in enumerate(models):
+            for twin in models[:place]:
+                _warn_equal(twin, model)
         super().__init__(first.config, params, first.dtype, first.where, first.training)
         self._potential, self._count = first.potential, len(models)
 
@@ -118,6 +123,17 @@ def _check_same(first: Model, other: Model) -> None:
                 f"{other.where} is no member of a committee with {first.where}: {key} is "
                 f"{theirs.get(key)}, not {ours.get(key)}"
             )
+
+
+def _warn_equal(first: Model, other: Model) -> None:
+    pairs = zip(jax.tree.leaves(first.params), jax.tree.leaves(other.params), strict=True)
+    if all(np.array_equal(*pair) for pair in pairs):
+        names = f"{first.where} and {other.where}"
+        warnings.warn(
+            f"committee: {names} have the same parameters, which makes the spread too small",
+            InputWarning,
+            stacklevel=3,
+        )
 
 
 def _flat(values: dict, prefix: str = "") -> dict:

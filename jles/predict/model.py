@@ -1,5 +1,6 @@
 """A model with its parameters: ASE atoms in, NumPy results out."""
 
+import os
 from collections.abc import Mapping
 from functools import cached_property, partial, wraps
 from pathlib import Path
@@ -93,6 +94,10 @@ def load_model(
         InputError: not a model directory, damaged, or of a newer format; a key of
             `electrostatics` that does not exist or belongs to the model.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(
+            f"model: is of type {type(path).__name__}, not the path of a directory"
+        )
     stored = read_model(Path(path))
     config = stored.config
     if screening is not None:

@@ -6,6 +6,7 @@ import numpy as np
 
 from jles.electrostatics.plan import SlabPlan, SumPlan, plan_sum
 from jles.errors import InputError
+from jles.lattice import inverse, reduction
 from jles.structures.neighbors import (
     NeighborTable,
     check_geometry,
@@ -43,8 +44,10 @@ def build_structure(
 ) -> Structure:
     """A structure of NumPy arrays, ready for `stack` or for a compiled function.
 
-    In float64, before the cast to `dtype`, atoms are wrapped into the cell and clusters moved
-    to the origin, so that atoms far away keep their digits; unless `wrapped` is False.
+    In float64, before the cast to `dtype`, skewed cells are reduced (see `reduction`), atoms
+    are wrapped into the cell and clusters moved to the origin, so that atoms far away keep
+    their digits; unless `wrapped` is False. The strain of a reduced cell is that of the given
+    one.
 
     Args:
         numbers: atomic numbers, (atoms,).
@@ -61,7 +64,7 @@ def build_structure(
         total_charge: e.
         size: pad to this; by default no padding.
         neighbors: of these `positions`, if they are known already.
-        wrapped: False keeps the positions as they are, as dynamics needs.
+        wrapped: False keeps positions and cell as they are, as dynamics needs.
         dtype: of the real arrays.
 
     Raises:
@@ -75,6 +78,11 @@ def build_structure(
             f"{len(positions)} positions but numbers of shape {numbers.shape}; "
             "a structure needs one atomic number per atom and at least one atom"
         )
+    if wrapped and pbc.any():
+        turn = reduction(cell, pbc)
+        cell = turn @ cell
+        if neighbors is not None and np.any(turn != np.eye(3)):
+            neighbors = neighbors._replace(shift=neighbors.shift @ inverse(turn))
     plan = SumPlan()
     if k_max is not None:
         options = {"method": method, "accuracy": accuracy, "rank": rank, "margin": margin}

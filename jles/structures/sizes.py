@@ -62,18 +62,23 @@ def round_up_size(size: Size, factor: float = 1.2, multiple: int = 8) -> Size:
 
 
 def plan_buckets(
-    sizes: Sequence[Size], max_buckets: int, batch_size: int = 1
+    sizes: Sequence[Size],
+    max_buckets: int,
+    batch_size: int = 1,
+    worth: float | None = None,
 ) -> tuple[tuple[Size, ...], np.ndarray]:
     """A few sizes that hold all structures with little padding.
 
     Buckets are merged, cheapest pair first, until there are at most `max_buckets` and every
-    further merge would add more than 5 % to the work of an epoch. Crystals and clusters of a
+    further merge would add more work than a bucket must save. Crystals and clusters of a
     long-range model share a bucket only if `max_buckets` is 1.
 
     Args:
         sizes: of every structure.
         max_buckets: each bucket costs one compilation.
         batch_size: the last batch of a bucket is padded, which makes small buckets expensive.
+        worth: work that a bucket must save, in the unit of `cost_of`; by default 5 % of an
+            epoch.
 
     Returns:
         The sizes of the buckets and, for every structure, the number of its bucket.
@@ -95,7 +100,8 @@ def plan_buckets(
     while (best := _best_merge(groups, batch_size)) is not None:
         change, first, second = best
         total = sum(_cost(size, len(members), batch_size) for size, members in groups)
-        if len(groups) <= max_buckets and change > _WORTH_A_BUCKET * total:
+        least = _WORTH_A_BUCKET * total if worth is None else worth
+        if len(groups) <= max_buckets and change > least:
             break
         size, members = groups[first]
         other, more = groups.pop(second)
@@ -148,11 +154,15 @@ def _kind(size: Size):
     return size.plan.periodic, size.plan.cluster
 
 
-def _cost(size: Size, count: int, batch_size: int) -> float:
-    """Work of an epoch over `count` structures: neighbour slots and sums of charges."""
+def cost_of(size: Size) -> float:
+    """Work of energy and forces of a structure: neighbour slots and sums of charges."""
     edges = size.atoms * (size.neighbors + 1.0)
-    work = _COST_OF_AN_EDGE * edges + plan_cost(size.plan, size.atoms)
-    return work * batch_size * math.ceil(count / batch_size)
+    return _COST_OF_AN_EDGE * edges + plan_cost(size.plan, size.atoms)
+
+
+def _cost(size: Size, count: int, batch_size: int) -> float:
+    """Work of an epoch over `count` structures."""
+    return cost_of(size) * batch_size * math.ceil(count / batch_size)
 
 
 def _next_rung(n: int, factor: float, multiple: int) -> int:

@@ -7,8 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
+import numpy as np
 
 from jles.errors import InputError
+from jles.files import check_room
+
+_OVERHEAD = 2**20
+"""Bytes that a checkpoint needs beside its arrays."""
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # tensorstore gives the reason only as text.
@@ -58,16 +63,21 @@ class Checkpoints:
             tree=ocp.args.StandardSave(tree), host=ocp.args.JsonSave(host)
         )
         try:
-            self._manager(name).save(step, args=arguments, force=True)
+            # orbax and tensorstore report a full disk on stderr, in hundreds of lines.
+            size = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(tree))
+            check_room(self._directory, size + _OVERHEAD)
+            with _quiet():
+                self._manager(name).save(step, args=arguments, force=True)
         except Exception as error:  # orbax and tensorstore raise many kinds of errors
             remedy = (
                 "free some space and --resume"
                 if _is_full(error)
                 else "--resume continues from it"
             )
+            kept = "the previous one is intact: " if self.newest(name) is not None else ""
             raise InputError(
                 f"{self._directory / name / str(step)}: checkpoint cannot be written "
-                f"({_reason(error)}); the previous one is intact: {remedy}"
+                f"({_reason(error)}); {kept}{remedy}"
             ) from error
 
     def newest(self, name: str) -> int | None:
@@ -128,6 +138,8 @@ def _quiet():
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 

@@ -62,8 +62,8 @@ class MetricsLog:
                     file.write(line)
             except OSError as error:
                 raise InputError(
-                    f"{path}: cannot be written ({error.strerror}); the last checkpoint is "
-                    "intact: free some space and --resume"
+                    f"{path}: cannot be written ({error.strerror}); free some space and "
+                    "--resume"
                 ) from None
 
 

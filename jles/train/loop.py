@@ -11,13 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 import yaml
 
+from jles.compiling import announced
 from jles.config import to_dict
 from jles.errors import InputError
 from jles.files import write_atomically
 from jles.follow import ProgressBar
 from jles.lock import only_writer
-from jles.models.store import save_model
+from jles.models.store import read_model, save_model
 from jles.pictures import learning_curve
+from jles.structures.distances import distance_range, merged_range, read_range
 from jles.train.checkpoints import Checkpoints
 from jles.train.config import TrainConfig
 from jles.train.directory import check_directory, has_checkpoint
@@ -105,12 +107,17 @@ def _train(config: TrainConfig, out: Path, checkpoints: Checkpoints, resume: boo
 
 
 def _epochs(config, out, prepared, steps, run, counters, log, checkpoints):
+    steps = steps._replace(
+        train=announced(steps.train, "training step"),
+        evaluate=announced(steps.evaluate, "validation"),
+    )
     with ProgressBar("epoch", config.epochs, counters.epoch) as bar:
         for epoch in range(counters.epoch, config.epochs):
             try:
                 run, counters, row = _advance(config, prepared, steps, run, counters, epoch)
             except NotFiniteError as error:
-                kept = _keep_best(config, out, prepared, run, counters, log)
+                kept = _kept(checkpoints)
+                kept += _keep_best(config, out, prepared, run, counters, log)
                 raise InputError(f"{error}{kept}") from None
             log.append(row)
             bar.update(epoch + 1, describe(row))
@@ -218,18 +225,23 @@ def _named(batch, frames) -> str:
 def _not_finite(epoch, batch, frames) -> str:
     return (
         f"epoch {epoch + 1}: the loss or its gradient is not finite in the batch of "
-        f"{_named(batch, frames)}; the last checkpoint is intact: check these frames, or start "
-        "a new run with a lower optimizer.learning_rate"
+        f"{_named(batch, frames)}; check these frames, or start a new run with a lower "
+        "optimizer.learning_rate"
     )
 
 
 def _check_validation(errors: Errors, epoch: int, where: str = "") -> None:
     if not all(math.isfinite(value) for value in jax.tree.leaves(errors)):
         raise NotFiniteError(
-            f"epoch {epoch + 1}: the validation errors are not finite{where}; the last "
-            "checkpoint is intact: check these frames, or start a new run with a lower "
-            "optimizer.learning_rate"
+            f"epoch {epoch + 1}: the validation errors are not finite{where}; check "
+            "these frames, or start a new run with a lower optimizer.learning_rate"
         )
+
+
+def _kept(checkpoints: Checkpoints) -> str:
+    """A remark for the error of a run that stops early."""
+    epoch = checkpoints.newest("last")
+    return "" if epoch is None else f"; the checkpoint after epoch {epoch} is intact"
 
 
 def _keep_best(config, out: Path, prepared, run, counters, log) -> str:
@@ -249,6 +261,15 @@ def _finish(config, out, prepared: Prepared, run: LoopState, counters: Counters,
     learning_curve(out / "learning_curve.png", log.rows())
     needed = needed_labels(config)
     validation_pictures(out, prepared.potential, run.best, prepared.valid_loader, needed)
+
+
+def _distances(config: TrainConfig, prepared: Prepared) -> dict:
+    """The shortest distances of the training data, and of those of the first training."""
+    found = distance_range(prepared.train_loader.structures())
+    if config.model.start_from is None:
+        return found.record()
+    before = read_range(read_model(config.model.start_from).training.get("distances", {}))
+    return {} if before is None else merged_range(found, before).record()
 
 
 def _write_model(
@@ -275,5 +296,6 @@ def _write_model(
         "dtype": config.dtype,
         "labels": list(needed_labels(config)),
         "label_keys": to_dict(config.data.labels),
+        "distances": _distances(config, prepared),
     }
     save_model(place, prepared.potential.config, run.best, metrics, training)

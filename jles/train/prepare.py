@@ -1,5 +1,6 @@
 """From a training file to what the loop needs: frames, potential, parameters, loaders."""
 
+import sys
 from functools import partial
 from typing import NamedTuple
 
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
+from jles.compiling import compiling
 from jles.data.frames import Frame, check_elements, read_frames
 from jles.data.loader import RESPONSES, Loader
 from jles.data.offsets import fit_element_energies
@@ -67,7 +69,8 @@ def prepare(config: TrainConfig) -> Prepared:
         init = jax.jit(potential.init, static_argnums=1)
         params = init(jax.random.key(config.seed), dtype)
         if model.normalize_features:
-            params["features"] = feature_statistics(potential, params, train_loader)
+            with compiling("features", partial(print, file=sys.stderr, flush=True)):
+                params["features"] = feature_statistics(potential, params, train_loader)
     else:
         params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), params)
     return Prepared(potential, params, train_frames, valid_frames, train_loader, valid_loader)

@@ -123,9 +123,7 @@ def test_predict_on_the_mesh_agrees_with_the_direct_sum_and_says_so(
         assert (
             main(["predict", str(model_path), str(structures), "-o", str(out), *options]) == 0
         )
-        assert ("note: long range: particle mesh" in capsys.readouterr().out) == (
-            method == "mesh"
-        )
+        assert (": long range: particle mesh" in capsys.readouterr().out) == (method == "mesh")
         forces.append(read(out, "1").get_forces())
     np.testing.assert_allclose(*forces, atol=1e-5 * np.abs(forces[0]).max())
 

@@ -14,7 +14,7 @@ from jles.config import to_dict
 from jles.data.frames import LabelKeys
 from jles.dynamics.config import RecordConfig
 from jles.dynamics.records import unit_of
-from jles.errors import InputError
+from jles.errors import InputError, InputWarning
 from jles.models.config import (
     DirectCharges,
     EquilibratedCharges,
@@ -339,7 +339,9 @@ def toy(monkeypatch, tmp_path):
 def test_a_new_quantity_comes_out_of_predict_committee_and_calculator(toy):
     _, model, atoms, expected = toy
     np.testing.assert_allclose(model.predict(atoms, want=(TOY.name,)).charge_squared, expected)
-    committee = Committee([model, model]).predict(atoms, want=(TOY.name,))
+    with pytest.warns(InputWarning, match="same parameters"):
+        committee = Committee([model, model])
+    committee = committee.predict(atoms, want=(TOY.name,))
     np.testing.assert_allclose(committee.mean.charge_squared, expected)
     np.testing.assert_allclose(committee.spread.charge_squared, 0.0)
     calculator = model.calculator()

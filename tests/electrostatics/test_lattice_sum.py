@@ -349,3 +349,22 @@ def test_an_empty_response_is_no_response():
     plain = lattice_sum(multipoles, positions, cell)
     empty = lattice_sum(multipoles, positions, cell, response=Response())
     assert plain.energy == empty.energy
+
+
+@pytest.mark.parametrize("pbc", [True, (True, True, False)])
+def test_a_skewed_cell_is_reduced_and_derivatives_are_in_the_given_vectors(pbc):
+    multipoles, positions, cell = crystal()
+    skew = np.array([[1, 0, 0], [6, 1, 0], [0, 6 if pbc is True else 0, 1]])
+
+    def energy(cell):
+        out = lattice_sum(
+            multipoles, positions, cell, pbc=pbc, sigma=1.6, k_max=4.0, cutoff="smooth"
+        )
+        return out.energy
+
+    expected, slope = jax.value_and_grad(energy)(jnp.asarray(cell))
+    found, skewed_slope = jax.value_and_grad(energy)(jnp.asarray(skew @ cell))
+    # The height in which a slab is summed depends on the vectors, and leaves an error of 1e-8.
+    options = {"rtol": 1e-8, "atol": 1e-9} if pbc is True else {"rtol": 1e-6, "atol": 1e-6}
+    np.testing.assert_allclose(found, expected, **options)
+    np.testing.assert_allclose(skew.T @ skewed_slope, slope, **options)

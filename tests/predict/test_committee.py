@@ -8,7 +8,7 @@ import pytest
 from ase.io import read
 
 from jles.cli.main import main
-from jles.errors import InputError
+from jles.errors import InputError, InputWarning
 from jles.models.config import DirectCharges, MomentConfig, ScreeningConfig
 from jles.models.store import save_model
 from jles.predict.committee import Committee
@@ -130,8 +130,16 @@ def test_a_committee_of_one_is_the_model(models, alone, cluster):
     assert not np.any(out.spread.charges)
 
 
+def test_the_same_member_twice_is_named(models):
+    with pytest.warns(InputWarning, match="m0 and m0 have the same parameters") as seen:
+        Committee([*models, models[0]])
+    assert len(seen) == 1
+
+
 def test_members_that_agree_have_no_spread_at_all(committee, models, alone, cluster):
-    out = of_three(committee, models[:1] * 3).predict(cluster, WANT)
+    with pytest.warns(InputWarning, match="same parameters"):
+        alike = of_three(committee, models[:1] * 3)
+    out = alike.predict(cluster, WANT)
     assert_equal(out.mean, alone[0])
     assert all(np.all(value == 0.0) for value in values_of(out.spread).values())
 

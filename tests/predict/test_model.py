@@ -11,11 +11,15 @@ from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
 from ase.md.verlet import VelocityVerlet
 
-from jles.errors import InputError
+import jles
+from jles.errors import InputError, InputWarning
 from jles.models.backbones.cace import n_features
 from jles.models.config import DirectCharges
+from jles.predict import predictor
 from jles.predict.model import Model
 from jles.quantities.catalogue import QUANTITIES
+from jles.structures.batch import size_of
+from jles.structures.sizes import cost_of, round_up_size
 from tests.support.small_systems import (
     TRICLINIC,
     rattled,
@@ -192,6 +196,28 @@ def test_a_field_that_is_none_and_another_precision_are_refused(model):
             call()
 
 
+def test_what_is_no_structure_and_no_path_is_refused(model):
+    for value, words in ((None, "NoneType, not ase.Atoms"), ("in.xyz", "ase.io.read")):
+        for call in (model.predict, model.structure):
+            with pytest.raises(InputError, match=words):
+                call(value)
+    with pytest.raises(InputError, match="list, not ase.Atoms"):
+        model.predict([[rattled(0)]])
+    with pytest.raises(InputError, match="NoneType, not the path"):
+        jles.load(None)
+
+
+def test_a_structure_far_from_the_training_data_is_named_once():
+    distances = {"shortest": {"H-H": 0.7, "H-O": 0.9, "O-O": 2.2}, "sparsest": 1.1}
+    model = model_of(CONFIG, training={"distances": distances})
+    close = Atoms("OH", [[0, 0, 0], [0, 0, 0.5]])
+    model.structure(Atoms("OH", [[0, 0, 0], [0, 0, 1.0]]))
+    with pytest.warns(InputWarning, match=r"first: H-O distance of 0.5 .*0.9 at least") as seen:
+        model.plan([close, close], ["first", "second"])
+    assert len(seen) == 1
+    model.structure(close)
+
+
 # --- ASE
 
 
@@ -299,6 +325,30 @@ def test_structures_of_a_similar_size_share_a_compilation():
         assert len(traces) > before
         model.predict(atoms)
     assert model._evaluate._cache_size() == 3
+
+
+def sizes_for(model, all_atoms):
+    return [model._size_for(size_of(model._bare(atoms))) for atoms in all_atoms]
+
+
+def test_structures_of_many_sizes_need_few_compilations():
+    crystals = [
+        rattled(n, count=n, cell=n ** (1 / 3) * 2.3 * np.eye(3)) for n in range(4, 64, 4)
+    ]
+    for order in (1, -1):
+        model = model_of(CONFIG)
+        assert len(set(sizes_for(model, crystals[::order]))) <= 5
+
+
+def test_a_structure_that_is_predicted_often_gets_a_size_of_its_own(monkeypatch):
+    """Padding is accepted while the work on it is less than that of a compilation."""
+    model, large, small = model_of(CONFIG), rattled(0, count=24), rattled(1, count=4)
+    (padded,) = sizes_for(model, [large])
+    need = size_of(model._bare(small))
+    own = round_up_size(need._replace(neighbors=need.neighbors + need.neighbors // 8 + 2))
+    monkeypatch.setattr(predictor, "COMPILATION", 5.5 * (cost_of(padded) - cost_of(own)))
+    assert sizes_for(model, [small] * 9) == [padded] * 5 + [own] * 4
+    assert sizes_for(model, [large]) == [padded]
 
 
 def test_the_pure_functions_work_outside(model):

@@ -190,7 +190,7 @@ def sharded_training(axes: str) -> dict:
 
 def main() -> None:
     jax.config.update("jax_enable_x64", True)
-    with mock.patch.object(mesh_sum, "_TILES_PER_STEP", 4):  # several chunks
+    with mock.patch.object(mesh_sum, "_TILES_PER_STEP", 4, create=True):  # several chunks
         results = {
             f"shard_map {method}": shards_of_atoms(method) for method in ("direct", "mesh")
         }

@@ -1,6 +1,7 @@
 """Checkpoints: damage, full disks, and when the best is written."""
 
 import errno
+import resource
 import shutil
 from types import SimpleNamespace
 
@@ -62,6 +63,19 @@ def test_only_a_full_disk_is_called_full(error, full, tmp_path, monkeypatch):
     assert ("free some space" in message) == full
     assert "--resume" in message
     assert str(tmp_path / "last" / "1") in message
+
+
+def test_a_full_disk_is_found_before_orbax_writes(tmp_path, capfd):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with Checkpoints(tmp_path) as checkpoints:
+            message = message_of(checkpoints.save, "last", 1, {"a": np.ones(2)}, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "(File too large); free some space and --resume" in message
+    assert "previous" not in message
+    assert capfd.readouterr().err == ""
 
 
 def test_the_best_parameters_are_written_when_they_have_changed(tmp_path):

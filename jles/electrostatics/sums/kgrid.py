@@ -14,6 +14,9 @@ Rounding, in float32 too, must not decide about a vector that lies exactly on th
 """
 
 
+SMALLER = "take a smaller cell, or pbc F F F for molecules in vacuum, or a smaller k_max"
+"""What to do about a reciprocal sum that is too large."""
+
 _MOST_INDICES = 1e5
 
 
@@ -53,8 +56,8 @@ def plan_kgrid(cell, k_max: float, margin: float = 0.0) -> KGrid:
     needed = radius * edges * (1.0 + margin) / (2.0 * math.pi)
     if needed.max() > _MOST_INDICES:
         raise InputError(
-            f"k_max {k_max} needs wavevector indices up to {needed.max():.2g} in this cell, "
-            f"more than {_MOST_INDICES:g}; take a smaller k_max"
+            f"k_max {k_max} needs wavevector indices up to {needed.max():.2g} in a cell with "
+            f"edges of {edges.max():.3g} angstrom, more than {_MOST_INDICES:g}; {SMALLER}"
         )
     counts = needed.astype(int)
     return KGrid(*(max(1, int(n)) for n in counts))

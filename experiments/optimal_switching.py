@@ -388,7 +388,7 @@ if __name__ == "__main__":
     parser.add_argument("--count", type=int, default=20, help="number of splines")
     parser.add_argument("--gradients", type=int, default=20, help="through the dynamics")
     parser.add_argument(
-        "--lengths", type=float, nargs="+", default=[60, 80, 120, 150, 200, 300], help="fs"
+        "--lengths", type=float, nargs="+", default=[45, 60, 80, 120, 150, 200], help="fs"
     )
     parser.add_argument(
         "--fluences", type=float, nargs="+", help="(MV/cm)^2 ps, rising",

@@ -57,7 +57,7 @@ def __dir__() -> list[str]:
     return sorted([*_LAZY, *_ROOMS, "InputError", "__version__", "load", "units"])
 
 
-def load(path, dtype: str = "float32", electrostatics=None):
+def load(path, dtype: str = "float32", electrostatics=None, precision: str | None = None):
     """The model in a model directory, ready to predict (docs/architecture.md, "A model").
 
     Args:
@@ -65,10 +65,12 @@ def load(path, dtype: str = "float32", electrostatics=None):
         dtype: "float32" or "float64", the precision of everything the model computes.
         electrostatics: how the lattice sum is done, e.g. {"method": "mesh", "accuracy": 1e-4};
             method "direct", "mesh" or "auto" (the cheaper one, chosen for each structure).
+        precision: of the products of the network on accelerators, "highest", "high" or
+            "default"; by default that of the model (docs/accelerators.md).
 
     Raises:
         InputError: the directory or a file in it is missing, damaged or of a newer format.
     """
     from jles.predict.model import load_model
 
-    return load_model(path, dtype=dtype, electrostatics=electrostatics)
+    return load_model(path, dtype=dtype, electrostatics=electrostatics, precision=precision)

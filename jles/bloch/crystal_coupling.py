@@ -13,6 +13,7 @@ from jles.bloch.tangents import Varied, instantiate, is_zero
 from jles.electrostatics.multipoles import Multipoles
 from jles.electrostatics.response.applied_field import from_centre, polarization
 from jles.electrostatics.sums.slab import slab_normal
+from jles.products import HIGHEST, matmul, vdot
 from jles.structures.structure import Structure
 from jles.typing import Charges
 
@@ -90,7 +91,7 @@ def _exact(charges_fn, to_second_order: bool, transform: Transform | None = None
 
         def on_branch(params):
             moments = Multipoles(charges_fn(params, structure, None))
-            return field @ polarization(moments, structure.positions, structure.mask)
+            return vdot(field, polarization(moments, structure.positions, structure.mask))
 
         return transformed(on_branch)(params)
 
@@ -110,7 +111,8 @@ def _exact(charges_fn, to_second_order: bool, transform: Transform | None = None
         if turned is not None:
             axes = jnp.eye(3, dtype=field.dtype)
             along = jax.vmap(lambda axis: of_arrays(tree, axis, *primals[1:]))(axes)
-            changes.append(jax.tree.map(partial(jnp.tensordot, turned, axes=1), along))
+            project = partial(jnp.tensordot, turned, axes=1, precision=HIGHEST)
+            changes.append(jax.tree.map(project, along))
         if not all(map(is_zero, jax.tree.leaves(params_dot, is_leaf=is_zero))):
             varied = Varied(params, params_dot)
             if transform is None:
@@ -158,7 +160,7 @@ def _turned(field, field_dot, strain) -> Array | None:
     """Change of the field equivalent to a change of field and strain; None for none."""
     if strain is None:
         return None if is_zero(field_dot) else field_dot
-    return strain @ field + instantiate(field, field_dot)
+    return matmul(strain, field) + instantiate(field, field_dot)
 
 
 def _flow(charges_fn, field, structure: Structure, moved, strain) -> Array:
@@ -179,7 +181,7 @@ def _flow(charges_fn, field, structure: Structure, moved, strain) -> Array:
         Along the open direction of a slab plain positions suffice: `lift` weights the charges
         by them.
         """
-        weight = 1.0 if lift is None else 1.0 + from_centre(positions, mask) @ lift
+        weight = 1.0 if lift is None else 1.0 + matmul(from_centre(positions, mask), lift)
 
         def total(places):
             charges = charges_fn(replace(structure, positions=places), wave)
@@ -191,18 +193,19 @@ def _flow(charges_fn, field, structure: Structure, moved, strain) -> Array:
     origin = jnp.zeros_like(field)
     change = 0.0
     if strain is not None:
-        moved = moved - positions @ strain
+        moved = moved - matmul(positions, strain)
         change = jnp.sum(strain * _strain_slope(lambda *at: rate(*at)[0], field))
     # A gradient: fields along all directions share everything but a last product.
     if structure.plan.slab is None:
         of_wave, charges = jax.grad(rate, has_aux=True)(origin, moved)
-        return change + field @ (of_wave + charges @ moved)
+        return change + vdot(field, of_wave + matmul(charges, moved))
     (of_wave, of_lift), charges = jax.grad(rate, (0, 2), has_aux=True)(origin, moved, origin)
     outward = _outward(field, structure)
-    mean = jnp.sum(charges) / jnp.maximum(jnp.sum(mask), 1)
-    change -= mean * jnp.sum(mask * (moved @ outward))
-    change += field @ (of_wave + charges @ moved)
-    return change + outward @ (of_lift - of_wave)
+    weight = mask.astype(charges.dtype)
+    mean = jnp.sum(charges) / jnp.maximum(jnp.sum(weight), 1.0)
+    change -= mean * vdot(weight, matmul(moved, outward))
+    change += vdot(field, of_wave + matmul(charges, moved))
+    return change + vdot(outward, of_lift - of_wave)
 
 
 def _strain_slope(rate, field):
@@ -220,7 +223,7 @@ def _strain_slope(rate, field):
 def _outward(field, structure):
     """The part of a field along the open direction of a slab; zero in a crystal."""
     normal, _ = slab_normal(structure.cell, structure.open_axis)
-    return jnp.where(structure.open_axis >= 0, (field @ normal) * normal, 0.0)
+    return jnp.where(structure.open_axis >= 0, vdot(field, normal) * normal, 0.0)
 
 
 def _assembled(tree, rest, positions, cell) -> Structure:

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 from jles.electrostatics.interaction import reciprocal_form
 from jles.electrostatics.multipoles import Multipoles, self_energy, with_dipoles
 from jles.electrostatics.plan import SumPlan
+from jles.products import matmul
 from jles.typing import Scalar
 
 
@@ -69,7 +70,7 @@ def bloch_weighted_potential(
 
         def weighted(moments, places):
             """Sum over sources of t.(r_j - r_l) times their potential at the fixed r_j."""
-            far = 2.0 * slope_at(positions, moments, places, cell, True).dipoles @ bloch
+            far = 2.0 * matmul(slope_at(positions, moments, places, cell, True).dipoles, bloch)
             # The weight belongs to the position of the atom, not to the ends of its dipole.
             inner = _contracted(moments, bloch)
             if inner is not None:
@@ -78,9 +79,9 @@ def bloch_weighted_potential(
 
         far = jax.jvp(weighted, (moments, positions), (moments_dot, positions_dot))[1]
         # The weight itself is not differentiated.
+        along = matmul(positions_dot, bloch)
         moved = jax.tree.map(
-            lambda array: (positions_dot @ bloch).reshape(-1, *[1] * (array.ndim - 1)) * array,
-            moments,
+            lambda array: along.reshape(-1, *[1] * (array.ndim - 1)) * array, moments
         )
         far += slope_at(positions, moved, positions, cell, False).charges
         return potential(moments, positions, cell, bloch), change + far
@@ -94,6 +95,6 @@ def _contracted(moments: Multipoles, vector) -> Multipoles | None:
     if dipoles is None and quadrupoles is None:
         return None
     return Multipoles(
-        dipoles @ vector if dipoles is not None else jnp.zeros_like(charges),
-        quadrupoles @ vector if quadrupoles is not None else None,
+        matmul(dipoles, vector) if dipoles is not None else jnp.zeros_like(charges),
+        matmul(quadrupoles, vector) if quadrupoles is not None else None,
     )

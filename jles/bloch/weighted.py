@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jles.products import matmul
 from jles.structures.structure import Structure, neighbor_positions, neighbor_vectors
 
 
@@ -52,7 +53,7 @@ def bloch_weight(
         vectors: angstrom.
         bloch: t, 1/angstrom, of displacements that grow as :math:`e^{-t\cdot r}`.
     """
-    return None if bloch is None else jnp.exp(-vectors @ bloch)
+    return None if bloch is None else jnp.exp(-matmul(vectors, bloch))
 
 
 def bloch_vectors(

@@ -26,6 +26,7 @@ from jles.dynamics.motion import Motion, kinetic_energy
 from jles.dynamics.records import Recorder, Snapshot, empty_buffers, record
 from jles.dynamics.system import NeighborList, System
 from jles.dynamics.units import BOLTZMANN
+from jles.products import matmul
 from jles.structures.skin import Reference, is_stale
 from jles.typing import Scalar
 
@@ -154,7 +155,9 @@ def make_block(plan: RunPlan, on_trace: Callable[[], None] = lambda: None):
             motion = jax.tree.map(
                 lambda new, old: jnp.where(accepted, new, old), moved, loop.motion
             )
-            return loop._replace(motion=motion, step=loop.step + accepted), halt
+            return loop._replace(
+                motion=motion, step=loop.step + accepted.astype(jnp.int32)
+            ), halt
 
         def body(carry):
             loop, lists, buffers, _, _ = carry
@@ -294,7 +297,7 @@ def _work(plan: RunPlan, before: Motion, after: Motion) -> Array:
 
     def rate(motion):
         strain = jnp.linalg.solve(motion.cell, grown)
-        moved = (last - first) @ motion.cell
+        moved = matmul(last - first, motion.cell)
         return jnp.sum(motion.field_forces * moved) + jnp.sum(motion.field_virial * strain)
 
     return 0.5 * (rate(before) + rate(after))

@@ -154,7 +154,11 @@ def record(
         # Records that are not due go to the spare row: a conditional would copy the buffer.
         row = jnp.where(due, count, len(steps) - 1)
         values = {key: values[key].at[row].set(found[key]) for key in values}
-        after[name] = (count + due, steps.at[row].set(snapshot.step), values)
+        after[name] = (
+            count + due.astype(count.dtype),
+            steps.at[row].set(snapshot.step),
+            values,
+        )
     return after
 
 

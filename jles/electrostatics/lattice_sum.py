@@ -25,6 +25,7 @@ from jles.electrostatics.sums.slab import slab_cell_on_host
 from jles.errors import InputError
 from jles.lattice import reduction
 from jles.meshes import any_mesh, leading_spec
+from jles.products import matmul
 
 
 class LatticeSum(NamedTuple):
@@ -100,7 +101,7 @@ def _wrapped_on_host(positions, cell, host_positions, host_cell, axes):
     images = jnp.asarray(cells_away, positions.dtype)
     moved = positions - lax.stop_gradient(positions)
     strained = cell - lax.stop_gradient(cell)
-    return value + moved - jnp.matmul(images, strained, precision=lax.Precision.HIGHEST)
+    return value + moved - matmul(images, strained)
 
 
 def _compact(cell, host_cell, axes):

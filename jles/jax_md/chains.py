@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from jles.products import vdot
 from jles.typing import Scalar
 
 
@@ -33,7 +34,8 @@ def start_chain(chain_fns, degrees: int, kinetic: Array, kT: Scalar):
 def chain_energy(chain, kT) -> Array:
     r""":math:`\sum_k p_k^2/2Q_k + kT(N_f\xi_1 + \xi_2 + \dots)`, eV."""
     weights = jnp.ones_like(chain.position).at[0].set(chain.degrees_of_freedom)
-    return jnp.sum(chain.momentum**2 / (2.0 * chain.mass)) + kT * weights @ chain.position
+    kinetic = jnp.sum(chain.momentum**2 / (2.0 * chain.mass))
+    return kinetic + vdot(kT * weights, chain.position)
 
 
 def keep_dtypes(before, after):

@@ -29,6 +29,7 @@ from jles.jax_md.chains import (
     nose_hoover_chain,
     start_chain,
 )
+from jles.products import einsum, matmul
 from jles.typing import Cell, Positions, Scalar
 
 Matrix = Float[Array, "3 3"]
@@ -190,8 +191,9 @@ def step(
     state = _apply_thermostats(settings, state, kT)
     state = _kick_atoms(settings, _kick_cell(settings, state, pressure))
     grow, integral = exponentials(state.cell_momentum / state.cell_mass, dt)
-    position = state.position @ grow + state.momentum / state.mass @ integral
-    state = state._replace(position=position, cell=state.cell @ grow)
+    moved = matmul(state.momentum / state.mass, integral)
+    position = matmul(state.position, grow) + moved
+    state = state._replace(position=position, cell=matmul(state.cell, grow))
     force, virial = force_fn(state.position, state.cell)
     state = state._replace(force=force, virial=virial)
     state = _kick_cell(settings, _kick_atoms(settings, state), pressure)
@@ -228,7 +230,7 @@ def volume(cell) -> Array:
 
 def _kick_cell(settings: Barostat, state: NptState, pressure) -> NptState:
     degrees = degrees_of_freedom(len(state.position), settings.free)
-    twice_kinetic = jnp.einsum("ia,ib->ab", state.momentum / state.mass, state.momentum)
+    twice_kinetic = einsum("ia,ib->ab", state.momentum / state.mass, state.momentum)
     external = pressure * volume(state.cell) - jnp.trace(twice_kinetic) / degrees
     force = twice_kinetic + state.virial
     if settings.isotropic:
@@ -242,7 +244,8 @@ def _kick_atoms(settings: Barostat, state: NptState) -> NptState:
     rate = state.cell_momentum / state.cell_mass
     drag = rate + jnp.trace(rate) / degrees * jnp.eye(3, dtype=rate.dtype)
     grow, integral = exponentials(-drag, settings.timestep / 2)
-    return state._replace(momentum=state.momentum @ grow + state.force @ integral)
+    momentum = matmul(state.momentum, grow) + matmul(state.force, integral)
+    return state._replace(momentum=momentum)
 
 
 def _apply_thermostats(settings: Barostat, state: NptState, kT) -> NptState:
@@ -268,4 +271,5 @@ def exponentials(rate: Matrix, time: Scalar) -> tuple[Matrix, Matrix]:
     small = jnp.abs(x) < 1e-5
     safe = jnp.where(small, 1.0, x)
     quotient = jnp.where(small, 1.0 + x / 2.0, jnp.expm1(safe) / safe)
-    return (axes * jnp.exp(x)) @ axes.T, (axes * (time * quotient)) @ axes.T
+    grow, integral = jnp.exp(x), time * quotient
+    return matmul(axes * grow, axes.T), matmul(axes * integral, axes.T)

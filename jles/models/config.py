@@ -269,7 +269,8 @@ class ModelParts(Config, kw_only=True):
     and `polarizability` are latent, as the charges are: given, they take part in the long-range
     energy and are learnt through it. `normalize_features` shifts and scales the backbone's
     features by constants measured on the training data before a read-out sees them; published
-    models do not.
+    models do not. `precision` is that of the matrix products of the network on accelerators, by
+    its name in JAX (docs/accelerators.md); everything else has full precision.
     """
 
     energy: ReadoutConfig = ReadoutConfig()
@@ -281,6 +282,7 @@ class ModelParts(Config, kw_only=True):
     response: ResponseConfig = ResponseConfig()
     electrostatics: ElectrostaticsConfig = ElectrostaticsConfig()
     normalize_features: bool = True
+    precision: Literal["highest", "high", "default"] = "highest"
 
 
 class ModelConfig(ModelParts):

@@ -13,6 +13,7 @@ from jles.models.config import ElectrostaticsConfig, ModelConfig
 from jles.models.environment import Environments
 from jles.models.latent import Latent, LatentHeads
 from jles.observables.polarization import cluster_dipole
+from jles.products import vdot
 from jles.structures.structure import Structure
 
 
@@ -35,7 +36,7 @@ class ChargeCoupling:
         def coupling(field, charges):
             if structure.plan.periodic and not structure.plan.cluster:
                 return self._periodic(field, params, structure)
-            plain = field @ cluster_dipole(charges, structure.positions, structure.mask)
+            plain = vdot(field, cluster_dipole(charges, structure.positions, structure.mask))
             if not structure.plan.periodic:
                 return plain
             crystal = self._periodic(field, params, structure)
@@ -106,7 +107,8 @@ def induced_charges(
     if latent.response.conserve_charge:
         softness = plain.response.charge_softness
         total = jnp.sum(softness)
-        mean = softness @ potential(plain.moments, none) / jnp.where(total > 0.0, total, 1.0)
+        mean = vdot(softness, potential(plain.moments, none))
+        mean /= jnp.where(total > 0.0, total, 1.0)
         local -= mean
     charges = -latent.response.charge_softness * local
     return jnp.where(structure.open_axis >= 0, jnp.nan, charges)

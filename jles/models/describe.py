@@ -28,6 +28,7 @@ def description(config: ModelConfig, params) -> dict[str, str]:
         "cutoff": f"{cutoff:g} angstrom, receptive field {reach:g} angstrom",
         "heads": ", ".join(_heads(config)),
         **_long_range(config),
+        **_precision(config),
         "parameters": str(_count(params)),
     }
 
@@ -57,6 +58,12 @@ def _long_range(config: ModelConfig) -> dict[str, str]:
         ),
         "summed by": by[sums.method],
     }
+
+
+def _precision(config: ModelConfig) -> dict[str, str]:
+    if config.precision == "highest":
+        return {}
+    return {"precision": f"{config.precision}, of the network's products on accelerators"}
 
 
 def _count(tree) -> int:

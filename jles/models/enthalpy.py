@@ -20,6 +20,7 @@ from jles.models.config import ElectrostaticsConfig, ModelConfig, ScreeningConfi
 from jles.models.coupling import ChargeCoupling
 from jles.models.environment import Environment, Environments
 from jles.models.latent import Latent, LatentHeads, physical_factor
+from jles.products import matmul, vdot
 from jles.structures.structure import Structure
 
 HARDNESS_SCALE = 10.0
@@ -114,7 +115,7 @@ class LongRange:
         of_charges = self._coupling.at(params, structure)
 
         def coupling(field):
-            along = field @ sum_of_dipoles(moments.dipoles, field.dtype)
+            along = vdot(field, sum_of_dipoles(moments.dipoles, field.dtype))
             along += of_charges(field, moments.charges)
             return factor * along
 
@@ -181,7 +182,7 @@ def equilibrated_enthalpy(
         electronegativity,
         hardness,
         total_charge=structure.total_charge,
-        applied_potential=None if field is None else places @ field,
+        applied_potential=None if field is None else matmul(places, field),
     )
     moments = Multipoles(found.charges)
     dipole = polarization(moments, structure.positions, structure.mask)

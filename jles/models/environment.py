@@ -11,10 +11,11 @@ from jles.models.backbones.build import build_backbone
 from jles.models.backbones.features import Features
 from jles.models.backbones.graph import Graph, build_graph
 from jles.models.config import ModelConfig
+from jles.models.network import apply_network
 from jles.models.normalization import normalize, unit_normalization
 from jles.structures.batch import empty_structure, on_device
 from jles.structures.sizes import Size
-from jles.structures.structure import Structure
+from jles.structures.structure import Structure, check_dtype
 
 
 class Environment(NamedTuple):
@@ -35,6 +36,7 @@ class Environments:
 
     def init(self, key, dtype) -> tuple[dict, Environment]:
         """Initial parameters, and the environment of one atom whose features are all one."""
+        check_dtype("parameters", dtype)
         structure = on_device(empty_structure(Size(1, 1), dtype))
         graph = self._graph(structure)
         features, variables = self._backbone.init_with_output(key, graph)
@@ -54,8 +56,13 @@ class Environments:
             structure: one structure.
             bloch: t, 1/angstrom, for Bloch-weighted derivatives, see `jles.bloch.weighted`.
         """
+        check_dtype("positions", structure.positions.dtype)
+        for leaf in jax.tree.leaves(params):
+            check_dtype("parameters", leaf.dtype)
         graph = self._graph(structure, bloch)
-        features = self._backbone.apply({"params": params["backbone"]}, graph)
+        features = apply_network(
+            self._backbone, params["backbone"], graph, precision=self._config.precision
+        )
         return Environment(structure, graph, features)
 
     def __call__(

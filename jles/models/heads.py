@@ -9,6 +9,7 @@ from jles.models.backbones.features import Features
 from jles.models.backbones.graph import Graph
 from jles.models.config import FlowCharges, MomentConfig, PolarizabilityConfig
 from jles.models.readouts import Perceptron, Readout
+from jles.products import einsum
 
 
 class FlowReadout(nn.Module):
@@ -60,7 +61,7 @@ class MomentReadout(nn.Module):
         gates = Perceptron((*config.hidden, config.channels), name="perceptron")(invariants)
         # Gate first: the product with the mixing is then one number per vector, not per
         # channel.
-        return config.scale * jnp.einsum("av...,av->a...", equivariants, gates @ mixing.T)
+        return config.scale * einsum("av...,av->a...", equivariants, gates @ mixing.T)
 
 
 class PolarizabilityReadout(nn.Module):

@@ -13,6 +13,7 @@ from jles.models.backbones.envelope import envelope
 from jles.models.config import HEADS, FlowCharges, ModelConfig, ScreeningConfig
 from jles.models.environment import Environment
 from jles.models.heads import FlowReadout, MomentReadout, PolarizabilityReadout
+from jles.models.network import apply_network
 from jles.models.readouts import Readout
 from jles.observables.screening import gauge_sign, hidden_permittivity, sum_polarizabilities
 from jles.structures.structure import Structure
@@ -59,7 +60,8 @@ class LatentHeads:
     def values(self, params: dict, name: str, environment: Environment) -> Array:
         """The read-out `name` of every atom, padding included."""
         inputs = self._inputs(name, environment)
-        return self._readouts[name].apply({"params": params[name]}, *inputs)
+        precision = self._config.precision
+        return apply_network(self._readouts[name], params[name], *inputs, precision=precision)
 
     def latent(
         self, params: dict, environment: Environment, plain: Environment | None = None
@@ -116,7 +118,8 @@ class LatentHeads:
         if self._config.charges.total == "softness":
             total = jnp.sum(self._softness(params, plain))
             return (missing / jnp.where(total > 0.0, total, 1.0) * softness)[:, None]
-        count = jnp.maximum(jnp.sum(structure.mask), 1) * charges.shape[1]
+        count = jnp.sum(structure.mask, dtype=charges.dtype)
+        count = jnp.maximum(count, 1.0) * charges.shape[1]
         return at_atoms(jnp.full_like(charges, missing / count), structure.mask)
 
     def _inputs(self, name: str, environment: Environment) -> tuple:

@@ -19,6 +19,7 @@ from jles.models.describe import describe
 from jles.models.enthalpy import LongRange
 from jles.models.environment import Environment, Environments
 from jles.models.latent import LatentHeads
+from jles.models.network import apply_network
 from jles.models.normalization import scale_first_layers
 from jles.models.readouts import Readout
 from jles.structures.batch import on_device
@@ -124,8 +125,12 @@ class Potential:
 
     def _short_range(self, params, environment: Environment):
         features = environment.features
-        variables = {"params": params["energy"]}
-        atomic = self._energy_readout.apply(variables, features.invariants)[:, 0]
+        atomic = apply_network(
+            self._energy_readout,
+            params["energy"],
+            features.invariants,
+            precision=self.config.precision,
+        )[:, 0]
         if features.energies is not None:
             atomic = atomic + features.energies
         return jnp.sum(jnp.where(environment.structure.mask, atomic, 0.0))

@@ -19,15 +19,14 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from jles.errors import InputError
+from jles.products import einsum, matmul, vdot
+from jles.step_sizes import step_sizes
 from jles.structures.structure import HostOrDevice
 from jles.typing import AtomMask, Cell, Positions
 
 Dipole = Callable[[Positions], Float[Array, " 3"]]
 Coupling = Callable[[Positions, Float[Array, " 3"]], Float[Array, ""]]
 BornCharges = Float[HostOrDevice, "atoms 3 3"]
-
-_ATOMS_AT_ONCE = 512
-"""More atoms than this, and the three reverse passes are made one after the other."""
 
 
 def coupling_of(polarization: Dipole | Coupling) -> Coupling:
@@ -52,7 +51,7 @@ def coupling_of(polarization: Dipole | Coupling) -> Coupling:
         if len(mandatory) == 2:
             return polarization
         if len(mandatory) == len(positional) == 1:
-            return lambda positions, field: field @ polarization(positions)
+            return lambda positions, field: vdot(field, polarization(positions))
     shown = ", ".join(map(_without_default, parameters))
     raise InputError(f"{_FORMS}, without defaults; got ({shown}): wrap it in a lambda")
 
@@ -101,7 +100,7 @@ def born_charges(
     if mode == "reverse":
         # Not lax.map with a batch size: jax 0.10.1 cannot differentiate that any further.
         atoms = positions.shape[0]
-        few = isinstance(atoms, int) and atoms <= _ATOMS_AT_ONCE
+        few = isinstance(atoms, int) and atoms <= step_sizes().born_atoms
         together = few if chunk is None else chunk >= 3
         row = partial(jax.grad(coupling), positions)
         rows = jax.vmap(row)(axes) if together else lax.map(row, axes)
@@ -149,7 +148,7 @@ def dipole_current(
     coupling = coupling_of(polarization)
     if mode == "reverse":
         charges = born_charges(coupling, positions)
-        return jnp.einsum("iab,ib->a", charges, velocities, precision=lax.Precision.HIGHEST)
+        return einsum("iab,ib->a", charges, velocities)
 
     def rate(axis):
         return jax.jvp(lambda places: coupling(places, axis), (positions,), (velocities,))[1]
@@ -187,14 +186,16 @@ def wave_born_charges(
         """Real and imaginary parts of P along every reciprocal vector, (6,)."""
         charges = charges_fn(places)
         charges = (charges - jnp.sum(charges) / jnp.sum(weight)) * weight
-        angles = 2.0 * math.pi * places @ inverse
-        return jnp.concatenate([charges @ jnp.sin(angles), -charges @ jnp.cos(angles)])
+        angles = matmul(2.0 * math.pi * places, inverse)
+        return jnp.concatenate(
+            [matmul(charges, jnp.sin(angles)), -matmul(charges, jnp.cos(angles))]
+        )
 
     slopes = jax.jacrev(waves)(positions) / (2.0 * math.pi)
-    angles = 2.0 * math.pi * positions @ inverse
+    angles = matmul(2.0 * math.pi * positions, inverse)
     cosine, sine = (f(angles).T[..., None] for f in (jnp.cos, jnp.sin))
     reduced = cosine * slopes[:3] + sine * slopes[3:]
-    return jnp.einsum("rib,ra->iab", reduced, cell, precision=lax.Precision.HIGHEST)
+    return einsum("rib,ra->iab", reduced, cell)
 
 
 def acoustic_sum(charges: BornCharges) -> Float[HostOrDevice, "3 3"]:

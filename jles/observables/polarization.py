@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from jles.electrostatics.multipoles import Multipoles, summed_channels, symmetric, traceless
 from jles.electrostatics.response.applied_field import from_centre, polarization
+from jles.products import einsum
 from jles.typing import AtomMask, Charges, Positions
 
 
@@ -44,9 +45,9 @@ def cluster_quadrupole(
     charges = summed_channels(moments.charges)
     charges = (charges - jnp.sum(charges) / count) * weight
     places = from_centre(positions, mask)
-    total = jnp.einsum("i,ia,ib->ab", charges, places, places)
+    total = einsum("i,ia,ib->ab", charges, places, places)
     if moments.dipoles is not None:
-        mixed = jnp.einsum("ia,ib->ab", places, moments.dipoles)
+        mixed = einsum("ia,ib->ab", places, moments.dipoles)
         total += mixed + mixed.T
     if moments.quadrupoles is not None:
         total += jnp.sum(symmetric(moments.quadrupoles), axis=0)

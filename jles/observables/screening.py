@@ -48,7 +48,9 @@ def gauge_sign(charges: Float[Array, " atoms"], chosen: Bool[Array, " atoms"], m
     others = mask & ~chosen
 
     def mean(which):
-        return jnp.sum(jnp.where(which, charges, 0.0)) / jnp.maximum(jnp.sum(which), 1)
+        return jnp.sum(jnp.where(which, charges, 0.0)) / jnp.maximum(
+            jnp.sum(which, dtype=charges.dtype), 1.0
+        )
 
     differs = jnp.any(inside) & jnp.any(others) & (mean(inside) < mean(others))
     return jnp.where(differs, -1.0, 1.0).astype(charges.dtype)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jles.products import matmul
 from jles.structures.structure import Structure
 from jles.typing import Cell, Positions
 
@@ -80,6 +81,6 @@ def strained(
     def energy(positions, strain):
         deform = jnp.eye(3, dtype=strain.dtype) + 0.5 * (strain + strain.T)
         seen = () if field is None else (jnp.linalg.solve(deform, field),)
-        return energy_fn(positions @ deform, cell @ deform, *seen)
+        return energy_fn(matmul(positions, deform), matmul(cell, deform), *seen)
 
     return energy

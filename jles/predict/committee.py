@@ -28,6 +28,7 @@ from jles.predict.model import Model
 from jles.predict.outputs import outputs
 from jles.predict.predictor import Predictor
 from jles.predict.spread import CommitteePrediction, summarize
+from jles.products import matmul
 from jles.quantities.catalogue import QUANTITIES
 from jles.structures.structure import Structure
 
@@ -107,7 +108,7 @@ def common_signs(
         and (config.charges.total != "free" or config.charges.kind == "equilibrated")
         and structure.total_charge != 0.0
     )
-    return jnp.where((charges @ charges[0] < 0.0) & ~jnp.asarray(fixed), -one, one)
+    return jnp.where((matmul(charges, charges[0]) < 0.0) & ~jnp.asarray(fixed), -one, one)
 
 
 def _check_same(first: Model, other: Model) -> None:

@@ -79,6 +79,7 @@ def load_model(
     dtype: str = "float32",
     screening: ScreeningConfig | None = None,
     electrostatics: Mapping[str, object] | None = None,
+    precision: str | None = None,
 ) -> Model:
     """Loads a model directory written by `jles train`, `jles demo` or `jles import-torch`.
 
@@ -89,6 +90,8 @@ def load_model(
         electrostatics: how the model's sum is computed: "method" ("direct", "mesh" or "auto")
             and "accuracy" (relative error of the forces of the mesh). What is summed belongs to
             the model and cannot be changed here.
+        precision: of the products of the network on accelerators, "highest", "high" or
+            "default"; replaces the model's own.
 
     Raises:
         InputError: not a model directory, damaged, or of a newer format; a key of
@@ -104,6 +107,8 @@ def load_model(
         config = config.replace(screening=screening)
     if electrostatics:
         config = config.replace(electrostatics=summed_by(config, electrostatics))
+    if precision is not None:
+        config = config.replace(precision=precision)
     return Model(config, stored.params, dtype, str(path), stored.training)
 
 

@@ -20,7 +20,7 @@ from jles.structures.sizes import check_merged
 from jles.structures.sizes import merge_sizes as merge_sizes
 from jles.structures.sizes import plan_buckets as plan_buckets
 from jles.structures.sizes import round_up_size as round_up_size
-from jles.structures.structure import Structure
+from jles.structures.structure import Structure, check_dtype
 
 
 def build_structure(
@@ -68,9 +68,10 @@ def build_structure(
         dtype: of the real arrays.
 
     Raises:
-        InputError: geometry that `find_neighbors` refuses, or one periodic direction with a
-            long-range part.
+        InputError: geometry that `find_neighbors` refuses, one periodic direction with a
+            long-range part, or half precision.
     """
+    check_dtype("a structure", dtype)
     positions, cell, pbc = check_geometry(positions, cell, pbc)
     numbers = np.asarray(numbers)
     if numbers.shape != (len(positions),) or len(numbers) == 0:

@@ -193,10 +193,12 @@ class _Places:
         self.wrapped = positions - jnp.matmul(images, cell, precision=_HIGHEST)
         self.reach = plan.reach * jnp.linalg.norm(inverted, axis=0)
         if plan.bins is None:
-            fits = ~pbc | (jnp.floor(2.0 * self.reach) < jnp.array(plan.images))
+            most = jnp.array(plan.images, self.reach.dtype)
+            fits = ~pbc | (jnp.floor(2.0 * self.reach) < most)
         else:
             # Rounding: the plan of this very cell must fit. An open direction always does.
-            counts, rings = jnp.array(plan.bins.counts), jnp.array(plan.bins.rings)
+            sizes = plan.bins.counts, plan.bins.rings
+            counts, rings = (jnp.array(size, self.reach.dtype) for size in sizes)
             fits = ~pbc | (self.reach * counts <= rings * (1.0 + 1e-6))
         self.squeezed = ~jnp.all(fits)
 

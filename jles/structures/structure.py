@@ -9,6 +9,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jles.electrostatics.interaction import Boundary
 from jles.electrostatics.plan import SumPlan
+from jles.errors import InputError
+from jles.products import matmul
 
 # Data sets stay in host memory as NumPy arrays; compiled functions take both kinds. A structure
 # of shapes and types describes the argument of a function that is exported.
@@ -60,12 +62,24 @@ class Structure:
         return Boundary(self.periodic, self.open_axis, self.slab_height)
 
 
+def check_dtype(what: str, dtype) -> None:
+    """Refuses half precision, in which a coordinate of 20 angstrom has steps of 0.02 or 0.1.
+
+    Raises:
+        InputError: a type other than float32 and float64; begins with `what`.
+    """
+    if np.dtype(dtype) not in (np.float32, np.float64):
+        raise InputError(
+            f"{what} in {np.dtype(dtype).name}; a model computes in float32 or float64 (for "
+            "faster products on an accelerator set precision: default in its config)"
+        )
+
+
 def neighbor_positions(structure: Structure) -> Float[HostOrDevice, "atoms neighbors 3"]:
     """Positions of the neighbours of every atom, in the right image, angstrom."""
     positions, cell = structure.positions, structure.cell
-    return (
-        positions[structure.neighbor_index] + structure.neighbor_shift.astype(cell.dtype) @ cell
-    )
+    shifts = structure.neighbor_shift.astype(cell.dtype)
+    return positions[structure.neighbor_index] + matmul(shifts, cell)
 
 
 def neighbor_vectors(

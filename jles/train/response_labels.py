@@ -10,6 +10,7 @@ from jles.data.frames import Frame
 from jles.data.loader import RESPONSES
 from jles.errors import InputError
 from jles.models.config import ModelConfig
+from jles.products import matmul
 from jles.quantities.catalogue import trained_labels
 from jles.quantities.refusals import is_metallic
 from jles.structures.structure import Structure
@@ -28,10 +29,10 @@ def nearest_branch(difference: Float[Array, " 3"], structure: Structure) -> Floa
 
     Source: King-Smith and Vanderbilt, Phys. Rev. B 47, 1651 (1993).
     """
-    reduced = lax.stop_gradient(difference) @ jnp.linalg.inv(structure.cell)
+    reduced = matmul(lax.stop_gradient(difference), jnp.linalg.inv(structure.cell))
     repeats = structure.periodic & (jnp.arange(3) != structure.open_axis)
     turns = jnp.where(repeats, jnp.round(reduced), 0.0)
-    return difference - jnp.matmul(turns, structure.cell, precision=lax.Precision.HIGHEST)
+    return difference - matmul(turns, structure.cell)
 
 
 def check_responses(

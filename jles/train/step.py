@@ -11,6 +11,7 @@ from jax.sharding import PartitionSpec
 
 from jles.meshes import any_mesh, on_several_devices, spec_of
 from jles.models.potential import Potential
+from jles.step_sizes import step_sizes
 from jles.train.losses import (
     LABELS,
     Errors,
@@ -92,9 +93,8 @@ def build_steps(
     @any_mesh(_as_the_state)
     def train(state, batch, labels, weights, learning_rate, decay):
         counts = label_counts(batch, labels, needed)
-        # On a CPU the arrays of one structure fit in the cache, those of a batch do not.
         # Several devices share a batch.
-        alone = jax.default_backend() == "cpu" and not on_several_devices(batch.positions)
+        alone = step_sizes().batch_in_turn and not on_several_devices(batch.positions)
         batch_gradient = gradient_in_turn if alone else gradient_fn
         (loss, errors), gradient = batch_gradient(state.params, batch, labels, weights, counts)
         # A gradient can be infinite where the loss is finite, and would spoil the parameters.

@@ -11,6 +11,7 @@ from jles.models.backbones import blocks
 from jles.models.backbones.blocks import by_blocks, save
 from jles.observables.born_charges import born_charges
 from jles.quantities.evaluation import Evaluation
+from jles.step_sizes import CPU
 from tests.support.small_systems import (
     rattled,
     small_backbone,
@@ -18,6 +19,10 @@ from tests.support.small_systems import (
     small_model,
     structure_of,
 )
+
+
+def set_block_bytes(monkeypatch, size):
+    monkeypatch.setattr(blocks, "step_sizes", lambda: CPU._replace(block_bytes=size))
 
 
 def lengths(vectors, index, factor):
@@ -28,7 +33,7 @@ def lengths(vectors, index, factor):
 
 @pytest.mark.parametrize("atoms_per_block", [1, 3, 7, 50])
 def test_values_and_derivatives_do_not_depend_on_blocks(rng, monkeypatch, atoms_per_block):
-    monkeypatch.setattr(blocks, "block_bytes", lambda: 8 * atoms_per_block)
+    set_block_bytes(monkeypatch, 8 * atoms_per_block)
     vectors, factor = rng.normal(size=(7, 4, 3)), rng.normal(size=7)
     index = rng.integers(1, 5, (7, 4))
 
@@ -72,7 +77,7 @@ def test_a_model_does_not_depend_on_blocks(monkeypatch, changes):
 
     expected = everything()
     # One atom a block.
-    monkeypatch.setattr(blocks, "block_bytes", lambda: 1)
+    set_block_bytes(monkeypatch, 1)
     compare = jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12),
         everything(),

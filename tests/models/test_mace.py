@@ -19,6 +19,7 @@ from jles.models.backbones.irreps import (
     to_vectors,
 )
 from jles.models.backbones.mace_config import MaceConfig
+from jles.step_sizes import CPU
 from tests.support.small_systems import (
     random_orthogonal,
     rattled,
@@ -190,8 +191,8 @@ def test_blocks_and_the_treatment_of_elements_change_nothing(monkeypatch):
 
     expected = slopes()
     monkeypatch.setattr(mace, "MOST_ELEMENTS", 0)
-    monkeypatch.setattr(blocks, "block_bytes", lambda: 1)
-    monkeypatch.setattr(neighbor_sums, "block_bytes", lambda: 1)
+    for module in (blocks, neighbor_sums):
+        monkeypatch.setattr(module, "step_sizes", lambda: CPU._replace(block_bytes=1))
     for found, other in zip(*map(jax.tree.leaves, (slopes(), expected)), strict=True):
         assert relative(found, other) < 1e-9
 

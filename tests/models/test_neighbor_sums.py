@@ -10,6 +10,7 @@ from jles.models.backbones import neighbor_sums as module
 from jles.models.backbones.neighbor_sums import neighbor_sums
 from jles.observables.born_charges import born_charges
 from jles.quantities.evaluation import Evaluation
+from jles.step_sizes import CPU
 from tests.support.small_systems import (
     rattled,
     small_backbone,
@@ -19,6 +20,10 @@ from tests.support.small_systems import (
 )
 
 ATOMS, NEIGHBORS, ROWS, COLUMNS = 7, 5, 3, 4
+
+
+def set_block_bytes(monkeypatch, size):
+    monkeypatch.setattr(module, "step_sizes", lambda: CPU._replace(block_bytes=size))
 
 
 @pytest.fixture
@@ -65,7 +70,7 @@ def test_values_and_second_derivatives_do_not_depend_on_blocks(
     values, index, weight, distance, cut = system
     # Second derivatives are asked for where the wave is zero.
     weight = jnp.ones_like(weight) if weighted else None
-    monkeypatch.setattr(module, "block_bytes", lambda: rows * NEIGHBORS * ROWS * COLUMNS * 8)
+    set_block_bytes(monkeypatch, rows * NEIGHBORS * ROWS * COLUMNS * 8)
     cotangent = rng.normal(size=values.shape)
     way = rng.normal(size=values.shape), rng.normal(size=distance.shape)
 
@@ -93,7 +98,7 @@ def test_values_and_second_derivatives_do_not_depend_on_blocks(
 
 def test_first_derivatives_are_multiplied_by_any_weight(system, rng, monkeypatch):
     values, index, weight, distance, cut = system
-    monkeypatch.setattr(module, "block_bytes", lambda: 2 * NEIGHBORS * ROWS * COLUMNS * 8)
+    set_block_bytes(monkeypatch, 2 * NEIGHBORS * ROWS * COLUMNS * 8)
     cotangent = rng.normal(size=values.shape)
     way = rng.normal(size=values.shape), rng.normal(size=distance.shape)
 
@@ -117,7 +122,7 @@ def test_first_derivatives_are_multiplied_by_any_weight(system, rng, monkeypatch
 def test_derivatives_of_weighted_derivatives_are_exact(system, rng, monkeypatch):
     """The second derivative by values and wave, and its derivative by the values."""
     values, index, distance, _, cut = system
-    monkeypatch.setattr(module, "block_bytes", lambda: 2 * NEIGHBORS * ROWS * COLUMNS * 8)
+    set_block_bytes(monkeypatch, 2 * NEIGHBORS * ROWS * COLUMNS * 8)
     way, other = rng.normal(size=(2, *values.shape))
 
     def weighted_slopes(sums):
@@ -155,7 +160,7 @@ def test_derivatives_of_weighted_derivatives_are_exact(system, rng, monkeypatch)
 
 def test_a_batch_is_a_loop(system, monkeypatch):
     values, index, _, distance, cut = system
-    monkeypatch.setattr(module, "block_bytes", lambda: 2 * NEIGHBORS * ROWS * COLUMNS * 8)
+    set_block_bytes(monkeypatch, 2 * NEIGHBORS * ROWS * COLUMNS * 8)
     batch = jnp.stack([values, 2.0 * values[::-1]])
 
     def sums(values):
@@ -167,7 +172,7 @@ def test_a_batch_is_a_loop(system, monkeypatch):
 @pytest.mark.long
 def test_slopes_of_born_charges_of_a_model_are_those_of_finite_differences(rng, monkeypatch):
     """In reverse and forward mode, with radial messages in blocks."""
-    monkeypatch.setattr(module, "block_bytes", lambda: 3000)
+    set_block_bytes(monkeypatch, 3000)
     backbone = small_backbone(
         layers=2, messages=("ar",), n_radial_basis=1, l_max=1, body_order=1
     )

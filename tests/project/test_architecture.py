@@ -15,7 +15,16 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 FOLDERS = ("jles", "tests", "experiments", "benchmarks")
 
 BASE = {"errors", "units", "typing", "version", "config", "files", "follow", "pictures"}
-BASE |= {"cache_folder", "compiling", "lattice", "lock", "meshes", "sum_method"}
+BASE |= {
+    "cache_folder",
+    "compiling",
+    "lattice",
+    "lock",
+    "meshes",
+    "products",
+    "step_sizes",
+    "sum_method",
+}
 PHYSICS = BASE | {"electrostatics", "structures", "bloch", "observables"}
 CATALOGUE = PHYSICS | {"quantities"}
 ABOVE = {

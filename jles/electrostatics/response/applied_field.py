@@ -20,6 +20,7 @@ from jles.electrostatics.response.induction import (
     local_field,
 )
 from jles.errors import InputError
+from jles.products import matmul, vdot
 from jles.typing import AtomMask, Positions
 
 
@@ -40,7 +41,7 @@ def polarization(
     In a crystal it is on the branch of the positions as they are given. `mask` is False on
     padding.
     """
-    total = summed_channels(moments.charges) @ from_centre(positions, mask)
+    total = matmul(summed_channels(moments.charges), from_centre(positions, mask))
     return total + sum_of_dipoles(moments.dipoles, positions.dtype)
 
 
@@ -49,7 +50,7 @@ def from_centre(positions: Positions, mask: AtomMask | None = None) -> Positions
     if mask is None:
         return positions - jnp.mean(positions, axis=0)
     weight = mask.astype(positions.dtype)
-    return positions - weight @ positions / jnp.maximum(jnp.sum(weight), 1.0)
+    return positions - matmul(weight, positions) / jnp.maximum(jnp.sum(weight), 1.0)
 
 
 def sum_of_dipoles(dipoles: Dipoles | None, dtype) -> Float[Array, " 3"]:
@@ -105,7 +106,7 @@ def enthalpy(
     if coupling is None:
 
         def coupling(field, charges):
-            return field @ polarization(Multipoles(charges), positions, mask)
+            return vdot(field, polarization(Multipoles(charges), positions, mask))
 
     energy = interaction(moments)
     induced, effective = None, moments
@@ -121,9 +122,8 @@ def enthalpy(
         # A self-consistent solve has the energy of its induced moments in the field; one shot
         # not.
         coupled = moments if is_solved else effective
-        energy -= coupling(field, coupled.charges) + field @ sum_of_dipoles(
-            coupled.dipoles, positions.dtype
-        )
+        dipole = sum_of_dipoles(coupled.dipoles, positions.dtype)
+        energy -= coupling(field, coupled.charges) + vdot(field, dipole)
     if field is not None and induced is not None and not is_solved:
         alone = _with_field(jax.tree.map(jnp.zeros_like, source), field, climb)
         more = apply_response(_centred(response), alone)
@@ -140,7 +140,7 @@ def _climb(field, positions, mask, periodic):
     """E . r from the centre, in a cluster; zero in a crystal."""
     if field is None:
         return None
-    return jnp.where(periodic, 0.0, from_centre(positions, mask) @ field)
+    return jnp.where(periodic, 0.0, matmul(from_centre(positions, mask), field))
 
 
 def _with_field(source: LocalField, field, climb) -> LocalField:

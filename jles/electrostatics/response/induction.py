@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jles.electrostatics.multipoles import Multipoles, symmetric, with_dipoles
 from jles.electrostatics.response.linear_solve import solve, unchanged
+from jles.products import einsum, matmul
 
 Polarizability = (
     Float[Array, " atoms"]
@@ -64,7 +65,7 @@ def positive(values: Array, scale: float = 1.0) -> Array:
 def positive_tensor(matrices: Float[Array, "... 3 3"], scale: float = 1.0) -> Array:
     """Polarizability tensors from any matrices: `scale` times A A^T, positive semidefinite."""
     transposed = jnp.swapaxes(matrices, -1, -2)
-    return scale * jnp.matmul(matrices, transposed, precision=lax.Precision.HIGHEST)
+    return scale * matmul(matrices, transposed)
 
 
 class LocalField(NamedTuple):
@@ -138,7 +139,7 @@ def apply_polarizability(polarizabilities: Polarizability, local: Array) -> Arra
     if polarizabilities.ndim == local.ndim - 1:
         return polarizabilities[..., None] * local
     tensors = symmetric(polarizabilities)
-    return jnp.einsum("...ab,...b->...a", tensors, local, precision=lax.Precision.HIGHEST)
+    return einsum("...ab,...b->...a", tensors, local)
 
 
 def induce(

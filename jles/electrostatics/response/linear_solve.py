@@ -15,6 +15,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Int
 
+from jles.products import vdot
+
 Vector = Any
 """A pytree of arrays."""
 
@@ -64,7 +66,7 @@ def solve(
 
 def _iterate(interact, respond, b, tolerance, max_steps, noise, project):
     def inner(x, y):
-        return sum(jax.tree.leaves(jax.tree.map(jnp.vdot, x, y)))
+        return sum(jax.tree.leaves(jax.tree.map(vdot, x, y)))
 
     projected = project(b)
     norm = inner(projected, respond(projected))

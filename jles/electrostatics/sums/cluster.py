@@ -19,6 +19,8 @@ from jles.electrostatics.multipoles import (
 from jles.electrostatics.sums.boys import boys
 from jles.electrostatics.sums.chunks import in_chunks, known, split, zero_sum
 from jles.meshes import any_mesh
+from jles.products import einsum, matmul
+from jles.step_sizes import step_sizes
 from jles.typing import Charges, Positions, Scalar
 from jles.units import COULOMB_CONSTANT
 
@@ -78,9 +80,7 @@ def _pair_energies(first: Multipoles, second: Multipoles, separation, kernels):
         energy -= along1 * along2 * b[2]
     if quad1 is not None:
         trace1, trace2 = (jnp.trace(m, axis1=-2, axis2=-1) for m in (quad1, quad2))
-        vector1, vector2 = (
-            jnp.einsum("...ab,...b->...a", m, separation) for m in (quad1, quad2)
-        )
+        vector1, vector2 = (einsum("...ab,...b->...a", m, separation) for m in (quad1, quad2))
         twice1, twice2 = _dot(vector1, separation), _dot(vector2, separation)
         energy += 0.5 * (q1 * twice2 + q2 * twice1) * b[2]
         energy -= 0.5 * (q1 * trace2 + q2 * trace1) * b[1]
@@ -110,7 +110,7 @@ def _rows_energy(rows, moments, positions, sigma, remove_self, pair_offset):
         is_self = row_index[:, None] == jnp.arange(positions.shape[0])[None, :]
         kernels = [jnp.where(is_self, 0.0, kernel) for kernel in kernels]
     if orders == 1:
-        at_rows = jnp.matmul(kernels[0], moments.charges.T, precision=lax.Precision.HIGHEST)
+        at_rows = matmul(kernels[0], moments.charges.T)
         return 0.5 * jnp.sum(row_moments.charges.T * at_rows)
     pairs = jax.vmap(
         lambda row, column: _pair_energies(
@@ -154,7 +154,8 @@ def cluster_energy(
     if moments.quadrupoles is not None:
         moments = with_dipoles(moments)._replace(quadrupoles=symmetric(moments.quadrupoles))
     atoms = positions.shape[0]
-    chunks = split(atoms, chunk or max(16, 2**18 // max(known(atoms, 2**12), 1)))
+    most = max(16, step_sizes().pairs // max(known(atoms, 2**12), 1))
+    chunks = split(atoms, chunk or most)
     rows_energy = partial(
         _rows_energy,
         moments=moments,

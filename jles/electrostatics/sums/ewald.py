@@ -21,8 +21,9 @@ from jles.electrostatics.sums.structure_factor import (
     phase_tables,
     structure_products,
 )
-from jles.electrostatics.sums.table_products import HIGHEST, reduce_moments
+from jles.electrostatics.sums.table_products import reduce_moments
 from jles.meshes import any_mesh
+from jles.products import matmul
 from jles.typing import Cell, Charges, Positions, Scalar
 from jles.units import HALF_INVERSE_EPSILON0
 
@@ -55,10 +56,10 @@ def wrapped_reduced(
     """
 
     def reduce(vectors):
-        return jnp.matmul(vectors, reciprocal.T, precision=HIGHEST) / (2.0 * math.pi)
+        return matmul(vectors, reciprocal.T) / (2.0 * math.pi)
 
     cells_away = lax.stop_gradient(jnp.round(reduce(positions)))
-    reduced = reduce(positions - jnp.matmul(cells_away, cell, precision=HIGHEST))
+    reduced = reduce(positions - matmul(cells_away, cell))
     return reduced - lax.stop_gradient(jnp.round(reduced))
 
 
@@ -192,7 +193,7 @@ def _octant_weights(reciprocal, grid, green):
     )
     once = 1.0
     for index in (a, b, c):
-        once = once * jnp.where(index == 0, 0.5, 1.0)
+        once = once * jnp.where(index == 0, jnp.asarray(0.5, index.dtype), 1.0)
 
     def weights(sign_a, sign_b):
         k = (

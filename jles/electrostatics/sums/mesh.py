@@ -35,6 +35,7 @@ from jles.electrostatics.sums.table_products import (
 )
 from jles.errors import InputError
 from jles.meshes import any_mesh
+from jles.step_sizes import step_sizes
 from jles.typing import Cell, Charges, Positions, Scalar
 from jles.units import HALF_INVERSE_EPSILON0
 
@@ -43,8 +44,6 @@ BLOCK = 8
 
 TILE = 8
 """Atoms per tile."""
-
-_TILES_PER_STEP = 128
 
 
 class MeshPlan(NamedTuple):
@@ -201,10 +200,10 @@ def mesh_tiles(positions: Positions, cell: Cell, plan: MeshPlan) -> MeshTiles:
     reciprocal, _ = reciprocal_cell(cell)
     sizes = jnp.array(plan.sizes)
     reduced = wrapped_reduced(positions, cell, reciprocal)
-    mesh = (reduced - lax.stop_gradient(jnp.floor(reduced))) * sizes
+    mesh = (reduced - lax.stop_gradient(jnp.floor(reduced))) * sizes.astype(dtype)
     # Rounding may put an atom on the far edge, which belongs to the next cell.
     block = jnp.clip(lax.stop_gradient(mesh).astype(int), 0, sizes - 1) // BLOCK
-    local = mesh - BLOCK * block
+    local = mesh - (BLOCK * block).astype(dtype)
     n_blocks = [n // BLOCK for n in plan.sizes]
     flat = (block[:, 0] * n_blocks[1] + block[:, 1]) * n_blocks[2] + block[:, 2]
     atoms, blocks = _tiles(flat, math.prod(n_blocks))
@@ -333,7 +332,7 @@ def _spline_weights(plan: MeshPlan, dtype):
 def _spread(moments: ReducedMoments, mesh: MeshTiles, plan: MeshPlan):
     """The mesh (n_a, n_b, n_c) of one channel."""
     n_blocks = [n // BLOCK for n in plan.sizes]
-    chunks = split(mesh.blocks.shape[0], _TILES_PER_STEP)
+    chunks = split(mesh.blocks.shape[0], step_sizes().mesh_tiles)
 
     def of_tiles(array):
         padded = jnp.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, 1)])

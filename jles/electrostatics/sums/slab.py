@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jles.electrostatics.multipoles import Multipoles, channels_first
-from jles.electrostatics.sums.table_products import HIGHEST
+from jles.products import matmul, vdot
 from jles.typing import Cell, Positions, Scalar
 from jles.units import HALF_INVERSE_EPSILON0
 
@@ -92,17 +92,17 @@ def slab_correction(
         sigma: smearing width, angstrom.
     """
     normal, area = slab_normal(cell, axis)
-    height = jnp.abs(jnp.dot(cell[axis], normal))
-    z = jnp.matmul(positions - jnp.mean(positions, axis=0), normal, precision=HIGHEST)
+    height = jnp.abs(vdot(cell[axis], normal))
+    z = matmul(positions - jnp.mean(positions, axis=0), normal)
     charges, dipoles, quadrupoles = channels_first(moments)
     total = jnp.sum(charges, axis=1)
-    first = charges @ z
-    second = charges @ z**2 + total * sigma**2 / 2.0
+    first = matmul(charges, z)
+    second = matmul(charges, z**2) + total * sigma**2 / 2.0
     if dipoles is not None:
-        along = dipoles @ normal
+        along = matmul(dipoles, normal)
         first += jnp.sum(along, axis=1)
-        second += 2.0 * along @ z
+        second += 2.0 * matmul(along, z)
     if quadrupoles is not None:
-        second += jnp.sum((quadrupoles @ normal) @ normal, axis=1)
+        second += jnp.sum(matmul(matmul(quadrupoles, normal), normal), axis=1)
     squares = first**2 - total * second - total**2 * height**2 / 12.0
     return HALF_INVERSE_EPSILON0 / (area * height) * jnp.sum(squares)

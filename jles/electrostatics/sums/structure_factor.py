@@ -16,7 +16,9 @@ from jaxtyping import Array, Float
 
 from jles.electrostatics.sums.chunks import Chunks, in_chunks, split, zero_sum
 from jles.electrostatics.sums.kgrid import KGrid
-from jles.electrostatics.sums.table_products import HIGHEST, ReducedMoments
+from jles.electrostatics.sums.table_products import ReducedMoments
+from jles.products import matmul
+from jles.step_sizes import step_sizes
 
 
 class PhaseTables(NamedTuple):
@@ -60,9 +62,9 @@ def _frequencies(count: int, dtype):
 
 
 def choose_chunk(grid: KGrid) -> int:
-    """Atoms per chunk such that the plane of products stays in cache (2 MiB in float32)."""
-    plane = 4 * (grid.n_a + 1) * (grid.n_b + 1)
-    return max(64, min(256, 2**19 // plane))
+    """Atoms per chunk such that the plane of products has the size of a step."""
+    plane, sizes = 4 * (grid.n_a + 1) * (grid.n_b + 1), step_sizes()
+    return max(64, min(sizes.phase_atoms, sizes.phase_products // plane))
 
 
 def phase_tables(reduced: Float[Array, "atoms 3"], grid: KGrid, chunk: int) -> PhaseTables:
@@ -169,7 +171,7 @@ def _products_of_chunk(moments: ReducedMoments, tables: PhaseTables):
     x, y = (table.reshape(-1, atoms) for table in tables[:2])
     plane = (x[:, None, :] * y[None, :, :]).reshape(-1, atoms)
     lines = _moment_lines(moments, tables.z).reshape(-1, atoms)
-    return jnp.matmul(lines, plane.T, precision=HIGHEST)
+    return matmul(lines, plane.T)
 
 
 _every_channel = jax.vmap(_products_of_chunk, (0, None))

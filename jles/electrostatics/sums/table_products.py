@@ -16,13 +16,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float
 
 from jles.electrostatics.multipoles import Multipoles, symmetric, with_dipoles
-
-HIGHEST = lax.Precision.HIGHEST
-"""Full float32 products: by default accelerators round the factors to ten bits."""
+from jles.products import einsum, matmul
 
 
 class ReducedMoments(NamedTuple):
@@ -47,11 +44,9 @@ def reduce_moments(moments: Multipoles, frame: Float[Array, "3 3"]) -> ReducedMo
         moments = with_dipoles(moments)
     charges, dipoles, quadrupoles = moments
     if dipoles is not None:
-        dipoles = jnp.einsum("...ia,ab->...bi", dipoles, frame, precision=HIGHEST)
+        dipoles = einsum("...ia,ab->...bi", dipoles, frame)
     if quadrupoles is not None:
-        quadrupoles = jnp.einsum(
-            "...iac,ab,cd->...bdi", symmetric(quadrupoles), frame, frame, precision=HIGHEST
-        )
+        quadrupoles = einsum("...iac,ab,cd->...bdi", symmetric(quadrupoles), frame, frame)
     return ReducedMoments(charges, dipoles, quadrupoles)
 
 
@@ -72,7 +67,7 @@ def table_product(
     q, u, quad = moments
     if moments.order == 0:
         plane = (x[0][:, None, :] * y[0][None, :, :]).reshape(-1, q.shape[-1])
-        product = jnp.matmul(q * z[0], plane.T, precision=HIGHEST)
+        product = matmul(q * z[0], plane.T)
         return product.reshape(-1, x[0].shape[0], y[0].shape[0])
     # sides[n][m]: what multiplies the n-th derivative of z and the m-th of x.
     if moments.order == 1:
@@ -95,5 +90,5 @@ def table_product(
         for row in sides
     ]
     lines = jnp.concatenate(z[: len(planes)], axis=-1)
-    product = jnp.matmul(lines, jnp.concatenate(planes, axis=-1).T, precision=HIGHEST)
+    product = matmul(lines, jnp.concatenate(planes, axis=-1).T)
     return product.reshape(-1, x[0].shape[0], y[0].shape[0])

@@ -12,6 +12,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array
 
 from jles.electrostatics.sums.chunks import Length, in_chunks, known, split
+from jles.step_sizes import step_sizes
 
 _SAVED = "saved"
 _FAR = 1000.0
@@ -33,7 +34,7 @@ def by_blocks(function: Callable, bytes_per_atom: int, *arrays):
         arrays: or trees of arrays; None is passed on.
     """
     atoms = jax.tree.leaves(arrays)[0].shape[0]
-    chunks = split(atoms, max(1, block_bytes() // bytes_per_atom))
+    chunks = split(atoms, max(1, step_sizes().block_bytes // bytes_per_atom))
     if chunks.is_one:
         return function(*arrays)
     policy = jax.checkpoint_policies.save_only_these_names(_SAVED)
@@ -46,11 +47,6 @@ def by_blocks(function: Callable, bytes_per_atom: int, *arrays):
 def _fill(array) -> float | int:
     """Padding of the last block: a vector beyond every cutoff, where derivatives are finite."""
     return _FAR if jnp.issubdtype(array.dtype, jnp.floating) else 0
-
-
-def block_bytes() -> int:
-    """Size of a block: it fits the cache of a CPU, or saves memory on accelerators."""
-    return 2**22 if jax.default_backend() == "cpu" else 2**28
 
 
 def known_neighbors(neighbors: Length) -> int:

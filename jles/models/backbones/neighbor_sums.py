@@ -15,7 +15,9 @@ from jaxtyping import Array, Float, Int
 
 from jles.bloch.tangents import instantiate, is_zero
 from jles.electrostatics.sums.chunks import in_chunks, split
-from jles.models.backbones.blocks import block_bytes, known_neighbors
+from jles.models.backbones.blocks import known_neighbors
+from jles.products import keep_precision
+from jles.step_sizes import step_sizes
 
 Message = Callable[..., Array]
 """`(parameters, values, *edges, weight=None) -> sums`, linear in `values`.
@@ -51,7 +53,7 @@ def neighbor_sums(
     """
     gathered = known_neighbors(index.shape[1]) * math.prod(values.shape[1:])
     size = gathered * values.dtype.itemsize
-    how = (message, max(size, bytes_per_atom or 0))
+    how = (keep_precision(message), max(size, bytes_per_atom or 0))
     if weight is None:
         return _sums(how, values, index, parameters, edges)
     return _weighted_sums(how, values, index, weight, parameters, edges)
@@ -60,7 +62,7 @@ def neighbor_sums(
 def _sums(how: tuple[Message, int], values, index, parameters, edges):
     message, bytes_per_atom = how
     atoms = index.shape[0]
-    chunks = split(atoms, max(1, block_bytes() // bytes_per_atom))
+    chunks = split(atoms, max(1, step_sizes().block_bytes // bytes_per_atom))
 
     @jax.checkpoint
     def block(index, edges):

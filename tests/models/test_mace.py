@@ -10,9 +10,8 @@ from jles.models.backbones import blocks, mace, neighbor_sums
 from jles.models.backbones.envelope import envelope
 from jles.models.backbones.irreps import (
     coupling,
-    monomial_basis,
-    monomials,
     part,
+    products,
     spherical_harmonics,
     symmetric_basis,
     to_tensors,
@@ -64,14 +63,20 @@ def test_symmetric_couplings_are_complete_and_orthonormal(order, paths):
         np.testing.assert_allclose(basis, np.swapaxes(basis, 0, order - 1), atol=1e-9)
 
 
-def test_monomials_of_the_first_components_come_first(rng):
-    """The order on which the contraction of three factors relies."""
-    pairs, triples = monomials(1, 2), monomials(1, 3)
-    assert triples == tuple((*p, k) for k in range(4) for p in pairs if p[1] <= k)
+def test_products_of_distinct_monomials_are_those_of_all_components(rng):
     a = rng.normal(size=4)
-    full = np.einsum("ijkpm,i,j,k->pm", symmetric_basis(1, 3, 1), a, a, a)
-    values = np.array([np.prod(a[list(factors)]) for factors in triples])
-    np.testing.assert_allclose(monomial_basis(1, 3, 1) @ values, full, atol=1e-12)
+    couplings = products(1, 1, 3)
+    values = np.prod([factor @ np.append(a, 1.0) for factor in couplings.factors], axis=0)
+    found = couplings.table @ values
+    expected = [
+        np.einsum(
+            f"{'ijk'[:order]}pm,{','.join('ijk'[:order])}->pm",
+            symmetric_basis(1, order, l),
+            *[a] * order,
+        ).ravel()
+        for order, l in couplings.rows
+    ]
+    np.testing.assert_allclose(found, np.concatenate(expected), atol=1e-12)
 
 
 # --- the whole network against an oracle ------------------------------------------------------
@@ -130,7 +135,7 @@ def oracle(params, config, structure):
         kind = config.interaction if t else config.interaction_first
         residual = "Residual" in kind
         a = np.concatenate(messages if residual else skip(messages), axis=1)
-        products = []
+        coupled = []
         for l in range(config.degree_after(t) + 1):
             total = 0.0
             for order in range(1, config.correlation + 1):
@@ -141,13 +146,13 @@ def oracle(params, config, structure):
                 total = total + np.einsum(
                     f"{letters}pm,ipc,{factors}->imc", basis, weights, *[a] * order
                 )
-            products.append(total @ own[f"linear_out_{l}"] / np.sqrt(channels))
+            coupled.append(total @ own[f"linear_out_{l}"] / np.sqrt(channels))
         if residual:
-            common = range(min(len(products), len(degrees)))
+            common = range(min(len(coupled), len(degrees)))
             kept = skip([features[:, part(l)] for l in common])
             for l in common:
-                products[l] = products[l] + kept[l]
-        features = np.concatenate(products, axis=1)
+                coupled[l] = coupled[l] + kept[l]
+        features = np.concatenate(coupled, axis=1)
         invariants.append(features[:, 0])
     return np.concatenate(invariants, axis=1)
 

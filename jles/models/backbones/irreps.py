@@ -6,6 +6,7 @@ which those of l = 1 are x, y, z. e3nn-jax takes seconds to import, so only func
 
 from functools import cache
 from itertools import combinations_with_replacement, permutations
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -60,27 +61,54 @@ def symmetric_basis(max_ell: int, order: int, l: int) -> np.ndarray:
     )
 
 
-@cache
-def monomial_basis(max_ell: int, order: int, l: int) -> np.ndarray:
-    """`symmetric_basis` as coefficients of monomials, (paths, 2l+1, monomials).
+class Products(NamedTuple):
+    """Symmetric couplings of up to some number of factors, applied to distinct monomials.
 
-    The factors of a monomial are sorted; monomials are sorted by their last factor first, so
-    that those of the first components come first.
+    Attributes:
+        factors: one matrix for each factor, (monomials, components + 1). It picks the factor
+            from the components and a one that follows them, which stands for no factor.
+        table: coefficients, (rows, monomials).
+        rows: paths of each block of rows, by (number of factors, degree); a block has the axes
+            (paths, 2l+1).
     """
-    basis = symmetric_basis(max_ell, order, l)
-    rows = [basis[factors] * _orders(factors) for factors in monomials(max_ell, order)]
-    return np.moveaxis(np.stack(rows), 0, -1)
+
+    factors: tuple[np.ndarray, ...]
+    table: np.ndarray
+    rows: dict[tuple[int, int], int]
 
 
 @cache
-def monomials(max_ell: int, order: int) -> tuple[tuple[int, ...], ...]:
-    """Sorted factors of every monomial, see `monomial_basis`."""
-    every = combinations_with_replacement(range((max_ell + 1) ** 2), order)
-    return tuple(sorted(every, key=lambda factors: factors[::-1]))
+def products(max_ell: int, highest: int, correlation: int) -> Products:
+    """Couplings of 1 to `correlation` components of degrees 0 to `max_ell`.
 
-
-def _orders(factors: tuple[int, ...]) -> int:
-    return len(set(permutations(factors)))
+    Args:
+        max_ell: highest degree of the factors.
+        highest: highest degree of the products.
+        correlation: highest number of factors.
+    """
+    blocks, rows, monomials = {}, {}, set()
+    for order in range(1, correlation + 1):
+        for l in range(highest + 1):
+            basis = symmetric_basis(max_ell, order, l)
+            rows[order, l] = basis.shape[-2]
+            block = {}
+            for chosen in combinations_with_replacement(range(len(basis)), order):
+                coefficients = basis[chosen].ravel() * len(set(permutations(chosen)))
+                if np.abs(coefficients).max(initial=0.0) > 1e-12:
+                    block[chosen] = coefficients
+            blocks[order, l] = block
+            monomials |= block.keys()
+    ordered = sorted(monomials)
+    components = (max_ell + 1) ** 2
+    padded = [(*one, *[components] * (correlation - len(one))) for one in ordered]
+    factors = tuple(
+        np.eye(components + 1)[list(column)] for column in zip(*padded, strict=True)
+    )
+    table = [np.zeros((rows[key] * (2 * key[1] + 1), len(ordered))) for key in rows]
+    for block, part_of_table in zip(blocks.values(), table, strict=True):
+        for chosen, coefficients in block.items():
+            part_of_table[:, ordered.index(chosen)] = coefficients
+    return Products(factors, np.concatenate(table), rows)
 
 
 def to_vectors(

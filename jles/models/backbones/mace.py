@@ -23,8 +23,8 @@ from jles.models.backbones.features import Features
 from jles.models.backbones.graph import Graph
 from jles.models.backbones.irreps import (
     coupling,
-    monomial_basis,
     part,
+    products,
     spherical_harmonics,
     to_tensors,
     to_vectors,
@@ -151,16 +151,16 @@ class Interaction(nn.Module):
         def update(messages, species, before):
             if not self._residual:
                 messages = _by_element(messages, species, skips)
-            products = contract(jnp.swapaxes(messages, 0, 1), species, weights, config.max_ell)
-            new = _mix(jnp.swapaxes(products, 0, 1), mix)
+            coupled = contract(jnp.swapaxes(messages, 0, 1), species, weights, config.max_ell)
+            new = _mix(jnp.swapaxes(coupled, 0, 1), mix)
             if self._residual:
                 kept = _by_element(before, species, skips)
                 kept = jnp.pad(kept, ((0, 0), (0, new.shape[1] - kept.shape[1]), (0, 0)))
                 new = new + kept
             return save(new)
 
-        monomials = 3 * (config.max_ell + 1) ** 4
-        size = monomials * config.channels * table.itemsize
+        monomials = len(products(config.max_ell, self._target, config.correlation).factors[0])
+        size = 2 * monomials * config.channels * table.itemsize
         return by_blocks(update, size, messages, graph.species, before)
 
     def _messages(self, graph, edges, table, features):
@@ -190,9 +190,10 @@ class Interaction(nn.Module):
     def _weights(self, dtype):
         """Weights of the products by degree and number of factors."""
         config, weights = self.config, {}
+        couplings = products(config.max_ell, self._target, config.correlation)
         for l in range(self._target + 1):
             for order in range(1, config.correlation + 1):
-                many = len(monomial_basis(config.max_ell, order, l))
+                many = couplings.rows[order, l]
                 shape = (self.n_elements, many, config.channels)
                 name = f"product_{l}_{order}"
                 weights[l, order] = self.param(name, normal_over_paths, shape, dtype)
@@ -277,12 +278,12 @@ def _message(config: MaceConfig, every: tuple[Path, ...]):
         for l2 in range(config.max_ell + 1):
             places = [n for n, path in enumerate(every) if path.edge == l2]
             factors = jnp.einsum("inh,hpc->inpc", hidden, last[:, np.array(places)])
-            products = [
+            moved = [
                 factors[:, :, k, None] * values[:, :, part(every[n].source)]
                 for k, n in enumerate(places)
             ]
-            products = jnp.concatenate(products, axis=2)
-            flat = products.reshape(*products.shape[:2], -1)
+            moved = jnp.concatenate(moved, axis=2)
+            flat = moved.reshape(*moved.shape[:2], -1)
             sums = jnp.einsum("inq,inx->iqx", harmonics[..., part(l2)], flat)
             sums = sums.reshape(*sums.shape[:2], -1, channels)
             start = 0

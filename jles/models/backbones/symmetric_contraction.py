@@ -1,10 +1,12 @@
 """The symmetric contraction of MACE: products of an atom's own features, coupled to irreps."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jles.models.backbones.irreps import monomial_basis
+from jles.models.backbones.irreps import products
 
 
 def normal_over_paths(key, shape: tuple[int, int, int], dtype) -> Array:
@@ -35,37 +37,18 @@ def contract(
     Returns:
         B, all components from L = 0 on.
     """
-    count, dtype = len(features), features.dtype
-    flat = features.reshape(count, -1)
-    orders = {order for _, order in weights}
-    degrees = sorted({l for l, _ in weights})
-    pairs = None
-    if max(orders) > 1:
-        pairs = jnp.concatenate([flat[: j + 1] * flat[j] for j in range(count)])
-    result = {l: 0.0 for l in degrees}
-    for order in sorted(orders):
-        tables = [monomial_basis(max_ell, order, l) for l in degrees]
-        rows = [table.reshape(-1, table.shape[-1]) for table in tables]
-        table = jnp.concatenate([jnp.asarray(one, dtype) for one in rows])
-        if order == 3:
-            coupled = _triples(table, flat, pairs)
-        else:
-            coupled = table @ (flat if order == 1 else pairs)
-        start = 0
-        for l, one in zip(degrees, tables, strict=True):
-            stop = start + one.shape[0] * one.shape[1]
-            found = coupled[start:stop].reshape(*one.shape[:2], *features.shape[1:])
-            chosen = jnp.moveaxis(weights[l, order], 0, 1)[:, species]
-            result[l] += jnp.einsum("kac,kmac->mac", chosen, found)
-            start = stop
-    return jnp.concatenate([result[l] for l in degrees])
-
-
-def _triples(table, flat, pairs):
-    """Couplings of three factors: the pairs of the first components times the last one."""
-    total, start = 0.0, 0
-    for last in range(len(flat)):
-        many = (last + 1) * (last + 2) // 2
-        total += (table[:, start : start + many] @ pairs[:many]) * flat[last]
-        start += many
-    return total
+    dtype = features.dtype
+    orders, degrees = (max(key[axis] for key in weights) for axis in (1, 0))
+    couplings = products(max_ell, degrees, orders)
+    flat = features.reshape(len(features), -1)
+    flat = jnp.concatenate([flat, jnp.ones_like(flat[:1])])
+    monomials = math.prod(jnp.asarray(factor, dtype) @ flat for factor in couplings.factors)
+    coupled = jnp.asarray(couplings.table, dtype) @ monomials
+    result, start = [0.0] * (degrees + 1), 0
+    for (order, l), paths in couplings.rows.items():
+        stop = start + paths * (2 * l + 1)
+        found = coupled[start:stop].reshape(paths, 2 * l + 1, *features.shape[1:])
+        chosen = jnp.moveaxis(weights[l, order], 0, 1)[:, species]
+        result[l] += jnp.einsum("kac,kmac->mac", chosen, found)
+        start = stop
+    return jnp.concatenate(result)

@@ -24,8 +24,9 @@ from tests.support.paths import golden_path
 
 MOMENTS = ("charges", "dipoles", "quadrupoles")
 RESPONSES = ("charge_softness", "polarizabilities")
-# Most of the time goes into compiling; small systems need no optimised code.
-QUICK_COMPILE = {"xla_backend_optimization_level": 0}
+# Most of the time goes into compiling; small systems need no optimised code. The emitters,
+# which other tests leave out, are those of a user.
+QUICK_COMPILE = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": True}
 
 
 @functools.cache

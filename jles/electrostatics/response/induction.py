@@ -207,6 +207,8 @@ def relax(
         project: removes components of a local field that R ignores, see `solve`.
     """
 
+    # The solves apply K a dozen times; under `jit` it is traced and differentiated once.
+    @jax.jit
     def interact(moments: LocalField) -> LocalField:
         slope = jax.grad(interaction)(_as_multipoles(moments))
         return LocalField(

@@ -280,14 +280,6 @@ MISTAKES = {
         },
         "no response to a field in a periodic cell",
     ),
-    "polarization catastrophe": (
-        {
-            "response": Response(polarizabilities=np.full(2, 2.0), mode="self-consistent"),
-            "positions": np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 2.0]]),
-            "pbc": False,
-        },
-        "did not converge: relative residual .*widen sigma",
-    ),
     "field": ({"field": (0.0, 1.0)}, r"field have shape \(2,\); here they must be \(3,\)"),
     "method": ({"method": "fast"}, "'fast'.*'direct'.*'mesh'.*'auto'"),
     "list of methods": ({"method": ["pme"]}, "method is a list; it must be 'direct'"),

@@ -22,6 +22,7 @@ from tests.support.small_systems import (
 
 DIELECTRIC = np.array([[3.0, 0.2, -0.1], [0.2, 4.0, 0.3], [-0.1, 0.3, 5.0]])
 TETRAGONAL = np.diag([5.0, 5.0, 6.0])
+OPTIONS = ["--dtype", "float64", "--epsilon-infinity", "2.5"]
 QUARTER_TURN = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
 
 
@@ -168,23 +169,33 @@ def phonopy_reads(path, atoms):
     return parse_BORN(cell, filename=path)
 
 
+def predict(stored, name, folder):
+    """Predictions of a stored model, and the file for phonopy that is written with them."""
+    born, out, data = folder / "BORN", folder / "out.xyz", stored / "crystal.xyz"
+    command = ["predict", stored / name, data, "-o", out, "--phonopy-born", born, *OPTIONS]
+    assert main(list(map(str, command))) == 0
+    return read(out), born
+
+
 @pytest.mark.usefixtures("phonopy")
 @pytest.mark.parametrize("name", ["plain", "polarizable"])
-def test_predict_and_evaluate_write_what_phonopy_reads(name, stored, tmp_path):
+def test_predict_writes_what_phonopy_reads(name, stored, tmp_path):
     """Born charges of the output; its dielectric tensor, or that of the command line."""
-    options = ["--dtype", "float64", "--epsilon-infinity", "2.5"]
-    born, out, data = tmp_path / "BORN", tmp_path / "out.xyz", stored / "crystal.xyz"
-    command = ["predict", stored / name, data, "-o", out, "--phonopy-born", born, *options]
-    assert main(list(map(str, command))) == 0
-    atoms = read(out)
+    atoms, born = predict(stored, name, tmp_path)
     params = phonopy_reads(born, atoms)
     np.testing.assert_allclose(params["born"].reshape(2, 9), atoms.arrays["bec"], atol=1e-7)
     epsilon = atoms.info.get("epsilon_infinity", 2.5 * np.eye(3))
     np.testing.assert_allclose(params["dielectric"], np.reshape(epsilon, (3, 3)), atol=1e-7)
     np.testing.assert_allclose(np.trace(params["dielectric"]), 7.5, atol=1e-7)
-    command = ["evaluate", stored / name, data, "--out", tmp_path, "--phonopy-born", *options]
+
+
+@pytest.mark.usefixtures("phonopy")
+def test_evaluate_writes_the_same_born_file_as_predict(stored, tmp_path):
+    _, born = predict(stored, "plain", tmp_path)
     before = born.read_text(encoding="utf-8")
     born.unlink()
+    places = [stored / "plain", stored / "crystal.xyz", "--out", tmp_path]
+    command = ["evaluate", *places, "--phonopy-born", *OPTIONS]
     assert main(list(map(str, command))) == 0
     assert born.read_text(encoding="utf-8") == before
 

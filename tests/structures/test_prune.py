@@ -12,7 +12,7 @@ from jles.dynamics.run import run_md
 from jles.predict.model import Model
 from jles.structures.batch import build_structure, on_device
 from jles.structures.prune import most_neighbors, prune
-from tests.support.small_systems import rattled, small_config, small_model
+from tests.support.small_systems import rattled, small_backbone, small_config, small_model
 
 CUTOFF = small_config().backbone.cutoff
 
@@ -78,9 +78,8 @@ def test_energy_and_forces_do_not_notice():
 
 
 def test_a_run_whose_slots_grow_is_the_run_with_room_and_resumes(tmp_path, monkeypatch, capfd):
-    config = small_config()
-    potential, params = small_model(config)
-    model = Model(config, params, "float64")
+    config = small_config(backbone=small_backbone(l_max=0, body_order=1), charges=None)
+    model = Model(config, small_model(config)[1], "float64")
     settings = {"steps": 40, "timestep": 0.5, "dtype": "float64", "record": {"positions": 10}}
     settings["velocities"] = {"temperature": 1000.0}
 

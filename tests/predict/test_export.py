@@ -26,8 +26,8 @@ BACKBONE = {
     "n_rbf": 3,
     "n_radial_basis": 2,
     "n_atom_basis": 2,
-    "l_max": 1,
-    "body_order": 2,
+    "l_max": 0,
+    "body_order": 1,
 }
 WANT = ("energy", "forces", "born_charges", "current")
 LOADER = """

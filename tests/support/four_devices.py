@@ -26,16 +26,21 @@ from jles.electrostatics import (
     self_energy,
 )
 from jles.electrostatics.sums import mesh as mesh_sum
-from jles.structures.structure import Structure
 from jles.train.config import OptimizerConfig
 from jles.train.losses import Weights
 from jles.train.optimizer import build_optimizer
 from jles.train.step import build_steps
-from tests.support.small_systems import mixed_frames, small_model
+from tests.support.small_systems import (
+    mixed_frames,
+    small_backbone,
+    small_config,
+    small_model,
+)
 from tests.support.training import frames_of, loader_of
 
 COLLECTIVES = "all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter"
 WHOLE = PartitionSpec()
+AXES = ("Explicit", "Auto")
 ATOMS, EDGE, SIGMA, K_MAX = 32, 7.0, 1.0, 2.5
 DEVICES = PartitionSpec("devices")
 BY_ATOMS = (
@@ -112,9 +117,8 @@ def shards_of_atoms(method: str) -> dict:
     }
 
 
-def sharded_lattice_sum(method: str, axes: str) -> dict:
+def sharded_lattice_sum(method: str) -> dict:
     (charges, *_), positions = random_multipoles()
-    mesh = mesh_with(axes)
 
     def total(charges, positions):
         return lattice_sum(
@@ -127,29 +131,26 @@ def sharded_lattice_sum(method: str, axes: str) -> dict:
             response=Response(polarizabilities=jnp.full(ATOMS, 0.02)),
         )[:5]
 
-    found = total(*put((charges, positions), mesh, DEVICES))
-    return {
-        "errors": errors(found, total(charges, positions)),
-        "spec": list(found[1].sharding.spec)[:1],
-        "expected_spec": ["devices"],
-    }
+    expected, results = total(charges, positions), {}
+    for axes in AXES:
+        found = total(*put((charges, positions), mesh_with(axes), DEVICES))
+        results[f"{method} {axes}"] = {
+            "errors": errors(found, expected),
+            "spec": list(found[1].sharding.spec)[:1],
+            "expected_spec": ["devices"],
+        }
+    return results
 
 
-def sharded_model(axes: str) -> dict:
+def tiny_model():
+    return small_model(small_config(backbone=small_backbone(l_max=0, body_order=1)))
+
+
+def sharded_model() -> dict:
     """Energy and forces of a structure with sharded atoms."""
-    potential, params = small_model()
+    potential, params = tiny_model()
     places = np.random.default_rng(1).uniform(0.0, 6.0, (8, 3))
     structure = potential.structure(Atoms("OH" * 4, places, cell=[6.0] * 3, pbc=True))
-    mesh = mesh_with(axes)
-    fields = {name: getattr(structure, name) for name in Structure.__annotations__}
-    sharded = Structure(
-        **{
-            name: value
-            if name == "plan"
-            else put(value, mesh, DEVICES if name in BY_ATOMS else WHOLE)
-            for name, value in fields.items()
-        }
-    )
 
     @jax.jit
     def energy_and_gradient(params, structure):
@@ -158,17 +159,27 @@ def sharded_model(axes: str) -> dict:
 
         return jax.value_and_grad(energy)(structure.positions)
 
-    found = energy_and_gradient(put(params, mesh), sharded)
-    return {
-        "errors": errors(found, energy_and_gradient(params, structure)),
-        "spec": list(found[1].sharding.spec)[:1],
-        "expected_spec": ["devices"],
-    }
+    def sharded(mesh):
+        def place(path, array):
+            return put(array, mesh, DEVICES if path[-1].name in BY_ATOMS else WHOLE)
+
+        return jax.tree_util.tree_map_with_path(place, structure)
+
+    expected, results = energy_and_gradient(params, structure), {}
+    for axes in AXES:
+        mesh = mesh_with(axes)
+        found = energy_and_gradient(put(params, mesh), sharded(mesh))
+        results[f"model {axes}"] = {
+            "errors": errors(found, expected),
+            "spec": list(found[1].sharding.spec)[:1],
+            "expected_spec": ["devices"],
+        }
+    return results
 
 
-def sharded_training(axes: str) -> dict:
+def sharded_training() -> dict:
     """One step on a batch of four structures, one on each device."""
-    potential, params = small_model()
+    potential, params = tiny_model()
     with tempfile.TemporaryDirectory() as folder:
         frames = frames_of(mixed_frames(4), Path(folder))
         k_max = potential.config.electrostatics.k_max
@@ -176,16 +187,20 @@ def sharded_training(axes: str) -> dict:
     steps = build_steps(potential, build_optimizer(OptimizerConfig()), ("energy", "forces"))
     settings = Weights(1.0, 1.0, 1.0), 0.02, 0.75
     expected = steps.train(steps.init(params), batch.structure, batch.labels, *settings)
-    mesh = mesh_with(axes)
-    state = put(steps.init(params), mesh)
-    sharded = put((batch.structure, batch.labels), mesh, DEVICES)
-    with jax.set_mesh(mesh):
-        found = steps.train(state, *sharded, *settings)
-    return {
-        "errors": errors(found, expected),
-        "spec": [leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(found[0])],
-        "expected_spec": [True] * len(jax.tree.leaves(found[0])),
-    }
+    results = {}
+    for axes in AXES:
+        mesh = mesh_with(axes)
+        state = put(steps.init(params), mesh)
+        sharded = put((batch.structure, batch.labels), mesh, DEVICES)
+        with jax.set_mesh(mesh):
+            found = steps.train(state, *sharded, *settings)
+        leaves = jax.tree.leaves(found[0])
+        results[f"training {axes}"] = {
+            "errors": errors(found, expected),
+            "spec": [leaf.sharding.is_fully_replicated for leaf in leaves],
+            "expected_spec": [True] * len(leaves),
+        }
+    return results
 
 
 def main() -> None:
@@ -194,12 +209,9 @@ def main() -> None:
         results = {
             f"shard_map {method}": shards_of_atoms(method) for method in ("direct", "mesh")
         }
-    for axes in ("Explicit", "Auto"):
-        for method in ("ewald", "pme"):
-            results[f"{method} {axes}"] = sharded_lattice_sum(method, axes)
-        results[f"model {axes}"] = sharded_model(axes)
-        results[f"training {axes}"] = sharded_training(axes)
-    print(json.dumps(results))
+    for method in ("ewald", "pme"):
+        results |= sharded_lattice_sum(method)
+    print(json.dumps(results | sharded_model() | sharded_training()))
 
 
 if __name__ == "__main__":

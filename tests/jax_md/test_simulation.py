@@ -252,7 +252,9 @@ def test_the_loop_with_its_searches_never_leaves_the_device(door, start):
 
         return jax.lax.fori_loop(0, 20, body, (state, neighbors))
 
-    program = jax.jit(loop).trace(state, neighbors).lower(lowering_platforms=("cuda",))
+    leaves, tree = jax.tree.flatten((state, neighbors))
+    of_leaves = jax.jit(lambda *leaves: loop(*jax.tree.unflatten(tree, leaves)))
+    program = of_leaves.trace(*leaves).lower(lowering_platforms=("cuda",))
     text = program.as_text()
     assert text.count("stablehlo.while") == 1
     assert "custom_call" not in text

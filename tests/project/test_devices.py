@@ -17,7 +17,7 @@ ROUNDING = 1e-12
 
 def on_four_devices(*arguments):
     """Runs Python with a CPU that appears as four devices; what it printed."""
-    flags = "--xla_backend_optimization_level=0 --xla_force_host_platform_device_count=4"
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"
     environment = os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, *map(str, arguments)]
     done = subprocess.run(
@@ -40,11 +40,13 @@ def comparisons():
     return json.loads(on_four_devices("-m", "tests.support.four_devices").splitlines()[-1])
 
 
-@pytest.mark.parametrize("method", ["direct", "mesh"])
-def test_shards_of_multipoles_have_the_energy_and_derivatives_of_the_whole(comparisons, method):
-    """In several chunks per device, to second order."""
+@pytest.mark.parametrize(("method", "rounding"), [("direct", ROUNDING), ("mesh", 1e-11)])
+def test_shards_of_multipoles_have_the_energy_and_derivatives_of_the_whole(
+    comparisons, method, rounding
+):
+    """In several chunks per device, to second order; a mesh adds up in another order."""
     found = comparisons[f"shard_map {method}"]
-    assert max(found["errors"]) < ROUNDING
+    assert max(found["errors"]) < rounding
     assert set(found["collectives"]) == {"all-reduce"}
 
 

@@ -24,21 +24,20 @@ CONFIG = small_config(
 
 
 @pytest.mark.parametrize(
-    ("kind", "method"), [(True, "direct"), (True, "mesh"), (False, "direct")]
+    ("periodic", "method"), [(True, "direct"), (True, "mesh"), (False, "direct")]
 )
-def test_few_large_steps_give_the_same_as_many_small_ones(kind, method):
+def test_few_large_steps_give_the_same_as_many_small_ones(periodic, method):
     """Also for the derivatives, whose reverse pass goes through the steps again."""
     potential, params = small_model(CONFIG)
-    atoms = rattled(0, count=70, cell=3 * TRICLINIC, pbc=kind)
+    atoms = rattled(0, count=20, cell=2 * TRICLINIC, pbc=periodic)
     structure = structure_of(atoms, potential, method=method)
     loops, found = {}, {}
     for name, sizes in {"many": MANY_STEPS, "few": ACCELERATOR}.items():
 
         def values(params, structure):
-            born = Evaluation(potential, params, structure).born_charges()
-            return energy_forces_stress(
-                lambda s: potential.energy_fn(params, s), structure
-            ), born
+            if periodic and method == "direct":
+                return Evaluation(potential, params, structure).born_charges()
+            return energy_forces_stress(lambda s: potential.energy_fn(params, s), structure)
 
         with use_step_sizes(sizes):
             found[name] = jax.jit(values)(params, structure)

@@ -107,11 +107,12 @@ def test_clusters_with_response_in_a_field():
     polarizability = {"kind": "scalar"} | HIDDEN
     model = model_of(polarizability=polarizability, charge_softness=HIDDEN)
     molecule = crystal(pbc=False)
-    exported = jles.export(model, molecule, field=True, neighbors=12)
     arrays = flat_arrays(model.structure(molecule))
+    neighbors = arrays["neighbor_index"].shape[1] + 4
+    exported = jles.export(model, molecule, field=True, neighbors=neighbors)
     for name in ("index", "shift", "mask"):
         slots = arrays[f"neighbor_{name}"]
-        more = [(0, 0), (0, 12 - slots.shape[1])] + [(0, 0)] * (slots.ndim - 2)
+        more = [(0, 0), (0, 4)] + [(0, 0)] * (slots.ndim - 2)
         arrays[f"neighbor_{name}"] = np.pad(slots, more)
     field = np.array([0.01, 0.0, -0.02])
     found = exported.call(arrays | {"field": field})

@@ -12,6 +12,8 @@ import tempfile
 os.environ.setdefault(
     "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 )
+# XLA writes long lines about code that it finds in the cache below.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Commands, runs that are resumed and other processes compile the same programs again. The
 # workers of a session and the processes they start share them; the next session starts anew.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:

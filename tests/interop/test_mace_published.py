@@ -62,7 +62,7 @@ def test_numbers_are_the_published_ones(model, frame):
     energies = [config.element_energies[by_number[z]] for z in golden["numbers"]]
     assert relative(found["energy"] + sum(energies), golden["energy"]) < 1e-7
     bonds = golden["energy"] - sum(energies)
-    assert relative(found["energy"], bonds) < 1e-6
+    assert abs(found["energy"] - bonds) < 1e-5  # eV; element energies cancel most digits
     assert relative(found["forces"], golden["forces"]) < 1e-6
     assert relative(found["features"], golden["node_feats"]) < 1e-6
     if golden["pbc"].all():

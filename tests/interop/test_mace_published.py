@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from jles.electrostatics import ewald_energy
 from jles.interop.torch_import import import_torch
 from jles.models.potential import build_potential
 from jles.observables.stress import energy_forces_stress
@@ -24,12 +25,36 @@ def imported(model: str):
     config, params = import_torch(model_path(f"mace/{model}.model"))
     potential = build_potential(config)
 
+    def energy_of_fixed_sum(params, structure, fixed):
+        """The lattice sum is that of the fixed positions and cell, its charges are not."""
+        long_range = ewald_energy(
+            potential.charges_fn(params, structure)[:, 0],
+            fixed.positions,
+            fixed.cell,
+            sigma=config.electrostatics.sigma,
+            k_max=config.electrostatics.k_max,
+            grid=fixed.plan.grid,
+            remove_self=config.electrostatics.remove_self,
+        )
+        return potential.parts_fn(params, structure).short_range + long_range
+
     def outputs(params, structure):
         found = energy_forces_stress(lambda s: potential.energy_fn(params, s), structure)
         parts = potential.parts_fn(params, structure)
         charges = potential.charges_fn(params, structure)
         features = potential.features_fn(params, structure).invariants
-        return {"charges": charges, "features": features, "parts": parts} | found._asdict()
+        stress = found.stress
+        if config.charges is not None and structure.plan.periodic:
+            stress = energy_forces_stress(
+                lambda s: energy_of_fixed_sum(params, s, structure), structure
+            ).stress
+        return {
+            "charges": charges,
+            "features": features,
+            "parts": parts,
+            **found._asdict(),
+            "published_stress": stress,
+        }
 
     options = {"xla_backend_optimization_level": 0}
     return config, params, jax.jit(outputs, compiler_options=options)
@@ -66,7 +91,9 @@ def test_numbers_are_the_published_ones(model, frame):
     assert relative(found["forces"], golden["forces"]) < 1e-6
     assert relative(found["features"], golden["node_feats"]) < 1e-6
     if golden["pbc"].all():
-        assert relative(found["stress"], golden["stress"][0]) < 1e-6
+        # The published stress of MACE-LES leaves out that strain moves the atoms and the cell
+        # of the lattice sum; the stress of jles does not.
+        assert relative(found["published_stress"], golden["stress"][0]) < 1e-6
     if config.charges is not None:
         charges = golden["latent_charges"] * config.charges.scale
         assert relative(found["charges"][:, 0], charges) < 1e-6

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jles.errors import InputError
-from jles.files import TRAJECTORY, TRAJECTORY_FORMAT, TRAJECTORY_VERSION
+from jles.files import HDF5_ERRORS, TRAJECTORY, TRAJECTORY_FORMAT, TRAJECTORY_VERSION
 
 
 class Record(NamedTuple):
@@ -138,8 +138,7 @@ def _opened(path: Path) -> Iterator[h5py.File]:
             yield opened
     except InputError:
         raise
-    except (OSError, RuntimeError, LookupError, TypeError, ValueError) as error:
-        # h5py raises errors of many types where a file is damaged.
+    except HDF5_ERRORS as error:
         raise InputError(
             f"{file}: damaged, or being written at this moment ({' '.join(str(error).split())})"
         ) from None

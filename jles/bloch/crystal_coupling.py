@@ -44,9 +44,8 @@ def crystal_coupling(
     Derivatives with respect to field and parameters are those of the value. Mixed derivatives
     do not depend on the order in which they are taken: that of :math:`\partial P/\partial
     \theta` with respect to positions is the derivative of the equation above with respect to
-    :math:`\theta`. The cost of a first derivative by
-    positions is that of two directional derivatives of the charges, in forward mode for all
-    fields together.
+    :math:`\theta`. A first derivative with respect to positions costs two directional
+    derivatives of the charges, in forward mode for all fields together.
 
     Not offered: derivatives with respect to positions or cell of the second or higher
     derivatives with respect to parameters, if both of the latter are taken in reverse mode.

@@ -22,10 +22,11 @@ from jles.dynamics.forces import (
     kT_at,
 )
 from jles.dynamics.integrators import Integrator, quiet
-from jles.dynamics.motion import Motion, kinetic_energy
+from jles.dynamics.motion import Motion
 from jles.dynamics.records import Recorder, Snapshot, empty_buffers, record
 from jles.dynamics.system import NeighborList, System
 from jles.dynamics.units import BOLTZMANN
+from jles.jax_md.npt import kinetic_energy
 from jles.products import matmul
 from jles.structures.skin import Reference, is_stale
 from jles.typing import Scalar

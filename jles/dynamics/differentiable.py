@@ -24,6 +24,7 @@ from jaxtyping import Array, Float
 from jles.dynamics.integrators import quiet, shift
 from jles.dynamics.units import FEMTOSECOND
 from jles.errors import InputError
+from jles.jax_md.chains import keep_dtypes
 from jles.observables.born_charges import Coupling, Dipole, dipole_current
 from jles.structures.structure import HostOrDevice
 from jles.typing import Positions, Scalar
@@ -119,7 +120,7 @@ def simulate(
         arguments = rows | {name: function(time) for name, function in functions.items()}
         with quiet():
             after = apply(state, **arguments)
-        return _keep_dtypes(state, after), None
+        return keep_dtypes(state, after), None
 
     observe_again = _checkpointed(observe)
 
@@ -169,7 +170,7 @@ def integrated(rates: Float[Array, "records ..."], interval: Scalar) -> Float[Ar
         rates: at equal intervals, per fs.
         interval: time between two of them, fs.
     """
-    return interval * (jnp.sum(rates, axis=0) - 0.5 * (rates[0] + rates[-1]))
+    return jnp.trapezoid(rates, dx=interval, axis=0)
 
 
 def _checkpointed(function):
@@ -206,12 +207,3 @@ def _dtype(state):
     """The floating-point type of a state."""
     types = (jnp.result_type(leaf) for leaf in jax.tree.leaves(state))
     return next(dtype for dtype in types if jnp.issubdtype(dtype, jnp.floating))
-
-
-def _keep_dtypes(before, after):
-    """`after` in the floating-point types of `before`, as a loop needs."""
-
-    def kept(old, new):
-        return new.astype(old.dtype) if jnp.issubdtype(old.dtype, jnp.floating) else new
-
-    return jax.tree.map(kept, before, after)

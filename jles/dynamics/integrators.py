@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jles.dynamics.motion import Motion, kinetic_energy
+from jles.dynamics.motion import Motion
 from jles.dynamics.units import FEMTOSECOND, PICOSECOND
 from jles.jax_md.chains import (
     chain_energy,
@@ -22,6 +22,7 @@ from jles.jax_md.chains import (
     nose_hoover_chain,
     start_chain,
 )
+from jles.jax_md.npt import kinetic_energy
 from jles.typing import Scalar
 
 ForceFn = Callable[..., Any]

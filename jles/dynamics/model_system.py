@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jles.dynamics.system import Capacity, System
-from jles.electrostatics.plan import grow_plan, longest_edges, merge_plans
+from jles.electrostatics.plan import grow_plan, merge_plans, plan_serves
 from jles.models.potential import Params
 from jles.observables.born_charges import dipole_current
 from jles.predict.model import Model
@@ -138,14 +138,7 @@ def model_system(
         return replace(neighbors, structure=structure), found.incomplete
 
     def fits(cell, neighbors):
-        plan = neighbors.structure.plan
-        if not plan.periodic:
-            return True
-        limits = {
-            name: config.sum_options[name] for name in ("k_max", "sigma", "accuracy", "rank")
-        }
-        edges = jnp.linalg.norm(cell, axis=1)
-        return jnp.all(edges < jnp.asarray(longest_edges(plan, **limits), edges.dtype))
+        return plan_serves(neighbors.structure.plan, cell, config.sum_options)
 
     def dipole(positions, cell, neighbors):
         return potential.dipole_fn(neighbors.params, at(positions, cell, neighbors))

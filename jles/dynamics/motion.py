@@ -2,7 +2,6 @@
 
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jles.typing import Cell, Positions, Scalar
@@ -30,8 +29,3 @@ class Motion(NamedTuple):
     field_forces: Float[Array, "atoms 3"]
     field_virial: Float[Array, "3 3"]
     work: Scalar
-
-
-def kinetic_energy(momenta: Float[Array, "atoms 3"], masses: Float[Array, "atoms 1"]):
-    """Kinetic energy, eV."""
-    return 0.5 * jnp.sum(momenta**2 / masses)

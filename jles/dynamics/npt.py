@@ -2,7 +2,6 @@
 
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jles.dynamics.config import Npt
@@ -66,11 +65,6 @@ def npt(masses, timestep: Scalar, config: Npt, free: bool = True) -> Integrator:
 
     degrees = degrees_of_freedom(len(masses), free)
     return Integrator(start, step, bath_energy, degrees, moves_cell=True)
-
-
-def cell_energy(bath: PressureBath) -> Array:
-    """Kinetic energy of the cell, eV."""
-    return jnp.sum(bath.momentum**2) / (2.0 * bath.mass)
 
 
 def _state(motion: Motion, masses) -> flexible.NptState:

@@ -11,9 +11,10 @@ from jles.config import to_dict
 from jles.dynamics.config import RecordConfig
 from jles.dynamics.forces import Forcing, acting_field, energy_and_virial, kT_at
 from jles.dynamics.integrators import Integrator
-from jles.dynamics.motion import Motion, kinetic_energy
+from jles.dynamics.motion import Motion
 from jles.dynamics.system import NeighborList, System
 from jles.dynamics.units import BOLTZMANN, FEMTOSECOND
+from jles.jax_md.npt import kinetic_energy
 from jles.quantities.catalogue import QUANTITIES
 
 UNITS = {

@@ -14,7 +14,7 @@ import numpy as np
 from jles.dynamics.engine import RecordedFrames
 from jles.dynamics.records import unit_of
 from jles.errors import InputError
-from jles.files import NO_ROOM, TRAJECTORY_FORMAT, TRAJECTORY_VERSION
+from jles.files import HDF5_ERRORS, NO_ROOM, TRAJECTORY_FORMAT, TRAJECTORY_VERSION
 
 _CHUNK_BYTES = 2**16
 _METADATA_BYTES = 2**20
@@ -93,8 +93,7 @@ class Trajectory:
                 yield file
         except InputError:
             raise
-        except (OSError, RuntimeError, LookupError, TypeError, ValueError) as error:
-            # h5py raises errors of many types where a file is damaged.
+        except HDF5_ERRORS as error:
             raise _as_input_error(self.path, error) from None
 
 

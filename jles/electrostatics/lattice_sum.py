@@ -115,8 +115,7 @@ def _compact(cell, host_cell, axes):
     host_cell = turn @ host_cell
     if isinstance(cell, np.ndarray):
         return host_cell.astype(cell.dtype), host_cell
-    strained = jnp.asarray(turn, cell.dtype), cell - lax.stop_gradient(cell)
-    moved = jnp.matmul(*strained, precision=lax.Precision.HIGHEST)
+    moved = matmul(jnp.asarray(turn, cell.dtype), cell - lax.stop_gradient(cell))
     return jnp.asarray(host_cell, cell.dtype) + moved, host_cell
 
 

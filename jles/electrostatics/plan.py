@@ -1,9 +1,12 @@
 """Host plan of a sum: which sums are compiled, and how large their tables are."""
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple, get_args
 
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool
 
 from jles.electrostatics.cost import direct_cost, mesh_cost, pair_cost
 from jles.electrostatics.sums.kgrid import (
@@ -261,6 +264,21 @@ def plan_is_too_small(plan: SumPlan, cell, k_max: float) -> bool:
     if plan.mesh is not None:
         return mesh_is_too_small(plan.mesh, cell, k_max)
     return plan.grid is not None and kgrid_overflow(plan.grid, cell, k_max)
+
+
+def plan_serves(plan: SumPlan, cell, options: Mapping) -> Bool[Array, ""]:
+    """Whether a plan serves a cell that may have changed, traced; see `longest_edges`.
+
+    Args:
+        plan: static.
+        cell: rows are lattice vectors, angstrom.
+        options: with `k_max`, `sigma`, `accuracy` and `rank`, as the plan was made.
+    """
+    if not plan.periodic:
+        return jnp.ones((), bool)
+    limits = {name: options[name] for name in ("k_max", "sigma", "accuracy", "rank")}
+    edges = jnp.linalg.norm(cell, axis=1)
+    return jnp.all(edges < jnp.asarray(longest_edges(plan, **limits), edges.dtype))
 
 
 def longest_edges(

@@ -3,18 +3,16 @@
 from dataclasses import replace
 
 import jax.numpy as jnp
-from jax import lax
 
 from jles.errors import InputError
 from jles.jax_md.bound import Bound, bind
 from jles.jax_md.neighbors import NeighborList, near_neighbors
 from jles.observables.born_charges import dipole_current
+from jles.products import matmul
 from jles.quantities.evaluation import Evaluation
 
 PASSED_ON = {"kT", "dt", "gamma", "pressure", "t", "tau", "mass"}
 """Keywords of jax-md's integrators that they hand on to the energy, which ignores them."""
-
-_HIGHEST = lax.Precision.HIGHEST
 
 
 def energy_fn(model, atoms=None):
@@ -92,10 +90,6 @@ def current_fn(model, atoms):
     """
     bound = bind(model, atoms)
     _check_charges(bound, "current_fn")
-    config = bound.potential.config
-    # The reverse mode is the faster one only for the charges of a crystal.
-    other = config.dipoles, config.charge_softness, config.polarizability
-    reverse = all(bound.pbc) and all(head is None for head in other)
 
     def current(R, velocity, neighbor=None, box=None, params=None, **passed_on):
         _check(bound, neighbor, passed_on)
@@ -105,8 +99,7 @@ def current_fn(model, atoms):
         velocity = bound.positions(velocity)
         drift = velocity.mean(axis=0)
         # A drift of all atoms transports the total charge only.
-        mode = "reverse" if reverse else "forward"
-        internal = dipole_current(evaluation.coupling, position, velocity - drift, mode)
+        internal = dipole_current(evaluation.coupling, position, velocity - drift)
         return sound * (internal + structure.total_charge * drift)
 
     return current
@@ -117,8 +110,7 @@ def _perturbed(structure, field, perturbation):
     one = jnp.eye(3, dtype=structure.positions.dtype)
     factor = perturbation * one if jnp.ndim(perturbation) == 0 else jnp.asarray(perturbation)
     strained = {
-        name: jnp.matmul(getattr(structure, name), factor.T, precision=_HIGHEST)
-        for name in ("positions", "cell")
+        name: matmul(getattr(structure, name), factor.T) for name in ("positions", "cell")
     }
     if field is not None:
         field = jnp.linalg.solve(factor.T, field)

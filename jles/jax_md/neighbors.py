@@ -11,9 +11,10 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Int
 
-from jles.electrostatics.plan import SumPlan, longest_edges
+from jles.electrostatics.plan import SumPlan, plan_serves
 from jles.errors import InputError
 from jles.jax_md.bound import Bound
+from jles.products import matmul
 from jles.structures.neighbors import find_neighbors
 from jles.structures.prune import most_neighbors, prune
 from jles.structures.search import Found, SearchPlan, plan_search, search, search_jit
@@ -135,9 +136,7 @@ def neighbor_fns(bound: Bound, skin: float, capacity_multiplier: float) -> Neigh
     def update(position, neighbors: NeighborList, box=None, **unused) -> NeighborList:
         position, cell = lax.stop_gradient((bound.positions(position), bound.cell(box)))
         before = neighbors.reference
-        jumped = jnp.matmul(
-            jumps(before, position, cell, bound.pbc), cell, precision=lax.Precision.HIGHEST
-        )
+        jumped = matmul(jumps(before, position, cell, bound.pbc), cell)
         stale = is_stale(before, position - jumped, cell, bound.cutoff, skin)
 
         def remake():
@@ -152,7 +151,8 @@ def neighbor_fns(bound: Bound, skin: float, capacity_multiplier: float) -> Neigh
         crowd = most_neighbors(
             all_neighbors(bound, position, cell, now), bound.cutoff * ROUNDING
         )
-        overflow = incomplete | (crowd > now.plan.near) | ~_fits(bound, now.plan.sums, cell)
+        fits = plan_serves(now.plan.sums, cell, bound.potential.config.sum_options)
+        overflow = incomplete | (crowd > now.plan.near) | ~fits
         return replace(now, did_buffer_overflow=neighbors.did_buffer_overflow | overflow)
 
     return NeighborFns(allocate, update)
@@ -188,13 +188,3 @@ def _within(table, positions, cell, cutoff: float) -> int:
     vectors = positions[table.index] + table.shift @ cell - positions[:, None, :]
     near = table.mask & (np.sum(vectors**2, axis=-1) < cutoff**2)
     return int(near.sum(axis=1).max(initial=0))
-
-
-def _fits(bound: Bound, sums: SumPlan, cell) -> Bool[Array, ""]:
-    """Whether the plan of the sum has all wavevectors of the cell."""
-    if not sums.periodic:
-        return jnp.ones((), bool)
-    options = bound.potential.config.sum_options
-    limits = {name: options[name] for name in ("k_max", "sigma", "accuracy", "rank")}
-    edges = jnp.linalg.norm(cell, axis=1)
-    return jnp.all(edges < jnp.asarray(longest_edges(sums, **limits), edges.dtype))

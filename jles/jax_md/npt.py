@@ -203,7 +203,11 @@ def step(
 def bath_energy(state: NptState, kT: Scalar, pressure: Scalar) -> Array:
     """What must be added to U + K to be conserved."""
     chains = chain_energy(state.thermostat, kT) + chain_energy(state.barostat, kT)
-    return chains + cell_energy(state) + pressure * volume(state.cell)
+    return (
+        chains
+        + cell_energy(state.cell_momentum, state.cell_mass)
+        + pressure * volume(state.cell)
+    )
 
 
 def npt_invariant(energy_fn, state: NptState, pressure: Scalar, kT: Scalar, **kwargs) -> Array:
@@ -213,14 +217,14 @@ def npt_invariant(energy_fn, state: NptState, pressure: Scalar, kT: Scalar, **kw
     return potential + kinetic + bath_energy(state, kT, pressure)
 
 
-def kinetic_energy(momentum, mass) -> Array:
+def kinetic_energy(momentum: Float[Array, "atoms 3"], mass: Float[Array, "atoms 1"]) -> Array:
     """Of the atoms."""
     return 0.5 * jnp.sum(momentum**2 / mass)
 
 
-def cell_energy(state: NptState) -> Array:
+def cell_energy(momentum: Matrix, mass: Scalar) -> Array:
     """Kinetic energy of the cell."""
-    return jnp.sum(state.cell_momentum**2) / (2.0 * state.cell_mass)
+    return jnp.sum(momentum**2) / (2.0 * mass)
 
 
 def volume(cell) -> Array:
@@ -253,7 +257,8 @@ def _apply_thermostats(settings: Barostat, state: NptState, kT) -> NptState:
     chain = state.thermostat.set(kinetic_energy=kinetic_energy(state.momentum, state.mass))
     chain = atoms.update_mass(chain, kT)
     momentum, chain = atoms.half_step(state.momentum, chain, kT)
-    cell_chain = cells.update_mass(state.barostat.set(kinetic_energy=cell_energy(state)), kT)
+    of_cell = cell_energy(state.cell_momentum, state.cell_mass)
+    cell_chain = cells.update_mass(state.barostat.set(kinetic_energy=of_cell), kT)
     cell_momentum, cell_chain = cells.half_step(state.cell_momentum, cell_chain, kT)
     after = state._replace(
         momentum=momentum,

@@ -10,7 +10,7 @@ import numpy as np
 from jax.export import Exported
 from jax.export import export as jax_export
 
-from jles.electrostatics.plan import longest_edges
+from jles.electrostatics.plan import plan_serves
 from jles.electrostatics.sums.slab import slab_cell
 from jles.errors import InputError
 from jles.models.atoms import structure_of
@@ -23,6 +23,8 @@ from jles.predict.prediction import check_wanted
 from jles.quantities.evaluation import Evaluation
 from jles.structures.structure import Structure
 from jles.structures.symbolic import symbolic_structure
+
+_INTEGERS = ("numbers", "neighbor_index", "neighbor_shift")
 
 CURRENT = "current"
 """dP/dt: not a quantity of a structure, since it needs velocities."""
@@ -108,7 +110,7 @@ def flat_arrays(structure: Structure) -> dict:
     and `velocities` where the program takes them.
     """
     arrays = {name: getattr(structure, name) for name in _keys(structure.plan)}
-    for name in ("numbers", "neighbor_index", "neighbor_shift"):
+    for name in _INTEGERS:
         arrays[name] = arrays[name].astype(np.int32)
     return arrays
 
@@ -123,7 +125,7 @@ def _keys(plan) -> tuple[str, ...]:
 def _arguments(structure, want, field: bool) -> dict:
     """Shapes and types of the arguments."""
     specs = {name: getattr(structure, name) for name in _keys(structure.plan)}
-    for name in ("numbers", "neighbor_index", "neighbor_shift"):
+    for name in _INTEGERS:
         specs[name] = jax.ShapeDtypeStruct(specs[name].shape, jnp.int32)
     positions = specs["positions"]
     if field:
@@ -157,16 +159,10 @@ def _program(
 
 def _fits(structure: Structure, config: ModelConfig):
     """Whether the wavevectors of the plan suffice for the cell."""
-    if not structure.plan.periodic:
-        return True
-    options = {
-        name: config.sum_options[name] for name in ("k_max", "sigma", "accuracy", "rank")
-    }
-    longest = longest_edges(structure.plan, **options)
     cell = structure.cell
     if structure.plan.slab is not None:
         cell = slab_cell(cell, structure.open_axis, structure.slab_height)
-    return jnp.all(jnp.linalg.norm(cell, axis=1) < longest)
+    return plan_serves(structure.plan, cell, config.sum_options)
 
 
 def _check_number(name: str, value) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from jles.products import matmul
 from jles.structures.neighbors import complete_cell, wrap
 from jles.structures.skin import inverse
 from jles.typing import Cell, Positions
@@ -26,8 +27,6 @@ MARGIN = 1.25
 
 CANDIDATES_AT_ONCE = 2**22
 """Pairs that are tested at once; they take some 40 bytes each."""
-
-_HIGHEST = lax.Precision.HIGHEST
 
 
 class Bins(NamedTuple):
@@ -185,12 +184,12 @@ class _Places:
 
     def __init__(self, plan: SearchPlan, positions, cell):
         inverted = inverse(cell)
-        fractions = jnp.matmul(positions, inverted, precision=_HIGHEST)
+        fractions = matmul(positions, inverted)
         pbc = jnp.array(plan.pbc)
         images = jnp.where(pbc, jnp.floor(fractions), 0.0)
         self.cell, self.fractions = cell, fractions - images
         self.images = images.astype(jnp.int32)
-        self.wrapped = positions - jnp.matmul(images, cell, precision=_HIGHEST)
+        self.wrapped = positions - matmul(images, cell)
         self.reach = plan.reach * jnp.linalg.norm(inverted, axis=0)
         if plan.bins is None:
             most = jnp.array(plan.images, self.reach.dtype)

@@ -3,9 +3,9 @@
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from jles.products import matmul
 from jles.typing import Cell, Positions
 
 GROWTH = 1.25
@@ -17,8 +17,6 @@ NEAR_GROWTH = 1.15
 ROUNDING = 1.0 + 1e-5
 """Neighbours are searched and counted up to slightly more than the distance that is asked for,
 so that rounding of a distance cannot lose one."""
-
-_HIGHEST = lax.Precision.HIGHEST
 
 
 class Reference(NamedTuple):
@@ -46,8 +44,8 @@ def is_stale(
     """
     deformed, strain = reference.positions, 0.0
     if cell is not None:
-        deformation = jnp.matmul(inverse(reference.cell), cell, precision=_HIGHEST)
-        deformed = jnp.matmul(deformed, deformation, precision=_HIGHEST)
+        deformation = matmul(inverse(reference.cell), cell)
+        deformed = matmul(deformed, deformation)
         strain = jnp.sqrt(jnp.sum((deformation - jnp.eye(3, dtype=deformed.dtype)) ** 2))
     moved = jnp.sqrt(jnp.max(jnp.sum((positions - deformed) ** 2, axis=1)))
     return ~(2.0 * moved + strain * (cutoff + skin) <= skin)
@@ -60,8 +58,8 @@ def jumps(
 
     It must have moved by less than half the cell otherwise.
     """
-    before = jnp.matmul(reference.positions, inverse(reference.cell), precision=_HIGHEST)
-    now = jnp.matmul(positions, inverse(cell), precision=_HIGHEST)
+    before = matmul(reference.positions, inverse(reference.cell))
+    now = matmul(positions, inverse(cell))
     return jnp.where(jnp.array(pbc), jnp.round(now - before), 0.0)
 
 

@@ -1,7 +1,6 @@
 """Checkpoints of a run with orbax: the last state, to resume from, and the best parameters."""
 
 import contextlib
-import errno
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -10,12 +9,11 @@ import jax
 import numpy as np
 
 from jles.errors import InputError
-from jles.files import check_room
+from jles.files import NO_ROOM, check_room
 
 _OVERHEAD = 2**20
 """Bytes that a checkpoint needs beside its arrays."""
 
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # tensorstore gives the reason only as text.
 _NO_ROOM_WORDS = ("No space", "ENOSPC", "quota exceeded", "EDQUOT", "File too large", "EFBIG")
 
@@ -151,6 +149,6 @@ def _damaged(place: Path, error: Exception) -> str:
 
 
 def _is_full(error: Exception) -> bool:
-    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
         return True
     return any(words in str(error) for words in _NO_ROOM_WORDS)

@@ -10,12 +10,11 @@ from hypothesis import strategies as st
 from scipy.linalg import expm
 
 from jles.dynamics.config import Npt, RecordConfig
-from jles.dynamics.npt import cell_energy
 from jles.dynamics.records import Recorder
 from jles.dynamics.start import draw_momenta
 from jles.dynamics.system import System
 from jles.dynamics.units import BOLTZMANN
-from jles.jax_md.npt import exponentials
+from jles.jax_md.npt import cell_energy, exponentials
 from tests.support.dynamics_systems import begin, engine_of, network, run, values
 from tests.support.replicas import (
     COPIES,
@@ -50,7 +49,7 @@ def with_cell_record(engine):
     engine.plan.recorders["cell"] = Recorder(
         1,
         lambda snapshot: {
-            "energy": cell_energy(snapshot.motion.bath),
+            "energy": cell_energy(snapshot.motion.bath.momentum, snapshot.motion.bath.mass),
             "momentum": snapshot.motion.bath.momentum,
         },
     )

@@ -126,7 +126,7 @@ def prepare_ewald(
 
     With `slope` the Green function is replaced by its derivative with respect to k^2.
     """
-    cell = jnp.asarray(cell, _precision(positions))
+    cell = jnp.asarray(cell, sum_dtype(positions))
     frame, tables = ewald_tables(positions, cell, grid, chunk)
     options = {"sigma": sigma, "k_max": k_max, "cutoff": cutoff, "slope": slope}
     return EwaldSum(frame, tables, ewald_weights(cell, grid, **options))
@@ -136,7 +136,7 @@ def ewald_tables(
     positions: Positions, cell: Cell, grid: KGrid, chunk: int | None = None
 ) -> tuple[Float[Array, "3 3"], PhaseTables]:
     """The frame that moments are reduced to, and the phase tables of the atoms."""
-    cell, grid = _longest_last(jnp.asarray(cell, _precision(positions)), grid)
+    cell, grid = _longest_last(jnp.asarray(cell, sum_dtype(positions)), grid)
     reciprocal, _ = reciprocal_cell(cell)
     reduced = wrapped_reduced(positions, cell, reciprocal)
     tables = phase_tables(reduced, grid, chunk or choose_chunk(grid))
@@ -162,7 +162,8 @@ def ewald_weights(
     return HALF_INVERSE_EPSILON0 / volume * _octant_weights(reciprocal, grid, green)
 
 
-def _precision(array):
+def sum_dtype(array: Array):
+    """The type of numbers in which arrays are summed: float32 at least."""
     return jnp.promote_types(array.dtype, jnp.float32)
 
 

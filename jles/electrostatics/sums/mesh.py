@@ -25,7 +25,12 @@ from jles.electrostatics.multipoles import (
     self_energy,
 )
 from jles.electrostatics.sums.chunks import in_chunks, split, zero_sum
-from jles.electrostatics.sums.ewald import reciprocal_cell, reciprocal_weight, wrapped_reduced
+from jles.electrostatics.sums.ewald import (
+    reciprocal_cell,
+    reciprocal_weight,
+    sum_dtype,
+    wrapped_reduced,
+)
 from jles.electrostatics.sums.kgrid import plan_kgrid
 from jles.electrostatics.sums.splines import spline_gains, spline_table
 from jles.electrostatics.sums.table_products import (
@@ -188,14 +193,14 @@ def prepare_mesh(
 
     With `slope` the Green function is replaced by its derivative with respect to k^2.
     """
-    cell = jnp.asarray(cell, jnp.promote_types(positions.dtype, jnp.float32))
+    cell = jnp.asarray(cell, sum_dtype(positions))
     options = {"sigma": sigma, "k_max": k_max, "cutoff": cutoff, "slope": slope}
     return MeshSum(mesh_tiles(positions, cell, plan), mesh_weights(cell, plan, **options))
 
 
 def mesh_tiles(positions: Positions, cell: Cell, plan: MeshPlan) -> MeshTiles:
     """The atoms sorted into tiles, for `mesh_density`."""
-    dtype = jnp.promote_types(positions.dtype, jnp.float32)
+    dtype = sum_dtype(positions)
     cell = jnp.asarray(cell, dtype)
     reciprocal, _ = reciprocal_cell(cell)
     sizes = jnp.array(plan.sizes)

@@ -8,6 +8,7 @@ def run(arguments: Namespace) -> None:
     import yaml
 
     from jles.config import to_dict
+    from jles.models.cost import TYPICAL_NEIGHBORS, flops_per_atom
     from jles.models.describe import describe
     from jles.models.store import UNITS, read_model
 
@@ -23,5 +24,12 @@ def run(arguments: Namespace) -> None:
         "training": stored.training or "not recorded",
         "metrics": stored.metrics or "none recorded",
     }
+    neighbors = round(stored.training.get("neighbors", TYPICAL_NEIGHBORS))
+    flops = flops_per_atom(stored.config, neighbors)
+    cost = (
+        f"{flops / 1e6:.2g} million operations an atom for energy and forces with {neighbors} "
+        "neighbours, without the lattice sum"
+    )
     details = yaml.safe_dump(sections, sort_keys=False, allow_unicode=True).rstrip()
-    print(f"{arguments.model}\n{describe(stored.config, stored.params)}\n\n{details}")
+    summary = f"{describe(stored.config, stored.params)}\n{'cost:':<12}{cost}"
+    print(f"{arguments.model}\n{summary}\n\n{details}")

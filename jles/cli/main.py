@@ -115,6 +115,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_analyse(commands)
     _add_import_torch(commands)
     _add_info(commands)
+    _add_init_config(commands)
     return parser
 
 
@@ -330,3 +331,26 @@ def _add_import_torch(commands) -> None:
 def _add_info(commands) -> None:
     parser = _add_command(commands, "info", "configuration and errors of a model")
     parser.add_argument("model", metavar="MODEL", help="a model directory")
+
+
+def _add_init_config(commands) -> None:
+    parser = _add_command(
+        commands, "init-config", "write a training file that suits a data set"
+    )
+    parser.late = _add_kinds
+    parser.add_argument("-o", "--out", metavar="CONFIG.yaml", help="file to write (printed)")
+
+
+def _add_kinds(parser: argparse.ArgumentParser) -> None:
+    """The backbones, whose records import msgspec, and the data, which follow them."""
+    from jles.train.starting_config import kinds
+
+    parser.add_argument(
+        "kind",
+        choices=sorted(kinds()),
+        metavar="KIND",
+        help=f"backbone: {', '.join(sorted(kinds()))}",
+    )
+    parser.add_argument(
+        "data", metavar="DATA", nargs="+", help="training structures, any files ASE reads"
+    )

@@ -272,6 +272,13 @@ def _distances(config: TrainConfig, prepared: Prepared) -> dict:
     return {} if before is None else merged_range(found, before).record()
 
 
+def _average_neighbors(loader) -> float:
+    """Average number of neighbours of an atom."""
+    counts = [(one.neighbor_mask.sum(), one.mask.sum()) for one in loader.structures()]
+    edges, atoms = np.sum(counts, axis=0)
+    return float(edges / atoms)
+
+
 def _write_model(
     config, place: Path, prepared, run: LoopState, counters: Counters, log
 ) -> None:
@@ -297,5 +304,6 @@ def _write_model(
         "labels": list(needed_labels(config)),
         "label_keys": to_dict(config.data.labels),
         "distances": _distances(config, prepared),
+        "neighbors": round(_average_neighbors(prepared.train_loader), 1),
     }
     save_model(place, prepared.potential.config, run.best, metrics, training)

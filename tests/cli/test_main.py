@@ -22,6 +22,7 @@ COMMANDS = (
     "analyse",
     "import-torch",
     "info",
+    "init-config",
 )
 
 

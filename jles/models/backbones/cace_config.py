@@ -7,7 +7,7 @@ from msgspec import Meta
 
 from jles.config import Finite, count, positive
 from jles.errors import InputError
-from jles.models.backbones.record import BackboneRecord, Envelope
+from jles.models.backbones.record import BackboneRecord, Choice, Envelope, Sample
 
 
 class CaceConfig(BackboneRecord, tag_field="kind", tag="cace"):
@@ -38,6 +38,21 @@ class CaceConfig(BackboneRecord, tag_field="kind", tag="cace"):
     mp_norm: Finite = 1.0 / math.sqrt(10.0)
 
     degree_key: ClassVar[str] = "l_max"
+    usual_cutoff: ClassVar[float] = 5.0
+
+    @classmethod
+    def choices(cls, sample: Sample) -> dict[str, Choice]:
+        """Values of keys that depend on the data, or that users change first."""
+        norm = round(1.0 / math.sqrt(max(1.0, sample.neighbors)), 3)
+        return {
+            "n_atom_basis": Choice(
+                3 if sample.elements < 5 else 4, "length of the element embedding"
+            ),
+            "l_max": Choice(3, "dipoles need 1, quadrupoles 2"),
+            "body_order": Choice(3, "4 describes angles better and costs more"),
+            "layers": Choice(0, "1 passes messages: a larger receptive field, twice the cost"),
+            "mp_norm": Choice(norm, "1/sqrt(average number of neighbours); for layers > 0"),
+        }
 
     def __post_init__(self):
         super().__post_init__()

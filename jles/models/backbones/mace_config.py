@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 from jles.config import count, positive
 from jles.errors import InputError
-from jles.models.backbones.record import BackboneRecord, Envelope
+from jles.models.backbones.record import BackboneRecord, Choice, Envelope, Sample
 
 Interaction = Literal["RealAgnosticInteractionBlock", "RealAgnosticResidualInteractionBlock"]
 
@@ -53,6 +53,21 @@ class MaceConfig(BackboneRecord, tag_field="kind", tag="mace"):
     silu_scale: positive(100.0) = 1.6765324703310907
 
     degree_key: ClassVar[str] = "last_irreps"
+
+    @classmethod
+    def choices(cls, sample: Sample) -> dict[str, Choice]:
+        """Values of keys that depend on the data, or that users change first."""
+        width = 32 if sample.frames < 500 else 64
+        return {
+            "num_interactions": Choice(2, "the receptive field is this many cutoffs"),
+            "hidden_irreps": Choice(f"{width}x0e + {width}x1o", "128 channels on a GPU"),
+            "last_irreps": Choice(f"{width}x0e", "dipoles need 1o, quadrupoles 2e as well"),
+            "max_ell": Choice(2, "3 is more accurate and costs twice as much"),
+            "correlation": Choice(2, "3 is more accurate and costs twice as much"),
+            "avg_num_neighbors": Choice(
+                round(max(1.0, sample.neighbors), 1), "of this data; scales the sums"
+            ),
+        }
 
     def __post_init__(self):
         super().__post_init__()

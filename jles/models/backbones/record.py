@@ -1,6 +1,6 @@
 """What the rest of jles asks of the configuration of a backbone."""
 
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from jles.config import Config, positive
 
@@ -21,6 +21,29 @@ class Envelope(NamedTuple):
     onset: float | None = None
 
 
+class Sample(NamedTuple):
+    """What a backbone has to describe, for a choice of its sizes.
+
+    Attributes:
+        cutoff: angstrom.
+        neighbors: average number of neighbours within the cutoff.
+        elements: number of elements.
+        frames: number of structures to learn from.
+    """
+
+    cutoff: float
+    neighbors: float
+    elements: int
+    frames: int
+
+
+class Choice(NamedTuple):
+    """A value to start from, and the comment that a file shows beside it."""
+
+    value: Any
+    comment: str
+
+
 class BackboneRecord(Config):
     """Base of the configurations of all backbones, one for each `kind`.
 
@@ -31,6 +54,14 @@ class BackboneRecord(Config):
 
     degree_key: ClassVar[str]
     """The key that sets `degree`, for messages."""
+
+    usual_cutoff: ClassVar[float] = 4.5
+    """To start from, angstrom."""
+
+    @classmethod
+    def choices(cls, sample: Sample) -> dict[str, Choice]:
+        """Values of keys that depend on the data, or that users change first."""
+        return {}
 
     @property
     def degree(self) -> int:

@@ -1,0 +1,23 @@
+"""`jles init-config`: a training file to start from."""
+
+from pathlib import Path
+
+from jles.errors import InputError
+from jles.files import write_atomically
+
+
+def run(arguments) -> None:
+    """Prints the file, or writes it where `--out` says."""
+    out = arguments.out
+    if out is not None and Path(out).exists():
+        raise InputError(f"{out}: exists already; choose another name or remove it")
+
+    from jles.data.survey import survey
+    from jles.train.starting_config import starting_config
+
+    text = starting_config(arguments.kind, arguments.data, survey(arguments.data))
+    if out is None:
+        print(text, end="")
+        return
+    write_atomically(out, text)
+    print(f"{out} written; edit it, then: jles train {out}")

@@ -1,0 +1,91 @@
+"""What a data set holds, for choosing a model and a training by it."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from ase.data import chemical_symbols
+
+from jles.data.frames import Frame, read_frames
+from jles.structures.neighbors import find_neighbors
+
+REACH = 6.0
+"""Neighbours are counted up to this distance, angstrom."""
+
+_MOST_FRAMES = 40
+_MOST_ATOMS = 1000
+
+
+class Survey(NamedTuple):
+    """Sizes, elements, labels and neighbour counts of a data set.
+
+    Attributes:
+        frames: how many.
+        atoms: average number of atoms in a frame.
+        most_atoms: in a frame.
+        elements: chemical symbols, by atomic number.
+        labels: number of frames that have each label.
+        crystals: frames that are periodic in all directions.
+        slabs: frames that are periodic in one or two directions.
+        charged: frames whose `total_charge` is not zero.
+        distances: of neighbours up to `REACH`, sorted, angstrom.
+        sampled_atoms: whose neighbours `distances` holds.
+    """
+
+    frames: int
+    atoms: float
+    most_atoms: int
+    elements: tuple[str, ...]
+    labels: Counter[str]
+    crystals: int
+    slabs: int
+    charged: int
+    distances: np.ndarray
+    sampled_atoms: int
+
+    def neighbors(self, cutoff: float) -> float:
+        """Average number of neighbours of an atom within a cutoff up to `REACH`, angstrom."""
+        return float(np.searchsorted(self.distances, cutoff)) / self.sampled_atoms
+
+
+def survey(files: Sequence[str]) -> Survey:
+    """The survey of files, see `read_frames`.
+
+    Neighbours are counted in up to 40 frames, spread evenly over the data.
+
+    Raises:
+        InputError: as `read_frames`.
+    """
+    frames = [frame for file in files for frame in read_frames(file)]
+    sizes = [len(frame.numbers) for frame in frames]
+    numbers = sorted({int(z) for frame in frames for z in frame.numbers})
+    periodic = [int(frame.pbc.sum()) for frame in frames]
+    distances, sampled = _distances(frames)
+    return Survey(
+        frames=len(frames),
+        atoms=float(np.mean(sizes)),
+        most_atoms=max(sizes),
+        elements=tuple(chemical_symbols[z] for z in numbers),
+        labels=Counter(name for frame in frames for name in frame.labels),
+        crystals=sum(n == 3 for n in periodic),
+        slabs=sum(n in (1, 2) for n in periodic),
+        charged=sum(frame.total_charge != 0.0 for frame in frames),
+        distances=distances,
+        sampled_atoms=sampled,
+    )
+
+
+def _distances(frames: list[Frame]) -> tuple[np.ndarray, int]:
+    """Sorted distances of neighbours in a sample of frames, and its number of atoms."""
+    every = max(1, len(frames) // _MOST_FRAMES)
+    found, atoms = [], 0
+    for frame in frames[::every]:
+        # Of a large frame the first atoms are sample enough, but their neighbours are not.
+        table = find_neighbors(frame.positions, frame.cell, frame.pbc, REACH)
+        part = slice(0, _MOST_ATOMS)
+        there = frame.positions[table.index[part]] + table.shift[part] @ frame.cell
+        apart = np.linalg.norm(there - frame.positions[part, None], axis=-1)
+        found.append(apart[table.mask[part]])
+        atoms += len(apart)
+    return np.sort(np.concatenate(found)), atoms

@@ -1,0 +1,133 @@
+"""A training file to start from, with sizes that suit the data."""
+
+import typing
+from collections.abc import Iterator, Sequence
+
+import yaml
+
+from jles.data.survey import Survey
+from jles.errors import InputError
+from jles.models.backbones.record import BackboneRecord, Choice, Sample
+from jles.models.config import BackboneConfig
+
+_FEW_NEIGHBORS, _MANY_NEIGHBORS = 12.0, 60.0
+_SHORTEST, _LONGEST = 3.5, 6.0
+_STEPS = 20_000
+_ATOMS_A_STEP = 128
+_MOST_A_STEP = 16
+
+
+def kinds() -> dict[str, type[BackboneRecord]]:
+    """The backbones that a file can be written for, by kind."""
+    return {one.__struct_config__.tag: one for one in typing.get_args(BackboneConfig)}
+
+
+def starting_config(kind: str, files: Sequence[str], data: Survey) -> str:
+    """The text of a training file, with a comment on every line that users change first.
+
+    The cutoff holds 12 to 60 neighbours on average if 3.5 to 6 angstrom allow it; a step sees
+    about 128 atoms, and a run takes about 20,000 steps.
+
+    Args:
+        kind: of the backbone.
+        files: training files.
+        data: their survey.
+
+    Raises:
+        InputError: no frame has an energy or forces.
+    """
+    for name in ("energy", "forces"):
+        if not data.labels[name]:
+            raise InputError(
+                f"{', '.join(files)}: no frame has the label {name}; training needs it "
+                "(other names of labels are given in data.labels)"
+            )
+    record = kinds()[kind]
+    sample = _sample(record, data)
+    lines = [
+        *_header(kind, data),
+        *_data(files, data),
+        *_model(kind, record, sample, data),
+        *_training(data),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _sample(record: type[BackboneRecord], data: Survey) -> Sample:
+    """The environments of the cutoff to start from."""
+    cutoff = record.usual_cutoff
+    while cutoff > _SHORTEST and data.neighbors(cutoff) > _MANY_NEIGHBORS:
+        cutoff -= 0.5
+    while cutoff < _LONGEST and data.neighbors(cutoff) < _FEW_NEIGHBORS:
+        cutoff += 0.5
+    return Sample(cutoff, data.neighbors(cutoff), len(data.elements), data.frames)
+
+
+def _header(kind: str, data: Survey) -> Iterator[str]:
+    size = f"{data.atoms:.0f} atoms"
+    if data.most_atoms > 1.2 * data.atoms:
+        size += f" on average, up to {data.most_atoms}"
+    labels = ", ".join(
+        name if n == data.frames else f"{name} ({n} frames)" for name, n in data.labels.items()
+    )
+    yield f"# {kind} with latent charges; written by jles init-config, to be edited."
+    yield f"# The data: {data.frames} frames of {size}; elements {', '.join(data.elements)}."
+    yield f"# Labels: {labels}."
+    yield "# Every key is explained in docs/config.md."
+
+
+def _data(files: Sequence[str], data: Survey) -> Iterator[str]:
+    fraction = min(0.5, max(0.1, round(10 / data.frames, 2)))
+    yield "data:"
+    yield _line("train", list(files) if len(files) > 1 else files[0])
+    yield _line("valid_fraction", fraction, "held out to choose the best epoch")
+
+
+def _model(kind: str, record, sample: Sample, data: Survey) -> Iterator[str]:
+    cutoff = Choice(sample.cutoff, f"angstrom; {sample.neighbors:.0f} neighbours on average")
+    yield "model:"
+    yield "  backbone:"
+    for key, choice in {
+        "kind": Choice(kind, ""),
+        "cutoff": cutoff,
+        **record.choices(sample),
+    }.items():
+        yield _line(key, choice.value, choice.comment, indent=4)
+    yield "  charges:"
+    constrained = data.charged > 0
+    total = "shift" if constrained else "free"
+    why = "makes the charges sum to total_charge" if constrained else "shift fixes their sum"
+    yield _line("total", total, why, indent=4)
+    yield "  # dipoles: {}            # more latent moments; see the degree of the backbone"
+    yield "  # quadrupoles: {}"
+    yield "  # polarizability: {}"
+    if data.crystals:
+        yield "  # screening: {epsilon_infinity: 2.0}  # for physical Born charges of crystals"
+    yield "  electrostatics:"
+    yield _line("sigma", 1.0, "angstrom, width of the latent charges", indent=4)
+    yield _line("k_max", 3.5, "1/angstrom; smaller with a larger sigma", indent=4)
+
+
+def _training(data: Survey) -> Iterator[str]:
+    batch = int(min(_MOST_A_STEP, max(1, round(_ATOMS_A_STEP / data.atoms))))
+    batch = min(batch, max(1, data.frames // 10))
+    steps = max(1, round(0.9 * data.frames / batch))
+    epochs = int(min(2000, max(10, round(_STEPS / steps))))
+    late = max(1, round(2 * epochs / 3))
+    yield _line("batch_size", batch, f"{batch * data.atoms:.0f} atoms a step", indent=0)
+    yield _line("epochs", epochs, f"{epochs * steps} steps", indent=0)
+    yield "loss:"
+    yield _line("energy", {0: 1.0, late: 50.0}, "per atom; more weight for the last third")
+    yield _line("forces", 1.0)
+    for name in ("stress", "born_charges", "dipole", "polarizability"):
+        if data.labels[name]:
+            yield f"  # {name}: 1.0  # {data.labels[name]} frames have it"
+    yield "optimizer:"
+    yield _line("learning_rate", 5e-3)
+    yield _line("warmup_steps", min(100, epochs * steps // 10))
+
+
+def _line(key: str, value, comment: str = "", indent: int = 2) -> str:
+    """One line of YAML, with a comment."""
+    text = yaml.safe_dump(value, default_flow_style=True, width=10_000).partition("\n")[0]
+    return f"{' ' * indent}{key}: {text}" + (f"  # {comment}" if comment else "")

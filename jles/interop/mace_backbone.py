@@ -12,8 +12,8 @@ import numpy as np
 
 from jles.interop.module_tree import Module
 from jles.interop.pickle_records import Global, Record
+from jles.models.backbones.irrep_messages import paths
 from jles.models.backbones.irreps import symmetric_basis
-from jles.models.backbones.mace import paths
 from jles.models.backbones.mace_config import MaceConfig
 
 _INTERACTIONS = (".RealAgnosticInteractionBlock", ".RealAgnosticResidualInteractionBlock")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jles.errors import InputError
-from jles.models.backbones import blocks, mace, neighbor_sums
+from jles.models.backbones import blocks, irrep_messages, neighbor_sums
 from jles.models.backbones.envelope import envelope
 from jles.models.backbones.irreps import (
     coupling,
@@ -98,7 +98,7 @@ def oracle(params, config, structure):
     invariants = []
     for t in range(config.num_interactions):
         own = params[f"interaction_{t}"]
-        paths = mace.paths(config.degree_after(t - 1) if t else 0, config.max_ell)
+        paths = irrep_messages.paths(config.degree_after(t - 1) if t else 0, config.max_ell)
 
         degrees = range(int(np.sqrt(features.shape[1])))
         up = [features[:, part(l)] @ own[f"linear_up_{l}"] / np.sqrt(channels) for l in degrees]
@@ -195,7 +195,7 @@ def test_blocks_and_the_treatment_of_elements_change_nothing(monkeypatch):
         return jax.jit(jax.grad(energy))(params)["backbone"]
 
     expected = slopes()
-    monkeypatch.setattr(mace, "MOST_ELEMENTS", 0)
+    monkeypatch.setattr(irrep_messages, "MOST_ELEMENTS", 0)
     for module in (blocks, neighbor_sums):
         monkeypatch.setattr(module, "step_sizes", lambda: CPU._replace(block_bytes=1))
     for found, other in zip(*map(jax.tree.leaves, (slopes(), expected)), strict=True):

@@ -4,6 +4,7 @@ All features have natural parity, (-1)^l. Components of one degree are in the or
 which those of l = 1 are x, y, z. e3nn-jax takes seconds to import, so only functions import it.
 """
 
+from collections.abc import Sequence
 from functools import cache
 from itertools import combinations_with_replacement, permutations
 from typing import NamedTuple
@@ -124,3 +125,12 @@ def to_tensors(
     """Components of l = 2 as symmetric traceless tensors."""
     table = coupling(1, 1, 2).astype(components.dtype)
     return jnp.einsum("abm,imc->icab", table, components)
+
+
+def of_degree(
+    layers: Sequence[Float[Array, "atoms _ channels"]], l: int
+) -> Float[Array, "atoms _ ..."] | None:
+    """Vectors (1) or tensors (2) of all layers that have them; None if no layer has."""
+    convert = {1: to_vectors, 2: to_tensors}[l]
+    has = [layer for layer in layers if layer.shape[1] >= (l + 1) ** 2]
+    return jnp.concatenate([convert(layer[:, part(l)]) for layer in has], 1) if has else None

@@ -1,0 +1,270 @@
+"""Messages between features of degrees 0, 1, ...: radial network x harmonics x features.
+
+MACE and NequIP share them. Features are (atoms, components, channels), with the components of
+degree 0, 1, ... one after the other. Sums over neighbours come before couplings, which are then
+done once for each atom instead of once for each edge. Where the features of a neighbour are
+those of its element, radial channels are mixed after that sum as well.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jles.models.backbones.blocks import by_blocks, known_neighbors, save
+from jles.models.backbones.envelope import envelope
+from jles.models.backbones.graph import Graph
+from jles.models.backbones.irreps import coupling, part, spherical_harmonics
+from jles.models.backbones.radial import bessel
+from jles.models.backbones.record import Envelope
+
+NORMAL = nn.initializers.normal(1.0)
+"""Weights are of order one and divided by the root of their fan-in when used."""
+MOST_ELEMENTS = 12
+"""With more elements the first interaction treats neighbours like the others do."""
+
+
+class Path(NamedTuple):
+    """A coupling of features of degree `source` and harmonics of degree `edge` to `target`."""
+
+    source: int
+    edge: int
+    target: int
+
+
+def paths(source: int, max_ell: int, target: int | None = None) -> tuple[Path, ...]:
+    """All paths from features up to degree `source`, sorted by target.
+
+    Args:
+        source: highest degree of the features.
+        max_ell: highest degree of the harmonics.
+        target: highest degree of the messages; `max_ell` by default.
+    """
+    highest = max_ell if target is None else target
+    found = [
+        Path(l1, l2, l3)
+        for l1 in range(source + 1)
+        for l2 in range(max_ell + 1)
+        for l3 in range(abs(l1 - l2), min(l1 + l2, highest) + 1, 2)
+    ]
+    return tuple(sorted(found, key=lambda path: path.target))
+
+
+class Edges(NamedTuple):
+    """Quantities of the edges of every atom.
+
+    Attributes:
+        radial: radial functions under the envelope, zero in padding slots.
+        harmonics: of the direction from the neighbour to the atom, all degrees.
+    """
+
+    radial: Float[Array, "atoms neighbors bessel"]
+    harmonics: Float[Array, "atoms neighbors components"]
+
+
+def edges_of(
+    graph: Graph, frequencies: Float[Array, " bessel"], spec: Envelope, max_ell: int
+) -> Edges:
+    """Bessel functions under the envelope, and harmonics up to degree `max_ell`."""
+    distance = graph.distances
+    cut = envelope(distance, spec) * graph.present
+    radial = bessel(distance, frequencies, spec.cutoff) * cut[..., None]
+    # Edges point from the sender (neighbour) to the receiver (this atom).
+    unit = -graph.vectors / distance[..., None]
+    return Edges(radial, spherical_harmonics(unit, max_ell))
+
+
+def mixings(param: Callable, name: str, shapes: Sequence[tuple[int, int]], dtype) -> list:
+    """Matrices that mix the channels of every degree, divided by the root of their fan-in.
+
+    Args:
+        param: of the Flax module that has the weights.
+        name: of the weights; the degree is appended.
+        shapes: channels before and after, for each degree.
+        dtype: of the weights.
+    """
+    return [
+        param(f"{name}_{l}", NORMAL, shape, dtype) / math.sqrt(shape[0])
+        for l, shape in enumerate(shapes)
+    ]
+
+
+def mix(
+    features: Float[Array, "atoms components channels"], matrices
+) -> Float[Array, "atoms components channels"]:
+    """Channels of every degree mixed by its matrix."""
+    return jnp.concatenate(
+        [features[:, part(l)] @ matrix for l, matrix in enumerate(matrices)], axis=1
+    )
+
+
+def mix_by_element(
+    features: Float[Array, "atoms components channels"],
+    species: Int[Array, " atoms"],
+    matrices: Sequence[Float[Array, "channels elements _"]],
+) -> Float[Array, "atoms rows channels"]:
+    """The same with one matrix for each element; degrees without a matrix are left out.
+
+    A matrix to k times as many channels gives k rows for each component.
+    """
+    channels = features.shape[2]
+    chosen = jax.nn.one_hot(species, matrices[0].shape[1], dtype=features.dtype)
+    results = []
+    for l, matrix in enumerate(matrices):
+        every = jnp.einsum("imu,uev->imev", features[:, part(l)], matrix)
+        found = jnp.einsum("imev,ie->imv", every, chosen)
+        results.append(found.reshape(found.shape[0], -1, channels))
+    return jnp.concatenate(results, axis=1)
+
+
+class MessageWeights(NamedTuple):
+    """Parameters of messages.
+
+    Attributes:
+        up: matrices that mix the features before they are sent, by degree.
+        network: kernels of the radial network; the last one gives (paths, channels).
+        mix: matrices from the channels of all paths to one degree to those of the result; to k
+            times as many channels gives k rows for each component.
+    """
+
+    up: list[Array]
+    network: list[Array]
+    mix: list[Array]
+
+
+def message_weights(
+    param: Callable,
+    every: tuple[Path, ...],
+    sizes: Sequence[int],
+    channels: int,
+    widths: Sequence[int],
+    dtype,
+) -> MessageWeights:
+    """The parameters `linear_up`, `radial` and `linear` of a Flax module.
+
+    Args:
+        param: of the module.
+        every: the paths.
+        sizes: radial functions and sizes of the hidden layers of the radial network.
+        channels: of the features.
+        widths: channels of the result by degree.
+        dtype: of the parameters.
+    """
+    source = max(path.source for path in every)
+    up = mixings(param, "linear_up", [(channels, channels)] * (source + 1), dtype)
+    sizes = (*sizes, len(every) * channels)
+    network = [
+        param(f"radial_{n}", NORMAL, shape, dtype)
+        for n, shape in enumerate(zip(sizes[:-1], sizes[1:], strict=True))
+    ]
+    shapes = [
+        (sum(path.target == l for path in every) * channels, width)
+        for l, width in enumerate(widths)
+    ]
+    return MessageWeights(up, network, mixings(param, "linear", shapes, dtype))
+
+
+def messages(
+    graph: Graph,
+    edges: Edges,
+    table: Float[Array, "elements channels"],
+    features: Float[Array, "atoms components channels"] | None,
+    weights: MessageWeights,
+    every: tuple[Path, ...],
+    silu_scale: float,
+) -> Float[Array, "atoms rows channels"]:
+    """Sums over neighbours, coupled and mixed.
+
+    Args:
+        graph: of the structure.
+        edges: of the structure.
+        table: features of each element.
+        features: of the atoms; None for those of their elements.
+        weights: of the messages.
+        every: the paths.
+        silu_scale: factor of every SiLU in the radial network.
+    """
+    up, network, last = weights
+    many = known_neighbors(graph.index.shape[1])
+    if features is None and len(table) <= MOST_ELEMENTS:
+        sent = mix(table[:, None], up)[:, 0]
+        sums = partial(_sums_by_element, (network, last), sent, silu_scale)
+        slots = len(table) * edges.harmonics.shape[-1] + 2 * network[0].shape[1]
+        size = many * slots * table.itemsize
+        return by_blocks(sums, size, *edges, graph.species[graph.index])
+    before = table[graph.species][:, None] if features is None else features
+    size = 2 * many * network[-1].shape[1] * table.itemsize
+    message = _message(every, silu_scale)
+    values = mix(before, up)
+    return graph.sums(values, message, (network, last), *edges, bytes_per_atom=size)
+
+
+def _hidden(radial, network, silu_scale):
+    """The last hidden layer of the radial network, which is zero where `radial` is."""
+    for kernel in network[:-1]:
+        radial = silu_scale * jax.nn.silu(radial @ (kernel / math.sqrt(len(kernel))))
+    return radial
+
+
+def _sums_by_element(parameters, table, silu_scale, radial, harmonics, species):
+    """Sums over neighbours whose features are those of their element, `table`."""
+    network, mix = parameters
+    hidden = _hidden(radial, network, silu_scale)
+    chosen = jax.nn.one_hot(species, len(table), dtype=hidden.dtype)
+    angular = harmonics[..., None] * chosen[..., None, :]
+    density = jnp.einsum("inh,inq->ihq", hidden, angular.reshape(*chosen.shape[:2], -1))
+    density = save(density).reshape(*density.shape[:2], *angular.shape[2:])
+    channels = table.shape[1]
+    last = network[-1].reshape(len(network[-1]), -1, channels)
+    last = last / math.sqrt(len(network[-1]))
+    sums = []
+    for l, matrix in enumerate(mix):
+        kernel = last[:, l, None] * table  # (hidden, elements, channels)
+        found = jnp.einsum("ihme,hec->imc", density[:, :, part(l)], kernel) @ matrix
+        sums.append(found.reshape(found.shape[0], -1, channels))
+    return save(jnp.concatenate(sums, axis=1))
+
+
+def _message(every: tuple[Path, ...], silu_scale: float):
+    """The message to neighbours with features of their own, see `neighbor_sums`."""
+
+    def message(parameters, values, radial, harmonics, weight=None):
+        network, mix = parameters
+        hidden = _hidden(radial, network, silu_scale)
+        if weight is not None:
+            hidden = hidden * weight[..., None]
+        channels = values.shape[-1]
+        last = network[-1].reshape(-1, len(every), channels) / math.sqrt(len(network[-1]))
+        coupled = [[] for _ in mix]
+        for l2 in sorted({path.edge for path in every}):
+            places = [n for n, path in enumerate(every) if path.edge == l2]
+            factors = jnp.einsum("inh,hpc->inpc", hidden, last[:, np.array(places)])
+            moved = [
+                factors[:, :, k, None] * values[:, :, part(every[n].source)]
+                for k, n in enumerate(places)
+            ]
+            moved = jnp.concatenate(moved, axis=2)
+            flat = moved.reshape(*moved.shape[:2], -1)
+            sums = jnp.einsum("inq,inx->iqx", harmonics[..., part(l2)], flat)
+            sums = sums.reshape(*sums.shape[:2], -1, channels)
+            start = 0
+            for n in places:
+                l1, _, l3 = every[n]
+                table = coupling(l1, l2, l3).astype(sums.dtype)
+                slots = sums[:, :, start : start + 2 * l1 + 1]
+                coupled[l3].append((n, jnp.einsum("iqmc,mqk->ikc", slots, table)))
+                start += 2 * l1 + 1
+        results = []
+        for found, matrix in zip(coupled, mix, strict=True):
+            ordered = [one for _, one in sorted(found, key=lambda pair: pair[0])]
+            mixed = jnp.concatenate(ordered, axis=2) @ matrix
+            results.append(mixed.reshape(mixed.shape[0], -1, channels))
+        return jnp.concatenate(results, axis=1)
+
+    return message

@@ -14,9 +14,10 @@ from jles.config import Config, Finite, count, positive
 from jles.errors import InputError
 from jles.models.backbones.cace_config import CaceConfig
 from jles.models.backbones.mace_config import MaceConfig
+from jles.models.backbones.nequip_config import NequipConfig
 from jles.sum_method import SumMethod
 
-BackboneConfig = CaceConfig | MaceConfig
+BackboneConfig = CaceConfig | MaceConfig | NequipConfig
 """All backbones; the first one is that of a section without `kind`."""
 
 SYMBOLS = frozenset(atomic_numbers) - {"X"}

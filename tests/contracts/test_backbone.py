@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from jles.models.backbones.mace_config import MaceConfig
+from jles.models.backbones.nequip_config import NequipConfig
 from jles.models.config import ModelConfig
 from jles.models.potential import build_potential
 from jles.observables.born_charges import born_charges
@@ -40,6 +41,17 @@ BACKBONES = {
         radial_MLP=(4,),
         avg_num_neighbors=2.0,
     ),
+    "nequip": NequipConfig(
+        2.8,
+        num_layers=2,
+        l_max=2,
+        last_l_max=2,
+        num_features=2,
+        num_bessels=3,
+        invariant_layers=1,
+        invariant_neurons=4,
+        avg_num_neighbors=2.0,
+    ),
 }
 
 
@@ -58,8 +70,8 @@ class Subject:
     def __init__(self, kind):
         self.config = small_config(backbone=BACKBONES[kind])
         self.potential, self.params = small_model(self.config)
-        if kind == "mace":
-            # Its weights are of order one; smaller ones leave nothing of products of them.
+        if kind in ("mace", "nequip"):
+            # Their weights are of order one; smaller ones leave nothing of products of them.
             self.params["backbone"] = _unit_weights(self.params["backbone"])
         self.short_range = build_potential(self.config.replace(charges=None))
         self.features_fn = jax.jit(self.potential.features_fn)

@@ -20,6 +20,7 @@ REQUIRED = {
     "BackboneRecord": {"cutoff": 4.0},
     "CaceConfig": {"cutoff": 4.0},
     "MaceConfig": {"cutoff": 4.0},
+    "NequipConfig": {"cutoff": 4.0},
     "ModelConfig": {"elements": ("H",), "backbone": {"cutoff": 4.0}},
     "ModelSection": {"backbone": {"cutoff": 4.0}},
     "DataConfig": {"train": "a.xyz"},

@@ -30,6 +30,8 @@ class Frame:
             born_charges (atoms, 3, 3), e; polarizability (3, 3), e angstrom^2/V. Missing labels
             are left out.
         total_charge: e.
+        state: label of every atom, or one for all, as in the file; None if it has none. It is
+            checked where a model reads it.
         source: origin, e.g. "water.xyz, frame 3"; frames count from 0 as in ASE.
     """
 
@@ -39,6 +41,7 @@ class Frame:
     pbc: Bool[np.ndarray, " 3"]
     labels: dict[str, np.ndarray] = field(default_factory=dict)
     total_charge: float = 0.0
+    state: object = None
     source: str = "structure"
 
 
@@ -53,6 +56,7 @@ class LabelKeys(Config):
     born_charges: str = "bec"
     polarizability: str = "polarizability_ref"
     total_charge: str = "total_charge"
+    state: str = "state"
 
 
 _DEFAULT_KEYS = LabelKeys()
@@ -181,7 +185,9 @@ def _frame(atoms, values, keys, source) -> Frame:
             )
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
-    return Frame(numbers, positions, cell, pbc, labels, float(charge.reshape(())), source)
+    charge = float(charge.reshape(()))
+    state = values.get(keys.state)
+    return Frame(numbers, positions, cell, pbc, labels, charge, state, source)
 
 
 def _label(name, key, value, n_atoms):

@@ -15,6 +15,7 @@ from jles.errors import InputError
 from jles.models.backbones.cace_config import CaceConfig
 from jles.models.backbones.mace_config import MaceConfig
 from jles.models.backbones.nequip_config import NequipConfig
+from jles.models.state_config import StateConfig
 from jles.sum_method import SumMethod
 
 BackboneConfig = CaceConfig | MaceConfig | NequipConfig
@@ -266,6 +267,7 @@ class ElectrostaticsConfig(Config):
 class ModelParts(Config, kw_only=True):
     """What a model and the `model` section of a training file have in common.
 
+    `state` null means that the network does not see the charge and spin state.
     `charges` null means no long-range part at all. `dipoles`, `quadrupoles`, `charge_softness`
     and `polarizability` are latent, as the charges are: given, they take part in the long-range
     energy and are learnt through it. `normalize_features` shifts and scales the backbone's
@@ -274,6 +276,7 @@ class ModelParts(Config, kw_only=True):
     its name in JAX (docs/accelerators.md); everything else has full precision.
     """
 
+    state: StateConfig | None = None
     energy: ReadoutConfig = ReadoutConfig()
     charges: ChargeConfig | None = DirectCharges()
     dipoles: MomentConfig | None = None
@@ -325,6 +328,21 @@ class ModelConfig(ModelParts):
             return 2
         induced = self.dipoles is not None or self.polarizability is not None
         return int(induced) + int(self.charge_softness is not None)
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether the network reads a label of every atom."""
+        return self.state is not None and bool(self.state.labels)
+
+    @property
+    def sees_charge(self) -> bool:
+        """Whether the energy depends on the total charge of a structure."""
+        if self.state is not None and self.state.total_charge is not None:
+            return True
+        charges = self.charges
+        return charges is not None and (
+            charges.total != "free" or charges.kind == "equilibrated"
+        )
 
     @property
     def sum_options(self) -> dict:

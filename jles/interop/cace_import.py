@@ -78,7 +78,11 @@ def _import_long_range(terms: Terms, backbone):
     channels = int(atomwise.number("n_out", 1))
     hidden, linear, tree = import_readout(atomwise, backbone, channels)
     charges = DirectCharges(hidden, **linear, scale=scale, channels=channels, total="free")
-    return charges, import_ewald(ewald), tree
+    electrostatics = import_ewald(ewald)
+    if electrostatics.remove_self and ewald.kind.endswith(".EwaldPotential"):
+        # The older module subtracts the self energy of all charges from the sum of each one.
+        electrostatics = electrostatics.replace(self_terms=channels)
+    return charges, electrostatics, tree
 
 
 def import_ewald(ewald: Module) -> ElectrostaticsConfig:

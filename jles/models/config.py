@@ -67,6 +67,10 @@ def check_heads(config) -> None:
         charges is None or charges.total != "softness" or config.charge_softness is not None,
         "charges: total 'softness' needs the head charge_softness, which is null",
     )
+    _require(
+        config.electrostatics.self_terms == 1 or (charges is not None and charges.channels > 1),
+        "electrostatics: self_terms other than 1 needs charges.channels above 1",
+    )
     tensor = isinstance(config.polarizability, TensorPolarizability)
     degrees = {"dipoles": 1, "quadrupoles": 2, "polarizability": 2 if tensor else 0}
     for name, degree in degrees.items():
@@ -251,14 +255,16 @@ class ElectrostaticsConfig(Config):
 
     `method` selects the algorithm: "direct" sums over wave vectors, "mesh" uses a particle mesh
     whose forces have the relative error `accuracy`, and "auto" takes the cheaper one for the
-    size of every structure. `pair_offset` reproduces published models, whose cluster sums have
-    1/(r + 1e-6).
+    size of every structure. Two keys reproduce published models: `pair_offset`, where cluster
+    sums have 1/(r + 1e-6), and `self_terms`, where the sums of a crystal leave out the self
+    energy of n charges for each atom n times.
     """
 
     sigma: positive(100.0, "angstrom") = 1.0
     k_max: positive(100.0, "1/angstrom") = math.pi
     cutoff: Literal["smooth", "sharp"] = "smooth"
     remove_self: bool = True
+    self_terms: count(1024) = 1
     pair_offset: Annotated[float, Meta(ge=0.0, le=1.0, description="angstrom")] = 0.0
     method: SumMethod = "auto"
     accuracy: Annotated[float, Meta(ge=1e-10, lt=0.1)] = 1e-4

@@ -32,9 +32,9 @@ def check_states(model: ModelConfig, frames: Sequence[Frame], keys: LabelKeys) -
         other = first.setdefault(tuple(sorted(frame.numbers.tolist())), frame)
         if other.total_charge != frame.total_charge:
             raise InputError(
-                f"{frame.source}: total charge {frame.total_charge:g} e; {other.source} has the "
-                f"same atoms and {other.total_charge:g} e, but the model does not "
-                "see it: set model.state, or model.charges.total to shift"
+                f"{frame.source}: total charge {frame.total_charge:g} e; {other.source} has "
+                f"the same atoms and {other.total_charge:g} e, but the model does not see it: "
+                "set model.state, or model.charges.total to shift"
             )
 
 

@@ -30,9 +30,9 @@ class Frame:
             born_charges (atoms, 3, 3), e; polarizability (3, 3), e angstrom^2/V. Missing labels
             are left out.
         total_charge: e.
+        source: origin, e.g. "water.xyz, frame 3"; frames count from 0 as in ASE.
         state: label of every atom, or one for all, as in the file; None if it has none. It is
             checked where a model reads it.
-        source: origin, e.g. "water.xyz, frame 3"; frames count from 0 as in ASE.
     """
 
     numbers: Int[np.ndarray, " atoms"]
@@ -41,8 +41,8 @@ class Frame:
     pbc: Bool[np.ndarray, " 3"]
     labels: dict[str, np.ndarray] = field(default_factory=dict)
     total_charge: float = 0.0
-    state: object = None
     source: str = "structure"
+    state: object = None
 
 
 class LabelKeys(Config):
@@ -187,7 +187,7 @@ def _frame(atoms, values, keys, source) -> Frame:
         raise InputError(f"{source}: {error}") from None
     charge = float(charge.reshape(()))
     state = values.get(keys.state)
-    return Frame(numbers, positions, cell, pbc, labels, charge, state, source)
+    return Frame(numbers, positions, cell, pbc, labels, charge, source, state)
 
 
 def _label(name, key, value, n_atoms):

@@ -157,7 +157,7 @@ class Predictor(ABC):
         known = self.training.get("total_charges")
         if known and not self.config.sees_charge and min(abs(charge - q) for q in known) > 1e-6:
             listed = ", ".join(f"{q:g}" for q in known)
-            key = self.label_keys.get("total_charge", "total_charge")
+            key, charge = self.charge_key, charge + 0.0
             raise InputError(
                 f"'{key}' is {charge:g} e; {self.where} was trained at {listed} e and its "
                 f"energy does not depend on it: train with model.state, or take out '{key}'"
@@ -181,7 +181,12 @@ class Predictor(ABC):
         Raises:
             InputError: not a finite number.
         """
-        return charge_of(atoms, self.label_keys.get("total_charge", "total_charge"))
+        return charge_of(atoms, self.charge_key)
+
+    @property
+    def charge_key(self) -> str:
+        """Name of the total charge in `atoms.info`."""
+        return self.label_keys.get("total_charge", "total_charge")
 
     @property
     def state_key(self) -> str:

@@ -67,7 +67,7 @@ def errors(model, frames):
     """
     latent = model.config.charges is not None
     found = model.predict(frames, want=("energy", "forces", *(("charges",) if latent else ())))
-    charges = np.array([frame.info["total_charge"] for frame in frames])
+    charges = np.array([frame.info["total_charge"] + 0.0 for frame in frames])
     record = {"forces_rmse_mev_per_angstrom": force_rmse(found, frames)}
     per_atom = [
         (out.energy - frame.get_potential_energy()) / len(frame)
@@ -178,13 +178,13 @@ def main(chosen):
         print(name, record, flush=True)
     published = results["published"]
     everything = ase.io.read(data_set(CHAIN), ":")
-    published["carbon_chain_les"] = errors(imported("seeds/carbon_chain_les"), everything)
-    published["ag_cluster_les"] = relaxed_silver(imported("seeds/ag_cluster_les"))
+    published["carbon_chain_les"] = errors(imported("seeds/carbon_chain_les.pth"), everything)
+    published["ag_cluster_les"] = relaxed_silver(imported("seeds/ag_cluster_les.pth"))
     for pair in ("CC", "CP", "CA"):
         frames = ase.io.read(data_set(f"lode-charged-dimers/{pair}.xyz"), ":")
         for kind in ("les", "sr"):
             name = f"dimer_{pair}_{kind}"
-            published[name] = errors(imported(f"seeds/{name}"), frames)
+            published[name] = errors(imported(f"seeds/{name}.pth"), frames)
     draw(out / "charged_molecules.png", models, test)
     write_results(out, results)
 

@@ -120,3 +120,12 @@ def test_a_state_without_input_is_refused():
     for state in ({"total_charge": None}, {"labels": [1, 1]}):
         with pytest.raises(InputError, match="state"):
             from_dict(ModelConfig, values | {"state": state}, "model")
+
+
+def test_the_name_of_the_cutoff_in_other_programs_is_read():
+    for kind in ("cace", "mace"):
+        values = {"elements": ["H"], "backbone": {"kind": kind, "r_max": 3.0}}
+        assert from_dict(ModelConfig, values, "model").backbone.cutoff == 3.0
+    both = {"elements": ["H"], "backbone": {"cutoff": 3.0, "r_max": 4.0}}
+    with pytest.raises(InputError, match="r_max"):
+        from_dict(ModelConfig, both, "model")

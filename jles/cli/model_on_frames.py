@@ -3,6 +3,8 @@
 from argparse import Namespace
 from collections.abc import Sequence
 
+import numpy as np
+
 from jles.cli.sums import sum_options
 from jles.config import from_dict
 from jles.data.frames import Frame, LabelKeys
@@ -43,18 +45,22 @@ def plan(model, frames: Sequence[Frame]) -> None:
 
 
 def atoms_of(model, frame: Frame):
-    """The `ase.Atoms` of a frame without labels; `info` holds the total charge for `model`."""
+    """The `ase.Atoms` of a frame without labels, with total charge and state for `model`."""
     from ase import Atoms
 
-    key = label_keys(model).total_charge
-    info = {key: frame.total_charge} if frame.total_charge else {}
-    return Atoms(
+    keys = label_keys(model)
+    info = {keys.total_charge: frame.total_charge} if frame.total_charge else {}
+    atoms = Atoms(
         numbers=frame.numbers,
         positions=frame.positions,
         cell=frame.cell,
         pbc=frame.pbc,
         info=info,
     )
+    if frame.state is not None and model.config.has_labels:
+        by_atom = np.shape(frame.state) == frame.numbers.shape
+        (atoms.arrays if by_atom else atoms.info)[keys.state] = frame.state
+    return atoms
 
 
 def predict_frame(model, frame: Frame, want: Sequence[str], **options):

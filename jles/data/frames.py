@@ -31,6 +31,8 @@ class Frame:
             are left out.
         total_charge: e.
         source: origin, e.g. "water.xyz, frame 3"; frames count from 0 as in ASE.
+        state: label of every atom, or one for all, as in the file; None if it has none. It is
+            checked where a model reads it.
     """
 
     numbers: Int[np.ndarray, " atoms"]
@@ -40,6 +42,7 @@ class Frame:
     labels: dict[str, np.ndarray] = field(default_factory=dict)
     total_charge: float = 0.0
     source: str = "structure"
+    state: object = None
 
 
 class LabelKeys(Config):
@@ -53,6 +56,7 @@ class LabelKeys(Config):
     born_charges: str = "bec"
     polarizability: str = "polarizability_ref"
     total_charge: str = "total_charge"
+    state: str = "state"
 
 
 _DEFAULT_KEYS = LabelKeys()
@@ -181,7 +185,9 @@ def _frame(atoms, values, keys, source) -> Frame:
             )
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
-    return Frame(numbers, positions, cell, pbc, labels, float(charge.reshape(())), source)
+    charge = float(charge.reshape(()))
+    state = values.get(keys.state)
+    return Frame(numbers, positions, cell, pbc, labels, charge, source, state)
 
 
 def _label(name, key, value, n_atoms):

@@ -20,6 +20,7 @@ from jles.structures.batch import (
     plan_buckets,
     size_of,
 )
+from jles.structures.labels import whole_labels
 from jles.structures.structure import HostOrDevice, Structure
 
 _ALWAYS = ("energy", "forces", "stress")
@@ -70,6 +71,7 @@ class Loader:
         batch_size: structures per batch.
         offsets: element energies, eV by symbol, subtracted from the energies.
         responses: which of `RESPONSES` the labels hold beside energy, forces and stress.
+        labelled: whether the model reads the `state` of every frame.
         dtype: of the real arrays.
         max_buckets: largest number of different shapes.
         cache_dir: directory that keeps neighbour tables between runs.
@@ -92,6 +94,7 @@ class Loader:
         batch_size: int,
         offsets: Mapping[str, float] | None = None,
         responses: Sequence[str] = (),
+        labelled: bool = False,
         dtype=np.float32,
         max_buckets: int = 4,
         cache_dir=None,
@@ -103,7 +106,7 @@ class Loader:
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, got {batch_size}")
         structures = {
-            n: _build(frame, cutoff, sums, cache_dir, dtype)
+            n: _build(frame, cutoff, sums, cache_dir, dtype, labelled)
             for n, frame in enumerate(track(frames))
         }
         self.batch_size = min(batch_size, len(frames))
@@ -113,7 +116,7 @@ class Loader:
         self._buckets = []
         for number, size in enumerate(self.sizes):
             members = np.flatnonzero(assignment == number)
-            nothing = empty_structure(size, dtype), _no_labels(size, dtype, responses)
+            nothing = empty_structure(size, dtype, labelled), _no_labels(size, dtype, responses)
             rows = _rows(nothing, len(members))
             for row, n in enumerate(members):
                 # Popped, so that a large set is not held twice.
@@ -162,7 +165,7 @@ class Loader:
         return plan
 
 
-def _build(frame: Frame, cutoff, sums, cache_dir, dtype) -> Structure:
+def _build(frame: Frame, cutoff, sums, cache_dir, dtype, labelled) -> Structure:
     try:
         return build_structure(
             frame.numbers,
@@ -171,6 +174,7 @@ def _build(frame: Frame, cutoff, sums, cache_dir, dtype) -> Structure:
             frame.pbc,
             cutoff=cutoff,
             total_charge=frame.total_charge,
+            state=whole_labels(frame.state, len(frame.numbers), "state") if labelled else None,
             neighbors=cached_neighbors(frame, cutoff, cache_dir),
             dtype=dtype,
             **sums,

@@ -10,6 +10,7 @@ import numpy as np
 from jles.dynamics.system import Capacity, System
 from jles.electrostatics.plan import grow_plan, merge_plans, plan_serves
 from jles.models.potential import Params
+from jles.models.state import labels_of
 from jles.observables.born_charges import dipole_current
 from jles.predict.model import Model
 from jles.predict.prediction import check_wanted
@@ -199,6 +200,7 @@ def _exact_structure(
         atoms.pbc,
         cutoff=model.config.backbone.cutoff + skin,
         total_charge=total_charge,
+        state=labels_of(atoms, model.config.state, model.state_key, model.where),
         wrapped=False,
         dtype=model.dtype,
         **sums,

@@ -53,6 +53,7 @@ def build_interaction(
     k_max: Scalar,
     cutoff: Literal["sharp", "smooth"] = "sharp",
     remove_self: bool = True,
+    self_terms: int = 1,
     background: Literal["smeared", "point"] = "smeared",
     pair_offset: float = 0.0,
     boundary: Boundary | None = None,
@@ -67,6 +68,8 @@ def build_interaction(
         k_max: cutoff of the reciprocal sum, 1/angstrom.
         cutoff: see `ewald_energy`.
         remove_self: leave out the energy of every multipole with itself.
+        self_terms: of crystals, how many times it is left out then: once, or more often as in
+            some published models.
         background: of a charged crystal, see `multipoles.background_energy`.
         pair_offset: of clusters, see `cluster_energy`.
         boundary: which of the planned sums this structure takes; by default the plan of a
@@ -88,7 +91,10 @@ def build_interaction(
 
     def periodic(moments: Multipoles) -> Array:
         energy = lattice(moments)
-        return energy - self_energy(moments, sigma) if remove_self else energy
+        if not remove_self:
+            return energy
+        own = self_energy(moments, sigma)
+        return energy - (own if self_terms == 1 else self_terms * own)
 
     def cluster(moments: Multipoles) -> Array:
         return cluster_energy(

@@ -19,7 +19,6 @@ def import_backbone(cace: Module) -> tuple[tuple[int, ...], CaceConfig, dict]:
         InputError: an attribute that jles does not support, or inconsistent shapes.
     """
     cace.module("edge_coding").refuse_unless("directed", True)
-    cace.refuse_unless("forward_features", [])
     numbers = _read_numbers(cace)
     embeddings, n_atom = _import_embeddings(cace, len(numbers))
     radial, n_rbf = _import_radial(cace, n_atom**2)

@@ -7,13 +7,15 @@ whatever prefactor (`norm_factor`, weight of a combined model) the checkpoint ha
 
 import math
 
+import numpy as np
 from ase.data import chemical_symbols
 
 from jles.interop.cace_backbone import import_backbone
 from jles.interop.energy_terms import Terms, total_energy_terms
 from jles.interop.module_tree import Module
-from jles.interop.perceptrons import import_readout
+from jles.interop.perceptrons import import_readout, reads_charge_state
 from jles.models.config import DirectCharges, ElectrostaticsConfig, ModelConfig, ReadoutConfig
+from jles.models.state_config import StateConfig
 from jles.units import HALF_INVERSE_EPSILON0
 
 
@@ -33,15 +35,36 @@ def import_cace(model: Module) -> tuple[ModelConfig, dict]:
     charges, electrostatics = None, ElectrostaticsConfig()
     if terms.charges is not None:
         charges, electrostatics, params["charges"] = _import_long_range(terms, backbone)
+    state = _import_state(terms, params)
     config = ModelConfig(
         elements=elements,
         backbone=backbone,
+        state=state,
         energy=energy,
         charges=charges,
         electrostatics=electrostatics,
         normalize_features=False,
     )
     return config, params
+
+
+def _import_state(terms: Terms, params: dict) -> StateConfig | None:
+    """The charge state as input of read-outs; those that do not read it get zero weights.
+
+    The backbone passes on named inputs (`forward_features`), which have no effect unless a
+    read-out names them too. `charge_states` holds the total charge of the structure, in e, for
+    every atom.
+    """
+    readouts = {"energy": terms.short_range, "charges": terms.charges}
+    readouts = {name: module for name, module in readouts.items() if module is not None}
+    reads = {name: reads_charge_state(module) for name, module in readouts.items()}
+    if not any(reads.values()):
+        return None
+    for name in [name for name, does in reads.items() if not does]:
+        for first in (params[name]["perceptron"]["layers_0"], params[name].get("linear")):
+            if first is not None:
+                first["kernel"] = np.pad(first["kernel"], ((0, 1), (0, 0)))
+    return StateConfig(enters="features")
 
 
 def _import_long_range(terms: Terms, backbone):
@@ -55,7 +78,11 @@ def _import_long_range(terms: Terms, backbone):
     channels = int(atomwise.number("n_out", 1))
     hidden, linear, tree = import_readout(atomwise, backbone, channels)
     charges = DirectCharges(hidden, **linear, scale=scale, channels=channels, total="free")
-    return charges, import_ewald(ewald), tree
+    electrostatics = import_ewald(ewald)
+    if electrostatics.remove_self and ewald.kind.endswith(".EwaldPotential"):
+        # The older module subtracts the self energy of all charges from the sum of each one.
+        electrostatics = electrostatics.replace(self_terms=channels)
+    return charges, electrostatics, tree
 
 
 def import_ewald(ewald: Module) -> ElectrostaticsConfig:

@@ -80,8 +80,11 @@ def _combined_terms(model: Module):
     backbones, total = [], []
     for member, entry in zip(members, keys, strict=True):
         weight, key = entry.get("weight", 1.0), entry.get(_TOTAL)
-        if not isinstance(weight, int | float) or not np.isfinite(weight):
-            raise model.error("potential_keys", "a weight is not a number")
+        weight = np.asarray(weight).item() if np.size(weight) == 1 else weight
+        if type(weight) not in (int, float) or not np.isfinite(weight):
+            shown = str(weight)[:60]
+            problem = f"weight {shown!r} of {str(key)[:60]!r} is not one finite number"
+            raise model.error("potential_keys", problem)
         if not isinstance(key, str):
             raise model.error("potential_keys", f"a model has no key for {_TOTAL}")
         backbone, terms = _single_terms(member, key)

@@ -7,6 +7,9 @@ from jles.interop.pickle_records import Global
 from jles.models.backbones.cace import n_features
 from jles.models.backbones.cace_config import CaceConfig
 
+_FEATURES = ["node_feats"]
+_STATES = ["charge_states"]
+
 
 def import_perceptron(
     network: Module, n_in: int, n_out: int
@@ -54,6 +57,17 @@ def _check_activation(block: Module, is_last: bool):
         raise block.error("activation", "only silu is supported between layers")
 
 
+def reads_charge_state(atomwise: Module) -> bool:
+    """Whether the charge state of the structure is an input beside the features.
+
+    Raises:
+        InputError: other inputs.
+    """
+    inputs = [*_FEATURES, *_STATES]
+    atomwise.refuse_unless("feature_key", *_FEATURES, _FEATURES, inputs)
+    return atomwise.find("feature_key") == inputs
+
+
 def import_readout(atomwise: Module, backbone: CaceConfig, outputs: int):
     """Hidden sizes, the other fields of a ReadoutConfig, and the parameters of an Atomwise.
 
@@ -63,8 +77,8 @@ def import_readout(atomwise: Module, backbone: CaceConfig, outputs: int):
     for name in ("residual", "use_batchnorm"):
         atomwise.refuse_unless(name, False)
     atomwise.refuse_unless("post_process")
-    atomwise.refuse_unless("feature_key", "node_feats", ["node_feats"])
-    n_in, n_out = n_features(backbone), int(atomwise.number("n_out", outputs))
+    n_in = n_features(backbone) + reads_charge_state(atomwise)
+    n_out = int(atomwise.number("n_out", outputs))
     if n_out != outputs:
         raise atomwise.error("n_out", f"{n_out} energies per atom; expected {outputs}")
     hidden, bias, layers = import_perceptron(atomwise.module("outnet"), n_in, outputs)

@@ -9,6 +9,7 @@ import numpy as np
 from jles.errors import InputError
 from jles.models.atoms import charge_of, check_elements
 from jles.models.potential import Params, Potential
+from jles.models.state import labels_of
 from jles.structures.batch import build_structure, on_device
 from jles.structures.neighbors import NeighborTable
 from jles.structures.structure import Structure
@@ -126,6 +127,7 @@ def bind(model, atoms) -> Bound:
         )
     check_elements(atoms, potential.config, where)
     charge = model.total_charge(atoms) if hasattr(model, "total_charge") else charge_of(atoms)
+    key = getattr(model, "state_key", "state")
     count = len(atoms)
     alone = NeighborTable(
         np.arange(count, dtype=np.int32)[:, None],
@@ -139,6 +141,7 @@ def bind(model, atoms) -> Bound:
         atoms.pbc,
         cutoff=potential.config.backbone.cutoff,
         total_charge=charge,
+        state=labels_of(atoms, potential.config.state, key, where),
         neighbors=alone,
         wrapped=False,
         dtype=dtype,

@@ -7,6 +7,7 @@ from ase.data import chemical_symbols
 
 from jles.errors import InputError
 from jles.models.config import ModelConfig
+from jles.models.state import labels_of
 from jles.structures.batch import build_structure
 from jles.structures.structure import Structure
 
@@ -16,6 +17,7 @@ def structure_of(
     config: ModelConfig,
     *,
     total_charge: float | None = None,
+    state_key: str = "state",
     where: str = "the model",
     **options,
 ) -> Structure:
@@ -25,11 +27,13 @@ def structure_of(
         atoms: of ASE.
         config: of the model.
         total_charge: e; by default `atoms.info["total_charge"]`, or 0 where that is not set.
+        state_key: name of the labels of the atoms, for models that read them.
         where: name of the model in errors.
         options: `dtype` and others of `build_structure`.
 
     Raises:
-        InputError: an element that the model does not know, or geometry that cannot be right.
+        InputError: an element that the model does not know, a label that is missing or unknown,
+            or geometry that cannot be right.
     """
     check_atoms(atoms)
     check_elements(atoms, config, where)
@@ -40,6 +44,7 @@ def structure_of(
         atoms.pbc,
         cutoff=config.backbone.cutoff,
         total_charge=charge_of(atoms) if total_charge is None else total_charge,
+        state=labels_of(atoms, config.state, state_key, where),
         **config.sum_options,
         **options,
     )

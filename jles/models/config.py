@@ -16,6 +16,7 @@ from jles.models.backbones.cace_config import CaceConfig
 from jles.models.backbones.mace_config import MaceConfig
 from jles.models.backbones.nequip_config import NequipConfig
 from jles.models.backbones.painn_config import PainnConfig
+from jles.models.state_config import StateConfig
 from jles.sum_method import SumMethod
 
 BackboneConfig = CaceConfig | MaceConfig | NequipConfig | PainnConfig
@@ -66,6 +67,10 @@ def check_heads(config) -> None:
     _require(
         charges is None or charges.total != "softness" or config.charge_softness is not None,
         "charges: total 'softness' needs the head charge_softness, which is null",
+    )
+    _require(
+        config.electrostatics.self_terms == 1 or (charges is not None and charges.channels > 1),
+        "electrostatics: self_terms other than 1 needs charges.channels above 1",
     )
     tensor = isinstance(config.polarizability, TensorPolarizability)
     degrees = {"dipoles": 1, "quadrupoles": 2, "polarizability": 2 if tensor else 0}
@@ -251,14 +256,16 @@ class ElectrostaticsConfig(Config):
 
     `method` selects the algorithm: "direct" sums over wave vectors, "mesh" uses a particle mesh
     whose forces have the relative error `accuracy`, and "auto" takes the cheaper one for the
-    size of every structure. `pair_offset` reproduces published models, whose cluster sums have
-    1/(r + 1e-6).
+    size of every structure. Two keys reproduce published models: `pair_offset`, where cluster
+    sums have 1/(r + 1e-6), and `self_terms`, where the sums of a crystal leave out the self
+    energy of n charges for each atom n times.
     """
 
     sigma: positive(100.0, "angstrom") = 1.0
     k_max: positive(100.0, "1/angstrom") = math.pi
     cutoff: Literal["smooth", "sharp"] = "smooth"
     remove_self: bool = True
+    self_terms: count(1024) = 1
     pair_offset: Annotated[float, Meta(ge=0.0, le=1.0, description="angstrom")] = 0.0
     method: SumMethod = "auto"
     accuracy: Annotated[float, Meta(ge=1e-10, lt=0.1)] = 1e-4
@@ -267,6 +274,7 @@ class ElectrostaticsConfig(Config):
 class ModelParts(Config, kw_only=True):
     """What a model and the `model` section of a training file have in common.
 
+    `state` null means that the network does not see the charge and spin state.
     `charges` null means no long-range part at all. `dipoles`, `quadrupoles`, `charge_softness`
     and `polarizability` are latent, as the charges are: given, they take part in the long-range
     energy and are learnt through it. `normalize_features` shifts and scales the backbone's
@@ -275,6 +283,7 @@ class ModelParts(Config, kw_only=True):
     its name in JAX (docs/accelerators.md); everything else has full precision.
     """
 
+    state: StateConfig | None = None
     energy: ReadoutConfig = ReadoutConfig()
     charges: ChargeConfig | None = DirectCharges()
     dipoles: MomentConfig | None = None
@@ -326,6 +335,21 @@ class ModelConfig(ModelParts):
             return 2
         induced = self.dipoles is not None or self.polarizability is not None
         return int(induced) + int(self.charge_softness is not None)
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether the network reads a label of every atom."""
+        return self.state is not None and bool(self.state.labels)
+
+    @property
+    def sees_charge(self) -> bool:
+        """Whether the energy depends on the total charge of a structure."""
+        if self.state is not None and self.state.total_charge is not None:
+            return True
+        charges = self.charges
+        return charges is not None and (
+            charges.total != "free" or charges.kind == "equilibrated"
+        )
 
     @property
     def sum_options(self) -> dict:

@@ -26,11 +26,23 @@ def description(config: ModelConfig, params) -> dict[str, str]:
         "backbone": f"{backbone.kind}, {messages} message-passing {layers}",
         "elements": ", ".join(config.elements),
         "cutoff": f"{cutoff:g} angstrom, receptive field {reach:g} angstrom",
+        **_state(config),
         "heads": ", ".join(_heads(config)),
         **_long_range(config),
         **_precision(config),
         "parameters": str(_count(params)),
     }
+
+
+def _state(config: ModelConfig) -> dict[str, str]:
+    state = config.state
+    if state is None:
+        return {}
+    parts = [] if state.total_charge is None else [f"{state.total_charge} charge"]
+    if state.labels:
+        parts.append("labels " + ", ".join(map(str, state.labels)))
+    places = {"embedding": "embedding of the elements", "features": "invariants"}
+    return {"state": f"{' and '.join(parts)}, in the {places[state.enters]}"}
 
 
 def _heads(config: ModelConfig) -> list[str]:

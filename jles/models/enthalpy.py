@@ -138,6 +138,7 @@ def long_range_interaction(structure: Structure, config: ElectrostaticsConfig) -
         k_max=config.k_max,
         cutoff=config.cutoff,
         remove_self=config.remove_self,
+        self_terms=config.self_terms,
         pair_offset=config.pair_offset,
         boundary=structure.boundary,
     )

@@ -13,6 +13,7 @@ from jles.models.backbones.graph import Graph, build_graph
 from jles.models.config import ModelConfig
 from jles.models.network import apply_network
 from jles.models.normalization import normalize, unit_normalization
+from jles.models.state import state_inputs
 from jles.structures.batch import empty_structure, on_device
 from jles.structures.sizes import Size
 from jles.structures.structure import Structure, check_dtype
@@ -37,9 +38,10 @@ class Environments:
     def init(self, key, dtype) -> tuple[dict, Environment]:
         """Initial parameters, and the environment of one atom whose features are all one."""
         check_dtype("parameters", dtype)
-        structure = on_device(empty_structure(Size(1, 1), dtype))
+        structure = on_device(empty_structure(Size(1, 1), dtype, self._config.has_labels))
         graph = self._graph(structure)
         features, variables = self._backbone.init_with_output(key, graph)
+        features = self._appended(features, structure)
         features = jax.tree.map(jnp.ones_like, features)
         params = {"backbone": dict(variables)["params"]}
         if self._config.normalize_features:
@@ -63,7 +65,7 @@ class Environments:
         features = apply_network(
             self._backbone, params["backbone"], graph, precision=self._config.precision
         )
-        return Environment(structure, graph, features)
+        return Environment(structure, graph, self._appended(features, structure))
 
     def __call__(
         self, params: dict, structure: Structure, bloch: Float[Array, " 3"] | None = None
@@ -76,7 +78,23 @@ class Environments:
         return found._replace(features=normalize(found.features, constants))
 
     def _graph(self, structure, bloch=None) -> Graph:
-        return build_graph(structure, jnp.asarray(self._species)[structure.numbers], bloch)
+        species = jnp.asarray(self._species)[structure.numbers]
+        return build_graph(structure, species, bloch, self._state(structure, "embedding"))
+
+    def _state(self, structure, place: str):
+        """The state of the atoms where it enters at this place, else None."""
+        config = self._config.state
+        enters = config is not None and config.enters == place
+        return state_inputs(config, structure) if enters else None
+
+    def _appended(self, features: Features, structure) -> Features:
+        """Features with the state of the atoms among the invariants, where it enters there."""
+        state = self._state(structure, "features")
+        if state is None:
+            return features
+        return features._replace(
+            invariants=jnp.concatenate([features.invariants, state], axis=1)
+        )
 
 
 def _species_table(config: ModelConfig) -> np.ndarray:

@@ -27,12 +27,18 @@ class LatentChargeCalculator(Calculator):
         self.implemented_properties = ["free_energy", *self._names]
 
     def check_state(self, atoms, tol=1e-15):
-        """What changed since the last calculation; `total_charge` is part of a structure."""
+        """What changed since the last calculation: also the total charge and the state."""
         changes = super().check_state(atoms, tol)
         charge_of = self.model.total_charge
         if self.atoms is not None and charge_of(self.atoms) != charge_of(atoms):
             changes.append("total_charge")
+        if self.atoms is not None and self._labels(self.atoms) != self._labels(atoms):
+            changes.append("state")
         return changes
+
+    def _labels(self, atoms):
+        key = self.model.state_key
+        return np.asarray(atoms.arrays.get(key, atoms.info.get(key))).tolist()
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
         """Energy and forces always, stress with every crystal, the rest where asked for.

@@ -24,7 +24,7 @@ from jles.quantities.evaluation import Evaluation
 from jles.structures.structure import Structure
 from jles.structures.symbolic import symbolic_structure
 
-_INTEGERS = ("numbers", "neighbor_index", "neighbor_shift")
+_INTEGERS = ("numbers", "neighbor_index", "neighbor_shift", "state")
 
 CURRENT = "current"
 """dP/dt: not a quantity of a structure, since it needs velocities."""
@@ -57,6 +57,7 @@ def export(
     | `neighbor_shift` | (atoms, neighbors, 3), int32 | lattice vectors added to them |
     | `neighbor_mask` | (atoms, neighbors), bool | False for padding slots |
     | `total_charge` | () | e |
+    | `state` | (atoms,), int32 | labels; only of models that read them |
     | `slab_height` | () | angstrom; only of slabs, see `plan_slab_height` |
     | `field` | (3,) | V/angstrom; only with `field` |
     | `velocities` | (atoms, 3) | only with "current": dP/dt in e angstrom per their time |
@@ -90,6 +91,7 @@ def export(
     _check_number("neighbors", neighbors)
     with model._precision():
         options = {"margin": margin, "where": model.where, "dtype": model.dtype}
+        options["state_key"] = model.state_key
         structure = structure_of(example, model.config, **options)
         specs = _arguments(symbolic_structure(structure, atoms, neighbors), want, field)
         program = partial(_program, model.potential, model.params, structure, tuple(want))
@@ -109,23 +111,25 @@ def flat_arrays(structure: Structure) -> dict:
     It takes the neighbours of a structure built by jles (`potential.structure`); add `field`
     and `velocities` where the program takes them.
     """
-    arrays = {name: getattr(structure, name) for name in _keys(structure.plan)}
-    for name in _INTEGERS:
+    arrays = {name: getattr(structure, name) for name in _keys(structure)}
+    for name in arrays.keys() & set(_INTEGERS):
         arrays[name] = arrays[name].astype(np.int32)
     return arrays
 
 
-def _keys(plan) -> tuple[str, ...]:
+def _keys(structure: Structure) -> tuple[str, ...]:
     derived = {"mask", "periodic", "open_axis", "plan"}
-    if plan.slab is None:
+    if structure.plan.slab is None:
         derived.add("slab_height")
+    if structure.state is None:
+        derived.add("state")
     return tuple(f.name for f in fields(Structure) if f.name not in derived)
 
 
 def _arguments(structure, want, field: bool) -> dict:
     """Shapes and types of the arguments."""
-    specs = {name: getattr(structure, name) for name in _keys(structure.plan)}
-    for name in _INTEGERS:
+    specs = {name: getattr(structure, name) for name in _keys(structure)}
+    for name in specs.keys() & set(_INTEGERS):
         specs[name] = jax.ShapeDtypeStruct(specs[name].shape, jnp.int32)
     positions = specs["positions"]
     if field:
@@ -141,7 +145,7 @@ def _program(
     """Wanted values of one structure, given as a dict of arrays."""
     structure = Structure(
         **{"slab_height": jnp.ones((), arrays["positions"].dtype)}
-        | {name: arrays[name] for name in _keys(example.plan)},
+        | {name: arrays[name] for name in _keys(example)},
         mask=arrays["numbers"] > 0,
         periodic=jnp.asarray(example.periodic),
         open_axis=jnp.asarray(example.open_axis),

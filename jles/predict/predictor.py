@@ -136,13 +136,32 @@ class Predictor(ABC):
     def _bare(self, atoms) -> Structure:
         """The structure without padding, on the host."""
         check_atoms(atoms)
+        self._check_charge(self.total_charge(atoms))
         return structure_of(
             atoms,
             self.config,
             total_charge=self.total_charge(atoms),
+            state_key=self.state_key,
             where=self.where,
             dtype=self.dtype,
         )
+
+    def _check_charge(self, charge: float) -> None:
+        """Refuses a charge that the model neither sees nor was trained at.
+
+        Without a record of the charges of the training, as for published models, it is allowed.
+
+        Raises:
+            InputError: names the charge, those of the training and the remedy.
+        """
+        known = self.training.get("total_charges")
+        if known and not self.config.sees_charge and min(abs(charge - q) for q in known) > 1e-6:
+            listed = ", ".join(f"{q:g}" for q in known)
+            key, charge = self.charge_key, charge + 0.0
+            raise InputError(
+                f"'{key}' is {charge:g} e; {self.where} was trained at {listed} e and its "
+                f"energy does not depend on it: train with model.state, or take out '{key}'"
+            )
 
     def _warn_outside(self, structure: Structure, place: str = "") -> None:
         """Warns, once, of a structure whose distances are far from those of the training."""
@@ -162,7 +181,17 @@ class Predictor(ABC):
         Raises:
             InputError: not a finite number.
         """
-        return charge_of(atoms, self.label_keys.get("total_charge", "total_charge"))
+        return charge_of(atoms, self.charge_key)
+
+    @property
+    def charge_key(self) -> str:
+        """Name of the total charge in `atoms.info`."""
+        return self.label_keys.get("total_charge", "total_charge")
+
+    @property
+    def state_key(self) -> str:
+        """Name of the labels of the atoms, for models that read them."""
+        return self.label_keys.get("state", "state")
 
     def _size_for(self, need: Size) -> Size:
         """A planned size, one that was used before, or a new one.

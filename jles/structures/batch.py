@@ -37,6 +37,7 @@ def build_structure(
     rank: int = 0,
     margin: float = 0.0,
     total_charge: float = 0.0,
+    state=None,
     size: Size | None = None,
     neighbors: NeighborTable | None = None,
     wrapped: bool = True,
@@ -62,6 +63,7 @@ def build_structure(
         rank: highest moment that is summed, 0 to 2.
         margin: relative growth of the cell edges to leave room for.
         total_charge: e.
+        state: integer label of every atom, (atoms,), for models that read one.
         size: pad to this; by default no padding.
         neighbors: of these `positions`, if they are known already.
         wrapped: False keeps positions and cell as they are, as dynamics needs.
@@ -111,6 +113,7 @@ def build_structure(
         periodic=np.asarray(pbc.any()),
         open_axis=np.asarray(slab.axis, np.int32),
         slab_height=np.asarray(slab.height, dtype),
+        state=None if state is None else np.asarray(state, np.int32),
         plan=plan.for_batch(),
     )
     own = size_of(structure)
@@ -127,8 +130,9 @@ def size_of(structure: Structure) -> Size:
 def pad_structure(structure: Structure, size: Size) -> Structure:
     """The same structure or batch, padded to larger arrays.
 
-    Padding atoms have number 0, mask False and position zero. Padding slots point at the atom
-    itself. The plan of the sums becomes that of `size`, which must cover that of the structure.
+    Padding atoms have number 0, mask False, position zero and label 0. Padding slots point at
+    the atom itself. The plan of the sums becomes that of `size`, which must cover that of the
+    structure.
 
     Raises:
         ValueError: `size` is too small.
@@ -145,6 +149,8 @@ def pad_structure(structure: Structure, size: Size) -> Structure:
         "neighbor_shift": (size.atoms, size.neighbors, 3),
         "neighbor_mask": (size.atoms, size.neighbors),
     }
+    if structure.state is not None:
+        axes["state"] = (size.atoms,)
     arrays = {name: _grow(getattr(structure, name), shape) for name, shape in axes.items()}
     index = _grow(structure.neighbor_index, (size.atoms, size.neighbors))
     itself = np.arange(size.atoms, dtype=index.dtype)[:, None]
@@ -169,8 +175,8 @@ def stack(structures) -> Structure:
     return jax.tree.map(lambda *leaves: np.stack(leaves), *padded)
 
 
-def empty_structure(size: Size, dtype=np.float32) -> Structure:
-    """A structure of padding alone, to fill the last batch."""
+def empty_structure(size: Size, dtype=np.float32, labelled: bool = False) -> Structure:
+    """A structure of padding alone, to fill the last batch; with a `state` if `labelled`."""
     return Structure(
         positions=np.zeros((size.atoms, 3), dtype),
         cell=np.eye(3, dtype=dtype),
@@ -185,6 +191,7 @@ def empty_structure(size: Size, dtype=np.float32) -> Structure:
         periodic=np.asarray(size.plan.periodic),
         open_axis=np.asarray(-1, np.int32),
         slab_height=np.ones((), dtype),
+        state=np.zeros(size.atoms, np.int32) if labelled else None,
         plan=size.plan,
     )
 

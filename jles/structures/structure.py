@@ -40,6 +40,7 @@ class Structure:
             batch.
         open_axis: lattice vector of a slab that is not periodic; -1 for crystals and clusters.
         slab_height: height of the cell a slab is summed in, angstrom; 1 for other structures.
+        state: integer label of every atom, for models that read one; None for others.
         plan: static plan of the electrostatic sums, the same for every structure of a batch.
     """
 
@@ -54,6 +55,7 @@ class Structure:
     periodic: Bool[HostOrDevice, "*structures"]
     open_axis: Int[HostOrDevice, "*structures"]
     slab_height: Float[HostOrDevice, "*structures"]
+    state: Int[HostOrDevice, "*structures atoms"] | None = None
     plan: SumPlan = field(default=SumPlan(), metadata={"static": True})
 
     @property

@@ -16,6 +16,7 @@ _AXES = {
     "positions": ("atoms", None),
     "numbers": ("atoms",),
     "mask": ("atoms",),
+    "state": ("atoms",),
     "neighbor_index": ("atoms", "neighbors"),
     "neighbor_shift": ("atoms", "neighbors", None),
     "neighbor_mask": ("atoms", "neighbors"),

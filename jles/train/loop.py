@@ -28,6 +28,7 @@ from jles.train.losses import LABELS, Errors, Weights, loss_of, root_mean_square
 from jles.train.optimizer import at_epoch, build_optimizer, build_plateau, learning_rate
 from jles.train.prepare import Prepared, needed_labels, planned_sums, prepare, to_list
 from jles.train.report import validation_pictures
+from jles.train.states import known_charges
 from jles.train.step import Steps, TrainState, build_steps
 
 
@@ -305,5 +306,6 @@ def _write_model(
         "label_keys": to_dict(config.data.labels),
         "distances": _distances(config, prepared),
         "neighbors": round(_average_neighbors(prepared.train_loader), 1),
+        "total_charges": known_charges(prepared.train_frames),
     }
     save_model(place, prepared.potential.config, run.best, metrics, training)

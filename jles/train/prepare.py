@@ -23,6 +23,7 @@ from jles.models.potential import Potential, build_potential
 from jles.models.store import read_model
 from jles.train.config import DataConfig, ModelSection, TrainConfig
 from jles.train.response_labels import check_responses
+from jles.train.states import check_states
 
 
 class Prepared(NamedTuple):
@@ -48,6 +49,7 @@ def prepare(config: TrainConfig) -> Prepared:
     for frames, where in ((train_frames, "training data"), (valid_frames, "validation data")):
         check_elements(frames, model.numbers, where)
         check_responses(needed, model, frames)
+        check_states(model, frames, config.data.labels)
     potential = build_potential(model)
     train_loader, valid_loader = (
         Loader(
@@ -56,6 +58,7 @@ def prepare(config: TrainConfig) -> Prepared:
             batch_size=config.batch_size,
             offsets=model.element_energies,
             responses=[name for name in RESPONSES if name in needed],
+            labelled=model.has_labels,
             dtype=config.dtype,
             max_buckets=config.data.max_buckets,
             cache_dir=config.data.cache,

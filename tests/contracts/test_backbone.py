@@ -15,6 +15,7 @@ from jles.models.backbones.nequip_config import NequipConfig
 from jles.models.backbones.painn_config import PainnConfig
 from jles.models.config import ModelConfig
 from jles.models.potential import build_potential
+from jles.models.state_config import StateConfig
 from jles.observables.born_charges import born_charges
 from jles.quantities.evaluation import Evaluation
 from jles.structures.batch import pad_structure, size_of, stack
@@ -257,6 +258,52 @@ def test_born_charges_are_those_of_a_large_replica(subject):
     expected += charges(start)[:2, None, None] * np.eye(3)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
     assert np.abs(expected[:, 0, 1]).max() > 1e-6
+
+
+@pytest.mark.parametrize("kind", BACKBONES)
+def test_charge_and_labels_are_embedded_with_the_elements(kind):
+    """They change the features; padding and batches do not, nor does a state of zeros."""
+    config = small_config(backbone=BACKBONES[kind], state=StateConfig(labels=(1, 3)))
+    potential, params = small_model(config)
+    features_fn = jax.jit(
+        jax.vmap(
+            lambda params, structure: jnp.concatenate(
+                [
+                    part.reshape(len(part), -1)
+                    for part in potential.features_fn(params, structure)
+                    if part is not None
+                ],
+                axis=1,
+            ),
+            (None, 0),
+        )
+    )
+    batch = []
+    for charge, label in ((0.0, 1), (0.5, 1), (0.5, 3)):
+        atoms = rattled(6, count=3)
+        atoms.info["total_charge"] = charge
+        atoms.set_array("state", np.array([1, 1, label]))
+        batch.append(potential.structure(atoms, np.float64))
+    size = size_of(batch[0])
+    larger = size._replace(atoms=5, neighbors=size.neighbors + 3)
+    neutral, charged, other = features_fn(params, stack(batch))
+    assert relative(charged, neutral) > 1e-4
+    assert relative(other, charged) > 1e-4
+    padded = features_fn(params, stack([pad_structure(one, larger) for one in batch]))[:, :3]
+    same(padded, (neutral, charged, other))
+
+    def total(state):
+        merged = params | {"backbone": params["backbone"] | state}
+        return jnp.sum(jnp.sin(features_fn(merged, stack(batch))))
+
+    own = {
+        name: leaf
+        for name, leaf in params["backbone"].items()
+        if name.endswith("_state") or name == "state_embedding"
+    }
+    assert own
+    for name, slope in jax.grad(total)(own).items():
+        assert np.abs(slope[:, 0]).max() > 0.0, name
 
 
 def test_every_kind_of_backbone_is_tested():

@@ -15,6 +15,7 @@ from jles.models.config import (
     ReadoutConfig,
 )
 from jles.models.potential import build_potential
+from jles.models.state_config import StateConfig
 from tests.support.cace_records import combined, ewald, listed, module, newer, single
 from tests.support.torch_archive import save
 
@@ -131,6 +132,40 @@ def test_element_energies_are_those_given(tmp_path, rng):
             import_torch(path, energies)
 
 
+def test_a_charge_state_that_a_read_out_reads_is_an_input(tmp_path, rng):
+    """Read-outs that do not read it get zero weights for it."""
+    config = WATER.replace(state=StateConfig(enters="features"))
+    params = random_params(config, rng)
+    readouts = params["charges"]
+    for first in (readouts["perceptron"]["layers_0"], readouts.get("linear", {"kernel": None})):
+        if first["kernel"] is not None:
+            first["kernel"][-1] = 0.0
+    record = single(config, params)
+    find(record, "representation").state["forward_features"] = ["charge_states", "other"]
+    state = find(record, "output_modules.0").state
+    state["feature_key"] = ["node_feats", "charge_states"]
+    charges = find(record, "output_modules.1")
+    for layer in ("outnet.0.linear", "linear_nn.linear"):
+        tensors = find(charges, layer).state["_parameters"]
+        tensors["weight"] = tensors["weight"][:, :-1]
+    check_round_trip(save(tmp_path / "model.pth", record), config, params)
+
+
+def test_inputs_that_no_read_out_reads_are_left_out(tmp_path, rng):
+    params = random_params(WATER, rng)
+    record = single(WATER, params)
+    find(record, "representation").state["forward_features"] = ["atomic_charge"]
+    check_round_trip(save(tmp_path / "model.pth", record), WATER, params)
+
+
+def test_the_self_energy_of_several_charges_is_left_out_as_often(tmp_path, rng):
+    """The sum of each of n charges leaves out the self energy of all n."""
+    sums = WATER.electrostatics.replace(remove_self=True, self_terms=4)
+    config = WATER.replace(charges=WATER.charges.replace(channels=4), electrostatics=sums)
+    params = random_params(config, rng)
+    check_round_trip(save(tmp_path / "model.pth", single(config, params)), config, params)
+
+
 def find(record: Record, path: str) -> Record:
     """The submodule at a dotted path."""
     for name in path.split("."):
@@ -152,7 +187,6 @@ NAN = np.full((2, 2), np.nan, np.float32)
         ("representation", "max_nu", None),
         ("representation", "cutoff", 7.0),
         ("representation", "mp_norm_factor", None),
-        ("representation", "forward_features", ["other"]),
         ("representation.node_onehot", "index_map", np.array([-1, 0, 2])),
         ("representation.node_embedding_sender", "embedding_weights", NAN),
         ("representation.node_embedding_sender", "embedding_weights", NAN[:1]),
@@ -221,7 +255,7 @@ def test_combinations_that_are_no_sum_are_refused(tmp_path, rng):
     assert "default_operation" in refusal(tmp_path, record)
     record = combined(WATER, params, 1.0)
     record.state["potential_keys"][1]["weight"] = "much"
-    assert "potential_keys" in refusal(tmp_path, record)
+    assert "weight 'much' of 'ewald_potential' is not one" in refusal(tmp_path, record)
     record = combined(WATER, params, 1.0)
     record.state["potential_keys"] = record.state["potential_keys"][:1]
     assert "potential_keys" in refusal(tmp_path, record)

@@ -26,6 +26,7 @@ from jles.models.backbones.envelope import envelope
 from jles.models.backbones.features import Features
 from jles.models.backbones.graph import Graph
 from jles.models.backbones.radial import initial_frequencies, radial_functions
+from jles.models.backbones.state_embedding import with_state
 from jles.models.readouts import Perceptron
 
 
@@ -70,7 +71,7 @@ class Cace(nn.Module):
     def __call__(self, graph: Graph) -> Features:
         """Features of every atom's environment."""
         config, dtype = self.config, graph.vectors.dtype
-        sender, receiver = self._embeddings(graph.species, dtype)
+        sender, receiver = self._embeddings(graph, dtype)
         frequencies = None
         if config.radial == "bessel":
             initial = initial_frequencies(config.n_rbf, config.cutoff)
@@ -121,14 +122,18 @@ class Cace(nn.Module):
         bound = 1.0 / np.sqrt(shape[0])
         return jax.random.uniform(key, shape, dtype, -bound, bound)
 
-    def _embeddings(self, species, dtype):
+    def _embeddings(self, graph, dtype):
         shape = (self.n_elements, self.config.n_atom_basis)
         init = nn.initializers.normal(1.0)
         sender = self.param("sender_embedding", init, shape, dtype)
         if not self.config.embed_receiver:
-            return sender[species], sender[species]
+            sender = with_state(self, graph, sender[graph.species], "sender_state")
+            return sender, sender
         receiver = self.param("receiver_embedding", init, shape, dtype)
-        return sender[species], receiver[species]
+        return (
+            with_state(self, graph, sender[graph.species], "sender_state"),
+            with_state(self, graph, receiver[graph.species], "receiver_state"),
+        )
 
     def _edges(self, vectors, sender, present, frequencies) -> Edges:
         distance = jnp.sqrt(jnp.sum(vectors**2, axis=-1))

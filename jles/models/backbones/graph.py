@@ -21,6 +21,8 @@ class Graph(NamedTuple):
         total_charge: of the structure, e.
         bloch_weight: weight of the derivatives of gathered values, see `jles.bloch.weighted`;
             None for plain derivatives.
+        state: charge and spin state of every atom, to be embedded with its element; None if the
+            model has none.
     """
 
     vectors: Float[Array, "atoms neighbors 3"]
@@ -29,6 +31,7 @@ class Graph(NamedTuple):
     species: Int[Array, " atoms"]
     total_charge: Float[Array, ""]
     bloch_weight: Float[Array, "atoms neighbors"] | None = None
+    state: Float[Array, "atoms inputs"] | None = None
 
     @property
     def distances(self) -> Float[Array, "atoms neighbors"]:
@@ -63,6 +66,7 @@ def build_graph(
     structure: Structure,
     species: Int[Array, " atoms"],
     bloch: Float[Array, " 3"] | None = None,
+    state: Float[Array, "atoms inputs"] | None = None,
 ) -> Graph:
     """The graph of one structure.
 
@@ -70,6 +74,7 @@ def build_graph(
         structure: one structure.
         species: see `Graph`.
         bloch: t, 1/angstrom, for Bloch-weighted derivatives, see `jles.bloch.weighted`.
+        state: see `Graph`.
     """
     vectors = bloch_vectors(structure, bloch)
     return Graph(
@@ -79,4 +84,5 @@ def build_graph(
         species,
         structure.total_charge,
         bloch_weight(vectors, bloch),
+        state,
     )

@@ -27,6 +27,7 @@ from jles.models.backbones.irrep_messages import (
 from jles.models.backbones.irreps import of_degree, products
 from jles.models.backbones.mace_config import MaceConfig
 from jles.models.backbones.radial import initial_frequencies
+from jles.models.backbones.state_embedding import initial_features
 from jles.models.backbones.symmetric_contraction import contract, normal_over_paths
 
 
@@ -50,7 +51,7 @@ class Mace(nn.Module):
         edges = edges_of(graph, frequencies, config.envelope_of_edges, config.max_ell)
         table = self.param("embedding", NORMAL, (self.n_elements, config.channels), dtype)
         table = table / math.sqrt(self.n_elements)
-        features, layers = None, []
+        features, layers = initial_features(self, graph, table), []
         for t in range(config.num_interactions):
             interaction = Interaction(config, self.n_elements, t, name=f"interaction_{t}")
             features = interaction(graph, edges, table, features)
@@ -94,7 +95,8 @@ class Interaction(nn.Module):
             graph: of the structure.
             edges: radial functions and harmonics.
             table: features of each element before the first interaction.
-            features: those before this interaction; None before the first.
+            features: those before this interaction; None before the first where they are those
+                of the elements.
         """
         config, dtype = self.config, table.dtype
         received = self._messages(graph, edges, table, features)

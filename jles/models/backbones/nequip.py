@@ -27,6 +27,7 @@ from jles.models.backbones.irrep_messages import (
 from jles.models.backbones.irreps import of_degree, part
 from jles.models.backbones.nequip_config import NequipConfig
 from jles.models.backbones.radial import initial_frequencies
+from jles.models.backbones.state_embedding import initial_features
 
 SILU_SCALE = 1.6765324703310907
 """The second moment of a SiLU of normal numbers, times this factor, is one."""
@@ -49,7 +50,7 @@ class Nequip(nn.Module):
         config = self.config
         edges = self._edges(graph)
         table = self._embedding(graph)
-        features, source = None, 0
+        features, source = initial_features(self, graph, table), 0
         for t in range(config.num_layers):
             target = config.degree_after(t)
             layer = Layer(config, self.n_elements, source, target, name=f"layer_{t}")
@@ -104,7 +105,8 @@ class Layer(nn.Module):
             graph: of the structure.
             edges: of the structure.
             table: features of each element before the first layer.
-            features: those before this layer; None before the first.
+            features: those before this layer; None before the first where they are those of
+                the elements.
         """
         config, dtype = self.config, table.dtype
         channels = config.num_features

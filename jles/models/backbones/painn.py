@@ -24,6 +24,7 @@ from jles.models.backbones.irrep_messages import MOST_ELEMENTS, NORMAL, Path
 from jles.models.backbones.irreps import part
 from jles.models.backbones.painn_config import PainnConfig
 from jles.models.backbones.radial import bessel, initial_frequencies
+from jles.models.backbones.state_embedding import initial_features
 
 
 def paths(source: int, degree: int) -> tuple[Path, ...]:
@@ -57,7 +58,7 @@ class Painn(nn.Module):
         radial, angular = _edges(graph, config)
         shape = (self.n_elements, config.n_atom_basis)
         table = self.param("embedding", NORMAL, shape, dtype)
-        features = None
+        features = initial_features(self, graph, table)
         for t in range(config.n_interactions):
             interaction = Interaction(config, name=f"interaction_{t}")
             features = interaction(graph, radial, angular, table, features)
@@ -134,7 +135,7 @@ class Interaction(nn.Module):
         radial: Float[Array, "atoms neighbors rbf"],
         angular: Float[Array, "atoms neighbors powers"],
         table: Float[Array, "elements channels"],
-        features: Float[Array, "atoms components channels"] | None,
+        features: Float[Array, "atoms before channels"] | None,
     ) -> Float[Array, "atoms components channels"]:
         """Features of every atom, messages included.
 
@@ -143,16 +144,18 @@ class Interaction(nn.Module):
             radial: radial functions under the envelope.
             angular: powers of the direction.
             table: features of each element before the first interaction.
-            features: those before this interaction; None before the first.
+            features: those before this interaction; None before the first where they are those of
+                the elements.
         """
         config = self.config
         channels, degree = config.n_atom_basis, config.passed_degree
-        is_first = features is None
-        by_element = is_first and table.shape[0] <= MOST_ELEMENTS
+        by_element = features is None and table.shape[0] <= MOST_ELEMENTS
+        if features is None:
+            features = table[graph.species][:, None]
+        is_first = features.shape[1] == 1
         every = paths(0 if is_first else degree, degree)
         if is_first:
-            before = table[graph.species][:, None]
-            features = jnp.pad(before, ((0, 0), (0, (degree + 1) ** 2 - 1), (0, 0)))
+            features = jnp.pad(features, ((0, 0), (0, (degree + 1) ** 2 - 1), (0, 0)))
         shape = (config.n_rbf, len(every), channels)
         filters = self.param("filter", NORMAL, shape, table.dtype)
         filters = filters / math.sqrt(config.n_rbf * config.avg_num_neighbors)

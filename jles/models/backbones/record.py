@@ -52,6 +52,13 @@ class BackboneRecord(Config):
 
     cutoff: positive(100.0, "angstrom")
 
+    @classmethod
+    def upgrade(cls, values: dict) -> dict:
+        """`r_max`, the name of the cutoff in other programs, is read too."""
+        if "r_max" not in values or "cutoff" in values:
+            return values
+        return {"cutoff" if key == "r_max" else key: value for key, value in values.items()}
+
     degree_key: ClassVar[str]
     """The key that sets `degree`, for messages."""
 

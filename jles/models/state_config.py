@@ -1,0 +1,39 @@
+"""Configuration of charge and spin state as input of a network."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from jles.config import Config
+from jles.errors import InputError
+
+Label = Annotated[int, Meta(ge=-1000, le=1000)]
+
+
+class StateConfig(Config):
+    """Charge and spin state as input of the network.
+
+    `total_charge` is how every atom sees the charge of the structure: "total" in e, "mean"
+    divided by the number of atoms, null not at all. `labels` are the integers that an atom may
+    carry, such as a spin multiplicity or an oxidation state; empty for none. Where it `enters`:
+    "embedding" adds it to the embedding of the elements, "features" appends it to the
+    invariants, as some published models do.
+    """
+
+    total_charge: Literal["total", "mean"] | None = "total"
+    labels: tuple[Label, ...] = ()
+    enters: Literal["embedding", "features"] = "embedding"
+
+    def __post_init__(self):
+        super().__post_init__()
+        if len(set(self.labels)) != len(self.labels):
+            raise InputError(f"labels: {list(self.labels)} has a label twice")
+        if self.total_charge is None and not self.labels:
+            raise InputError(
+                "total_charge is null and labels is empty: give one of them, or take out state"
+            )
+
+    @property
+    def inputs(self) -> int:
+        """Numbers that an atom sees."""
+        return (self.total_charge is not None) + len(self.labels)

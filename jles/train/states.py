@@ -1,0 +1,43 @@
+"""Charge and spin states of the training frames: what a model cannot tell apart."""
+
+from collections.abc import Sequence
+
+from jles.data.frames import Frame, LabelKeys
+from jles.errors import InputError
+from jles.models.config import ModelConfig
+from jles.models.state import checked_labels
+
+
+def check_states(model: ModelConfig, frames: Sequence[Frame], keys: LabelKeys) -> None:
+    """Refuses frames whose charge or label the model cannot see.
+
+    Frames of the same atoms and different total charge have different energies, so a model
+    whose energy does not depend on the charge cannot learn both. Frames of other atoms may have
+    other charges: their composition tells them apart.
+
+    Raises:
+        InputError: two such frames, or a frame without labels or with one that the model does
+            not know; the frames are named.
+    """
+    if model.has_labels:
+        for frame in frames:
+            try:
+                checked_labels(frame.state, len(frame.numbers), model.state, keys.state)
+            except InputError as error:
+                raise InputError(f"{frame.source}: {error}") from None
+    if model.sees_charge:
+        return
+    first: dict[tuple, Frame] = {}
+    for frame in frames:
+        other = first.setdefault(tuple(sorted(frame.numbers.tolist())), frame)
+        if other.total_charge != frame.total_charge:
+            raise InputError(
+                f"{frame.source}: total charge {frame.total_charge:g} e; {other.source} has "
+                f"the same atoms and {other.total_charge:g} e, but the model does not see it: "
+                "set model.state, or model.charges.total to shift"
+            )
+
+
+def known_charges(frames: Sequence[Frame]) -> list[float]:
+    """The total charges of the frames, e, each of them once."""
+    return sorted({float(frame.total_charge) + 0.0 for frame in frames})

@@ -1,0 +1,59 @@
+"""Charges and labels that a model must see, in training files and predictions."""
+
+import numpy as np
+import pytest
+
+from jles.data.frames import LabelKeys, frame_from_atoms
+from jles.errors import InputError
+from jles.models.config import DirectCharges, EquilibratedCharges
+from jles.models.state_config import StateConfig
+from jles.predict.model import Model
+from jles.train.states import check_states, known_charges
+from tests.support.small_systems import rattled, small_config, small_model
+
+SEEING = {
+    "embedding": {"state": StateConfig()},
+    "constraint": {"charges": DirectCharges(hidden=(4,), total="shift")},
+    "equilibration": {"charges": EquilibratedCharges(hidden=(4,))},
+}
+
+
+def frame(charge, count=3, **values):
+    atoms = rattled(1, count=count)
+    atoms.info |= {"total_charge": charge} | values
+    return frame_from_atoms(atoms, source=f"x, charge {charge:g}")
+
+
+def test_a_model_must_see_the_charge_that_tells_two_frames_apart():
+    frames = [frame(0.0), frame(1.0)]
+    with pytest.raises(InputError, match=r"charge 1: total charge 1 e; x, charge 0 has"):
+        check_states(small_config(), frames, LabelKeys())
+    for options in SEEING.values():
+        check_states(small_config(**options), frames, LabelKeys())
+    # Other atoms may have another charge: the composition tells the frames apart.
+    check_states(small_config(), [frame(0.0), frame(1.0, count=4)], LabelKeys())
+    assert known_charges([*frames, frame(-0.0)]) == [0.0, 1.0]
+
+
+def test_labels_of_frames_are_in_the_table_of_the_model():
+    config = small_config(state=StateConfig(labels=(0, 2)))
+    check_states(config, [frame(0.0, state=2), frame(0.0, state=[0, 2, 0])], LabelKeys())
+    for state, message in ((1, "'state' of atom 0 is 1"), ("solid", "'state' is solid")):
+        with pytest.raises(InputError, match=f"x, charge 0: {message}"):
+            check_states(config, [frame(0.0, state=state)], LabelKeys())
+    with pytest.raises(InputError, match="no 'spin'"):
+        check_states(config, [frame(0.0)], LabelKeys(state="spin"))
+    # A model without labels reads none.
+    check_states(small_config(), [frame(0.0, state="solid")], LabelKeys())
+
+
+def test_a_charge_that_a_trained_model_does_not_see_is_refused():
+    atoms = rattled(1, count=3)
+    atoms.info["total_charge"] = 1.0
+    potential, params = small_model(dtype=np.float32)
+    trained = Model(potential.config, params, where="runs/x", training={"total_charges": [0.0]})
+    with pytest.raises(InputError, match="'total_charge' is 1 e; runs/x was trained at 0 e"):
+        trained.structure(atoms)
+    Model(potential.config, params).structure(atoms)
+    potential, params = small_model(small_config(state=StateConfig()), dtype=np.float32)
+    Model(potential.config, params, training={"total_charges": [0.0]}).structure(atoms)

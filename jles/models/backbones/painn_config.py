@@ -3,7 +3,7 @@
 from typing import ClassVar, Literal
 
 from jles.config import count, positive
-from jles.models.backbones.record import BackboneRecord, Envelope
+from jles.models.backbones.record import BackboneRecord, Choice, Envelope, Sample
 
 
 class PainnConfig(BackboneRecord, tag_field="kind", tag="painn"):
@@ -23,6 +23,20 @@ class PainnConfig(BackboneRecord, tag_field="kind", tag="painn"):
     avg_num_neighbors: positive(1e6) = 15.0
 
     degree_key: ClassVar[str] = "degree"
+
+    @classmethod
+    def choices(cls, sample: Sample) -> dict[str, Choice]:
+        """Values of keys that depend on the data, or that users change first."""
+        return {
+            "n_atom_basis": Choice(64, "channels; 128 on a GPU"),
+            "n_interactions": Choice(2, "the receptive field is this many cutoffs"),
+            "degree": Choice(
+                1, "dipoles need 1, quadrupoles 2, which costs two to three times"
+            ),
+            "avg_num_neighbors": Choice(
+                round(max(1.0, sample.neighbors), 1), "of this data; scales the sums"
+            ),
+        }
 
     @property
     def passed_degree(self) -> int:

@@ -144,8 +144,8 @@ class Interaction(nn.Module):
             radial: radial functions under the envelope.
             angular: powers of the direction.
             table: features of each element before the first interaction.
-            features: those before this interaction; None before the first where they are those of
-                the elements.
+            features: those before this interaction; None before the first where they are those
+                of the elements.
         """
         config = self.config
         channels, degree = config.n_atom_basis, config.passed_degree

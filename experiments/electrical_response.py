@@ -2,7 +2,8 @@
 
 Run:     python experiments/electrical_response.py --out results/electrical_response
 Needs:   water-rpbe-d3, batio3-allegro-pol, sio2-allegro-pol, dipeptides-spice, spice-bec,
-         ionic-crystals-phonopy (JLES_DATA); one core, about five minutes a model and system.
+         ionic-crystals-phonopy, 4g-hdnnp-n2p2 (JLES_DATA); one core, about five minutes a
+         model and system.
 Writes:  SYSTEM/RUNG/ (models), results.json, table.md and pictures in --out.
 Expect:  water, Born charges: 0.022 e RMSE with charges, dipoles and induced dipoles
          (arXiv 2605.05746). Dipeptides, charges alone: dipole R2 0.987, quadrupole 0.910, Born
@@ -76,6 +77,7 @@ SYSTEMS = {
     ),
     "MgO": (("ionic-crystals-phonopy/MgO.xyz",), 5.0, 150, 0.1, None),
     "NaCl": (("ionic-crystals-phonopy/NaCl.xyz",), 5.5, 150, 0.1, None),
+    "Au2-MgO": (("4g-hdnnp-n2p2/AlAuMgO_4G.xyz",), 5.0, 400, 0.3, 1.0),
 }
 
 
@@ -129,7 +131,14 @@ def known_permittivity(system: str, frames) -> float | None:
     return 1.0 + float(np.mean(np.array(traces) / np.array(volumes))) / EPSILON0
 
 
-POSITIVE = {"water": "H", "BaTiO3": "Ti", "SiO2": "Si", "MgO": "Mg", "NaCl": "Na"}
+POSITIVE = {
+    "water": "H",
+    "BaTiO3": "Ti",
+    "SiO2": "Si",
+    "MgO": "Mg",
+    "NaCl": "Na",
+    "Au2-MgO": "Mg",
+}
 
 
 def physical(place: Path, system: str, frames) -> Model:
@@ -141,19 +150,30 @@ def physical(place: Path, system: str, frames) -> Model:
 
 
 def score(place: Path, system: str, most: int | None = None) -> dict:
-    """Errors of one model: forces (meV/angstrom), Born charges (e), dipoles, polarizability."""
+    """Errors of one model: energies (meV an atom, a common shift taken out), forces
+    (meV/angstrom), Born charges (e), dipoles, polarizability."""
     frames = test_frames(system)[:most]
     model = physical(place, system, frames)
     crystal = bool(frames[0].pbc.any())
+    charges = model.config.charges is not None
     alpha = model.config.polarizability is not None
-    want = ["forces", "polarization"]
-    want += [] if crystal else ["quadrupole"]
-    want += ["born_charges"] if any("born_charges" in f.labels for f in frames) else []
+    labelled = charges and any("born_charges" in f.labels for f in frames)
+    want = ["energy", "forces"]
+    want += ["polarization"] if charges else []
+    want += ["quadrupole"] if charges and not crystal else []
+    want += ["born_charges"] if labelled else []
     want += ["polarizability"] if alpha else []
     outs = model.predict([to_atoms(frame) for frame in frames], want)
     pairs = list(zip(frames, outs, strict=True))
     forces = [(f.labels["forces"], o.forces) for f, o in pairs]
-    record = {"force_rmse": 1e3 * error_of(forces)["rmse"], "frames": len(frames)}
+    shifts = [(o.energy - f.labels["energy"]) / len(f.numbers) for f, o in pairs]
+    record = {
+        "force_rmse": 1e3 * error_of(forces)["rmse"],
+        "energy_rmse": 1e3 * float(np.std(shifts)),
+        "frames": len(frames),
+    }
+    if not charges:
+        return record
     sign = 1.0
     if not crystal:
         # Energies and forces do not determine the overall sign of the moments.

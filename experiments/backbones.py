@@ -9,14 +9,15 @@ Expect:  the long-range columns win where charges and dipoles matter at a distan
 Every model of a system trains for the same processor time, without compilation: two epochs are
 timed first, and give the number of epochs. A finished model is not trained again; give
 --backbones, --moments and --systems to train a part. Data, held-out frames and errors are those
-of electrical_response.py.
+of ladder.py.
 """
 
 import json
 import time
 from pathlib import Path
 
-import electrical_response
+import jax
+import ladder
 from common import options, run, trained, write_results
 
 from jles.cache_folder import use_compilation_cache
@@ -37,11 +38,11 @@ BACKBONES = {
 MOMENTS = {
     "short range": {"charges": None},
     "q": {},
-    "q+u+Q": electrical_response.RUNGS["q+u+Q"],
-    "q+u+Q+kappa+alpha": electrical_response.RUNGS["q+u+Q+kappa+alpha"],
+    "q+u+Q": ladder.RUNGS["q+u+Q"],
+    "q+u+Q+kappa+alpha": ladder.RUNGS["q+u+Q+kappa+alpha"],
 }
 
-# Frames in a step, average number of neighbours within the cutoff of electrical_response.py.
+# Frames in a step, average number of neighbours within the cutoff of ladder.py.
 SYSTEMS = {
     "dipeptides": (4, 20.0),
     "water": (1, 38.0),
@@ -53,7 +54,7 @@ FASTEST, LONGEST = 6, 2000
 
 def settings(system: str, backbone: str, moments: str, epochs: int) -> dict:
     """The training settings of one model."""
-    values = electrical_response.settings(system, "q")
+    values = ladder.settings(system, "q")
     batch, neighbors = SYSTEMS[system]
     sizes = {"kind": backbone, "cutoff": values["model"]["backbone"]["cutoff"]}
     sizes |= BACKBONES[backbone]
@@ -99,15 +100,13 @@ def train(system: str, backbone: str, moments: str, out: Path, budget: float | N
         record["epochs"] = min(LONGEST, max(FASTEST, epochs))
     model = place / "model"
     trained(settings(system, backbone, moments, record["epochs"]), model, budget is None)
-    record |= electrical_response.score(model, system, 2 if budget is None else None)
+    record |= ladder.score(model, system, 2 if budget is None else None)
     record |= sizes_of(load_model(model), SYSTEMS[system][1])
     done.write_text(json.dumps(record))
 
 
 def sizes_of(model, neighbors: float) -> dict:
     """Number of parameters, and millions of operations an atom for energy and forces."""
-    import jax
-
     return {
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(model.params)),
         "megaflops": flops_per_atom(model.config, round(neighbors)) / 1e6,

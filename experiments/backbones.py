@@ -33,6 +33,7 @@ BACKBONES = {
         "max_ell": 2,
         "correlation": 2,
     },
+    "nequip": {"num_layers": 3, "l_max": 2, "last_l_max": 2, "num_features": 16},
 }
 
 MOMENTS = {

@@ -84,7 +84,9 @@ def shortened(values: dict) -> dict:
     """The same training with a small network, four frames and two epochs."""
     model, data = dict(values["model"]), values["data"] | {"limit": 4, "max_buckets": 1}
     if "backbone" in model:
-        small = {"l_max": 1, "body_order": 2, "n_rbf": 4, "n_radial_basis": 4}
+        small = {}
+        if model["backbone"].get("kind", "cace") == "cace":
+            small = {"l_max": 1, "body_order": 2, "n_rbf": 4, "n_radial_basis": 4}
         cutoff = min(model["backbone"]["cutoff"], 3.5)
         model["backbone"] = model["backbone"] | small | {"cutoff": cutoff}
     if "valid" not in data:

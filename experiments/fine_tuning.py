@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from common import born_errors, error_of, options, run, to_atoms, trained, write_results
-from electrical_response import settings
+from ladder import settings
 
 from jles.data.frames import read_frames
 from jles.data.sets import data_set

@@ -31,7 +31,7 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk
 from common import options, run, trained, training_seconds, write_results
-from electrical_response import settings
+from ladder import settings
 from phonopy import Phonopy
 from phonopy.structure.atoms import PhonopyAtoms
 
@@ -69,7 +69,7 @@ class Size(NamedTuple):
 
 
 def training(name: str) -> dict:
-    """Settings of the rung `q` of electrical_response.py, or a cutoff below half the cell."""
+    """Settings of the rung `q` of ladder.py, or a cutoff below half the cell."""
     values = settings("MgO", "q")
     if name == SHORT:
         values["model"]["backbone"]["cutoff"] = 4.0

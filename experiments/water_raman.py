@@ -15,7 +15,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 from common import duration, options, run, settled, simulated, trained, write_results
-from electrical_response import settings
+from ladder import settings
 from water_infrared import BANDS
 
 from jles.analysis.reports.outcome import write_outcome

@@ -52,6 +52,23 @@ def only_writer(directory: str | os.PathLike) -> Iterator[None]:
         _remove_empty(missing)
 
 
+def check_no_writer(directory: str | os.PathLike) -> None:
+    """Refuses a directory that a run writes into; for commands that add one file to a folder.
+
+    Raises:
+        InputError: another process holds the lock; it is named.
+    """
+    directory = Path(directory)
+    try:
+        file = os.open(directory / LOCK, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        _flock(file, directory)
+    finally:
+        os.close(file)
+
+
 def _locked(path: Path, directory: Path) -> int:
     """The descriptor of the lock file, locked."""
     while True:

@@ -4,13 +4,16 @@ from pathlib import Path
 
 from jles.errors import InputError
 from jles.files import write_atomically
+from jles.lock import check_no_writer
 
 
 def run(arguments) -> None:
     """Prints the file, or writes it where `--out` says."""
     out = arguments.out
-    if out is not None and Path(out).exists():
-        raise InputError(f"{out}: exists already; choose another name or remove it")
+    if out is not None:
+        if Path(out).exists():
+            raise InputError(f"{out}: exists already; choose another name or remove it")
+        check_no_writer(Path(out).parent)
 
     from jles.data.survey import survey
     from jles.train.starting_config import starting_config

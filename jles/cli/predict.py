@@ -13,6 +13,7 @@ from jles.data.frames import check_elements, read_frames
 from jles.errors import InputError
 from jles.files import atomic_path
 from jles.follow import follow
+from jles.lock import check_no_writer
 from jles.predict.committee import Committee
 from jles.predict.phonopy_born import check_born_file, write_prediction
 from jles.quantities.catalogue import QUANTITIES
@@ -35,6 +36,8 @@ def run(arguments: Namespace) -> None:
         raise InputError(
             f"{arguments.out}: is the input, whose labels would be lost; choose another"
         )
+    for file in filter(None, (arguments.out, arguments.phonopy_born)):
+        check_no_writer(Path(file).parent)
     model = asked_model(arguments)
     frames = read_frames(arguments.input, label_keys(model))
     check_elements(frames, model.config.numbers, f"of the model {arguments.model}")

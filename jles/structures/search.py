@@ -158,16 +158,21 @@ def search(plan: SearchPlan, positions: Positions, cell: Cell) -> Found:
     rows = min(count, max(1, CANDIDATES_AT_ONCE // width))
     tiles = -(-count // rows)
     if tiles == 1:
-        index, shift, number = collect(jnp.arange(count))
+        index, shift, number = collect(_numbers(count))
     else:
-        receivers = jnp.minimum(jnp.arange(tiles * rows), count - 1).reshape(tiles, rows)
+        receivers = jnp.minimum(_numbers(tiles * rows), count - 1).reshape(tiles, rows)
         parts = lax.map(collect, receivers)
         index, shift, number = (part.reshape(-1, *part.shape[2:])[:count] for part in parts)
-    mask = jnp.arange(plan.slots) < number[:, None]
-    index = jnp.where(mask, index, jnp.arange(count)[:, None]).astype(jnp.int32)
+    mask = _numbers(plan.slots) < number[:, None]
+    index = jnp.where(mask, index, _numbers(count)[:, None])
     shift = shift + places.images[:, None, :] - places.images[index]
     shift = jnp.where(mask[..., None], shift, 0).astype(jnp.int32)
     return Found(index, shift, mask, full | places.squeezed | jnp.any(number > plan.slots))
+
+
+def _numbers(count: int | np.integer) -> Int[Array, " count"]:
+    """0, 1, 2 ... as 32-bit integers, also where 64-bit ones are the default."""
+    return jnp.arange(count, dtype=jnp.int32)
 
 
 class _Places:
@@ -210,8 +215,8 @@ neighbours (rows,)."""
 def _all_pairs(plan: SearchPlan, places: _Places) -> tuple[int, Collect, Array]:
     """Tests every atom, in the images along each direction that can be within reach."""
     count, tried = len(places.fractions), math.prod(plan.images)
-    steps = np.indices(plan.images).reshape(3, tried)
-    senders = jnp.arange(count)
+    steps = np.indices(plan.images).reshape(3, tried).astype(places.cell.dtype)
+    senders = _numbers(count)
 
     def collect(receivers):
         first = [_first_image(plan, places, receivers, k) for k in range(3)]
@@ -242,10 +247,10 @@ def _first_image(plan, places: _Places, receivers, k: int) -> Float[Array, "rows
 def _in_bins(plan: SearchPlan, places: _Places) -> tuple[int, Collect, Array]:
     """Tests the atoms in bins around that of the receiver."""
     bins, pbc = plan.bins, np.array(plan.pbc)
-    counts, around = np.array(bins.counts), bins.around
+    counts, around = np.array(bins.counts, np.int32), bins.around
     home, table, full = _fill(plan, places)
     count, width = len(home), len(around) * bins.occupancy
-    offset = jnp.repeat(jnp.arange(len(around)), bins.occupancy)
+    offset = jnp.repeat(_numbers(len(around)), bins.occupancy)
 
     def crossed(there):
         return jnp.where(pbc, there // counts, 0)
@@ -265,7 +270,7 @@ def _in_bins(plan: SearchPlan, places: _Places) -> tuple[int, Collect, Array]:
         slot, number = _gathered(near, plan.slots)
         # Images of one atom lie in the order of the bins around.
         key = jnp.take_along_axis(senders, slot, axis=1) * len(around) + offset[slot]
-        filled = jnp.arange(plan.slots) < number[:, None]
+        filled = _numbers(plan.slots) < number[:, None]
         key = jnp.sort(jnp.where(filled, key, count * len(around) - 1), axis=1)
         shift = crossed(home[receivers, None, :] + jnp.asarray(around)[key % len(around)])
         return key // len(around), shift, number
@@ -276,16 +281,17 @@ def _in_bins(plan: SearchPlan, places: _Places) -> tuple[int, Collect, Array]:
 def _fill(plan: SearchPlan, places: _Places) -> tuple[Array, Array, Array]:
     """The bin of every atom, (atoms, 3); the atoms in every bin; whether a bin is too small."""
     bins, count, pbc = plan.bins, len(places.fractions), np.array(plan.pbc)
-    counts = np.array(bins.counts)
+    counts = np.array(bins.counts, np.int32)
     lowest = jnp.where(pbc, 0.0, jnp.min(places.fractions, axis=0))
-    widths = jnp.where(pbc, 1.0 / counts, np.array(bins.widths)).astype(lowest.dtype)
+    widths = np.where(pbc, 1.0 / counts, bins.widths).astype(lowest.dtype)
     home = jnp.floor((places.fractions - lowest) / widths).astype(jnp.int32)
     # Clamping atoms beyond the last bin brings no two of them farther apart.
     home = jnp.clip(home, 0, counts - 1)
     number = _number(home, counts)
     order = jnp.argsort(number, stable=True)
     ordered = number[order]
-    rank = jnp.arange(count) - jnp.searchsorted(ordered, jnp.arange(counts.prod()))[ordered]
+    first = jnp.searchsorted(ordered, _numbers(math.prod(bins.counts))).astype(jnp.int32)
+    rank = _numbers(count) - first[ordered]
     table = jnp.full((counts.prod(), bins.occupancy), count, jnp.int32)
     table = table.at[ordered, rank].set(order.astype(jnp.int32), mode="drop")
     return home, table, jnp.max(rank) >= bins.occupancy
@@ -315,10 +321,10 @@ def _gathered(near: Bool[Array, "rows width"], slots: int) -> tuple[Array, Array
     Collecting all entries in one list is on a CPU the fastest of six ways to do this.
     """
     rows, width = near.shape
-    number = jnp.sum(near, axis=1)
-    flat = jnp.nonzero(near.reshape(-1), size=rows * slots, fill_value=0)[0]
+    number = jnp.sum(near, axis=1, dtype=jnp.int32)
+    flat = jnp.nonzero(near.reshape(-1), size=rows * slots, fill_value=0)[0].astype(jnp.int32)
     first = jnp.cumsum(number) - number
-    at = first[:, None] + jnp.arange(slots)
+    at = first[:, None] + _numbers(slots)
     return flat[jnp.minimum(at, rows * slots - 1)] % width, number
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from jles.models.backbones.mace_config import MaceConfig
 from jles.models.backbones.nequip_config import NequipConfig
+from jles.models.backbones.painn_config import PainnConfig
 from jles.models.config import ModelConfig
 from jles.models.potential import build_potential
 from jles.models.state_config import StateConfig
@@ -53,6 +54,9 @@ BACKBONES = {
         invariant_neurons=4,
         avg_num_neighbors=2.0,
     ),
+    "painn": PainnConfig(
+        2.8, n_atom_basis=3, n_interactions=2, n_rbf=3, degree=2, avg_num_neighbors=2.0
+    ),
 }
 
 
@@ -71,7 +75,7 @@ class Subject:
     def __init__(self, kind):
         self.config = small_config(backbone=BACKBONES[kind])
         self.potential, self.params = small_model(self.config)
-        if kind in ("mace", "nequip"):
+        if kind in ("mace", "nequip", "painn"):
             # Their weights are of order one; smaller ones leave nothing of products of them.
             self.params["backbone"] = _unit_weights(self.params["backbone"])
         self.short_range = build_potential(self.config.replace(charges=None))

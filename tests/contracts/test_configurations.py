@@ -21,6 +21,7 @@ REQUIRED = {
     "CaceConfig": {"cutoff": 4.0},
     "MaceConfig": {"cutoff": 4.0},
     "NequipConfig": {"cutoff": 4.0},
+    "PainnConfig": {"cutoff": 4.0},
     "ModelConfig": {"elements": ("H",), "backbone": {"cutoff": 4.0}},
     "ModelSection": {"backbone": {"cutoff": 4.0}},
     "DataConfig": {"train": "a.xyz"},

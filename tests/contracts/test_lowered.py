@@ -19,6 +19,8 @@ MOST_LOOPS = {
     "lattice_sum": 2,
     "lattice_sum on a mesh": 24,
     "training": 1,
+    "dynamics": 2,
+    "neighbour search in bins": 1,
 }
 """While loops of the programs that have any, all platforms together."""
 

@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
+from jles.cli.main import main
 from jles.errors import InputError
-from jles.lock import LOCK, only_writer
+from jles.lock import LOCK, check_no_writer, only_writer
 from tests.support.paths import ROOT
 
 _HOLD = """
@@ -45,6 +46,24 @@ def test_the_lock_ends_with_a_process_that_is_killed(tmp_path):
     assert (tmp_path / LOCK).exists()
     with only_writer(tmp_path):
         assert f"process {os.getpid()} " in (tmp_path / LOCK).read_text("utf-8")
+
+
+def test_a_single_file_is_not_added_to_the_folder_of_a_live_run(tmp_path, capsys):
+    check_no_writer(tmp_path)
+    check_no_writer(tmp_path / "missing")
+    with only_writer(tmp_path):
+        with pytest.raises(InputError, match=f"process {os.getpid()} on .* is writing"):
+            check_no_writer(tmp_path)
+        for arguments in (
+            ["predict", "model", "in.xyz", "-o", str(tmp_path / "out.extxyz")],
+            ["init-config", "cace", "in.xyz", "-o", str(tmp_path / "train.yaml")],
+        ):
+            assert main(arguments) == 2
+            assert "is writing into it" in capsys.readouterr().err
+        assert [path.name for path in tmp_path.iterdir()] == [LOCK]
+    # A lock file that a killed process left behind is no lock.
+    (tmp_path / LOCK).touch()
+    check_no_writer(tmp_path)
 
 
 def test_folders_that_stay_empty_are_removed(tmp_path):

@@ -1,7 +1,7 @@
 """The public programs of jles in float32, lowered for CPU, CUDA and TPU without compiling."""
 
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -9,8 +9,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jles.dynamics.block import BlockState, RunPlan, advance, start_motion
+from jles.dynamics.config import Constant
+from jles.dynamics.fields import wave
+from jles.dynamics.forces import Forcing
+from jles.dynamics.integrators import langevin, quiet
+from jles.dynamics.model_system import model_system
+from jles.dynamics.system import Capacity
 from jles.electrostatics import Multipoles, Response, lattice_sum
 from jles.electrostatics.plan import plan_sum
+from jles.models.backbones.mace_config import MaceConfig
 from jles.models.config import (
     DirectCharges,
     ElectrostaticsConfig,
@@ -22,8 +30,10 @@ from jles.models.config import (
     TensorPolarizability,
 )
 from jles.observables.born_charges import dipole_current
+from jles.predict.model import Model
 from jles.quantities.catalogue import QUANTITIES
 from jles.quantities.evaluation import Evaluation
+from jles.structures.search import plan_search, search
 from jles.train.config import OptimizerConfig
 from jles.train.losses import Weights
 from jles.train.optimizer import build_optimizer
@@ -65,6 +75,16 @@ LAYERED = PLAIN.replace(backbone=small_backbone(**_SIZES, l_max=1, layers=1))
 SOFT = PLAIN.replace(charge_softness=SoftnessConfig((4,)))
 METAL = SOFT.replace(response=ResponseConfig(mode="self-consistent"))
 EQUILIBRATED = PLAIN.replace(charges=EquilibratedCharges(hidden=(4,)))
+MACE = PLAIN.replace(
+    backbone=MaceConfig(
+        2.8,
+        hidden_irreps="2x0e + 2x1o",
+        max_ell=2,
+        correlation=2,
+        num_bessel=4,
+        radial_MLP=(4,),
+    )
+)
 MESH = PLAIN.replace(electrostatics=ElectrostaticsConfig(method="mesh"))
 
 
@@ -129,6 +149,39 @@ def training() -> Program:
     )
 
 
+def neighbor_search(binned) -> Program:
+    """The neighbour search on the device."""
+    atoms = rattled(0, count=7)
+    plan = plan_search(atoms.positions, TRICLINIC, atoms.pbc, 2.8, 40, binned=binned)
+    shapes = (7, 3), (3, 3)
+    arrays = [jax.ShapeDtypeStruct(shape, F32) for shape in shapes]
+    return lowered(partial(search, plan), *arrays)
+
+
+def dynamics() -> Program:
+    """A step of a run with a thermostat, in a field."""
+    potential, params = small_model(PLAIN, dtype=F32)
+    atoms = rattled(0, count=7)
+    model = Model(potential.config, params, "float32", "model")
+    system = model_system(model, atoms, skin=0.3, moves_cell=False, in_field=True)
+    neighbors, _ = system.rebuild_neighbors(atoms.positions, atoms.cell.array, Capacity())
+    masses = jnp.asarray(atoms.get_masses()[:, None], F32)
+    plan = RunPlan(system, langevin(masses, 1.0, 5.0), {}, masses, 1.0, 1)
+    field = wave(Constant(amplitude=tuple(map(float, FIELD)), unit="V/angstrom"), F32)
+    forcing = Forcing(jnp.full(2, 0.02, F32), jnp.float32(10.0), field)
+
+    def step(positions, momenta, cell, key, neighbors, forcing):
+        motion = start_motion(plan, positions, momenta, cell, neighbors, forcing, key)
+        state = BlockState(motion, jnp.int32(0), jnp.int32(0))
+        return advance(plan, state, neighbors, forcing)
+
+    shapes = (7, 3), (7, 3), (3, 3)
+    arrays = [jax.ShapeDtypeStruct(shape, F32) for shape in shapes]
+    # jax-md needs promotion of types.
+    with quiet():
+        return lowered(step, *arrays, jax.random.key(0), neighbors, forcing, strict=False)
+
+
 def sum_of_arrays(method) -> Program:
     """Energy, field and response of arrays, self-consistent."""
     plan = plan_sum(TRICLINIC, np.zeros((7, 3)), True, k_max=2.0, method=method, rank=1)
@@ -162,6 +215,11 @@ PROGRAMS = {
     "mesh": (quantity, MESH, "crystal", "stress"),
     "lattice_sum": (sum_of_arrays, "direct"),
     "lattice_sum on a mesh": (sum_of_arrays, "mesh"),
+    "neighbour search": (neighbor_search, False),
+    "neighbour search in bins": (neighbor_search, True),
+    "MACE": (quantity, MACE, "crystal", "stress"),
+    "Born charges of MACE": (quantity, MACE, "crystal", "born_charges"),
+    "dynamics": (dynamics,),
     "training": (training,),
 }
 

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from jles.config import count, positive
 from jles.errors import InputError
-from jles.models.backbones.record import BackboneRecord, Envelope
+from jles.models.backbones.record import BackboneRecord, Choice, Envelope, Sample
 
 
 class NequipConfig(BackboneRecord, tag_field="kind", tag="nequip"):
@@ -28,6 +28,19 @@ class NequipConfig(BackboneRecord, tag_field="kind", tag="nequip"):
     avg_num_neighbors: positive(1e6) = 15.0
 
     degree_key: ClassVar[str] = "last_l_max"
+
+    @classmethod
+    def choices(cls, sample: Sample) -> dict[str, Choice]:
+        """Values of keys that depend on the data, or that users change first."""
+        return {
+            "num_layers": Choice(3, "the receptive field is this many cutoffs"),
+            "l_max": Choice(2, "1 is faster, 3 is more accurate"),
+            "last_l_max": Choice(0, "dipoles need 1, quadrupoles 2"),
+            "num_features": Choice(16 if sample.frames < 500 else 32, "64 on a GPU"),
+            "avg_num_neighbors": Choice(
+                round(max(1.0, sample.neighbors), 1), "of this data; scales the sums"
+            ),
+        }
 
     def __post_init__(self):
         super().__post_init__()

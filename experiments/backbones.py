@@ -1,0 +1,203 @@
+"""Which backbone, with which latent moments, on which kind of system?
+
+Run:     python experiments/backbones.py --out results/backbones [--budget SECONDS]
+Needs:   dipeptides-spice, water-rpbe-d3, ionic-crystals-phonopy, 4g-hdnnp-n2p2 (JLES_DATA);
+         one core, about five minutes a model with the budget of 240 s of processor time.
+Writes:  SYSTEM/BACKBONE/MOMENTS/ (models), results.json, table.md and pictures in --out.
+Expect:  the long-range columns win where charges and dipoles matter at a distance.
+
+Every model of a system trains for the same processor time, without compilation: two epochs are
+timed first, and give the number of epochs. A finished model is not trained again; give
+--backbones, --moments and --systems to train a part. Data, held-out frames and errors are those
+of ladder.py.
+"""
+
+import json
+import time
+from pathlib import Path
+
+import jax
+import ladder
+from common import options, run, trained, write_results
+
+from jles.cache_folder import use_compilation_cache
+from jles.models.cost import flops_per_atom
+from jles.pictures import PALETTE, new_figure, save_figure
+from jles.predict.model import load_model
+
+BACKBONES = {
+    "cace": {"n_rbf": 6, "n_radial_basis": 8, "l_max": 3, "body_order": 3},
+    "mace": {
+        "hidden_irreps": "16x0e + 16x1o",
+        "last_irreps": "16x0e + 16x1o + 16x2e",
+        "max_ell": 2,
+        "correlation": 2,
+    },
+    "nequip": {"num_layers": 3, "l_max": 2, "last_l_max": 2, "num_features": 16},
+}
+
+MOMENTS = {
+    "short range": {"charges": None},
+    "q": {},
+    "q+u+Q": ladder.RUNGS["q+u+Q"],
+    "q+u+Q+kappa+alpha": ladder.RUNGS["q+u+Q+kappa+alpha"],
+}
+
+# Frames in a step, average number of neighbours within the cutoff of ladder.py.
+SYSTEMS = {
+    "dipeptides": (4, 20.0),
+    "water": (1, 38.0),
+    "MgO": (1, 56.0),
+    "Au2-MgO": (1, 43.0),
+}
+FASTEST, LONGEST = 6, 2000
+
+
+def settings(system: str, backbone: str, moments: str, epochs: int) -> dict:
+    """The training settings of one model."""
+    values = ladder.settings(system, "q")
+    batch, neighbors = SYSTEMS[system]
+    sizes = {"kind": backbone, "cutoff": values["model"]["backbone"]["cutoff"]}
+    sizes |= BACKBONES[backbone]
+    if backbone != "cace":
+        sizes["avg_num_neighbors"] = neighbors
+    model = {key: value for key, value in values["model"].items() if key != "backbone"}
+    every = max(1, epochs // 12)
+    return values | {
+        "model": model | {"backbone": sizes} | MOMENTS[moments],
+        "epochs": epochs,
+        "batch_size": batch,
+        "loss": {"energy": {0: 1.0, max(1, int(0.6 * epochs)): 30.0}, "forces": 1.0},
+        "optimizer": {"learning_rate": 5e-3, "warmup_steps": 100},
+        "validate_every": every,
+        "checkpoint_every": every,
+    }
+
+
+def seconds_an_epoch(system: str, backbone: str, moments: str, place: Path) -> float:
+    """Processor time of an epoch; the compilation of a first run is kept for a second one."""
+    spent = []
+    for epochs in (1, 1, 3):
+        start = time.process_time()
+        trained(settings(system, backbone, moments, epochs), place / f"timing_{len(spent)}")
+        spent.append(time.process_time() - start)
+    return max(0.05, (spent[2] - spent[1]) / 2)
+
+
+def train(system: str, backbone: str, moments: str, out: Path, budget: float | None) -> None:
+    """Trains and scores one model, unless that is done; no budget for a smoke run."""
+    place = out / system / backbone / moments
+    done = place / "score.json"
+    if done.is_file():
+        return
+    record = {"epochs": 2}
+    if budget is not None:
+        times = place / "seconds_an_epoch.json"
+        if not times.is_file():
+            spent = seconds_an_epoch(system, backbone, moments, place)
+            times.write_text(json.dumps(spent))
+        record["seconds_an_epoch"] = json.loads(times.read_text())
+        epochs = round(budget / record["seconds_an_epoch"])
+        record["epochs"] = min(LONGEST, max(FASTEST, epochs))
+    model = place / "model"
+    trained(settings(system, backbone, moments, record["epochs"]), model, budget is None)
+    record |= ladder.score(model, system, 2 if budget is None else None)
+    record |= sizes_of(load_model(model), SYSTEMS[system][1])
+    done.write_text(json.dumps(record))
+
+
+def sizes_of(model, neighbors: float) -> dict:
+    """Number of parameters, and millions of operations an atom for energy and forces."""
+    return {
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(model.params)),
+        "megaflops": flops_per_atom(model.config, round(neighbors)) / 1e6,
+    }
+
+
+def scores(out: Path) -> dict:
+    """Scores of all models in a folder, by system, backbone and moments."""
+    found = {}
+    for system in SYSTEMS:
+        for backbone in BACKBONES:
+            for moments in MOMENTS:
+                path = out / system / backbone / moments / "score.json"
+                if path.is_file():
+                    row = json.loads(path.read_text())
+                    found.setdefault(system, {}).setdefault(backbone, {})[moments] = row
+    return found
+
+
+def table(results: dict) -> str:
+    """All scores as a Markdown table."""
+    lines = [
+        (
+            "| system | backbone | moments | energy RMSE (meV/atom) | force RMSE (meV/Å) "
+            "| dipole R² | Born charges RMSE (e) | parameters | s an epoch | epochs |"
+        ),
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for system, backbones in results.items():
+        for backbone, rows in backbones.items():
+            for moments, row in rows.items():
+                dipole = f"{row['dipole']['r2']:.3f}" if "dipole" in row else ""
+                born = row.get("born_charges", {}).get("rmse")
+                lines.append(
+                    f"| {system} | {backbone} | {moments} | {row['energy_rmse']:.2f} "
+                    f"| {row['force_rmse']:.1f} | {dipole} "
+                    f"| {'' if born is None else f'{born:.3f}'} | {row['parameters']} "
+                    f"| {row.get('seconds_an_epoch', float('nan')):.2g} | {row['epochs']} |"
+                )
+    return "\n".join(lines) + "\n"
+
+
+def picture(path: Path, results: dict) -> None:
+    """Force errors of all models: one panel a system, one line a backbone."""
+    figure, axes = new_figure(columns=max(2, len(results)), width=3.4, height=3.4)
+    for axis, (system, backbones) in zip(axes, results.items(), strict=False):
+        for number, backbone in enumerate(BACKBONES):
+            rows = backbones.get(backbone, {})
+            places = [n for n, moments in enumerate(MOMENTS) if moments in rows]
+            errors = [rows[moments]["force_rmse"] for moments in MOMENTS if moments in rows]
+            axis.plot(
+                places, errors, "osD^v"[number] + "-", color=PALETTE[number], label=backbone
+            )
+        axis.set_xticks(
+            range(len(MOMENTS)), ["none", "q", "q+u+Q", "all"], rotation=0, fontsize=9
+        )
+        axis.set(title=system, xlabel="latent moments", ylim=(0, None))
+    axes[0].set_ylabel("force RMSE (meV/Å)")
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=5, frameon=False
+    )
+    save_figure(figure, path)
+
+
+def main(chosen):
+    use_compilation_cache()
+    wanted = [
+        (system, backbone, moments)
+        for moments in chosen.moments
+        for system in chosen.systems
+        for backbone in chosen.backbones
+    ]
+    if chosen.smoke:
+        wanted = [("dipeptides", name, "q") for name in BACKBONES]
+    if chosen.only_scored:
+        wanted = []
+    for system, backbone, moments in wanted:
+        budget = None if chosen.smoke else chosen.budget
+        train(system, backbone, moments, chosen.out, budget)
+    results = scores(chosen.out)
+    write_results(chosen.out, results)
+    (chosen.out / "table.md").write_text(table(results), encoding="utf-8")
+    picture(chosen.out / "force_errors.png", results)
+
+
+if __name__ == "__main__":
+    parser = options(__doc__, "results/backbones")
+    parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), choices=SYSTEMS)
+    parser.add_argument("--backbones", nargs="+", default=list(BACKBONES), choices=BACKBONES)
+    parser.add_argument("--moments", nargs="+", default=list(MOMENTS), choices=MOMENTS)
+    parser.add_argument("--budget", type=float, default=240.0, help="processor time, s a model")
+    parser.add_argument("--only-scored", action="store_true", help="train nothing")
+    run(main, parser)

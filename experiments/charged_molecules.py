@@ -134,7 +134,8 @@ def draw(path, models, frames):
         "embedded, free": (ACCENT, "-"),
         "embedded, shift": (ACCENT, "--"),
     }
-    for axis, title, number in zip(axes, ("C$_{10}$H$_2$", "C$_{10}$H$_3^+$"), (0, 1), strict=True):
+    titles = ("C$_{10}$H$_2$", "C$_{10}$H$_3^+$")
+    for number, (axis, title) in enumerate(zip(axes, titles, strict=True)):
         for name, values in places.items():
             color, line = styles[name]
             axis.plot(range(1, 11), values[number], line, color=color, label=name)

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ase import Atoms
 
 from jles.electrostatics.plan import SumPlan
 from jles.electrostatics.sums.kgrid import KGrid
@@ -36,6 +35,7 @@ from tests.support.small_systems import (
     small_config,
     small_model,
     structure_of,
+    water,
 )
 
 SMALL = {
@@ -163,15 +163,6 @@ def test_blocks_and_the_treatment_of_elements_change_nothing(monkeypatch):
 
 
 # --- a new model ------------------------------------------------------------------------------
-
-
-def water(rng, side=3):
-    """Molecules of random orientation at the density of water."""
-    shape = np.array([[0.0, 0.0, 0.0], [0.76, 0.59, 0.0], [-0.76, 0.59, 0.0]])
-    grid = np.stack(np.meshgrid(*[np.arange(side)] * 3), -1).reshape(-1, 3) * 3.1
-    turns = np.linalg.qr(rng.normal(size=(side**3, 3, 3)))[0]
-    positions = (grid[:, None] + shape @ turns).reshape(-1, 3)
-    return Atoms("OHH" * side**3, positions, cell=[side * 3.1] * 3, pbc=True)
 
 
 def test_features_of_a_new_model_are_of_order_one(rng):

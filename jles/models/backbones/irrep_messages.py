@@ -27,6 +27,8 @@ from jles.models.backbones.record import Envelope
 
 NORMAL = nn.initializers.normal(1.0)
 """Weights are of order one and divided by the root of their fan-in when used."""
+SILU_SCALE = 1.6765324703310907
+"""The second moment of this factor times the SiLU of normal numbers is one."""
 MOST_ELEMENTS = 12
 """With more elements the first interaction treats neighbours like the others do."""
 

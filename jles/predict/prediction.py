@@ -140,6 +140,16 @@ def notes_of(
     return tuple(notes)
 
 
+def notes_of_charge(total_charge: float, config: ModelConfig) -> tuple[str, ...]:
+    """That a charge has no effect on the energy, where the model does not see it."""
+    if abs(total_charge) <= _NET_CHARGE or config.sees_charge:
+        return ()
+    return (
+        f"the energy does not depend on the total charge of {total_charge:g} e: the model has "
+        "no state.total_charge, and its charges do not sum to it",
+    )
+
+
 def notes_of_sum(plan: SumPlan, config: ModelConfig) -> tuple[str, ...]:
     """How the long-range part was summed, where that is not exact."""
     if plan.method != "mesh":

@@ -144,10 +144,11 @@ def notes_of_charge(total_charge: float, config: ModelConfig) -> tuple[str, ...]
     """That a charge has no effect on the energy, where the model does not see it."""
     if abs(total_charge) <= _NET_CHARGE or config.sees_charge:
         return ()
-    return (
+    note = (
         f"the energy does not depend on the total charge of {total_charge:g} e: the model has "
-        "no state.total_charge, and its charges do not sum to it",
+        "no state.total_charge, and its charges do not sum to it"
     )
+    return (note,)
 
 
 def notes_of_sum(plan: SumPlan, config: ModelConfig) -> tuple[str, ...]:

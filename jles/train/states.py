@@ -21,7 +21,7 @@ def check_states(model: ModelConfig, frames: Sequence[Frame], keys: LabelKeys) -
     """
     if not model.has_labels and keys.state != LabelKeys().state:
         raise InputError(
-            f"data.labels.state is '{keys.state}', but model.state.labels is empty and no label "
+            f"data.labels.state is '{keys.state}', but model.state.labels is empty: no label "
             "is read; list those that occur, or take the key out"
         )
     if model.has_labels:

@@ -115,8 +115,8 @@ def mix_by_element(
 ) -> Float[Array, "atoms rows channels"]:
     """Channels of every degree mixed by a matrix of the atom's element.
 
-    Degrees without a matrix are left out.
-    A matrix to k times as many channels gives k rows for each component.
+    Degrees without a matrix are left out. A matrix to k times as many channels gives k rows for
+    each component.
     """
     channels = features.shape[2]
     chosen = jax.nn.one_hot(species, matrices[0].shape[1], dtype=features.dtype)

@@ -34,6 +34,7 @@ BACKBONES = {
         "correlation": 2,
     },
     "nequip": {"num_layers": 3, "l_max": 2, "last_l_max": 2, "num_features": 16},
+    "painn": {"n_atom_basis": 32, "n_interactions": 2, "degree": 2},
 }
 
 MOMENTS = {

@@ -2,7 +2,7 @@
 
 Run:     python experiments/charged_molecules.py --out results/charged_molecules
 Needs:   4g-hdnnp-n2p2, the published models carbon_chain_les and ag_cluster_les, and those of
-         charged dimers with lode-charged-dimers (JLES_DATA); 1 core, about 10 minutes a model.
+         charged dimers with lode-charged-dimers (JLES_DATA); 1 core, 3 minutes a model.
 Writes:  one model directory for each way, results.json, charged_molecules.png in --out.
 Expect:  force errors on C10H2 / C10H3+ of 129.5 meV/angstrom for a short-range network, 78.0
          with charge equilibration (Ko et al., Nat. Commun. 12, 398) and 5.8 with an embedding
@@ -134,13 +134,14 @@ def draw(path, models, frames):
         "embedded, free": (ACCENT, "-"),
         "embedded, shift": (ACCENT, "--"),
     }
-    for axis, title, number in zip(axes, ("C10H2", "C10H3+"), (0, 1), strict=True):
+    titles = ("C$_{10}$H$_2$", "C$_{10}$H$_3^+$")
+    for number, (axis, title) in enumerate(zip(axes, titles, strict=True)):
         for name, values in places.items():
             color, line = styles[name]
             axis.plot(range(1, 11), values[number], line, color=color, label=name)
-        axis.set(title=title, xlabel="carbon atom along the chain", ylim=(0, None))
+        axis.set(title=title, xlabel="carbon atom along the chain", ylim=(0, 300))
     axes[0].set_ylabel("force RMSE (meV/Å)")
-    axes[0].legend(frameon=False, fontsize=7)
+    axes[0].legend(frameon=False, fontsize=7, loc="upper right")
     save_figure(figure, path)
 
 

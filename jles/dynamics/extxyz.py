@@ -12,8 +12,12 @@ from jles.errors import InputError
 from jles.files import atomic_path
 
 
-def append_frames(path: Path, atoms, frames: RecordedFrames, timestep: float | None) -> int:
+def append_frames(
+    path: Path, atoms, frames: RecordedFrames, timestep: float | None, keys=()
+) -> int:
     """Appends frames with positions, momenta and cell; returns the size of the file in bytes.
+
+    `keys` are values and columns of `atoms` that every frame keeps.
 
     Raises:
         InputError: the disk is full.
@@ -23,8 +27,8 @@ def append_frames(path: Path, atoms, frames: RecordedFrames, timestep: float | N
             for n, step in enumerate(frames.steps):
                 values = {key: rows[n] for key, rows in frames.values.items()}
                 velocities = values["velocities"] / units.fs
-                frame = _frame(atoms, values["positions"], velocities, values["cell"])
-                frame.info = {"step": int(step), "time_fs": float(step * (timestep or 0.0))}
+                frame = _frame(atoms, values["positions"], velocities, values["cell"], keys)
+                frame.info |= {"step": int(step), "time_fs": float(step * (timestep or 0.0))}
                 write(file, frame, format="extxyz")
         return path.stat().st_size
     except OSError as error:
@@ -47,14 +51,15 @@ def with_cells_of(turn, frames: dict[str, RecordedFrames]) -> dict[str, Recorded
     }
 
 
-def write_final(path: Path, atoms, state: RunState, plan: RunPlan, turn):
+def write_final(path: Path, atoms, state: RunState, plan: RunPlan, turn, keys=()):
     """Writes the last state as a file of one frame and returns it as `ase.Atoms`.
 
-    `turn` makes the cell of the start from that of the run, see `compact_cell`.
+    `turn` makes the cell of the start from that of the run, see `compact_cell`; `keys`
+    are values and columns of `atoms` to keep.
     """
     motion = state.loop.motion
     velocities = np.asarray(motion.momenta / plan.masses, np.float64)
-    frame = _frame(atoms, motion.positions, velocities, turn @ np.asarray(motion.cell))
+    frame = _frame(atoms, motion.positions, velocities, turn @ np.asarray(motion.cell), keys)
     if plan.timestep is None:
         frame.set_momenta(None)
     frame.info["step"] = state.step
@@ -63,8 +68,8 @@ def write_final(path: Path, atoms, state: RunState, plan: RunPlan, turn):
     return frame
 
 
-def _frame(atoms, positions, velocities, cell):
-    """A copy of `atoms` at other positions, without its labels."""
+def _frame(atoms, positions, velocities, cell, keys):
+    """A copy of `atoms` at other positions, with these of its values and columns only."""
     frame = Atoms(
         atoms.numbers,
         np.asarray(positions, np.float64),
@@ -73,4 +78,7 @@ def _frame(atoms, positions, velocities, cell):
         pbc=atoms.pbc,
     )
     frame.set_velocities(np.asarray(velocities, np.float64))
+    frame.info |= {key: atoms.info[key] for key in keys if key in atoms.info}
+    for key in atoms.arrays.keys() & set(keys):
+        frame.set_array(key, atoms.arrays[key])
     return frame

@@ -81,6 +81,7 @@ class Run:
 
     def __init__(self, model: Model, atoms, config: MdConfig, out: Path, resume: bool):
         self.atoms, self.config, self.out = atoms, config, out
+        self.keys = model.input_keys
         self._accuracy = model.config.electrostatics.accuracy
         self.trajectory = Trajectory(out / TRAJECTORY)
         self.log = Log(out / "log.csv")
@@ -120,7 +121,9 @@ class Run:
             elif config.ensemble.kind == "minimise":
                 self._say(f"step {self.state.step}: forces are still above the tolerance")
         turn = self._cell_of_start
-        return write_final(self.out / "final.extxyz", self.atoms, self.state, self.plan, turn)
+        return write_final(
+            self.out / "final.extxyz", self.atoms, self.state, self.plan, turn, self.keys
+        )
 
     def _start(self, plan: RunPlan, momenta, dtype) -> RunState:
         with compiling("start", self._say):
@@ -213,7 +216,11 @@ class Run:
         self.trajectory.append(frames, intervals)
         if extxyz is not None:
             self.frame_bytes = append_frames(
-                self.out / "trajectory.extxyz", self.atoms, extxyz, self.config.timestep
+                self.out / "trajectory.extxyz",
+                self.atoms,
+                extxyz,
+                self.config.timestep,
+                self.keys,
             )
         if "thermo" in frames and len(frames["thermo"].steps):
             self._report(frames["thermo"])

@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from jles.config import Config, Finite, count, positive
 from jles.errors import InputError
+from jles.models.backbones.allegro_config import AllegroConfig
 from jles.models.backbones.cace_config import CaceConfig
 from jles.models.backbones.mace_config import MaceConfig
 from jles.models.backbones.nequip_config import NequipConfig
@@ -19,7 +20,7 @@ from jles.models.backbones.painn_config import PainnConfig
 from jles.models.state_config import StateConfig
 from jles.sum_method import SumMethod
 
-BackboneConfig = CaceConfig | MaceConfig | NequipConfig | PainnConfig
+BackboneConfig = CaceConfig | MaceConfig | NequipConfig | PainnConfig | AllegroConfig
 """All backbones; the first one is that of a section without `kind`."""
 
 SYMBOLS = frozenset(atomic_numbers) - {"X"}

@@ -193,6 +193,13 @@ class Predictor(ABC):
         """Name of the labels of the atoms, for models that read them."""
         return self.label_keys.get("state", "state")
 
+    @property
+    def input_keys(self) -> tuple[str, ...]:
+        """Names of all that the model reads of ASE atoms beside the geometry."""
+        return (
+            (self.charge_key, self.state_key) if self.config.has_labels else (self.charge_key,)
+        )
+
     def _size_for(self, need: Size) -> Size:
         """A planned size, one that was used before, or a new one.
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jles.models.backbones.allegro_config import AllegroConfig
 from jles.models.backbones.mace_config import MaceConfig
 from jles.models.backbones.nequip_config import NequipConfig
 from jles.models.backbones.painn_config import PainnConfig
@@ -54,6 +55,17 @@ BACKBONES = {
         invariant_neurons=4,
         avg_num_neighbors=2.0,
     ),
+    "allegro": AllegroConfig(
+        2.8,
+        num_scalar_features=3,
+        num_tensor_features=2,
+        scalar_embed_mlp_hidden_layers_depth=1,
+        scalar_embed_mlp_hidden_layers_width=4,
+        allegro_mlp_hidden_layers_depth=1,
+        allegro_mlp_hidden_layers_width=4,
+        num_bessels=3,
+        avg_num_neighbors=5.0,
+    ),
     "painn": PainnConfig(
         2.8, n_atom_basis=3, n_interactions=2, n_rbf=3, degree=2, avg_num_neighbors=2.0
     ),
@@ -75,7 +87,7 @@ class Subject:
     def __init__(self, kind):
         self.config = small_config(backbone=BACKBONES[kind])
         self.potential, self.params = small_model(self.config)
-        if kind in ("mace", "nequip", "painn"):
+        if kind in ("mace", "nequip", "painn", "allegro"):
             # Their weights are of order one; smaller ones leave nothing of products of them.
             self.params["backbone"] = _unit_weights(self.params["backbone"])
         self.short_range = build_potential(self.config.replace(charges=None))

@@ -19,6 +19,7 @@ THERMAL = {"temperature": 300.0}
 REQUIRED = {
     "BackboneRecord": {"cutoff": 4.0},
     "CaceConfig": {"cutoff": 4.0},
+    "AllegroConfig": {"cutoff": 4.0},
     "MaceConfig": {"cutoff": 4.0},
     "NequipConfig": {"cutoff": 4.0},
     "PainnConfig": {"cutoff": 4.0},

@@ -85,6 +85,15 @@ def rattled(seed, count=6, cell=TRICLINIC, pbc=True, symbols=("H", "O")) -> Atom
     return Atoms(names, fractions @ cell, cell=cell if pbc else None, pbc=pbc)
 
 
+def water(rng, side=3):
+    """Molecules of random orientation at the density of water."""
+    shape = np.array([[0.0, 0.0, 0.0], [0.76, 0.59, 0.0], [-0.76, 0.59, 0.0]])
+    grid = np.stack(np.meshgrid(*[np.arange(side)] * 3), -1).reshape(-1, 3) * 3.1
+    turns = np.linalg.qr(rng.normal(size=(side**3, 3, 3)))[0]
+    positions = (grid[:, None] + shape @ turns).reshape(-1, 3)
+    return Atoms("OHH" * side**3, positions, cell=[side * 3.1] * 3, pbc=True)
+
+
 def structure_of(atoms, potential, **options):
     """The structure that the potential's functions take."""
     config = potential.config

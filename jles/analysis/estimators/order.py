@@ -19,6 +19,8 @@ class Stretch(NamedTuple):
     tetragonality: float
     """Longest edge of the mean cell divided by the geometric mean of the others."""
     tetragonality_error: float
+    converged: bool
+    """Whether the errors are more than lower bounds, see `BlockAverage`."""
 
 
 def tetragonality(cells: Float[np.ndarray, "frames 3 3"]) -> Float[np.ndarray, " frames"]:
@@ -54,6 +56,7 @@ def stretches(
                 average.error,
                 float(ratio.mean),
                 float(ratio.error),
+                bool(ratio.converged) and bool(average.converged[0]),
             )
         )
     return found

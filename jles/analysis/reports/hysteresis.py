@@ -55,6 +55,11 @@ def hysteresis(
     halves = f"{len(loop.falling)} falling and {len(loop.rising)} rising halves"
     note = f"{halves}, {rate:.3g} kV/cm per ps"
     lines = [f"hysteresis along {np.round(axis, 3).tolist()}, {title}, {note}", *_words(loop)]
+    if min(len(loop.falling), len(loop.rising)) < 2:
+        lines.append(
+            "warning: the run is short: one half loop in a direction has no error; run two "
+            "cycles or more"
+        )
     lines += agreement(runs[0])
     columns = {
         "field (V/angstrom)": loop.field,

@@ -46,8 +46,21 @@ def order_parameter(
         f"{s.tetragonality_error:.1g}"
         for n, s in rows
     ]
+    lines += _few_frames([stretch for _, stretch in rows])
     lines += [line for run in runs for line in agreement(run)]
     return Outcome("order", _columns(rows), lines, draw_order(runs, rows, title))
+
+
+def _few_frames(found: list[Stretch]) -> list[str]:
+    """A warning if errors of some stretches are lower bounds; else nothing."""
+    short = sum(not stretch.converged for stretch in found)
+    if short == 0:
+        return []
+    warning = (
+        f"warning: the run is short: the errors of {short} of {len(found)} stretches are lower "
+        "bounds; run longer, or take fewer --stretches"
+    )
+    return [warning]
 
 
 def draw_order(runs: Sequence[Run], rows, title: str):

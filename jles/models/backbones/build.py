@@ -2,13 +2,14 @@
 
 import flax.linen as nn
 
+from jles.models.backbones.allegro import Allegro
 from jles.models.backbones.cace import Cace
 from jles.models.backbones.mace import Mace
 from jles.models.backbones.nequip import Nequip
 from jles.models.backbones.painn import Painn
 from jles.models.backbones.record import BackboneRecord
 
-BACKBONES = {"cace": Cace, "mace": Mace, "nequip": Nequip, "painn": Painn}
+BACKBONES = {"cace": Cace, "mace": Mace, "nequip": Nequip, "painn": Painn, "allegro": Allegro}
 """Networks by `kind`: `network(config, n_elements)` maps a `Graph` to `Features`."""
 
 

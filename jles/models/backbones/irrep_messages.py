@@ -8,7 +8,7 @@ those of its element, radial channels are mixed after that sum as well.
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
+from scipy.linalg import block_diag
 
 from jles.models.backbones.blocks import by_blocks, known_neighbors, save
 from jles.models.backbones.envelope import envelope
@@ -26,6 +27,8 @@ from jles.models.backbones.record import Envelope
 
 NORMAL = nn.initializers.normal(1.0)
 """Weights are of order one and divided by the root of their fan-in when used."""
+SILU_SCALE = 1.6765324703310907
+"""The second moment of this factor times the SiLU of normal numbers is one."""
 MOST_ELEMENTS = 12
 """With more elements the first interaction treats neighbours like the others do."""
 
@@ -252,14 +255,14 @@ def _message(every: tuple[Path, ...], silu_scale: float):
             moved = jnp.concatenate(moved, axis=2)
             flat = moved.reshape(*moved.shape[:2], -1)
             sums = jnp.einsum("inq,inx->iqx", harmonics[..., part(l2)], flat)
-            sums = sums.reshape(*sums.shape[:2], -1, channels)
+            sums = sums.reshape(len(sums), -1, channels)
+            table = _couplings(tuple(every[n] for n in places)).astype(sums.dtype)
+            results = jnp.einsum("ixc,xk->ikc", sums, table)
             start = 0
             for n in places:
-                l1, _, l3 = every[n]
-                table = coupling(l1, l2, l3).astype(sums.dtype)
-                slots = sums[:, :, start : start + 2 * l1 + 1]
-                coupled[l3].append((n, jnp.einsum("iqmc,mqk->ikc", slots, table)))
-                start += 2 * l1 + 1
+                l3 = every[n].target
+                coupled[l3].append((n, results[:, start : start + 2 * l3 + 1]))
+                start += 2 * l3 + 1
         results = []
         for found, matrix in zip(coupled, mix, strict=True):
             ordered = [one for _, one in sorted(found, key=lambda pair: pair[0])]
@@ -268,3 +271,17 @@ def _message(every: tuple[Path, ...], silu_scale: float):
         return jnp.concatenate(results, axis=1)
 
     return message
+
+
+@cache
+def _couplings(every: tuple[Path, ...]) -> np.ndarray:
+    """The couplings of several paths with one degree of the harmonics, as one matrix.
+
+    Rows are the products of harmonics and features, the components of all features for each
+    harmonic in turn; columns are the components of all results. One large product compiles
+    faster than many small ones.
+    """
+    blocks = [coupling(*path).transpose(1, 0, 2) for path in every]
+    return np.concatenate(
+        [block_diag(*(block[q] for block in blocks)) for q in range(len(blocks[0]))]
+    )

@@ -17,6 +17,7 @@ from jles.models.backbones.features import Features
 from jles.models.backbones.graph import Graph
 from jles.models.backbones.irrep_messages import (
     NORMAL,
+    SILU_SCALE,
     Edges,
     edges_of,
     message_weights,
@@ -28,9 +29,6 @@ from jles.models.backbones.irreps import of_degree, part
 from jles.models.backbones.nequip_config import NequipConfig
 from jles.models.backbones.radial import initial_frequencies
 from jles.models.backbones.state_embedding import initial_features
-
-SILU_SCALE = 1.6765324703310907
-"""The second moment of a SiLU of normal numbers, times this factor, is one."""
 
 
 class Nequip(nn.Module):

@@ -28,6 +28,7 @@ def test_the_command_reads_field_and_polarization(cycled, tmp_path, capsys):
     assert main(["analyse", "hysteresis", str(path)]) == 0
     printed = capsys.readouterr().out
     assert "[0.0, 0.6, 0.8]" in printed
+    assert "the run is short" not in printed
     (line,) = [
         line for line in printed.splitlines() if line.startswith("coercive field, rising")
     ]
@@ -35,6 +36,13 @@ def test_the_command_reads_field_and_polarization(cycled, tmp_path, capsys):
     assert float(line.split("(")[1].split()[0]) == pytest.approx(1e5 * COERCIVE, rel=0.01)
     table = np.genfromtxt(path / "analysis" / "hysteresis.csv", delimiter=",", skip_header=1)
     assert table.shape[1] == 6
+
+
+def test_a_single_cycle_has_no_error(cycled, tmp_path, capsys):
+    field, dipole = (values[: int(0.45 * len(values))] for values in cycled)
+    path = run_in_field(tmp_path / "run", field, dipole, np.array([1.0, 0.0, 0.0]))
+    assert main(["analyse", "hysteresis", str(path)]) == 0
+    assert "warning: the run is short" in capsys.readouterr().out
 
 
 def test_half_a_loop_is_refused(cycled, tmp_path, capsys):

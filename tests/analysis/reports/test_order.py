@@ -33,6 +33,19 @@ def test_order_follows_a_second_order_transition(tmp_path, rng):
     assert np.all(np.diff(table["temperature (K)"]) > 0.0)
 
 
+def test_stretches_that_stay_correlated_are_told(tmp_path, rng):
+    noise = rng.normal(size=(2000, 3))
+    for name, dipole, is_short in (("noise", noise, False), ("walk", noise.cumsum(0), True)):
+        cells = 10.0 * np.eye(3) + 1e-3 * rng.normal(size=(2000, 3, 3))
+        records = {
+            "thermo": {"temperature": np.full(2000, 300.0), "cell": cells},
+            "polarization": {"polarization": dipole, "cell": cells},
+        }
+        run = open_run(write_run(tmp_path / name, records))
+        lines = order_parameter([run], 2).lines
+        assert any("warning: the run is short" in line for line in lines) == is_short
+
+
 def test_too_many_stretches_are_refused(tmp_path, capsys):
     values = {"polarization": {"polarization": np.zeros((100, 3))}}
     path = write_run(tmp_path / "run", values)

@@ -309,6 +309,8 @@ def _in_words(message: str, value, hint, record) -> str:
     wanted = message.partition(", got ")[0].replace("`", "").removeprefix("Expected ")
     for theirs, ours in _WORDS.items():
         wanted = wanted.replace(theirs, ours)
+    if wanted == "a list" and (length := _length(hint)):
+        wanted = f"a list of length {length}"
     return f"expected {wanted}{_unit(hint)}, got {shown}"
 
 
@@ -322,7 +324,16 @@ def _known_keys(name: str, record) -> str:
 
 
 def _choices(hint) -> list[str]:
-    return [repr(part) for part in _inside(hint) if isinstance(part, str)]
+    return [repr(part) for part in _inside(hint) if isinstance(part, str | int)]
+
+
+def _length(hint) -> int | None:
+    """Number of items of the tuples that `hint` allows; None if it is not fixed."""
+    for part in _inside(hint):
+        if typing.get_origin(part) is tuple:
+            items = typing.get_args(part)
+            return None if Ellipsis in items else len(items)
+    return None
 
 
 _WORDS = {

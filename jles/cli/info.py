@@ -27,7 +27,7 @@ def run(arguments: Namespace) -> None:
     neighbors = round(stored.training.get("neighbors", TYPICAL_NEIGHBORS))
     flops = flops_per_atom(stored.config, neighbors)
     cost = (
-        f"{flops / 1e6:.2g} million operations an atom for energy and forces with {neighbors} "
+        f"{flops / 1e6:.2g} million operations per atom for energy and forces with {neighbors} "
         "neighbours, without the lattice sum"
     )
     details = yaml.safe_dump(sections, sort_keys=False, allow_unicode=True).rstrip()

@@ -103,7 +103,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         _NO_CACHE,
         action="store_true",
-        help=f"keep no compiled code between runs; so does {VARIABLE}=off",
+        help=f"do not store compiled code for later runs; also {VARIABLE}=off",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_demo(commands)
@@ -147,7 +147,9 @@ def _add_train(commands) -> None:
     parser.add_argument("config", metavar="CONFIG.yaml", help="what to train on and how")
     _add_set(parser)
     parser.add_argument("--out", metavar="DIR", help="where to write the model and its metrics")
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument(
+        "--resume", action="store_true", help="continue from the last checkpoint"
+    )
 
 
 def _add_set(parser: argparse.ArgumentParser) -> None:
@@ -270,7 +272,9 @@ def _add_md(commands) -> None:
     _add_set(parser)
     parser.add_argument("--out", metavar="DIR", default="md", help="where to write (md)")
     add_sum(parser)
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument(
+        "--resume", action="store_true", help="continue from the last checkpoint"
+    )
 
 
 def _add_serve(commands) -> None:

@@ -29,6 +29,4 @@ def run(arguments: Namespace) -> None:
             "" if str(error).startswith((arguments.out, "step ")) else f"{arguments.start}: "
         )
         raise InputError(f"{place}{error}") from None
-    print(
-        f"{arguments.out}: {config.steps} steps at most; trajectory.h5, log.csv, final.extxyz"
-    )
+    print(f"{arguments.out}: trajectory.h5, log.csv, final.extxyz")

@@ -39,6 +39,10 @@ def run(arguments: Namespace) -> None:
     for file in filter(None, (arguments.out, arguments.phonopy_born)):
         check_no_writer(Path(file).parent)
     model = asked_model(arguments)
+    if Path(arguments.out).suffix not in {".xyz", ".extxyz"}:
+        raise InputError(
+            f"{arguments.out}: the output is extended XYZ; end its name in .extxyz"
+        )
     frames = read_frames(arguments.input, label_keys(model))
     check_elements(frames, model.config.numbers, f"of the model {arguments.model}")
     plan(model, frames)

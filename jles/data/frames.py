@@ -14,6 +14,7 @@ from jles.data.xyz import check_xyz
 from jles.errors import InputError
 from jles.quantities.catalogue import labelled
 from jles.structures.neighbors import check_geometry
+from jles.structures.unread_charge import warn_unread_charge
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +86,8 @@ def read_frames(path, keys: LabelKeys = _DEFAULT_KEYS, need: Sequence[str] = ())
         seen.update(values)
         frames.append(_frame(atoms, values, keys, f"{path}, frame {n}"))
     if not frames:
+        if not Path(path).exists():  # FILE@INDEX
+            raise InputError(f"{path}: selects no frames; the file has fewer")
         raise InputError(f"{path}: contains no frames")
     for name in need:
         if not any(name in frame.labels for frame in frames):
@@ -178,6 +181,7 @@ def _frame(atoms, values, keys, source) -> Frame:
                 label = _label(name, key, values[key], len(numbers))
                 if label is not None:
                     labels[name] = label
+        warn_unread_charge(atoms.info, keys.total_charge)
         charge = _numbers(keys.total_charge, values.get(keys.total_charge, 0.0))
         if charge.shape not in {(), (1,)} or not np.isfinite(charge).all():
             raise InputError(

@@ -1,4 +1,4 @@
-"""What a data set holds, for choosing a model and a training by it."""
+"""Survey of a data set, from which the sizes of a model and of its training are chosen."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -81,7 +81,7 @@ def _distances(frames: list[Frame]) -> tuple[np.ndarray, int]:
     every = max(1, len(frames) // _MOST_FRAMES)
     found, atoms = [], 0
     for frame in frames[::every]:
-        # Of a large frame the first atoms are sample enough, but their neighbours are not.
+        # The first atoms of a large frame are a sufficient sample of environments.
         table = find_neighbors(frame.positions, frame.cell, frame.pbc, REACH)
         part = slice(0, _MOST_ATOMS)
         there = frame.positions[table.index[part]] + table.shift[part] @ frame.cell

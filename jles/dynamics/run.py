@@ -107,6 +107,8 @@ class Run:
             sums = self.state.capacity.plan
             if sums is not None and sums != SumPlan():
                 self._say(f"long range: {describe_plan(sums, self._accuracy)}")
+            if self.state.step >= config.steps:
+                self._say("the run is complete; raise steps to continue it")
             done, first = False, True
             while not done:
                 with compiling("time steps") if first else contextlib.nullcontext():

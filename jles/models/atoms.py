@@ -10,6 +10,7 @@ from jles.models.config import ModelConfig
 from jles.models.state import labels_of
 from jles.structures.batch import build_structure
 from jles.structures.structure import Structure
+from jles.structures.unread_charge import warn_unread_charge
 
 
 def structure_of(
@@ -81,6 +82,7 @@ def charge_of(atoms, key: str = "total_charge") -> float:
     Raises:
         InputError: it is not a finite number.
     """
+    warn_unread_charge(atoms.info, key)
     value = atoms.info.get(key, 0.0)
     try:
         charge = float(value)

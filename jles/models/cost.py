@@ -1,4 +1,4 @@
-"""Work of a model for each atom."""
+"""Cost of a model per atom."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ _ATOMS = 4
 def flops_per_atom(config: ModelConfig, neighbors: int) -> float:
     """Floating-point operations of energy and forces for each atom, without the lattice sum.
 
-    Counted by XLA before it optimizes the program, for atoms with `neighbors` neighbours.
+    XLA counts them before it optimizes the program, for atoms with `neighbors` neighbours.
     """
     potential = build_potential(without_long_range(config))
     params = jax.eval_shape(potential.init, jax.random.key(0))

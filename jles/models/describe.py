@@ -19,13 +19,12 @@ def description(config: ModelConfig, params) -> dict[str, str]:
         params: parameters, or their shapes.
     """
     backbone = config.backbone
-    messages = backbone.messages_passed
-    layers = "layer" if messages == 1 else "layers"
     cutoff, reach = backbone.cutoff, backbone.receptive_field
+    cutoffs = f" ({reach / cutoff:.2g} cutoffs)" if reach > cutoff else ""
     return {
-        "backbone": f"{backbone.kind}, {messages} message-passing {layers}",
+        "backbone": f"{backbone.kind}, features up to degree {backbone.degree}",
         "elements": ", ".join(config.elements),
-        "cutoff": f"{cutoff:g} angstrom, receptive field {reach:g} angstrom",
+        "cutoff": f"{cutoff:g} angstrom, receptive field {reach:g} angstrom{cutoffs}",
         **_state(config),
         "heads": ", ".join(_heads(config)),
         **_long_range(config),

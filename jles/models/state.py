@@ -1,4 +1,4 @@
-"""Charge and spin state of the atoms: from ASE atoms to what a network sees."""
+"""Charge and spin state of the atoms: from ASE atoms to the inputs of a network."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +13,7 @@ from jles.structures.structure import Structure
 def state_inputs(
     config: StateConfig | None, structure: Structure
 ) -> Float[Array, "atoms inputs"] | None:
-    """The state of every atom as numbers: the charge, then one for each label; None without.
+    """The charge, then a one-hot encoding of the label, of every atom; None without a state.
 
     Args:
         config: of the model.

@@ -13,11 +13,11 @@ Label = Annotated[int, Meta(ge=-1000, le=1000)]
 class StateConfig(Config):
     """Charge and spin state as input of the network.
 
-    `total_charge` is how every atom sees the charge of the structure: "total" in e, "mean"
-    divided by the number of atoms, null not at all. `labels` are the integers that an atom may
-    carry, such as a spin multiplicity or an oxidation state; empty for none. Where it `enters`:
-    "embedding" adds it to the embedding of the elements, "features" appends it to the
-    invariants, as some published models do.
+    `total_charge` is the input that every atom gets of the charge of the structure: "total",
+    the charge in e; "mean", the charge divided by the number of atoms; null, none. `labels` are
+    the integers that an atom may carry, such as a spin multiplicity or an oxidation state.
+    `enters` says where the inputs enter: "embedding" adds them to the embedding of the
+    elements, "features" appends them to the invariants, as some published models do.
     """
 
     total_charge: Literal["total", "mean"] | None = "total"
@@ -35,5 +35,5 @@ class StateConfig(Config):
 
     @property
     def inputs(self) -> int:
-        """Numbers that an atom sees."""
+        """Number of inputs of an atom."""
         return (self.total_charge is not None) + len(self.labels)

@@ -49,7 +49,9 @@ class Prediction:
         return f"Prediction({', '.join(shapes)})"
 
 
-def check_wanted(want, config: ModelConfig, pbc=None, in_field: bool = False) -> None:
+def check_wanted(
+    want, config: ModelConfig, pbc=None, in_field: bool = False, place: str = "want"
+) -> None:
     """Refuses names that do not exist and quantities that model or structure does not have.
 
     Args:
@@ -57,6 +59,7 @@ def check_wanted(want, config: ModelConfig, pbc=None, in_field: bool = False) ->
         config: of the model.
         pbc: periodic directions of the structure; None asks about the model alone.
         in_field: whether a field is applied.
+        place: where the names were given, for errors.
 
     Raises:
         InputError: names the quantity and the reason.
@@ -67,12 +70,12 @@ def check_wanted(want, config: ModelConfig, pbc=None, in_field: bool = False) ->
         if name not in QUANTITIES:
             raise InputError(f"want: unknown '{name}'; known: {', '.join(QUANTITIES)}")
     asked = [QUANTITIES[name] for name in want]
-    reasons = [quantity.refuse(config) for quantity in asked]
+    reasons = [refuse_field(config, pbc)] if in_field and pbc is not None else []
+    reasons += [quantity.refuse(config) for quantity in asked]
     if pbc is not None:
-        reasons += [refuse_field(config, pbc)] if in_field else []
         reasons += [quantity.refuse(config, pbc, in_field) for quantity in asked]
     for reason in filter(None, reasons):
-        raise InputError(reason if reason.startswith("field") else f"want: {reason}")
+        raise InputError(reason if reason.startswith("field") else f"{place}: {reason}")
 
 
 def field_array(value) -> np.ndarray | None:
@@ -138,6 +141,17 @@ def notes_of(
             "subtracted for the polarization"
         )
     return tuple(notes)
+
+
+def notes_of_charge(total_charge: float, config: ModelConfig) -> tuple[str, ...]:
+    """That a charge has no effect on the energy, where the model does not see it."""
+    if abs(total_charge) <= _NET_CHARGE or config.sees_charge:
+        return ()
+    note = (
+        f"the energy does not depend on the total charge of {total_charge:g} e: the model has "
+        "no state.total_charge, and its charges do not sum to it"
+    )
+    return (note,)
 
 
 def notes_of_sum(plan: SumPlan, config: ModelConfig) -> tuple[str, ...]:

@@ -89,13 +89,14 @@ def outside(structure: Structure, known: DistanceRange) -> str | None:
             chemical_symbols[z] for z in sorted((numbers[i[worst]], numbers[j[worst]]))
         )
         return (
-            f"{pair} distance of {distances[worst]:.3g} angstrom (atoms {i[worst]} and "
-            f"{j[worst]}), {limits[worst]:.3g} at least in the training data"
+            f"the {pair} distance of atoms {i[worst]} and {j[worst]} is "
+            f"{distances[worst]:.3g} angstrom; it is at least {limits[worst]:.3g} in the "
+            "training data"
         )
     if 0.0 < TOO_FAR * known.sparsest < distances.min():
         return (
-            f"all distances are above {distances.min():.3g} angstrom; every structure of the "
-            f"training data has one below {known.sparsest:.3g}"
+            f"the shortest distance is {distances.min():.3g} angstrom; it is at most "
+            f"{known.sparsest:.3g} in every structure of the training data"
         )
     return None
 

@@ -13,8 +13,8 @@ from jles.models.config import BackboneConfig
 _FEW_NEIGHBORS, _MANY_NEIGHBORS = 12.0, 60.0
 _SHORTEST, _LONGEST = 3.5, 6.0
 _STEPS = 20_000
-_ATOMS_A_STEP = 128
-_MOST_A_STEP = 16
+_ATOMS_PER_STEP = 128
+_MOST_PER_STEP = 16
 
 
 def kinds() -> dict[str, type[BackboneRecord]]:
@@ -23,10 +23,10 @@ def kinds() -> dict[str, type[BackboneRecord]]:
 
 
 def starting_config(kind: str, files: Sequence[str], data: Survey) -> str:
-    """The text of a training file, with a comment on every line that users change first.
+    """The text of a training file, with comments on the keys that are changed first.
 
-    The cutoff holds 12 to 60 neighbours on average if 3.5 to 6 angstrom allow it; a step sees
-    about 128 atoms, and a run takes about 20,000 steps.
+    The cutoff is between 3.5 and 6 angstrom, with 12 to 60 neighbours on average where that
+    is possible. A batch has about 128 atoms, and a training about 20,000 steps.
 
     Args:
         kind: of the backbone.
@@ -54,7 +54,7 @@ def starting_config(kind: str, files: Sequence[str], data: Survey) -> str:
 
 
 def _sample(record: type[BackboneRecord], data: Survey) -> Sample:
-    """The environments of the cutoff to start from."""
+    """The data as seen with the cutoff of the file."""
     cutoff = record.usual_cutoff
     while cutoff > _SHORTEST and data.neighbors(cutoff) > _MANY_NEIGHBORS:
         cutoff -= 0.5
@@ -96,28 +96,28 @@ def _model(kind: str, record, sample: Sample, data: Survey) -> Iterator[str]:
     yield "  charges:"
     constrained = data.charged > 0
     total = "shift" if constrained else "free"
-    why = "makes the charges sum to total_charge" if constrained else "shift fixes their sum"
+    why = "the charges sum to total_charge" if constrained else "shift would fix their sum"
     yield _line("total", total, why, indent=4)
-    yield "  # dipoles: {}            # more latent moments; see the degree of the backbone"
-    yield "  # quadrupoles: {}"
-    yield "  # polarizability: {}"
+    yield "  # dipoles: {}  # more latent moments; need a backbone of degree 1"
+    yield "  # quadrupoles: {}  # need a backbone of degree 2"
+    yield "  # polarizability: {}  # induced dipoles"
     if data.crystals:
         yield "  # screening: {epsilon_infinity: 2.0}  # for physical Born charges of crystals"
     yield "  electrostatics:"
     yield _line("sigma", 1.0, "angstrom, width of the latent charges", indent=4)
-    yield _line("k_max", 3.5, "1/angstrom; smaller with a larger sigma", indent=4)
+    yield _line("k_max", 3.5, "1/angstrom; a larger sigma allows a smaller one", indent=4)
 
 
 def _training(data: Survey) -> Iterator[str]:
-    batch = int(min(_MOST_A_STEP, max(1, round(_ATOMS_A_STEP / data.atoms))))
+    batch = int(min(_MOST_PER_STEP, max(1, round(_ATOMS_PER_STEP / data.atoms))))
     batch = min(batch, max(1, data.frames // 10))
     steps = max(1, round(0.9 * data.frames / batch))
     epochs = int(min(2000, max(10, round(_STEPS / steps))))
     late = max(1, round(2 * epochs / 3))
-    yield _line("batch_size", batch, f"{batch * data.atoms:.0f} atoms a step", indent=0)
+    yield _line("batch_size", batch, f"{batch * data.atoms:.0f} atoms per step", indent=0)
     yield _line("epochs", epochs, f"{epochs * steps} steps", indent=0)
     yield "loss:"
-    yield _line("energy", {0: 1.0, late: 50.0}, "per atom; more weight for the last third")
+    yield _line("energy", {0: 1.0, late: 50.0}, "error per atom; more weight in the last third")
     yield _line("forces", 1.0)
     for name in ("stress", "born_charges", "dipole", "polarizability"):
         if data.labels[name]:

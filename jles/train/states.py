@@ -16,9 +16,14 @@ def check_states(model: ModelConfig, frames: Sequence[Frame], keys: LabelKeys) -
     other charges: their composition tells them apart.
 
     Raises:
-        InputError: two such frames, or a frame without labels or with one that the model does
-            not know; the frames are named.
+        InputError: two such frames, labels that are named but not read, or a frame without
+            labels or with one that the model does not know; the frames are named.
     """
+    if not model.has_labels and keys.state != LabelKeys().state:
+        raise InputError(
+            f"data.labels.state is '{keys.state}', but model.state.labels is empty: no label "
+            "is read; list those that occur, or take the key out"
+        )
     if model.has_labels:
         for frame in frames:
             try:

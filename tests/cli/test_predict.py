@@ -54,6 +54,12 @@ def test_predict_refuses_what_cannot_be(
     assert not out.exists()
 
 
+def test_the_name_of_the_output_says_its_format(model_path, structures, tmp_path, capsys):
+    out = tmp_path / "out.traj"
+    assert main(["predict", str(model_path), str(structures), "-o", str(out)]) == 2
+    assert_one_line_error(capsys, "out.traj", ".extxyz")
+
+
 def test_predict_in_a_field_with_born_charges(model_path, structures, predictions, tmp_path):
     """Forces change by E.Z*, in kV/cm as in V/angstrom; the sum rule holds on request."""
     out = tmp_path / "out.extxyz"

@@ -19,7 +19,7 @@ from jles.data.frames import (
 )
 from jles.data.offsets import fit_element_energies, offset_energy
 from jles.data.splits import split_frames
-from jles.errors import InputError
+from jles.errors import InputError, InputWarning
 from tests.support.paths import data_path
 
 STRESS = np.array([[1.0, 6.0, 5.0], [6.0, 2.0, 4.0], [5.0, 4.0, 3.0]])
@@ -135,6 +135,16 @@ def test_a_range_of_frames_is_selected_as_in_ase(tmp_path, labelled):
     path = written(tmp_path, labelled)
     (frame,) = read_frames(f"{path}@1:")
     assert frame.labels["energy"] == -11.0
+    refused(f"{path}@2", "selects no frames")
+
+
+def test_a_charge_under_another_name_is_reported(tmp_path, rng):
+    atoms = water(rng)
+    atoms.info["charge"] = -1
+    path = written(tmp_path, atoms)
+    with pytest.warns(InputWarning, match="'charge' .* is read from 'total_charge'"):
+        assert read_frames(path)[0].total_charge == 0.0
+    assert read_frames(path, LabelKeys(total_charge="charge"))[0].total_charge == -1.0
 
 
 def test_a_needed_label_in_no_frame_names_the_keys_that_are_there(tmp_path, rng):

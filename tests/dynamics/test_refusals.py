@@ -49,8 +49,8 @@ NPT = {"kind": "npt", "temperature": 300.0, "pressure": 0.0, "pressure_unit": "G
         ),
         ("none", {"ensemble": {"kind": "nve"}}, "velocities.temperature: is missing (K)"),
         ("none", {"velocities": {"source": "file"}}, "the start has no velocities"),
-        ("none", {"record": {"current": 1}}, "'polarization' needs latent charges"),
-        ("none", {"field": FIELD}, "'polarization' needs latent charges"),
+        ("none", {"record": {"current": 1}}, "record: 'polarization' needs latent charges"),
+        ("none", {"field": FIELD}, "field: the model has no charges"),
     ],
 )
 def test_a_start_that_cannot_be_run_is_refused(model, atoms, tmp_path, name, changes, words):

@@ -334,6 +334,7 @@ def test_the_smallest_training_file_works():
         ("model.backbone.kind", "cake", ["backbone.kind: got 'cake'; choose one of 'cace'"]),
         ("model.charges.kind", "flows", ["charges.kind: got 'flows'", "'flow'"]),
         ("model.charges", "{kind: flow, channels: 2}", ["'channels'", "of kind 'flow'"]),
+        ("model.backbone", "{kind: painn, cutoff: 4.0, degree: 3}", ["got 3", "0, 1, 2"]),
         ("loss.energy", "-1", ["energy", "-1"]),
         ("loss.forces", ".nan", ["forces", "nan"]),
         ("loss.forces", "{5: 1.0}", ["forces", "epoch 0"]),

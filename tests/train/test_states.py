@@ -43,6 +43,8 @@ def test_labels_of_frames_are_in_the_table_of_the_model():
             check_states(config, [frame(0.0, state=state)], LabelKeys())
     with pytest.raises(InputError, match="no 'spin'"):
         check_states(config, [frame(0.0)], LabelKeys(state="spin"))
+    with pytest.raises(InputError, match="data.labels.state is 'spin', but model.state.labels"):
+        check_states(small_config(), [frame(0.0)], LabelKeys(state="spin"))
     # A model without labels reads none.
     check_states(small_config(), [frame(0.0, state="solid")], LabelKeys())
 
@@ -54,6 +56,7 @@ def test_a_charge_that_a_trained_model_does_not_see_is_refused():
     trained = Model(potential.config, params, where="runs/x", training={"total_charges": [0.0]})
     with pytest.raises(InputError, match="'total_charge' is 1 e; runs/x was trained at 0 e"):
         trained.structure(atoms)
-    Model(potential.config, params).structure(atoms)
+    (note,) = Model(potential.config, params).predict(atoms).notes
+    assert "does not depend on the total charge of 1 e" in note
     potential, params = small_model(small_config(state=StateConfig()), dtype=np.float32)
     Model(potential.config, params, training={"total_charges": [0.0]}).structure(atoms)

@@ -38,7 +38,7 @@ class AllegroConfig(BackboneRecord, tag_field="kind", tag="allegro"):
 
     @classmethod
     def choices(cls, sample: Sample) -> dict[str, Choice]:
-        """Values of keys that depend on the data, or that users change first."""
+        """Values for a new training file, of keys that depend on the data or are often set."""
         few = sample.frames < 500
         return {
             "num_layers": Choice(2, "1 is faster; the receptive field is always the cutoff"),

@@ -13,9 +13,10 @@ from jles.models.backbones.record import BackboneRecord, Choice, Envelope, Sampl
 class CaceConfig(BackboneRecord, tag_field="kind", tag="cace"):
     """The Cartesian atomic cluster expansion (docs/theory.md; Cheng 2024).
 
-    `messages` are the kinds of every message-passing layer: "memory" (the atom's own basis),
-    "ar" (radially weighted neighbour bases), "bchi" (edges weighted by a scalar of the sender's
-    invariants). `mp_norm` multiplies ar + bchi, customarily 1/sqrt(average neighbour number).
+    `messages` are the terms of every message-passing layer: "memory" (the basis of the atom
+    itself), "ar" (the bases of the neighbours, weighted by distance), "bchi" (the edges,
+    weighted by a scalar function of the neighbour's invariants). `mp_norm` multiplies ar +
+    bchi; 1/sqrt(average number of neighbours) is usual.
     """
 
     n_rbf: count(256) = 6
@@ -42,7 +43,7 @@ class CaceConfig(BackboneRecord, tag_field="kind", tag="cace"):
 
     @classmethod
     def choices(cls, sample: Sample) -> dict[str, Choice]:
-        """Values of keys that depend on the data, or that users change first."""
+        """Values for a new training file, of keys that depend on the data or are often set."""
         norm = round(1.0 / math.sqrt(max(1.0, sample.neighbors)), 3)
         return {
             "n_atom_basis": Choice(

@@ -1,4 +1,4 @@
-"""Envelopes: functions of a distance that end at the cutoff."""
+"""Envelopes: smooth cutoff functions of a distance."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +10,7 @@ Distances = Float[Array, "*batch"]
 
 
 def envelope(distance: Distances, spec: Envelope) -> Distances:
-    """The factor that takes everything an edge contributes to zero at the cutoff.
+    """The smooth cutoff function that multiplies every contribution of an edge.
 
     It is 1 at distance zero, and zero at and beyond the cutoff.
 

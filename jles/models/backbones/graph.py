@@ -17,7 +17,7 @@ class Graph(NamedTuple):
         vectors: from each atom to its neighbours, angstrom; (1000, 0, 0) in padding slots.
         index: the neighbour in each slot; padding slots hold the atom itself.
         present: 1 for a neighbour, 0 for a padding slot.
-        species: place of each atom's element in the element list of the model.
+        species: index of each atom's element in the element list of the model.
         total_charge: of the structure, e.
         bloch_weight: weight of the derivatives of gathered values, see `jles.bloch.weighted`;
             None for plain derivatives.

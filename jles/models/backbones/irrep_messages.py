@@ -1,9 +1,10 @@
 """Messages between features of degrees 0, 1, ...: radial network x harmonics x features.
 
 MACE and NequIP share them. Features are (atoms, components, channels), with the components of
-degree 0, 1, ... one after the other. Sums over neighbours come before couplings, which are then
-done once for each atom instead of once for each edge. Where the features of a neighbour are
-those of its element, radial channels are mixed after that sum as well.
+degree 0, 1, ... one after the other. The sum over neighbours comes before the coupling, which
+is then done once for each atom instead of once for each edge. In the first interaction, where
+the features of a neighbour are those of its element, radial channels are mixed after the sum
+too.
 """
 
 import math
@@ -30,7 +31,7 @@ NORMAL = nn.initializers.normal(1.0)
 SILU_SCALE = 1.6765324703310907
 """The second moment of this factor times the SiLU of normal numbers is one."""
 MOST_ELEMENTS = 12
-"""With more elements the first interaction treats neighbours like the others do."""
+"""With more elements the first interaction is computed like the later ones."""
 
 
 class Path(NamedTuple):
@@ -112,9 +113,10 @@ def mix_by_element(
     species: Int[Array, " atoms"],
     matrices: Sequence[Float[Array, "channels elements _"]],
 ) -> Float[Array, "atoms rows channels"]:
-    """The same with one matrix for each element; degrees without a matrix are left out.
+    """Channels of every degree mixed by a matrix of the atom's element.
 
-    A matrix to k times as many channels gives k rows for each component.
+    Degrees without a matrix are left out. A matrix to k times as many channels gives k rows for
+    each component.
     """
     channels = features.shape[2]
     chosen = jax.nn.one_hot(species, matrices[0].shape[1], dtype=features.dtype)

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 
 def part(l: int) -> slice:
-    """Place of degree `l` among the components of all degrees from 0 on."""
+    """The slice of degree `l` among the components of degrees 0, 1, ..."""
     return slice(l**2, (l + 1) ** 2)
 
 

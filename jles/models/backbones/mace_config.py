@@ -14,7 +14,7 @@ def parse_irreps(text: str) -> tuple[int, int]:
     """Channels and highest degree of irreps such as "128x0e + 128x1o".
 
     Raises:
-        InputError: irreps other than 0e, 1o, 2e ... in this order, or of different width.
+        InputError: the irreps are not 0e, 1o, 2e, ... in this order and of one width.
     """
     terms = [re.fullmatch(r"(\d+)x(\d)([eo])", part.strip()) for part in text.split("+")]
     right = all(terms) and all(
@@ -33,7 +33,7 @@ class MaceConfig(BackboneRecord, tag_field="kind", tag="mace"):
     """MACE (Batatia et al. 2022), with the names of its published implementation.
 
     `hidden_irreps` are the features that pass between atoms. The last interaction gives
-    `last_irreps`; null stands for scalars only, as published. Heads that need vectors (1o) or
+    `last_irreps`; null means scalars only, as published. Heads that need vectors (1o) or
     tensors (2e) read them from every interaction that has them. `avg_num_neighbors` divides the
     sums over neighbours. `silu_scale` multiplies every SiLU of the radial network, so that its
     second moment for normal arguments is one.
@@ -56,7 +56,7 @@ class MaceConfig(BackboneRecord, tag_field="kind", tag="mace"):
 
     @classmethod
     def choices(cls, sample: Sample) -> dict[str, Choice]:
-        """Values of keys that depend on the data, or that users change first."""
+        """Values for a new training file, of keys that depend on the data or are often set."""
         width = 32 if sample.frames < 500 else 64
         return {
             "num_interactions": Choice(2, "the receptive field is this many cutoffs"),

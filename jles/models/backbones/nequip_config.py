@@ -10,9 +10,9 @@ from jles.models.backbones.record import BackboneRecord, Choice, Envelope, Sampl
 class NequipConfig(BackboneRecord, tag_field="kind", tag="nequip"):
     """NequIP (Batzner et al. 2022), with the names of its published implementation.
 
-    Features have the degrees 0 to `l_max` with natural parity, (-1)^l; the published `parity:
-    true` has features of the other parity as well. Heads read the last layer, whose features
-    have the degrees 0 to `last_l_max`: 1 for heads of vectors, 2 for heads of tensors.
+    Features have the degrees 0 to `l_max` with natural parity, (-1)^l; the published network
+    with `parity: true` also has features of the other parity. Heads read the last layer, whose
+    features have the degrees 0 to `last_l_max`: dipoles need 1, quadrupoles 2.
     `invariant_layers` and `invariant_neurons` are the number and the size of the hidden layers
     of the radial network. The root of `avg_num_neighbors` divides the sums over neighbours.
     """
@@ -31,7 +31,7 @@ class NequipConfig(BackboneRecord, tag_field="kind", tag="nequip"):
 
     @classmethod
     def choices(cls, sample: Sample) -> dict[str, Choice]:
-        """Values of keys that depend on the data, or that users change first."""
+        """Values for a new training file, of keys that depend on the data or are often set."""
         return {
             "num_layers": Choice(3, "the receptive field is this many cutoffs"),
             "l_max": Choice(2, "1 is faster, 3 is more accurate"),

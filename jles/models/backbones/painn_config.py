@@ -9,10 +9,10 @@ from jles.models.backbones.record import BackboneRecord, Choice, Envelope, Sampl
 class PainnConfig(BackboneRecord, tag_field="kind", tag="painn"):
     """PaiNN (Schütt, Unke, Gastegger 2021), with the names of its published implementation.
 
-    `degree` is what the heads get: 0 invariants, 1 vectors, as published, 2 tensors, which
-    extend the network. Vectors pass between atoms at every degree. The sums over neighbours are
-    divided by the root of `avg_num_neighbors`. The envelope of the published network, a cosine,
-    has a curvature that jumps at the cutoff; here it is the polynomial of CACE and MACE.
+    `degree` is the highest degree of the features that the heads read: 0 invariants, 1 vectors
+    (as published), 2 tensors (an extension). Vectors pass between atoms in all three cases. The
+    root of `avg_num_neighbors` divides the sums over neighbours. The envelope is the polynomial
+    of CACE and MACE; the published one is a cosine, whose curvature jumps at the cutoff.
     """
 
     n_atom_basis: count(1024) = 64
@@ -26,12 +26,12 @@ class PainnConfig(BackboneRecord, tag_field="kind", tag="painn"):
 
     @classmethod
     def choices(cls, sample: Sample) -> dict[str, Choice]:
-        """Values of keys that depend on the data, or that users change first."""
+        """Values for a new training file, of keys that depend on the data or are often set."""
         return {
             "n_atom_basis": Choice(64, "channels; 128 on a GPU"),
             "n_interactions": Choice(2, "the receptive field is this many cutoffs"),
             "degree": Choice(
-                1, "dipoles need 1, quadrupoles 2, which costs two to three times"
+                1, "dipoles need 1; quadrupoles need 2, for two to three times the cost"
             ),
             "avg_num_neighbors": Choice(
                 round(max(1.0, sample.neighbors), 1), "of this data; scales the sums"

@@ -6,7 +6,7 @@ from jles.config import Config, positive
 
 
 class Envelope(NamedTuple):
-    """The function that takes everything an edge contributes to zero at the cutoff.
+    """The smooth cutoff function that multiplies every contribution of an edge.
 
     Attributes:
         cutoff: angstrom.
@@ -22,7 +22,7 @@ class Envelope(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """What a backbone has to describe, for a choice of its sizes.
+    """Properties of a data set from which the sizes of a backbone are chosen.
 
     Attributes:
         cutoff: angstrom.
@@ -54,7 +54,7 @@ class BackboneRecord(Config):
 
     @classmethod
     def upgrade(cls, values: dict) -> dict:
-        """`r_max`, the name of the cutoff in other programs, is read too."""
+        """Reads `r_max`, the name of the cutoff in other programs."""
         if "r_max" not in values or "cutoff" in values:
             return values
         return {"cutoff" if key == "r_max" else key: value for key, value in values.items()}
@@ -63,11 +63,11 @@ class BackboneRecord(Config):
     """The key that sets `degree`, for messages."""
 
     usual_cutoff: ClassVar[float] = 4.5
-    """To start from, angstrom."""
+    """Cutoff of a new training file, angstrom."""
 
     @classmethod
     def choices(cls, sample: Sample) -> dict[str, Choice]:
-        """Values of keys that depend on the data, or that users change first."""
+        """Values for a new training file, of keys that depend on the data or are often set."""
         return {}
 
     @property

@@ -30,7 +30,7 @@ def contract(
 
     Args:
         features: A, all components of degrees 0 to `max_ell`.
-        species: z, place of each atom's element in the element list.
+        species: z, index of each atom's element in the element list.
         weights: w by degree L and number of factors, (elements, paths, channels) each.
         max_ell: highest degree of A.
 

@@ -15,8 +15,8 @@ def with_state(
 ) -> Float[Array, "atoms channels"]:
     r"""The embedding of each atom's element and state, :math:`e_i + \sum_s x_{is} V_{z_i s}`.
 
-    The second term is linear in the state x. It extrapolates smoothly to charges beyond those of
-    the training, and it is zero for neutral structures without labels. V starts at zero.
+    The second term is linear in the state x. It extrapolates smoothly to charges beyond those
+    of the training, and it is zero for neutral structures without labels. V starts at zero.
 
     Args:
         module: the backbone, which gets the parameter V, (elements, inputs, channels). It has

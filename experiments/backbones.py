@@ -34,6 +34,12 @@ BACKBONES = {
         "correlation": 2,
     },
     "nequip": {"num_layers": 3, "l_max": 2, "last_l_max": 2, "num_features": 16},
+    "allegro": {
+        "num_layers": 2,
+        "l_max": 2,
+        "num_scalar_features": 32,
+        "num_tensor_features": 8,
+    },
     "painn": {"n_atom_basis": 32, "n_interactions": 2, "degree": 2},
 }
 

@@ -73,7 +73,7 @@ def announced(function: Callable, what: str) -> Callable:
 
 
 def _static(leaf):
-    """What a compilation depends on: shapes, the type of numbers, the value of other things."""
+    """The key of a compilation: shapes and types of arrays, values of other arguments."""
     if isinstance(leaf, bool | int | float):
         return type(leaf)
     return getattr(leaf, "shape", leaf)

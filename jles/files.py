@@ -12,7 +12,7 @@ NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """Error numbers of a full disk."""
 
 HDF5_ERRORS = (OSError, RuntimeError, LookupError, TypeError, ValueError)
-"""What h5py raises where a file is damaged."""
+"""Exceptions of h5py for damaged files."""
 
 TRAJECTORY, TRAJECTORY_FORMAT, TRAJECTORY_VERSION = "trajectory.h5", "jles-trajectory", 1
 """Name, format and version of the file that `jles md` writes and `jles analyse` reads."""

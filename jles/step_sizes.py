@@ -1,4 +1,4 @@
-"""How much one step of a loop over atoms computes, by the machine it is compiled for.
+"""Sizes of the steps of loops over atoms, by the machine they are compiled for.
 
 Sums over many atoms are loops over chunks of them. On a CPU the arrays of a step should stay in
 the cache, and the sizes below were tuned for that. On an accelerator a step is the unit of

@@ -1,4 +1,4 @@
-"""Where named data sets lie: `JLES_DATA`, else the folder `shared/data` beside the checkout."""
+"""Paths of named data sets: in `JLES_DATA`, else in `shared/data` beside the checkout."""
 
 import os
 from pathlib import Path

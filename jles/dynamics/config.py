@@ -1,4 +1,4 @@
-"""What can be said about a run in a file; docs/dynamics.md lists every key with its unit."""
+"""Configuration of a run; docs/dynamics.md lists every key with its unit."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -70,7 +70,7 @@ EnsembleConfig = Nve | Langevin | NoseHoover | Npt | Minimise
 
 
 class VelocityConfig(Config):
-    """What the atoms start with."""
+    """Initial velocities."""
 
     source: Literal["auto", "file", "draw"] = "auto"
     temperature: Annotated[float, Meta(ge=0.0, le=1e5, description="K")] | None = None

@@ -1,4 +1,4 @@
-"""What must not change when a run is resumed: its settings and its electrostatic sum."""
+"""Checks of a resumed run: its settings and its electrostatic sum must be the same."""
 
 from pathlib import Path
 

@@ -21,6 +21,9 @@ def read_start(path: str):
         atoms = read(path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
+    except (IndexError, StopIteration):
+        # An index beyond the end; ASE's readers also raise them on damaged files.
+        raise InputError(f"{path}: there is no such frame, or the file is damaged") from None
     except Exception as error:
         # ASE's readers raise exceptions of any type on damaged files.
         line = " ".join(str(error).split()) or type(error).__name__

@@ -26,7 +26,7 @@ BackboneConfig = CaceConfig | MaceConfig | NequipConfig | PainnConfig | AllegroC
 SYMBOLS = frozenset(atomic_numbers) - {"X"}
 
 HEADS = ("dipoles", "quadrupoles", "charge_softness", "polarizability")
-"""What an atom may carry beside its charge."""
+"""Optional heads, beside energy and charges."""
 
 
 def _require(condition: bool, message: str) -> None:
@@ -273,13 +273,13 @@ class ElectrostaticsConfig(Config):
 
 
 class ModelParts(Config, kw_only=True):
-    """What a model and the `model` section of a training file have in common.
+    """The keys that a model and the `model` section of a training file have in common.
 
     `state` null means that the network does not see the charge and spin state.
     `charges` null means no long-range part at all. `dipoles`, `quadrupoles`, `charge_softness`
-    and `polarizability` are latent, as the charges are: given, they take part in the long-range
-    energy and are learnt through it. `normalize_features` shifts and scales the backbone's
-    features by constants measured on the training data before a read-out sees them; published
+    and `polarizability` are latent like the charges: each head that is given contributes to the
+    long-range energy and is learnt through it. `normalize_features` shifts and scales the
+    features of the backbone, before the read-outs, by constants of the training data; published
     models do not. `precision` is that of the matrix products of the network on accelerators, by
     its name in JAX (docs/accelerators.md); everything else has full precision.
     """
@@ -354,7 +354,7 @@ class ModelConfig(ModelParts):
 
     @property
     def sum_options(self) -> dict:
-        """What `build_structure` and `plan_sum` need to plan the sums of this model."""
+        """Arguments of `build_structure` and `plan_sum` that plan the sums of this model."""
         if self.charges is None:
             return {"k_max": None}
         sums = self.electrostatics

@@ -68,7 +68,7 @@ def checked_labels(
         where: name of the model.
 
     Raises:
-        InputError: no labels, labels that are no integers, or a label outside the table.
+        InputError: there are no labels, a label is not an integer, or it is not in the table.
     """
     known = ", ".join(map(str, config.labels))
     if value is None:

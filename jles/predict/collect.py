@@ -21,7 +21,7 @@ def collect(
     sum_rule: bool,
     total_charge: float,
 ) -> Prediction:
-    """What `outputs` gave for one structure, padding removed, finished by the host.
+    """The results of `outputs` for one structure, without padding, finished on the host.
 
     Args:
         config: of the model.

@@ -103,7 +103,7 @@ def field_array(value) -> np.ndarray | None:
 def notes_of(
     want, charges, total_charge: float, pbc, config: ModelConfig, in_field: bool
 ) -> tuple[str, ...]:
-    """What must be known to read a polarization, its derivatives or an energy in a field.
+    """Notes on how to interpret a polarization, its derivatives or an energy in a field.
 
     Args:
         want: names of `QUANTITIES`.
@@ -144,7 +144,7 @@ def notes_of(
 
 
 def notes_of_charge(total_charge: float, config: ModelConfig) -> tuple[str, ...]:
-    """That a charge has no effect on the energy, where the model does not see it."""
+    """A note if the structure has a charge that does not enter the energy of the model."""
     if abs(total_charge) <= _NET_CHARGE or config.sees_charge:
         return ()
     note = (
@@ -155,7 +155,7 @@ def notes_of_charge(total_charge: float, config: ModelConfig) -> tuple[str, ...]
 
 
 def notes_of_sum(plan: SumPlan, config: ModelConfig) -> tuple[str, ...]:
-    """How the long-range part was summed, where that is not exact."""
+    """A note on the method of the long-range sum if that is not exact."""
     if plan.method != "mesh":
         return ()
     return (f"long range: {describe_plan(plan, config.electrostatics.accuracy)}",)

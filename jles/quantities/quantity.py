@@ -13,13 +13,13 @@ from jles.quantities.refusals import Periodic, Rule
 
 @dataclass(frozen=True)
 class Host:
-    """What is known of one structure outside the traced function.
+    """Data of one structure on the host, outside the traced function.
 
     Attributes:
         config: of the model.
         atoms: `ase.Atoms` as they were given.
         raw: arrays of the traced function by name, padding included.
-        moved: e angstrom; dipole that wrapping the atoms into the cell took away.
+        moved: dipole removed by wrapping the atoms into the cell, e angstrom.
         field: applied, V/angstrom; None for none.
         total_charge: e.
         sum_rule: whether Born charges are made to obey the acoustic sum rule.
@@ -47,17 +47,17 @@ class Host:
 
 @dataclass(frozen=True)
 class Label:
-    """How reference values of a quantity are compared with it.
+    """The reference values of a quantity, and how predictions are compared with them.
 
     Attributes:
         name: of the label, in `LabelKeys` and in losses.
         title: in tables and pictures.
         key: in files, for labels without a place in `LabelKeys`; by default the name.
-        shown: unit of tables, and how many of it make one unit of the quantity.
+        shown: unit in tables, and the factor from the unit of the quantity to it.
         trained: whether a loss may contain it.
         per_atom: both are divided by the number of atoms.
         modulo_quantum: both are known up to the quantum of polarization of a crystal.
-        traceless: the trace of the label is taken off.
+        traceless: the trace of the label is removed.
         by_component: diagonal and off-diagonal elements are reported as well.
         of: what the label is of, traced; by default the quantity.
         of_prediction: the same on the host, of `(Prediction, ase.Atoms)`.
@@ -87,7 +87,7 @@ class Aside:
 
 @dataclass(frozen=True)
 class Quantity:
-    """What can be asked of a model about a structure.
+    """A quantity that a model can predict for a structure.
 
     Attributes:
         name: in `want`, in results and in the records of a run.

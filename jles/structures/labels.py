@@ -15,7 +15,7 @@ def whole_labels(value, count: int, key: str) -> Int[np.ndarray, " atoms"]:
         key: name of the labels in files.
 
     Raises:
-        InputError: another number of labels, or a label that is no integer.
+        InputError: another number of labels, or a label that is not an integer.
     """
     try:
         values = np.asarray(value, np.float64)

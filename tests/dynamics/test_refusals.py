@@ -83,6 +83,9 @@ def test_a_missing_start_and_one_of_many_frames_are_reported(folder, tmp_path, c
     arguments[1] = f"{folder / 'start.xyz'}@:"
     assert main(["md", *arguments, "--out", str(tmp_path / "out")]) == 2
     assert "2 frames; give the index of one" in capsys.readouterr().err
+    arguments[1] = f"{folder / 'start.xyz'}@7"
+    assert main(["md", *arguments, "--out", str(tmp_path / "out")]) == 2
+    assert "start.xyz@7: there is no such frame" in capsys.readouterr().err
 
 
 def test_a_checkpoint_of_something_else_is_refused(folder, whole, tmp_path, capsys):

@@ -81,7 +81,7 @@ def oracle(params, config, structure):
             j = index[i, n]
             d = places[i] - places[j] - shifts[i, n]
             r = np.linalg.norm(d)
-            u = d / r
+            u = np.sqrt(3.0) * d / r
             waves = np.sin(np.arange(1, config.n_rbf + 1) * np.pi * r / config.cutoff) / r
             waves *= np.float32(np.sqrt(2.0 / config.cutoff)) * np.sqrt(config.cutoff**3 / 3)
             waves *= float(envelope(jnp.asarray(r), config.envelope_of_edges))
@@ -97,7 +97,7 @@ def oracle(params, config, structure):
                 dq[i] += next(every) * traceless(u[:, None, None] * v[j])
             if tensorial:
                 power = traceless(np.outer(u, u))
-                dq[i] += next(every) * np.sqrt(1.5) * power[..., None]
+                dq[i] += next(every) * np.sqrt(7.5) / 3.0 * power[..., None]
         s, v, q = s + ds, v + dv, q + dq
         s, v, q = mixed(params[f"mixing_{t}"], config, s, v, q, t)
     return s, v, q

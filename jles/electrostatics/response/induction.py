@@ -69,7 +69,7 @@ def positive_tensor(matrices: Float[Array, "... 3 3"], scale: float = 1.0) -> Ar
 
 
 class LocalField(NamedTuple):
-    """What moments respond to: minus the potential (V), and the field (V/angstrom).
+    """Local fields that induce moments: minus the potential (V), and the field (V/angstrom).
 
     The moments that it induces come in the same record: charges (e) and dipoles (e angstrom).
     An entry is None where nothing responds.

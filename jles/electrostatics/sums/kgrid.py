@@ -15,7 +15,7 @@ Rounding, in float32 too, must not decide about a vector that lies exactly on th
 
 
 SMALLER = "take a smaller cell, or pbc F F F for molecules in vacuum, or a smaller k_max"
-"""What to do about a reciprocal sum that is too large."""
+"""Remedy for a reciprocal sum that is too large, for errors."""
 
 _MOST_INDICES = 1e5
 

@@ -88,13 +88,13 @@ class Allegro(nn.Module):
         return Features(invariants, vectors, tensors)
 
     def _embedding(self, graph: Graph, name: str) -> Float[Array, "atoms width"]:
-        """What the element of an atom adds to the first hidden layer of its pairs."""
+        """Contribution of the element of an atom to the first hidden layer of its pairs."""
         shape = (self.n_elements, self.config.scalar_embed_mlp[0])
         table = self.param(f"{name}_embedding", NORMAL, shape, graph.vectors.dtype)
         return with_state(self, graph, table[graph.species], f"{name}_state")
 
     def _bytes_per_atom(self, graph: Graph) -> int:
-        """What all products of the degree with the most numbers take."""
+        """Size of all products of the degree for which it is largest."""
         l_max = self.config.l_max
         most = max((2 * l + 1) * len(paths_to(l, l_max)) for l in range(l_max + 1))
         numbers = known_neighbors(graph.index.shape[1]) * most * self.config.num_tensor_features

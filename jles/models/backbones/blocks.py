@@ -1,7 +1,7 @@
 """Functions of the environments of atoms, computed for one block of atoms at a time.
 
 The quantities of all edges are the largest arrays of a backbone. For many atoms at once they do
-not fit the cache of a CPU, and the way to memory and back more than doubles the time per atom.
+not fit into the cache of a CPU, and the memory traffic more than doubles the time per atom.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,7 @@ def by_blocks(function: Callable, bytes_per_atom: int, *arrays):
     Args:
         function: its arguments and results have the atoms as their first axis, and the results
             of an atom depend on nothing but the entries of that atom.
-        bytes_per_atom: what the largest intermediate array takes.
+        bytes_per_atom: of the largest intermediate array.
         arrays: or trees of arrays; None is passed on.
     """
     atoms = jax.tree.leaves(arrays)[0].shape[0]
@@ -50,5 +50,5 @@ def _fill(array) -> float | int:
 
 
 def known_neighbors(neighbors: Length) -> int:
-    """Slots of an atom to choose blocks by, also where their number is symbolic (export)."""
+    """Neighbour slots of an atom; a typical number where theirs is symbolic (`jax.export`)."""
     return known(neighbors, _TYPICAL_NEIGHBORS)

@@ -51,7 +51,10 @@ class CaceConfig(BackboneRecord, tag_field="kind", tag="cace"):
             ),
             "l_max": Choice(3, "dipoles need 1, quadrupoles 2"),
             "body_order": Choice(3, "4 describes angles better and costs more"),
-            "layers": Choice(0, "1 passes messages: a larger receptive field, twice the cost"),
+            "layers": Choice(
+                0,
+                "1 passes messages: twice the receptive field, four to five times the cost",
+            ),
             "mp_norm": Choice(norm, "1/sqrt(average number of neighbours); for layers > 0"),
         }
 

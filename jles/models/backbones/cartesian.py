@@ -41,9 +41,12 @@ def matrices(tensors: Float[Array, "*batch 5 channels"]) -> Float[Array, "*batch
 def directions(
     unit: Float[Array, "*batch 3"], degree: int
 ) -> Float[Array, "*batch components"]:
-    """One, the unit vector, and with `degree` 2 its tensor; each has length one."""
-    parts = [jnp.ones_like(unit[..., :1]), unit]
+    """One, the unit vector, and with `degree` 2 its tensor.
+
+    They are scaled so that the mean square of every component is one, as those of harmonics.
+    """
+    parts = [jnp.ones_like(unit[..., :1]), math.sqrt(3.0) * unit]
     if degree == 2:
         outer = unit[..., :, None, None] * unit[..., None, :, None]
-        parts.append(math.sqrt(1.5) * components(outer)[..., 0])
+        parts.append(math.sqrt(7.5) * components(outer)[..., 0])
     return jnp.concatenate(parts, axis=-1)

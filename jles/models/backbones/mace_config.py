@@ -62,8 +62,8 @@ class MaceConfig(BackboneRecord, tag_field="kind", tag="mace"):
             "num_interactions": Choice(2, "the receptive field is this many cutoffs"),
             "hidden_irreps": Choice(f"{width}x0e + {width}x1o", "128 channels on a GPU"),
             "last_irreps": Choice(f"{width}x0e", "dipoles need 1o, quadrupoles 2e as well"),
-            "max_ell": Choice(2, "3 is more accurate and costs twice as much"),
-            "correlation": Choice(2, "3 is more accurate and costs twice as much"),
+            "max_ell": Choice(2, "3 is more accurate and costs more"),
+            "correlation": Choice(2, "3 is more accurate and costs more"),
             "avg_num_neighbors": Choice(
                 round(max(1.0, sample.neighbors), 1), "of this data; scales the sums"
             ),

@@ -1,8 +1,8 @@
 """Sums of messages from neighbours, one block of atoms at a time.
 
-Gathered for all atoms at once, these values are the largest array of a model with messages, and
-on a CPU their way to memory and back dominates the cost. A block that stays in the cache takes
-a sixth of the time.
+The gathered values of the neighbours of all atoms would be the largest array of a model with
+messages, and on a CPU the memory traffic would dominate the cost. Blocks that stay in the cache
+take a sixth of the time.
 """
 
 import math

@@ -30,9 +30,7 @@ class PainnConfig(BackboneRecord, tag_field="kind", tag="painn"):
         return {
             "n_atom_basis": Choice(64, "channels; 128 on a GPU"),
             "n_interactions": Choice(2, "the receptive field is this many cutoffs"),
-            "degree": Choice(
-                1, "dipoles need 1; quadrupoles need 2, for two to three times the cost"
-            ),
+            "degree": Choice(1, "dipoles need 1; quadrupoles need 2, at three times the cost"),
             "avg_num_neighbors": Choice(
                 round(max(1.0, sample.neighbors), 1), "of this data; scales the sums"
             ),

@@ -1,4 +1,4 @@
-"""What the rest of jles asks of the configuration of a backbone."""
+"""Base of the configurations of backbones: the interface to the rest of jles."""
 
 from typing import Any, ClassVar, NamedTuple
 

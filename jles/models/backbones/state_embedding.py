@@ -15,8 +15,8 @@ def with_state(
 ) -> Float[Array, "atoms channels"]:
     r"""The embedding of each atom's element and state, :math:`e_i + \sum_s x_{is} V_{z_i s}`.
 
-    It is linear in the state x, so it extends smoothly to charges beyond those of the training,
-    and vanishes for neutral structures without labels. V starts at zero.
+    The second term is linear in the state x. It extrapolates smoothly to charges beyond those
+    of the training, and it is zero for neutral structures without labels. V starts at zero.
 
     Args:
         module: the backbone, which gets the parameter V, (elements, inputs, channels). It has
@@ -43,7 +43,8 @@ def initial_features(
         table: embedding of each element.
 
     Returns:
-        None without a state: then they are those of the elements, which layers make use of.
+        None without a state. The scalars are then those of the elements, which makes the first
+        layer cheaper.
     """
     if graph.state is None:
         return None

@@ -17,18 +17,22 @@ if TYPE_CHECKING:
     from jles.electrostatics.multipoles import Multipoles as Multipoles
     from jles.electrostatics.response.applied_field import polarization as polarization
     from jles.electrostatics.response.induction import Response as Response
+    from jles.models.backbones.features import Features as Features
     from jles.models.config import ModelConfig as ModelConfig
     from jles.models.potential import build_potential as build_potential
     from jles.observables.born_charges import born_charges as born_charges
     from jles.observables.polarizability import polarizability as polarizability
+    from jles.predict.augment import augment as augment
     from jles.predict.export import export as export
     from jles.structures.structure import Structure as Structure
 
 _LAZY = {
+    "Features": "jles.models.backbones.features",
     "ModelConfig": "jles.models.config",
     "Multipoles": "jles.electrostatics.multipoles",
     "Response": "jles.electrostatics.response.induction",
     "Structure": "jles.structures.structure",
+    "augment": "jles.predict.augment",
     "born_charges": "jles.observables.born_charges",
     "build_potential": "jles.models.potential",
     "export": "jles.predict.export",

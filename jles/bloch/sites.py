@@ -1,9 +1,9 @@
-"""Which values of a traced function depend on positions, and to which atoms or edges they belong.
+"""Which values of a traced function depend on positions, and where they belong.
 
 The function takes edge vectors, senders and receivers (docs/foreign-models.md). Every value is
 marked: `Site` for one that depends on positions, `Ends` for senders and receivers, None for
-everything else. A value that depends on positions keeps one axis of atoms or edges. An operation
-that would mix their entries in a way that has no Bloch weight is refused.
+everything else. A value that depends on positions has one axis of atoms or edges. An operation
+that mixes its entries along this axis is refused, unless it has a Bloch weight.
 """
 
 from collections.abc import Sequence
@@ -59,24 +59,30 @@ class Followed(NamedTuple):
     carries: str | None = None
 
 
+NO_FORWARD_MODE = (
+    "exact Born charges: a function with a rule by jax.custom_vjp has no derivatives in "
+    "forward mode; give it a rule by jax.custom_jvp"
+)
+
+
 def refuse(name: str, why: str) -> None:
     """Raises InputError: the primitive `name` cannot be followed."""
     raise InputError(
         f"exact Born charges by tracing: cannot follow the primitive '{name}' {why}; set "
-        "carries: replica"
+        "carries to 'replica'"
     )
 
 
-_ELEMENTWISE = frozenset(
-    "abs acos acosh add add_any and asin asinh atan atan2 atanh cbrt ceil clamp conj "
-    "convert_element_type copy copy_p cos cosh digamma div eq erf erf_inv erfc exp exp2 expm1 "
-    "floor ge gt imag integer_pow is_finite le lgamma log log1p logistic lt max min mul name "
-    "ne neg nextafter not optimization_barrier or pow real reduce_precision rem round rsqrt "
-    "select_n sign sin sinh sqrt square stop_gradient sub tan tanh xor".split()
-)
-_REDUCE = frozenset(
-    "reduce_sum reduce_prod reduce_max reduce_min reduce_and reduce_or argmax argmin".split()
-)
+_NAMES = """
+abs acos acosh add add_any and asin asinh atan atan2 atanh cbrt ceil clamp conj
+convert_element_type copy copy_p cos cosh digamma div eq erf erf_inv erfc exp exp2 expm1
+floor ge gt imag integer_pow is_finite le lgamma log log1p logistic lt max min mul name ne
+neg nextafter not optimization_barrier or pow real reduce_precision rem round rsqrt select_n
+sign sin sinh sqrt square stop_gradient sub tan tanh xor
+"""
+_ELEMENTWISE = frozenset(_NAMES.split())
+_REDUCE = frozenset(f"reduce_{name}" for name in ("and", "max", "min", "or", "prod", "sum"))
+_REDUCE |= {"argmax", "argmin"}
 _ALONG = {
     "concatenate": "dimension",
     "cumlogsumexp": "axis",
@@ -163,6 +169,8 @@ def follow_one(
         return Followed(of_results, "inside" if carries else None)
     if not any(isinstance(mark, Site) for mark in marks):
         return Followed([_ends(eqn, marks, atoms)] * len(eqn.outvars))
+    if name.startswith("custom_vjp_call"):
+        raise InputError(NO_FORWARD_MODE)
     if name == "gather":
         return _gather(eqn, marks)
     if name.startswith("scatter"):
@@ -217,8 +225,9 @@ def _site(eqn, marks) -> Site:
     if name == "dot_general":
         return first._replace(axis=_product_axis(eqn, marks))
     if len({(mark.of, mark.axis) for mark in sites}) > 1:
-        known = name in _ELEMENTWISE or name in _ALONG
-        refuse(name, f"of values {'of atoms and edges' if known else 'that depend on positions'}")
+        if name in _ELEMENTWISE or name in _ALONG:
+            refuse(name, "of values of atoms and edges")
+        refuse(name, "on values that depend on positions")
     axis = first.axis
     if name in _ELEMENTWISE:
         return first

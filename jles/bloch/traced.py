@@ -1,8 +1,8 @@
 r"""Bloch-weighted derivatives of a function of a graph that was written elsewhere.
 
-The function is traced to a jaxpr and evaluated again. Where it takes values of senders to edges,
-their derivatives are multiplied by the weight of the edge; where it adds values of edges to
-senders, by the inverse of the weight. Everything else is evaluated as it is.
+The function is traced to a jaxpr and evaluated again. Where it takes values of senders to
+edges, their derivatives are multiplied by the weight of the edge; where it adds values of edges
+to senders, by the inverse of the weight. Everything else is evaluated as it is.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from jles.bloch.sites import Ends, Mark, Site, called, follow, follow_one, live,
 from jles.bloch.weighted import bloch_weighted
 
 GraphFunction = Callable[..., object]
-"""`(params, vectors, species, senders, receivers) -> tree of arrays with a leading axis of atoms`.
+"""`(params, vectors, species, senders, receivers) -> tree of arrays`, all of them of atoms.
 
 `vectors` (edges, 3) point from receivers to senders, `species` (atoms,) are integers.
 """

@@ -14,13 +14,14 @@ from jles.config import Config, Finite, count, positive
 from jles.errors import InputError
 from jles.models.backbones.allegro_config import AllegroConfig
 from jles.models.backbones.cace_config import CaceConfig
+from jles.models.backbones.foreign_config import ForeignConfig
 from jles.models.backbones.mace_config import MaceConfig
 from jles.models.backbones.nequip_config import NequipConfig
 from jles.models.backbones.painn_config import PainnConfig
 from jles.models.state_config import StateConfig
 from jles.sum_method import SumMethod
 
-BackboneConfig = CaceConfig | MaceConfig | NequipConfig | PainnConfig | AllegroConfig
+BackboneConfig = CaceConfig | MaceConfig | NequipConfig | PainnConfig | AllegroConfig | ForeignConfig
 """All backbones; the first one is that of a section without `kind`."""
 
 SYMBOLS = frozenset(atomic_numbers) - {"X"}

@@ -23,6 +23,7 @@ def description(config: ModelConfig, params) -> dict[str, str]:
     cutoffs = f" ({reach / cutoff:.2g} cutoffs)" if reach > cutoff else ""
     return {
         "backbone": f"{backbone.kind}, features up to degree {backbone.degree}",
+        "backbone": f"{backbone.title}, {messages} message-passing {layers}",
         "elements": ", ".join(config.elements),
         "cutoff": f"{cutoff:g} angstrom, receptive field {reach:g} angstrom{cutoffs}",
         **_state(config),

@@ -32,7 +32,7 @@ class Environments:
 
     def __init__(self, config: ModelConfig):
         self._config = config
-        self._backbone = build_backbone(config.backbone, len(config.elements))
+        self._backbone = build_backbone(config.backbone, config.elements)
         self._species = _species_table(config)
 
     def init(self, key, dtype) -> tuple[dict, Environment]:

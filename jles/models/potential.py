@@ -13,6 +13,7 @@ from jles.electrostatics.multipoles import Multipoles
 from jles.errors import InputError
 from jles.meshes import any_mesh, leading_spec
 from jles.models.atoms import structure_of
+from jles.models.backbones.build import check_backbone
 from jles.models.backbones.features import Features
 from jles.models.config import HEADS, ModelConfig
 from jles.models.describe import describe
@@ -78,6 +79,16 @@ class Potential:
             for name in sorted(readouts):
                 readouts[name] = scale_first_layers(readouts[name], factor)
         return params | readouts
+
+    def check(self, params: Params) -> None:
+        """Checks a backbone that was written elsewhere, once in a process.
+
+        Raises:
+            InputError: see `check_backbone`.
+        """
+        config = self.config
+        has_charges = config.charges is not None
+        check_backbone(config.backbone, config.elements, params["backbone"], has_charges)
 
     def structure(self, atoms, dtype=None, total_charge: float | None = None) -> Structure:
         """The structure that the functions take, with the cutoff and the sum plan of the model.

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jles.config import from_dict, to_dict
 from jles.errors import InputError
 from jles.models.config import ElectrostaticsConfig, ModelConfig, ScreeningConfig
 from jles.models.describe import describe
 from jles.models.potential import build_potential
-from jles.models.store import read_model
+from jles.models.store import read_model, save_model
 from jles.predict.outputs import outputs
 from jles.predict.prediction import Prediction
 from jles.predict.predictor import Predictor
@@ -38,6 +39,8 @@ class Model(Predictor):
     ):
         super().__init__(config, params, dtype, where, training or {})
         self.potential = build_potential(config)
+        with self._precision():
+            self.potential.check(self.params)
         self.energy_fn = self._pure(self.potential.energy_fn)
         self.charges_fn = self._pure(self.potential.charges_fn)
         self.dipole_fn = self._pure(self.potential.dipole_fn)
@@ -46,6 +49,15 @@ class Model(Predictor):
 
     def __str__(self) -> str:
         return f"{self.where}\n{describe(self.config, self.params)}"
+
+    def save(self, path) -> None:
+        """Writes a model directory, which `jles.load` and every command take.
+
+        Raises:
+            InputError: the disk is full or the directory cannot be written.
+        """
+        params = jax.tree.map(np.asarray, self.params)
+        save_model(path, self.config, params, training=self.training)
 
     def _pure(self, function):
         """`function`, refusing to run a float64 model in a float32 JAX."""

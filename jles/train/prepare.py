@@ -76,6 +76,7 @@ def prepare(config: TrainConfig) -> Prepared:
                 params["features"] = feature_statistics(potential, params, train_loader)
     else:
         params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), params)
+    potential.check(params)
     return Prepared(potential, params, train_frames, valid_frames, train_loader, valid_loader)
 
 

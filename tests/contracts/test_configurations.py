@@ -20,6 +20,7 @@ REQUIRED = {
     "BackboneRecord": {"cutoff": 4.0},
     "CaceConfig": {"cutoff": 4.0},
     "AllegroConfig": {"cutoff": 4.0},
+    "ForeignConfig": {"cutoff": 4.0, "name": "jax-md-nequip"},
     "MaceConfig": {"cutoff": 4.0},
     "NequipConfig": {"cutoff": 4.0},
     "PainnConfig": {"cutoff": 4.0},

@@ -6,15 +6,15 @@ from typing import Any, ClassVar, Literal
 
 from jles.config import count, to_nested_copy
 from jles.errors import InputError
-from jles.models.backbones.record import BackboneRecord, Envelope
+from jles.models.backbones.record import BackboneRecord, Choice, Envelope, Sample
 
 
 class ForeignConfig(BackboneRecord, tag_field="kind", tag="foreign"):
     """A model written elsewhere (docs/foreign-models.md).
 
     `name` is the one under which the model is registered, `options` are its own: anything that
-    JSON can hold. `layers` times the cutoff is the distance beyond which no atom changes the
-    features of an atom. `degree` is the highest degree of the features: 0 invariants, 1 vectors,
+    JSON can hold. No atom farther away than `layers` times the cutoff changes the features of
+    an atom. `degree` is the highest degree of the features: 0 invariants, 1 vectors,
     2 tensors. `carries` says how exact Born charges of crystals are found: "traced" follows the
     operations of the model; "replica" computes a cluster of `cells` copies of the cell on each
     side, for models whose operations cannot be followed.
@@ -42,6 +42,27 @@ class ForeignConfig(BackboneRecord, tag_field="kind", tag="foreign"):
     def __hash__(self):
         # Options may be nested, and need not be told apart here.
         return hash((self.name, self.cutoff, self.layers, self.degree, self.carries))
+
+    @property
+    def title(self) -> str:
+        """What the backbone is called in the description of a model."""
+        return f"foreign, '{self.name}'"
+
+    @classmethod
+    def choices(cls, sample: Sample) -> dict[str, Choice]:
+        """Values of keys that depend on the data, or that users change first."""
+        options = {
+            "graph_net_steps": 2,
+            "hidden_irreps": "16x0e + 8x1o",
+            "sh_irreps": "1x0e + 1x1o",
+            "n_neighbors": round(sample.neighbors, 1),
+        }
+        return {
+            "name": Choice("jax-md-nequip", "or another model that is registered"),
+            "layers": Choice(2, "the receptive field is this many cutoffs"),
+            "degree": Choice(0, "1 for dipoles, 2 for quadrupoles; needs options for them"),
+            "options": Choice(options, "of the model itself"),
+        }
 
     @property
     def messages_passed(self) -> int:

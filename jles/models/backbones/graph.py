@@ -23,6 +23,8 @@ class Graph(NamedTuple):
             None for plain derivatives.
         state: charge and spin state of every atom, to be embedded with its element; None if the
             model has none.
+        structure: the structure of the graph, for backbones that need more than its edges.
+        bloch: t of the weight, 1/angstrom.
     """
 
     vectors: Float[Array, "atoms neighbors 3"]
@@ -32,6 +34,8 @@ class Graph(NamedTuple):
     total_charge: Float[Array, ""]
     bloch_weight: Float[Array, "atoms neighbors"] | None = None
     state: Float[Array, "atoms inputs"] | None = None
+    structure: Structure | None = None
+    bloch: Float[Array, " 3"] | None = None
 
     @property
     def distances(self) -> Float[Array, "atoms neighbors"]:
@@ -85,4 +89,6 @@ def build_graph(
         structure.total_charge,
         bloch_weight(vectors, bloch),
         state,
+        structure,
+        bloch,
     )

@@ -71,6 +71,11 @@ class BackboneRecord(Config):
         return {}
 
     @property
+    def title(self) -> str:
+        """What the backbone is called in the description of a model."""
+        return self.kind
+
+    @property
     def degree(self) -> int:
         """Highest degree of the features: 0 invariants, 1 vectors, 2 tensors."""
         raise NotImplementedError

@@ -1,0 +1,121 @@
+"""A short-range model written elsewhere, with latent charges on its features."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+
+from jles.bloch.traced import reach_of
+from jles.errors import InputError
+from jles.models.backbones.features import EQUIVARIANT, Features
+from jles.models.backbones.foreign import about, build_foreign, is_registered, register
+from jles.models.backbones.foreign_config import ForeignConfig
+from jles.models.backbones.foreign_model import ForeignModel, call
+from jles.models.config import ModelConfig
+from jles.models.potential import build_potential
+from jles.predict.model import Model
+
+_GIVEN: set[str] = set()
+"""Names that `augment` registered itself."""
+
+
+def augment(
+    function: Callable | str,
+    params=None,
+    *,
+    cutoff: float,
+    elements: Sequence[str],
+    name: str | None = None,
+    options: Mapping | None = None,
+    layers: int | None = None,
+    degree: int | None = None,
+    carries: str = "traced",
+    cells: int = 1,
+    dtype: str = "float32",
+    seed: int = 0,
+    **parts,
+) -> Model:
+    """A model with the features and energies of a function, and latent charges on top.
+
+    The charges and the correction of the atomic energies are read-outs of the features, which
+    are not trained yet. Save the model and train it with `model.start_from`.
+
+    Args:
+        function: `(params, vectors, species, senders, receivers) -> Features`, or a pair of
+            invariants or `Features` and atomic energies, see `ForeignModel`; or the name of a
+            registered model.
+        params: of the function, a tree of arrays. None with the name of a registered model:
+            initial ones.
+        cutoff: of the edges, angstrom.
+        elements: chemical symbols; `species` are places in this list.
+        name: of the function in model directories; by default its `__name__`. Other processes
+            register a factory under this name before they load the model.
+        options: of the factory, kept in the model directory.
+        layers: the receptive field in cutoffs; by default what tracing finds.
+        degree: highest degree of the features that are used; by default all.
+        carries: "traced" or "replica", see `ForeignConfig`.
+        cells: see `ForeignConfig`.
+        dtype: "float32" or "float64".
+        seed: of the initial read-outs.
+        parts: keys of `ModelConfig`, e.g. `charges`, `dipoles` or `element_energies`.
+
+    Raises:
+        InputError: the function returns something else, its features do not transform as they
+            should, an operation cannot be followed, or a key of `parts` is wrong.
+    """
+    name = function if isinstance(function, str) else _named(function, name, params)
+    elements, options = tuple(elements), dict(options or {})
+    backbone = ForeignConfig(cutoff, name, carries=carries, cells=cells, options=options)
+    with jax.enable_x64(dtype == "float64"):
+        layers, degree = _measured(backbone, elements, params, layers, degree)
+        backbone = backbone.replace(layers=layers, degree=degree)
+        config = ModelConfig(elements=elements, backbone=backbone, **parts)
+        initial = build_potential(config).init(jax.random.key(seed), jnp.dtype(dtype))
+        if params is not None:
+            arranged = build_foreign(backbone, elements).layout
+            initial["backbone"] = {"model": arranged.named(params, jnp.dtype(dtype))}
+    return Model(config, initial, dtype, name)
+
+
+def _named(function, name, params) -> str:
+    """The name under which the function is registered."""
+    if not callable(function):
+        raise InputError(
+            f"function: is of type {type(function).__name__}; give a function of (params, "
+            "vectors, species, senders, receivers) or the name of a registered model"
+        )
+    if params is None:
+        raise InputError("params: missing; give the parameters of the function")
+    name = getattr(function, "__name__", "foreign") if name is None else name
+    if is_registered(name) and name not in _GIVEN:
+        raise InputError(
+            f"name: '{name}' is registered already; give another name, or '{name}' in place of "
+            "the function"
+        )
+    _GIVEN.add(name)
+    register(name, lambda cutoff, elements, **options: ForeignModel(function, lambda _: params))
+    return name
+
+
+def _measured(backbone, elements, params, layers, degree) -> tuple[int, int]:
+    """Layers and degree, as given or as the function has them."""
+    model = build_foreign(backbone, elements).model
+
+    def function(*arguments) -> Features:
+        return call(model.function, *arguments)
+
+    dtype = jnp.zeros(0).dtype
+    shapes = jax.eval_shape(model.init, jax.random.key(0)) if params is None else params
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), shapes)
+    ends = jax.ShapeDtypeStruct((6,), int)
+    arguments = shapes, jax.ShapeDtypeStruct((6, 3), dtype), *[ends] * 3
+    with about(backbone):
+        if degree is None:
+            found = jax.eval_shape(function, *arguments)
+            has = [getattr(found, name) is not None for name in EQUIVARIANT]
+            degree = 0 if not has[0] else 1 + int(has[1])
+        if layers is None and backbone.carries == "replica":
+            raise InputError(
+                "layers: needed with carries 'replica': the receptive field over the cutoff"
+            )
+        return layers or reach_of(function, *arguments), degree

@@ -83,6 +83,12 @@ def check_heads(config) -> None:
                 f"{name}: needs a backbone of degree {degree}, '{backbone.kind}' has "
                 f"{backbone.degree}; raise backbone.{backbone.degree_key}",
             )
+    embedded = config.state is not None and config.state.enters == "embedding"
+    _require(
+        not embedded or backbone is None or backbone.embeds_state,
+        "state: enters 'embedding', which a foreign backbone does not have; set state.enters: "
+        "features",
+    )
 
 
 Hidden = tuple[count(65536), ...]

@@ -70,7 +70,7 @@ def by_hand(weight, params, vectors):
 
 
 def test_derivatives_are_those_of_the_function_with_weights_in_its_source():
-    """To second order in the vectors, and to first order in parameters after one in the wave."""
+    """Derivatives in the wave, and those of them in parameters and vectors."""
 
     def measured(function):
         def flow(params, vectors):

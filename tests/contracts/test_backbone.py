@@ -274,7 +274,7 @@ def test_born_charges_are_those_of_a_large_replica(subject):
     assert np.abs(expected[:, 0, 1]).max() > 1e-6
 
 
-@pytest.mark.parametrize("kind", BACKBONES)
+@pytest.mark.parametrize("kind", sorted(BACKBONES.keys() - {"foreign"}))
 def test_charge_and_labels_are_embedded_with_the_elements(kind):
     """They change the features; padding and batches do not, nor does a state of zeros."""
     config = small_config(backbone=BACKBONES[kind], state=StateConfig(labels=(1, 3)))

@@ -38,9 +38,9 @@ def toy(cutoff, elements, *, width=4, steps=2, function=None) -> ForeignModel:
     def model(params, vectors, species, senders, receivers):
         distances = jnp.sqrt(jnp.sum(vectors**2, axis=1))
         x = jnp.minimum(distances / cutoff, 1.0)
-        envelope = (1.0 - x) ** 3
+        envelope = 10.0 * (1.0 - x) ** 3
         waves = jnp.cos(x[:, None] * jnp.arange(3))
-        radial = 3.0 * (waves @ params["radial"]) * envelope[:, None]
+        radial = (waves @ params["radial"]) * envelope[:, None]
         atoms = params["embedding"][species]
 
         def summed(edges):

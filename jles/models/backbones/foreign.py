@@ -43,10 +43,11 @@ _BUILT: dict[tuple, "Built"] = {}
 
 
 class Built(NamedTuple):
-    """A model and the layout of its parameters."""
+    """A model, the layout of its parameters, and what was checked of it in this process."""
 
     model: ForeignModel
     layout: Layout
+    checked: set
 
 
 def register(name: str, factory: Factory) -> Factory:
@@ -107,7 +108,7 @@ def build_foreign(config: ForeignConfig, elements: tuple[str, ...]) -> Built:
             raise InputError(f"backbone.options of '{config.name}': {error}") from None
         model = factory(config.cutoff, elements, **options)
         with about(config):
-            _BUILT[key] = Built(model, layout(model))
+            _BUILT[key] = Built(model, layout(model), set())
     return _BUILT[key]
 
 
@@ -134,7 +135,7 @@ class Foreign(nn.Module):
     @nn.compact
     def __call__(self, graph: Graph) -> Features:
         """Features of every atom."""
-        model, arranged = build_foreign(self.config, self.elements)
+        model, arranged, _ = build_foreign(self.config, self.elements)
         dtype = graph.vectors.dtype
         if self.is_initializing():
             leaves = self.param("model", lambda key: arranged.named(model.init(key), dtype))

@@ -14,13 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jles.bloch.sites import NO_FORWARD_MODE
+from jles.bloch.traced import reach_of
 from jles.errors import InputError
 from jles.models.backbones.features import Features
 from jles.models.backbones.foreign import Built, about, build_foreign, evaluate
 from jles.models.backbones.foreign_config import ForeignConfig
 from jles.models.backbones.foreign_model import Edges, call, check_features
 
-_CHECKED: set[tuple] = set()
 _ATOMS = 5
 _HOME = 4
 _NEAR_CUTOFF = 0.999
@@ -42,17 +42,18 @@ def check_foreign(
     Raises:
         InputError: what is wrong, and a remedy.
     """
-    key = (config, elements, born_charges)
-    if key in _CHECKED:
-        return
     built = build_foreign(config, elements)
+    if (config, born_charges) in built.checked:
+        return
     with about(config), jax.default_matmul_precision("highest"):
         params = built.layout.params(leaves)
         dtype = jax.tree.leaves(params)[0].dtype
         _check_symmetries(config, built, params, len(elements), dtype)
-        if born_charges and config.layers > 1:
+        if born_charges and config.carries == "traced":
+            _check_reach(config, built, params, dtype)
+        if born_charges and (config.carries, config.layers) != ("traced", 1):
             _check_born_charges(config, built, params, len(elements), dtype)
-    _CHECKED.add(key)
+    built.checked.add((config, born_charges))
 
 
 class _Cluster(NamedTuple):
@@ -181,7 +182,24 @@ def _largest(found: Features, expected: Features) -> tuple[str, float]:
 
 
 def _largest_of(found, expected) -> float:
-    return float(np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-6))
+    """The largest deviation in units of the features of the same atom."""
+    error, size = (
+        np.abs(values).reshape(len(values), -1).max(axis=1)
+        for values in (found - expected, expected)
+    )
+    return float(np.max(error / np.maximum(size, 1e-3 * max(size.max(), 1e-3))))
+
+
+def _check_reach(config, built: Built, params, dtype) -> None:
+    """Refuses a function that sees atoms farther away than its configuration says."""
+    ends = jax.ShapeDtypeStruct((_ATOMS,), int)
+    vectors = jax.ShapeDtypeStruct((_ATOMS, 3), dtype)
+    found = reach_of(partial(call, built.model.function), params, vectors, *[ends] * 3)
+    if found > config.layers:
+        raise InputError(
+            f"layers: {config.layers}, but its features depend on atoms {found} cutoffs away; "
+            f"set backbone.layers: {found}"
+        )
 
 
 def _check_born_charges(config, built: Built, params, n_elements: int, dtype) -> None:

@@ -1,8 +1,11 @@
 """Configuration of models written elsewhere."""
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
+
+import numpy as np
 
 from jles.config import count, to_nested_copy
 from jles.errors import InputError
@@ -28,6 +31,7 @@ class ForeignConfig(BackboneRecord, tag_field="kind", tag="foreign"):
     options: dict[str, Any] = {}
 
     degree_key: ClassVar[str] = "degree"
+    embeds_state: ClassVar[bool] = False
 
     def __post_init__(self):
         options = to_nested_copy(self.options)
@@ -68,6 +72,27 @@ class ForeignConfig(BackboneRecord, tag_field="kind", tag="foreign"):
     def messages_passed(self) -> int:
         """How many times features pass between neighbours."""
         return self.layers - 1
+
+    def check_cell(self, cell, pbc) -> None:
+        """Refuses a periodic cell whose replica would not hold the receptive field.
+
+        Args:
+            cell: rows are lattice vectors, angstrom.
+            pbc: which of them are periodic.
+
+        Raises:
+            InputError: says how many cells are needed.
+        """
+        if self.carries != "replica" or self.layers == 1 or not np.any(pbc):
+            return
+        height = np.min(1.0 / np.linalg.norm(np.linalg.pinv(cell), axis=0)[pbc])
+        needed = math.ceil(self.receptive_field / height)
+        if needed > self.cells:
+            raise InputError(
+                f"the cell is {height:.2f} angstrom high, and {self.cells} copies of it on "
+                f"each side do not hold the receptive field of {self.receptive_field:g} "
+                f"angstrom; set backbone.cells: {needed}"
+            )
 
     @property
     def envelope_of_edges(self) -> Envelope:

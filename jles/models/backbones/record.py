@@ -62,6 +62,9 @@ class BackboneRecord(Config):
     degree_key: ClassVar[str]
     """The key that sets `degree`, for messages."""
 
+    embeds_state: ClassVar[bool] = True
+    """Whether charge and spin state can be embedded with the elements."""
+
     usual_cutoff: ClassVar[float] = 4.5
     """Cutoff of a new training file, angstrom."""
 
@@ -89,6 +92,17 @@ class BackboneRecord(Config):
     def envelope_of_edges(self) -> Envelope:
         """The envelope of the edges; heads that sum over neighbours use the same one."""
         raise NotImplementedError
+
+    def check_cell(self, cell, pbc) -> None:
+        """Refuses a cell in which exact Born charges would need another configuration.
+
+        Args:
+            cell: rows are lattice vectors, angstrom.
+            pbc: which of them are periodic.
+
+        Raises:
+            InputError: names the key to change.
+        """
 
     @property
     def receptive_field(self) -> float:

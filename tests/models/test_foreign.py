@@ -1,0 +1,286 @@
+"""Models written elsewhere: exact Born charges, what is refused, from training to dynamics."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import yaml
+from ase.io import read
+
+import jles
+from jles.cli.main import main
+from jles.errors import InputError
+from jles.models.backbones.foreign import register
+from jles.models.backbones.foreign_config import ForeignConfig
+from jles.models.config import ModelConfig
+from jles.models.potential import build_potential
+from jles.models.store import save_model
+from jles.observables.born_charges import born_charges
+from jles.quantities.evaluation import Evaluation
+from tests.support.foreign_toy import toy, toy_config
+from tests.support.small_systems import (
+    TRICLINIC,
+    mixed_frames,
+    random_params,
+    rattled,
+    small_config,
+    structure_of,
+    training_values,
+    write_frames,
+)
+
+# jax-md calls e3nn-jax by old names.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+NEQUIP = {
+    "kind": "foreign",
+    "name": "jax-md-nequip",
+    "cutoff": 3.0,
+    "layers": 2,
+    "degree": 2,
+    "options": {
+        "graph_net_steps": 2,
+        "hidden_irreps": "4x0e + 2x1o + 2x2e",
+        "sh_irreps": "1x0e + 1x1o + 1x2e",
+        "num_basis": 3,
+        "radial_net_n_hidden": 4,
+        "n_neighbors": 10.0,
+    },
+}
+
+
+def looped(cutoff, elements, **options):
+    """The toy with its steps in a loop, which tracing does not follow."""
+    plain = toy(cutoff, elements, **options)
+
+    def function(params, *graph):
+        def step(vectors, _):
+            return vectors, plain.function(params, vectors, *graph[1:])
+
+        _, found = jax.lax.scan(step, graph[0], None, length=1)
+        return jax.tree.map(lambda values: values[0], found)
+
+    return plain._replace(function=function)
+
+
+def measured(backbone, atoms):
+    """Born charges, and the gradient of their size by parameters and positions."""
+    config = small_config(backbone=backbone)
+    potential = build_potential(config)
+    params = jax.tree.map(jnp.asarray, random_params(potential))
+    structure = structure_of(atoms, potential, wrapped=False)
+
+    def born(params, positions):
+        moved = replace(structure, positions=positions)
+        coupling = Evaluation(potential, params, moved).coupling
+        return born_charges(coupling, positions)
+
+    def size(params, positions):
+        return jnp.sum(born(params, positions) ** 2)
+
+    born, slopes = jax.jit(born), jax.jit(jax.grad(size, (0, 1)))
+    at = params, structure.positions
+    return born(*at), slopes(*at)
+
+
+def test_tracing_and_a_replica_give_the_same_born_charges():
+    """And so do their derivatives; the replica needs no look into the function."""
+    register("looped", looped)
+    atoms = rattled(3, count=3)
+    atoms.positions += np.array([[1, 0, -2], [0, 3, 0], [0, 0, 0]]) @ TRICLINIC
+    options = {"width": 3, "steps": 1}
+    found = measured(toy_config(layers=2, options=options), atoms)
+    of_replica = toy_config(
+        name="looped", layers=2, options=options, carries="replica", cells=2
+    )
+    expected = measured(of_replica, atoms)
+    assert np.abs(found[0][:, 0, 1]).max() > 1e-5
+    for one, other in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-9 * np.abs(other).max())
+
+
+def test_a_replica_that_is_too_small_gives_no_number():
+    """In a cell of 4 angstrom, one copy on each side does not hold 5.6 angstrom."""
+    config = small_config(backbone=toy_config(layers=2, carries="replica"))
+    potential = build_potential(config)
+    params = jax.tree.map(jnp.asarray, random_params(potential))
+    structure = structure_of(rattled(3, count=2), potential)
+    coupling = Evaluation(potential, params, structure).coupling
+    born = jax.jit(lambda positions: born_charges(coupling, positions))
+    assert np.isnan(born(structure.positions)).all()
+    with pytest.raises(InputError, match=r"cell is 3\.\d\d angstrom high.*backbone\.cells: 2"):
+        potential.structure(rattled(3, count=2))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with the NequIP of jax-md, trained for two epochs with charges and dipoles."""
+    folder = tmp_path_factory.mktemp("foreign")
+    write_frames(folder / "train.xyz", mixed_frames(4))
+    write_frames(folder / "start.xyz", [rattled(1, count=4)])
+    model = {"backbone": NEQUIP, "charges": {"hidden": [4]}, "dipoles": {}}
+    values = training_values(str(folder / "train.xyz"), epochs=2, model=model)
+    values["data"]["valid_fraction"] = 0.25
+    md = {
+        "steps": 4,
+        "timestep": 0.5,
+        "ensemble": {"kind": "nve"},
+        "start": {"temperature": 300.0},
+        "record": {"thermo": 2, "polarization": 2},
+        "field": {"kind": "constant", "value": [0.0, 0.0, 0.02], "unit": "V/angstrom"},
+    }
+    for name, content in {"train": values, "md": md}.items():
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    main(["train", str(folder / "train.yaml"), "--out", str(folder / "model")])
+    return folder
+
+
+def test_jax_md_nequip_is_trained_stored_and_run_in_a_field(trained):
+    places = trained / "model", trained / "start.xyz", trained / "md.yaml"
+    main(["md", *map(str, places), "--out", str(trained / "run")])
+    assert len(read(trained / "run" / "final.extxyz")) == 4
+    stored = yaml.safe_load((trained / "model" / "config.yaml").read_text(encoding="utf-8"))
+    assert stored["model"]["backbone"] == NEQUIP | {"carries": "traced", "cells": 1}
+
+
+def test_jax_md_nequip_has_the_born_charges_of_the_crystal(trained):
+    """Equal in a supercell, and equal to those of a replica of the cell."""
+    model = jles.load(trained / "model", dtype="float64")
+    atoms = rattled(2, count=2)
+    found = model.predict([atoms, atoms * (2, 1, 1)], want=("born_charges",))
+    one, two = (each.born_charges for each in found)
+    np.testing.assert_allclose(two, np.concatenate([one, one]), rtol=0, atol=1e-10)
+    backbone = model.config.backbone.replace(carries="replica", cells=2)
+    config = model.config.replace(backbone=backbone)
+    of_replica = jles.predict.model.Model(config, model.params, "float64")
+    (expected,) = of_replica.predict([atoms], want=("born_charges",))
+    np.testing.assert_allclose(one, expected.born_charges, rtol=0, atol=1e-10)
+    assert np.abs(one[:, 0, 1]).max() > 1e-6
+
+
+def with_function(change):
+    """The toy with another result, as arguments of `jles.augment`."""
+    plain = toy(2.8, ("H", "O"))
+
+    def changed(params, vectors, species, senders, receivers):
+        features = plain.function(params, vectors, species, senders, receivers)
+        return change(features, vectors, senders, receivers)
+
+    return changed, plain.init(jax.random.key(0))
+
+
+def augmented(function, params, **options):
+    return jles.augment(function, params, **{"cutoff": 2.8, "elements": ("H", "O")} | options)
+
+
+def test_a_function_is_augmented_stored_and_loaded(tmp_path):
+    """Its own energies are untouched: read-outs of the energy start at zero."""
+    function, params = with_function(lambda features, *_: features)
+    model = augmented(function, params, name="ours", charges=None, dtype="float64")
+    assert (model.config.backbone.layers, model.config.backbone.degree) == (3, 2)
+    atoms = rattled(1, count=3, pbc=False)
+    places = atoms.positions
+    receivers, senders = np.nonzero(~np.eye(3, dtype=bool))
+    vectors = places[senders] - places[receivers]
+    species = jnp.array([0, 1, 0])
+    own = function(params, jnp.asarray(vectors), species, senders, receivers).energies.sum()
+    assert model.predict(atoms).energy == pytest.approx(float(own), rel=1e-12)
+    model.save(tmp_path / "model")
+    loaded = jles.load(tmp_path / "model", dtype="float64")
+    assert loaded.predict(atoms).energy == model.predict(atoms).energy
+    again = augmented("ours", params, charges=None, dtype="float64")
+    assert again.predict(atoms).energy == model.predict(atoms).energy
+
+
+def test_a_model_directory_of_a_name_that_is_not_registered_says_how_to_register(tmp_path):
+    config = ModelConfig(("H", "O"), ForeignConfig(2.8, "elsewhere"), charges=None)
+    save_model(tmp_path, config, {"backbone": {"model": {"a": np.zeros(1)}}})
+    with pytest.raises(
+        InputError, match=r"foreign\.register\('elsewhere', factory\) first, or"
+    ):
+        jles.load(tmp_path)
+
+
+def pseudovectors(features, vectors, *_):
+    return features._replace(vectors=jnp.cross(features.vectors, features.vectors[:, ::-1]))
+
+
+def coordinates(features, vectors, senders, receivers):
+    along = jax.ops.segment_sum(vectors, receivers, len(features.invariants))
+    return features._replace(invariants=features.invariants * (1.0 + along[:, :1]))
+
+
+def _numbers(features):
+    return jnp.arange(len(features.invariants))[:, None]
+
+
+def first_atoms(features, *_):
+    return features._replace(invariants=features.invariants * _numbers(features))
+
+
+def hard_cutoff(features, vectors, senders, receivers):
+    count = jax.ops.segment_sum(jnp.ones(len(vectors)), receivers, len(features.invariants))
+    return features._replace(invariants=features.invariants * count[:, None])
+
+
+def relative_to_the_mean(features, *_):
+    return features._replace(invariants=features.invariants - features.invariants.mean(0))
+
+
+def not_traceless(features, *_):
+    return features._replace(tensors=features.tensors @ features.tensors)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (pseudovectors, "its vectors do not transform under inversion .* polar vectors"),
+        (coordinates, "its invariants do not transform under rotation"),
+        (first_atoms, "its invariants do not transform under permutation"),
+        (hard_cutoff, "its invariants jump at the cutoff .* by an envelope that ends there"),
+        (
+            lambda features, *_: features._replace(vectors=features.vectors[:, 0]),
+            r"returns vectors of shape \(\d+, 3\) for .* atoms; return \(atoms, vectors, 3\)",
+        ),
+        (not_traceless, "its tensors are not symmetric and traceless"),
+        (lambda features, *_: 1.0, r"returns float; return jles\.Features"),
+        (
+            relative_to_the_mean,
+            "cannot follow the primitive 'reduce_sum' along the atoms; set carries to 'repl",
+        ),
+    ],
+)
+def test_functions_that_return_something_else_are_refused(change, said):
+    function, params = with_function(change)
+    with pytest.raises(InputError, match=f"foreign model 'changed': .*{said}"):
+        augmented(function, params)
+
+
+def test_wrong_arguments_are_refused_in_one_line():
+    toy_config()
+    function, params = with_function(lambda features, *_: features)
+    with pytest.raises(
+        InputError, match="quadrupoles: needs a backbone of degree 2, 'foreign'"
+    ):
+        augmented(function, params, degree=1, quadrupoles={})
+    with pytest.raises(InputError, match="atoms 3 cutoffs away; set backbone.layers: 3"):
+        augmented(function, params, layers=2)
+    with pytest.raises(InputError, match="leaf 'n' is int.*keep it in the function"):
+        augmented(function, params | {"n": jnp.arange(2)})
+    with pytest.raises(InputError, match="'toy' is registered already; give another name"):
+        augmented(function, params, name="toy")
+    with pytest.raises(InputError, match="params: missing"):
+        augmented(function, None)
+    with pytest.raises(InputError, match="layers: needed with carries 'replica'"):
+        augmented(function, params, carries="replica")
+    with pytest.raises(
+        InputError, match="options of 'toy': .*unexpected keyword argument 'size'"
+    ):
+        augmented("toy", options={"size": 3}, params=None)
+    state = {"labels": (1, 2)}
+    with pytest.raises(
+        InputError, match="state: enters 'embedding'.*set state.enters: features"
+    ):
+        augmented(function, params, state=state)

@@ -1,5 +1,6 @@
 """Models written elsewhere: exact Born charges, what is refused, from training to dynamics."""
 
+import re
 from dataclasses import replace
 
 import jax
@@ -16,13 +17,15 @@ from jles.models.backbones.foreign import register
 from jles.models.backbones.foreign_config import ForeignConfig
 from jles.models.config import ModelConfig
 from jles.models.potential import build_potential
-from jles.models.store import save_model
+from jles.models.store import read_model, save_model
 from jles.observables.born_charges import born_charges
 from jles.quantities.evaluation import Evaluation
+from jles.structures.batch import pad_structure, size_of
 from tests.support.foreign_toy import toy, toy_config
+from tests.support.paths import ROOT
 from tests.support.small_systems import (
     TRICLINIC,
-    mixed_frames,
+    labelled,
     random_params,
     rattled,
     small_config,
@@ -39,11 +42,11 @@ NEQUIP = {
     "name": "jax-md-nequip",
     "cutoff": 3.0,
     "layers": 2,
-    "degree": 2,
+    "degree": 1,
     "options": {
         "graph_net_steps": 2,
-        "hidden_irreps": "4x0e + 2x1o + 2x2e",
-        "sh_irreps": "1x0e + 1x1o + 1x2e",
+        "hidden_irreps": "4x0e + 2x1o",
+        "sh_irreps": "1x0e + 1x1o",
         "num_basis": 3,
         "radial_net_n_hidden": 4,
         "n_neighbors": 10.0,
@@ -118,7 +121,8 @@ def test_a_replica_that_is_too_small_gives_no_number():
 def trained(tmp_path_factory):
     """A folder with the NequIP of jax-md, trained for two epochs with charges and dipoles."""
     folder = tmp_path_factory.mktemp("foreign")
-    write_frames(folder / "train.xyz", mixed_frames(4))
+    frames = [labelled(rattled(seed, count=4)) for seed in range(4)]
+    write_frames(folder / "train.xyz", frames)
     write_frames(folder / "start.xyz", [rattled(1, count=4)])
     model = {"backbone": NEQUIP, "charges": {"hidden": [4]}, "dipoles": {}}
     values = training_values(str(folder / "train.xyz"), epochs=2, model=model)
@@ -129,7 +133,7 @@ def trained(tmp_path_factory):
         "ensemble": {"kind": "nve"},
         "start": {"temperature": 300.0},
         "record": {"thermo": 2, "polarization": 2},
-        "field": {"kind": "constant", "value": [0.0, 0.0, 0.02], "unit": "V/angstrom"},
+        "field": {"kind": "constant", "amplitude": [0.0, 0.0, 0.02], "unit": "V/angstrom"},
     }
     for name, content in {"train": values, "md": md}.items():
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
@@ -147,17 +151,33 @@ def test_jax_md_nequip_is_trained_stored_and_run_in_a_field(trained):
 
 def test_jax_md_nequip_has_the_born_charges_of_the_crystal(trained):
     """Equal in a supercell, and equal to those of a replica of the cell."""
-    model = jles.load(trained / "model", dtype="float64")
+    stored = read_model(trained / "model")
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, np.float64), stored.params)
     atoms = rattled(2, count=2)
-    found = model.predict([atoms, atoms * (2, 1, 1)], want=("born_charges",))
-    one, two = (each.born_charges for each in found)
-    np.testing.assert_allclose(two, np.concatenate([one, one]), rtol=0, atol=1e-10)
-    backbone = model.config.backbone.replace(carries="replica", cells=2)
-    config = model.config.replace(backbone=backbone)
-    of_replica = jles.predict.model.Model(config, model.params, "float64")
-    (expected,) = of_replica.predict([atoms], want=("born_charges",))
-    np.testing.assert_allclose(one, expected.born_charges, rtol=0, atol=1e-10)
-    assert np.abs(one[:, 0, 1]).max() > 1e-6
+
+    def born_of(config):
+        potential = build_potential(config)
+
+        @jax.jit
+        def born(structure):
+            coupling = Evaluation(potential, params, structure).coupling
+            return born_charges(coupling, structure.positions)
+
+        def padded(atoms):
+            structure = structure_of(atoms, potential)
+            size = size_of(structure)._replace(atoms=4, neighbors=60)
+            return born(pad_structure(structure, size))[: len(atoms)]
+
+        return padded
+
+    born = born_of(stored.config)
+    found = born(atoms)
+    twice = born(atoms * (2, 1, 1))
+    np.testing.assert_allclose(twice, np.concatenate([found] * 2), rtol=0, atol=1e-10)
+    backbone = stored.config.backbone.replace(carries="replica", cells=2)
+    expected = born_of(stored.config.replace(backbone=backbone))(atoms)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10)
+    assert np.abs(found[:, 0, 1]).max() > 1e-6
 
 
 def with_function(change):
@@ -284,3 +304,13 @@ def test_wrong_arguments_are_refused_in_one_line():
         InputError, match="state: enters 'embedding'.*set state.enters: features"
     ):
         augmented(function, params, state=state)
+
+
+def test_the_page_on_foreign_models_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "foreign-models.md").read_text(encoding="utf-8")
+    names = {}
+    for block in re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE):
+        exec(compile(block, "foreign-models.md", "exec"), names)
+    assert names["model"].config.backbone.layers == 2
+    assert np.isfinite(names["out"].born_charges).all()

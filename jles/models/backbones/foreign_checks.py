@@ -253,8 +253,12 @@ def _derivative(config, built: Built, params, dtype) -> Callable:
     @jax.jit
     def along(edges: Edges, motion):
         vectors, *rest = edges
-        function = partial(evaluate, config, built.model, params)
-        return jax.jvp(lambda moved: function(Edges(moved, *rest)), (vectors,), (motion,))[1]
+
+        def features(moved):
+            found = evaluate(config, built.model, params, Edges(moved, *rest))
+            return check_features(found, len(rest[0]), config.degree, dtype)
+
+        return jax.jvp(features, (vectors,), (motion,))[1]
 
     def of(edges: Edges, motion) -> Features:
         weight = None if edges.weight is None else jnp.asarray(edges.weight, dtype)

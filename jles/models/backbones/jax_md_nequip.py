@@ -52,6 +52,12 @@ def jax_md_nequip(cutoff: float, elements: tuple[str, ...], **options) -> Foreig
             return jnp.swapaxes(chosen, 1, 2)
 
         invariants, *rest = (of(e3nn.Irrep(name)) for name in ("0e", "1o", "2e"))
-        return Features(invariants[:, 0], to_vectors(rest[0]), to_tensors(rest[1]), energies)
+        vectors, tensors = (part if part.shape[2] else None for part in rest)
+        return Features(
+            invariants[:, 0],
+            None if vectors is None else to_vectors(vectors),
+            None if tensors is None else to_tensors(tensors),
+            energies,
+        )
 
     return ForeignModel(function, init)

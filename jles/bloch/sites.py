@@ -8,7 +8,7 @@ that mixes its entries along this axis is refused, unless it has a Bloch weight.
 
 from collections.abc import Sequence
 from math import prod
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
@@ -65,8 +65,12 @@ NO_FORWARD_MODE = (
 )
 
 
-def refuse(name: str, why: str) -> None:
-    """Raises InputError: the primitive `name` cannot be followed."""
+def refuse(name: str, why: str) -> NoReturn:
+    """Refuses a primitive that cannot be followed.
+
+    Raises:
+        InputError: always.
+    """
     raise InputError(
         f"exact Born charges by tracing: cannot follow the primitive '{name}' {why}; set "
         "carries to 'replica'"

@@ -214,6 +214,16 @@ def test_a_function_is_augmented_stored_and_loaded(tmp_path):
     assert again.predict(atoms).energy == model.predict(atoms).energy
 
 
+def test_a_model_keeps_its_function_when_another_one_takes_the_name():
+    function, params = with_function(lambda features, *_: features)
+    model = augmented(function, params, charges=None)
+    halved, _ = with_function(lambda f, *_: f._replace(energies=f.energies / 2.0))
+    other = augmented(halved, params, charges=None)
+    atoms = rattled(1, count=3, pbc=False)
+    energies = [one.predict(atoms).energy for one in (model, other)]
+    assert energies[0] == pytest.approx(2.0 * energies[1], rel=1e-5)
+
+
 def test_a_model_directory_of_a_name_that_is_not_registered_says_how_to_register(tmp_path):
     config = ModelConfig(("H", "O"), ForeignConfig(2.8, "elsewhere"), charges=None)
     save_model(tmp_path, config, {"backbone": {"model": {"a": np.zeros(1)}}})

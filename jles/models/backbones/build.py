@@ -4,7 +4,7 @@ import flax.linen as nn
 
 from jles.models.backbones.allegro import Allegro
 from jles.models.backbones.cace import Cace
-from jles.models.backbones.foreign import Foreign
+from jles.models.backbones.foreign import Foreign, build_foreign
 from jles.models.backbones.foreign_checks import check_foreign
 from jles.models.backbones.foreign_config import ForeignConfig
 from jles.models.backbones.mace import Mace
@@ -13,10 +13,7 @@ from jles.models.backbones.painn import Painn
 from jles.models.backbones.record import BackboneRecord
 
 BACKBONES = {"cace": Cace, "mace": Mace, "nequip": Nequip, "painn": Painn, "allegro": Allegro}
-"""Networks by `kind`: `network(config, n_elements)` maps a `Graph` to `Features`.
-
-`Foreign` takes the elements instead of their number.
-"""
+"""Networks by `kind`: `network(config, n_elements)` maps a `Graph` to `Features`."""
 
 
 def build_backbone(config: BackboneRecord, elements: tuple[str, ...]) -> nn.Module:
@@ -30,7 +27,7 @@ def build_backbone(config: BackboneRecord, elements: tuple[str, ...]) -> nn.Modu
         A Flax module whose `__call__(graph)` gives `Features`.
     """
     if isinstance(config, ForeignConfig):
-        return Foreign(config, elements)
+        return Foreign(config, build_foreign(config, elements))
     return BACKBONES[config.kind](config, len(elements))
 
 

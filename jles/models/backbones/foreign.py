@@ -7,6 +7,7 @@ by the user.
 import inspect
 import json
 from collections.abc import Callable
+from contextlib import contextmanager
 from importlib.metadata import entry_points
 from typing import NamedTuple
 
@@ -112,30 +113,28 @@ def build_foreign(config: ForeignConfig, elements: tuple[str, ...]) -> Built:
     return _BUILT[key]
 
 
-class about:
-    """Context in which errors of the input begin with the name of the model."""
-
-    def __init__(self, config: ForeignConfig):
-        self._name = config.name
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, trace):
-        if isinstance(error, InputError):
-            raise InputError(f"foreign model '{self._name}': {error}") from None
+@contextmanager
+def about(config: ForeignConfig):
+    """Errors of the input begin with the name of the model."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"foreign model '{config.name}': {error}") from None
 
 
 class Foreign(nn.Module):
-    """A model written elsewhere, with exact Born charges without a change of its source."""
+    """A model written elsewhere, with exact Born charges without a change of its source.
+
+    It keeps the model that was registered when it was made.
+    """
 
     config: ForeignConfig
-    elements: tuple[str, ...]
+    built: Built
 
     @nn.compact
     def __call__(self, graph: Graph) -> Features:
         """Features of every atom."""
-        model, arranged, _ = build_foreign(self.config, self.elements)
+        model, arranged, _ = self.built
         dtype = graph.vectors.dtype
         if self.is_initializing():
             leaves = self.param("model", lambda key: arranged.named(model.init(key), dtype))

@@ -131,24 +131,25 @@ def trained(tmp_path_factory):
         "steps": 4,
         "timestep": 0.5,
         "ensemble": {"kind": "nve"},
-        "start": {"temperature": 300.0},
+        "velocities": {"temperature": 300.0},
         "record": {"thermo": 2, "polarization": 2},
         "field": {"kind": "constant", "amplitude": [0.0, 0.0, 0.02], "unit": "V/angstrom"},
     }
     for name, content in {"train": values, "md": md}.items():
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
-    main(["train", str(folder / "train.yaml"), "--out", str(folder / "model")])
+    assert not main(["train", str(folder / "train.yaml"), "--out", str(folder / "model")])
     return folder
 
 
 def test_jax_md_nequip_is_trained_stored_and_run_in_a_field(trained):
     places = trained / "model", trained / "start.xyz", trained / "md.yaml"
-    main(["md", *map(str, places), "--out", str(trained / "run")])
+    assert not main(["md", *map(str, places), "--out", str(trained / "run")])
     assert len(read(trained / "run" / "final.extxyz")) == 4
     stored = yaml.safe_load((trained / "model" / "config.yaml").read_text(encoding="utf-8"))
     assert stored["model"]["backbone"] == NEQUIP | {"carries": "traced", "cells": 1}
 
 
+@pytest.mark.long
 def test_jax_md_nequip_has_the_born_charges_of_the_crystal(trained):
     """Equal in a supercell, and equal to those of a replica of the cell."""
     stored = read_model(trained / "model")

@@ -21,7 +21,9 @@ from jles.models.backbones.painn_config import PainnConfig
 from jles.models.state_config import StateConfig
 from jles.sum_method import SumMethod
 
-BackboneConfig = CaceConfig | MaceConfig | NequipConfig | PainnConfig | AllegroConfig | ForeignConfig
+BackboneConfig = (
+    CaceConfig | MaceConfig | NequipConfig | PainnConfig | AllegroConfig | ForeignConfig
+)
 """All backbones; the first one is that of a section without `kind`."""
 
 SYMBOLS = frozenset(atomic_numbers) - {"X"}

@@ -22,8 +22,7 @@ def description(config: ModelConfig, params) -> dict[str, str]:
     cutoff, reach = backbone.cutoff, backbone.receptive_field
     cutoffs = f" ({reach / cutoff:.2g} cutoffs)" if reach > cutoff else ""
     return {
-        "backbone": f"{backbone.kind}, features up to degree {backbone.degree}",
-        "backbone": f"{backbone.title}, {messages} message-passing {layers}",
+        "backbone": f"{backbone.title}, features up to degree {backbone.degree}",
         "elements": ", ".join(config.elements),
         "cutoff": f"{cutoff:g} angstrom, receptive field {reach:g} angstrom{cutoffs}",
         **_state(config),

@@ -12,6 +12,7 @@ import pytest
 
 from jles.data.sets import data_set
 from jles.errors import InputError
+from jles.models.backbones.allegro_config import AllegroConfig
 from jles.models.backbones.cace_config import CaceConfig
 from jles.models.backbones.mace_config import MaceConfig
 from jles.models.backbones.nequip_config import NequipConfig
@@ -22,6 +23,7 @@ from jles.observables.stress import energy_and_forces
 
 SUMS = {"cutoff": 5.0, "avg_num_neighbors": 51.5}
 BACKBONES = {
+    "allegro": AllegroConfig(**SUMS),
     "cace": CaceConfig(5.0),
     "mace, 32 channels": MaceConfig(
         **SUMS, hidden_irreps="32x0e + 32x1o", max_ell=2, correlation=2

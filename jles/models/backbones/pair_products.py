@@ -55,6 +55,7 @@ def pair_products(pairs: PairFeatures, environment: AtomFeatures, l: int) -> Pai
     for l1, l2 in paths_to(l, len(pairs) - 1):
         table = jnp.asarray(coupling(l1, l2, l), pairs[0].dtype)
         maps = jnp.einsum("mqk,iqc->imkc", table, environment[l2])
+        # On a CPU a product and a sum are twice as fast as `einsum` over few components.
         products.append(jnp.sum(pairs[l1][:, :, :, None] * maps[:, None], axis=2))
     return products
 

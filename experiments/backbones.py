@@ -40,8 +40,11 @@ BACKBONES = {
         "num_scalar_features": 32,
         "num_tensor_features": 8,
     },
-    "painn": {"n_atom_basis": 32, "n_interactions": 2, "degree": 2},
+    "painn": {"n_atom_basis": 64, "n_interactions": 2, "degree": 2},
 }
+
+RATES = {"painn": 2e-2}
+"""Learning rates other than 5e-3."""
 
 MOMENTS = {
     "short range": {"charges": None},
@@ -75,7 +78,7 @@ def settings(system: str, backbone: str, moments: str, epochs: int) -> dict:
         "epochs": epochs,
         "batch_size": batch,
         "loss": {"energy": {0: 1.0, max(1, int(0.6 * epochs)): 30.0}, "forces": 1.0},
-        "optimizer": {"learning_rate": 5e-3, "warmup_steps": 100},
+        "optimizer": {"learning_rate": RATES.get(backbone, 5e-3), "warmup_steps": 100},
         "validate_every": every,
         "checkpoint_every": every,
     }

@@ -48,7 +48,7 @@ def starting_config(kind: str, files: Sequence[str], data: Survey) -> str:
         *_header(kind, data),
         *_data(files, data),
         *_model(kind, record, sample, data),
-        *_training(data),
+        *_training(record, data),
     ]
     return "\n".join(lines) + "\n"
 
@@ -108,7 +108,7 @@ def _model(kind: str, record, sample: Sample, data: Survey) -> Iterator[str]:
     yield _line("k_max", 3.5, "1/angstrom; a larger sigma allows a smaller one", indent=4)
 
 
-def _training(data: Survey) -> Iterator[str]:
+def _training(record, data: Survey) -> Iterator[str]:
     batch = int(min(_MOST_PER_STEP, max(1, round(_ATOMS_PER_STEP / data.atoms))))
     batch = min(batch, max(1, data.frames // 10))
     steps = max(1, round(0.9 * data.frames / batch))
@@ -123,7 +123,7 @@ def _training(data: Survey) -> Iterator[str]:
         if data.labels[name]:
             yield f"  # {name}: 1.0  # {data.labels[name]} frames have it"
     yield "optimizer:"
-    yield _line("learning_rate", 5e-3)
+    yield _line("learning_rate", record.usual_rate)
     yield _line("warmup_steps", min(100, epochs * steps // 10))
 
 

@@ -3,6 +3,7 @@
 from typing import Any, ClassVar, NamedTuple
 
 from jles.config import Config, positive
+from jles.errors import InputError
 
 
 class Envelope(NamedTuple):
@@ -55,8 +56,10 @@ class BackboneRecord(Config):
     @classmethod
     def upgrade(cls, values: dict) -> dict:
         """Reads `r_max`, the name of the cutoff in other programs."""
-        if "r_max" not in values or "cutoff" in values:
+        if "r_max" not in values:
             return values
+        if "cutoff" in values:
+            raise InputError("r_max: is another name of cutoff, which is given too; keep one")
         return {"cutoff" if key == "r_max" else key: value for key, value in values.items()}
 
     degree_key: ClassVar[str]
@@ -67,6 +70,9 @@ class BackboneRecord(Config):
 
     usual_cutoff: ClassVar[float] = 4.5
     """Cutoff of a new training file, angstrom."""
+
+    usual_rate: ClassVar[float] = 5e-3
+    """Learning rate of a new training file."""
 
     @classmethod
     def choices(cls, sample: Sample) -> dict[str, Choice]:

@@ -346,7 +346,8 @@ def _scatter(eqn, marks) -> Followed:
         return Followed([Site("atoms", place[0], reach)])
     if name != "scatter-add":
         refuse(name, "by senders")
-    return Followed([Site("atoms", place[0], updates.reach + 1)], "scatter")
+    reach = max(updates.reach + 1, target.reach if isinstance(target, Site) else 0)
+    return Followed([Site("atoms", place[0], reach)], "scatter")
 
 
 def _are_ends(eqn, indices: Mark, place: int) -> bool:

@@ -115,16 +115,20 @@ def _evaluated(jaxpr: Jaxpr, consts, arguments, marks, used, graph) -> list:
 def _one(eqn, inputs, found, given, weight) -> list:
     """Results of one operation; derivatives that it carries from or to senders are weighted."""
     if found.carries == "scatter":
-        inputs[2] = bloch_weighted(inputs[2], _along(1.0 / weight, given[2].axis))
+        inputs[2] = _weighted(inputs[2], 1.0 / weight, given[2].axis)
     params = eqn.primitive.get_bind_params(eqn.params)
     with eqn.ctx.manager:
         results = eqn.primitive.bind(*inputs, **params)
     results = list(results) if eqn.primitive.multiple_results else [results]
     if found.carries == "gather":
-        results = [bloch_weighted(results[0], _along(weight, found.marks[0].axis))]
+        results = [_weighted(results[0], weight, found.marks[0].axis)]
     return results
 
 
-def _along(weight, axis: int):
-    """A weight of edges for arrays whose axis of edges is `axis`."""
-    return jnp.reshape(weight, (1,) * axis + weight.shape)
+def _weighted(values, weight, axis: int):
+    """Values with weighted derivatives, whose axis of edges is `axis`; others have none."""
+    if not jnp.issubdtype(values.dtype, jnp.inexact):
+        return values
+    # The function may compute in another precision than its vectors have.
+    weight = jnp.reshape(weight.astype(values.dtype), (1,) * axis + weight.shape)
+    return bloch_weighted(values, weight)

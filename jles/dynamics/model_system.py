@@ -74,7 +74,7 @@ def model_system(
     needs_polarization = in_field or "current" in records
     wanted = {*records, *(["polarization"] if needs_polarization else [])} - {"current"}
     wanted |= {"stress"} if moves_cell else set()
-    check_wanted(sorted(wanted), model.config, atoms.pbc, in_field, "record")
+    check_wanted(sorted(wanted), model.config, atoms.pbc, in_field, "record", atoms.cell.array)
     config, potential = model.config, model.potential
     total_charge = float(first.total_charge)
     cutoff = config.backbone.cutoff

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import jax.numpy as jnp
+import numpy as np
 
 from jles.errors import InputError
 from jles.jax_md.bound import Bound, bind
@@ -62,7 +63,8 @@ def dipole_fn(model, atoms):
     are exact: do not wrap the positions, or it jumps. Arguments as of `energy_fn`.
 
     Raises:
-        InputError: the model has no latent charges.
+        InputError: the model has no latent charges, or the backbone needs copies of a cell
+            that are too few.
     """
     bound = bind(model, atoms)
     _check_charges(bound, "dipole_fn")
@@ -86,7 +88,8 @@ def current_fn(model, atoms):
     `energy_fn`.
 
     Raises:
-        InputError: the model has no latent charges.
+        InputError: the model has no latent charges, or the backbone needs copies of a cell
+            that are too few.
     """
     bound = bind(model, atoms)
     _check_charges(bound, "current_fn")
@@ -134,3 +137,4 @@ def _check(bound: Bound, neighbor, passed_on) -> None:
 def _check_charges(bound: Bound, name: str) -> None:
     if bound.potential.config.charges is None:
         raise InputError(f"{name}: the model has no latent charges")
+    bound.potential.config.backbone.check_cell(np.asarray(bound.structure.cell), bound.pbc)

@@ -38,8 +38,6 @@ def structure_of(
     """
     check_atoms(atoms)
     check_elements(atoms, config, where)
-    if config.charges is not None:
-        config.backbone.check_cell(atoms.cell.array, atoms.pbc)
     return build_structure(
         atoms.numbers,
         atoms.positions,

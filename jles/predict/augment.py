@@ -1,22 +1,30 @@
 """A short-range model written elsewhere, with latent charges on its features."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 
 from jles.bloch.traced import reach_of
-from jles.errors import InputError
+from jles.errors import InputError, InputWarning
 from jles.models.backbones.features import EQUIVARIANT, Features
-from jles.models.backbones.foreign import about, build_foreign, is_registered, register
+from jles.models.backbones.foreign import (
+    Factory,
+    about,
+    build_foreign,
+    factory_of,
+    is_registered,
+    register,
+)
 from jles.models.backbones.foreign_config import ForeignConfig
 from jles.models.backbones.foreign_model import ForeignModel, call
 from jles.models.config import ModelConfig
 from jles.models.potential import build_potential
 from jles.predict.model import Model
 
-_GIVEN: set[str] = set()
-"""Names that `augment` registered itself."""
+_GIVEN: dict[str, tuple[Factory, Callable]] = {}
+"""Factories that `augment` registered itself, and their functions, by name."""
 
 
 def augment(
@@ -48,8 +56,9 @@ def augment(
             initial ones.
         cutoff: of the edges, angstrom.
         elements: chemical symbols; `species` are places in this list.
-        name: of the function in model directories; by default its `__name__`. Other processes
-            register a factory under this name before they load the model.
+        name: of the function in model directories; by default its `__name__`. A lambda or a
+            partial function needs one. Other processes register a factory under this name
+            before they load the model.
         options: of the factory, kept in the model directory.
         layers: the receptive field in cutoffs; by default what tracing finds.
         degree: highest degree of the features that are used; by default all.
@@ -86,14 +95,28 @@ def _named(function, name, params) -> str:
         )
     if params is None:
         raise InputError("params: missing; give the parameters of the function")
-    name = getattr(function, "__name__", "foreign") if name is None else name
-    if is_registered(name) and name not in _GIVEN:
-        raise InputError(
-            f"name: '{name}' is registered already; give another name, or '{name}' in place of "
-            "the function"
-        )
-    _GIVEN.add(name)
-    register(name, lambda cutoff, elements, **options: ForeignModel(function, lambda _: params))
+    name = getattr(function, "__name__", None) if name is None else name
+    if name in (None, "<lambda>"):
+        raise InputError("name: missing; the function has no name of its own, so give name=")
+    if is_registered(name):
+        factory, earlier = _GIVEN.get(name, (None, None))
+        if factory is None or factory_of(name) is not factory:
+            raise InputError(
+                f"name: '{name}' is registered already; give another name, or '{name}' in "
+                "place of the function"
+            )
+        if earlier is not function:
+            warnings.warn(
+                f"name: '{name}' was another function until now; models saved with that one "
+                "will load with this one, so give each function a name",
+                InputWarning,
+                stacklevel=3,
+            )
+
+    def factory(cutoff, elements, **options):
+        return ForeignModel(function, lambda _: params)
+
+    _GIVEN[name] = register(name, factory), function
     return name
 
 

@@ -84,9 +84,10 @@ def export(
             numbers of atoms and neighbours must be fixed.
     """
     names = tuple(name for name in want if name != CURRENT)
-    check_wanted(names, model.config, example.pbc, field)
+    check_wanted(names, model.config, example.pbc, field, cell=example.cell.array)
     if CURRENT in want:
-        check_wanted(("born_charges",), model.config, example.pbc)
+        wanted = ("born_charges",)
+        check_wanted(wanted, model.config, example.pbc, cell=example.cell.array)
     _check_number("atoms", atoms)
     _check_number("neighbors", neighbors)
     with model._precision():
@@ -97,6 +98,13 @@ def export(
         program = partial(_program, model.potential, model.params, structure, tuple(want))
         try:
             return jax_export(jax.jit(program), platforms=platforms)(specs)
+        except TypeError as error:
+            if "_DimExpr" not in str(error):
+                raise
+            raise InputError(
+                f"export: {model.where} needs sizes that are numbers: take them from shape "
+                "instead of len in its function, or give atoms and neighbors as numbers"
+            ) from None
         except jax.errors.InconclusiveDimensionOperation as error:
             reason = str(error).splitlines()[0]
             raise InputError(

@@ -50,7 +50,12 @@ class Prediction:
 
 
 def check_wanted(
-    want, config: ModelConfig, pbc=None, in_field: bool = False, place: str = "want"
+    want,
+    config: ModelConfig,
+    pbc=None,
+    in_field: bool = False,
+    place: str = "want",
+    cell=None,
 ) -> None:
     """Refuses names that do not exist and quantities that model or structure does not have.
 
@@ -60,9 +65,10 @@ def check_wanted(
         pbc: periodic directions of the structure; None asks about the model alone.
         in_field: whether a field is applied.
         place: where the names were given, for errors.
+        cell: rows are lattice vectors, angstrom; None does not ask about it.
 
     Raises:
-        InputError: names the quantity and the reason.
+        InputError: names the quantity and the reason, or what the backbone needs for the cell.
     """
     if isinstance(want, str):
         raise InputError(f"want must be a sequence of names, e.g. ('{want}',)")
@@ -76,6 +82,9 @@ def check_wanted(
         reasons += [quantity.refuse(config, pbc, in_field) for quantity in asked]
     for reason in filter(None, reasons):
         raise InputError(reason if reason.startswith("field") else f"{place}: {reason}")
+    weighted = in_field or any(quantity.polar or quantity.responds for quantity in asked)
+    if cell is not None and weighted:
+        config.backbone.check_cell(cell, pbc)
 
 
 def field_array(value) -> np.ndarray | None:

@@ -279,7 +279,7 @@ class Predictor(ABC):
         return results
 
     def _predict(self, atoms, want, field, born_mode, sum_rule):
-        check_wanted(want, self.config, atoms.pbc, field is not None)
+        check_wanted(want, self.config, atoms.pbc, field is not None, cell=atoms.cell.array)
         if born_mode == "published" and atoms.pbc.any() and not atoms.pbc.all():
             raise InputError(
                 "born_mode: the published formula has no open direction; take 'exact'"

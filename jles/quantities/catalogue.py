@@ -262,6 +262,7 @@ _ENTRIES = (
         owners="models with `polarizability`; of clusters also with `charge_softness`",
         of=lambda at: at.polarizability(),
         rules=_POLARIZABLE,
+        responds=True,
         label=Label(
             "polarizability",
             "polarizability",
@@ -284,6 +285,7 @@ _ENTRIES = (
         owners="as `polarizability`",
         of=lambda at: polarizability_derivative(at.polarizability, at.structure.positions),
         rules=_POLARIZABLE,
+        responds=True,
         option="--raman",
         key="raman",
     ),

@@ -100,6 +100,7 @@ class Quantity:
         rules: reasons against it, in this order.
         odd: whether it changes sign with all latent charges.
         polar: whether it derives from the polarization, which a net charge makes ambiguous.
+        responds: whether it derives from the energy in a field.
         output: whether `jles predict` and `jles evaluate` compute it "always", for "periodic"
             structures, or where it is "asked" for.
         option: of the command line where it must be asked for; by default from the name.
@@ -123,6 +124,7 @@ class Quantity:
     owners: str = "everything"
     odd: bool = False
     polar: bool = False
+    responds: bool = False
     output: Literal["always", "periodic", "asked"] = "asked"
     option: str = ""
     key: str = ""

@@ -41,7 +41,8 @@ def check_responses(
     """Refuses weights of labels that the model, or one of the frames, has no prediction for.
 
     Raises:
-        InputError: names the weight and the head that is missing, or the frame.
+        InputError: names the weight and the head that is missing, or the frame, also one whose
+            cell needs another configuration of the backbone.
     """
     for name, quantity in trained_labels().items():
         if name not in needed or name not in RESPONSES:
@@ -55,3 +56,7 @@ def check_responses(
             # Without a label all but the polarizability are computed and must be finite, too.
             if reason and (name in frame.labels or quantity.polar or is_metallic(model)):
                 raise InputError(f"{frame.source}: {reason}; take the frame out, {remedy}")
+            try:
+                model.backbone.check_cell(frame.cell, frame.pbc)
+            except InputError as error:
+                raise InputError(f"{frame.source}: {error}") from None

@@ -106,6 +106,36 @@ def test_the_reach_is_counted_in_edges():
     assert [after(steps) for steps in range(3)] == [1, 2, 3]
 
 
+def test_the_reach_of_what_edges_are_added_to_counts():
+    def function(_, vectors, species, senders, receivers):
+        atoms = far = jax.ops.segment_sum(vectors, receivers, ATOMS)
+        for _ in range(2):
+            far = jax.ops.segment_sum(far[senders], receivers, ATOMS)
+        return far.at[senders].add(vectors + 0.0 * atoms[receivers], mode="drop")
+
+    assert reach_of(function, PARAMS, VECTORS, *GRAPH) == 3
+
+
+def test_a_function_may_compute_in_another_precision():
+    """Its derivatives have weights all the same."""
+
+    def function(_, vectors, species, senders, receivers):
+        edges = vectors.astype(jnp.float32)
+        atoms = first(edges, receivers) + first(edges, senders)
+        return first(atoms[senders], receivers).astype(vectors.dtype)
+
+    def moved(weight):
+        def of_vectors(vectors):
+            return bloch_weighted_call(function, weight, PARAMS, vectors, *GRAPH)
+
+        return jax.jvp(of_vectors, (VECTORS,), (MOTION,))[1]
+
+    weight = jnp.linspace(0.5, 1.5, EDGES)
+    atoms = first(MOTION, RECEIVERS) + first(MOTION / weight[:, None], SENDERS)
+    expected = first(atoms[SENDERS] * weight[:, None], RECEIVERS)
+    assert relative(moved(weight), expected) < 1e-5
+
+
 def first(vectors, receivers):
     return jax.ops.segment_sum(vectors, receivers, ATOMS)
 

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -12,13 +13,16 @@ from ase.io import read
 
 import jles
 from jles.cli.main import main
-from jles.errors import InputError
+from jles.errors import InputError, InputWarning
+from jles.jax_md.functions import dipole_fn
 from jles.models.backbones.foreign import register
 from jles.models.backbones.foreign_config import ForeignConfig
+from jles.models.backbones.jax_md_nequip import jax_md_nequip
 from jles.models.config import ModelConfig
 from jles.models.potential import build_potential
 from jles.models.store import read_model, save_model
 from jles.observables.born_charges import born_charges
+from jles.predict.prediction import check_wanted
 from jles.quantities.evaluation import Evaluation
 from jles.structures.batch import pad_structure, size_of
 from tests.support.foreign_toy import toy, toy_config
@@ -35,7 +39,11 @@ from tests.support.small_systems import (
 )
 
 # jax-md calls e3nn-jax by old names.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+# Functions that are called `changed` replace each other.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:name. 'changed' was another function"),
+]
 
 NEQUIP = {
     "kind": "foreign",
@@ -113,8 +121,14 @@ def test_a_replica_that_is_too_small_gives_no_number():
     coupling = Evaluation(potential, params, structure).coupling
     born = jax.jit(lambda positions: born_charges(coupling, positions))
     assert np.isnan(born(structure.positions)).all()
-    with pytest.raises(InputError, match=r"cell is 3\.\d\d angstrom high.*backbone\.cells: 2"):
-        potential.structure(rattled(3, count=2))
+    atoms = rattled(3, count=2)
+    given = config, atoms.pbc
+    check_wanted(("energy", "forces", "stress"), *given, cell=atoms.cell.array)
+    for want, in_field in ((("born_charges",), False), (("energy",), True)):
+        with pytest.raises(InputError, match=r"is 3\.\d\d angstrom high.*backbone\.cells: 2"):
+            check_wanted(want, *given, in_field, cell=atoms.cell.array)
+    with pytest.raises(InputError, match=r"backbone\.cells: 2"):
+        dipole_fn(potential, atoms)
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +155,7 @@ def trained(tmp_path_factory):
     return folder
 
 
+@pytest.mark.long
 def test_jax_md_nequip_is_trained_stored_and_run_in_a_field(trained):
     places = trained / "model", trained / "start.xyz", trained / "md.yaml"
     assert not main(["md", *map(str, places), "--out", str(trained / "run")])
@@ -223,6 +238,36 @@ def test_a_model_keeps_its_function_when_another_one_takes_the_name():
     atoms = rattled(1, count=3, pbc=False)
     energies = [one.predict(atoms).energy for one in (model, other)]
     assert energies[0] == pytest.approx(2.0 * energies[1], rel=1e-5)
+
+
+def test_names_of_functions_do_not_collide_in_silence():
+    """Each call ends before anything is compiled."""
+    function, params = with_function(lambda features, *_: features)
+    other, _ = with_function(lambda features, *_: features)
+
+    def named(function, **name):
+        with pytest.raises(InputError) as error:
+            augmented(function, params, carries="replica", **name)
+        return str(error.value)
+
+    for nameless in (lambda *graph: function(*graph)._replace(tensors=None), partial(function)):
+        assert "name: missing" in named(nameless)
+        assert "layers: needed" in named(nameless, name="nameless " + type(nameless).__name__)
+    named(function, name="mine")
+    named(function, name="mine")
+    with pytest.warns(InputWarning, match="'mine' was another function until now"):
+        named(other, name="mine")
+    register("mine", toy)
+    assert "'mine' is registered already" in named(other, name="mine")
+
+
+def test_options_of_jax_md_nequip_that_do_not_exist_are_refused():
+    for options, said in (
+        ({"num_bases": 3}, "unknown 'num_bases'; known: graph_net_steps, .*scale"),
+        ({"r_max": 3.0}, "'r_max' follows from the cutoff"),
+    ):
+        with pytest.raises(InputError, match=said):
+            jax_md_nequip(3.0, ("H", "O"), **options)
 
 
 def test_a_model_directory_of_a_name_that_is_not_registered_says_how_to_register(tmp_path):

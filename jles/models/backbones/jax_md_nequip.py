@@ -1,5 +1,6 @@
 """The NequIP of jax-md (Batzner et al., Nat. Commun. 13, 2453 (2022)) as a foreign model."""
 
+from jles.errors import InputError
 from jles.models.backbones.features import Features
 from jles.models.backbones.foreign_model import ForeignModel
 from jles.models.backbones.irreps import to_tensors, to_vectors
@@ -14,7 +15,10 @@ def jax_md_nequip(cutoff: float, elements: tuple[str, ...], **options) -> Foreig
     Args:
         cutoff: angstrom.
         elements: chemical symbols.
-        options: of `jax_md.nn.nequip.default_config`.
+        options: of `jax_md.nn.nequip.default_config`, except `r_max` and `n_elements`.
+
+    Raises:
+        InputError: an option that does not exist, or that follows from cutoff and elements.
     """
     import e3nn_jax as e3nn
     import jax
@@ -23,13 +27,22 @@ def jax_md_nequip(cutoff: float, elements: tuple[str, ...], **options) -> Foreig
     from jraph import GraphsTuple
 
     settings = nequip.default_config()
-    settings.update(options | {"r_max": cutoff, "n_elements": len(elements)})
-    settings.update({"shift": 0.0, "scale": 1.0} | options)
+    own = {"r_max": cutoff, "n_elements": len(elements)}
+    for name in options:
+        if name in own:
+            raise InputError(
+                f"options: '{name}' follows from the cutoff and the elements; take it out"
+            )
+        if name not in {*settings.keys(), "shift", "scale"}:
+            known = ", ".join(sorted({*settings.keys(), "shift", "scale"} - set(own)))
+            raise InputError(f"options: unknown '{name}'; known: {known}")
+    settings.update({"shift": 0.0, "scale": 1.0} | options | own)
     model = nequip.model_from_config(settings)
 
     def graph(vectors, species, senders, receivers):
         nodes = jax.nn.one_hot(species, len(elements), dtype=vectors.dtype)
-        counts = jnp.array([len(nodes)]), jnp.array([len(vectors)])
+        # Sizes may be symbols, as in an exported program, which `len` refuses.
+        counts = (jnp.reshape(jnp.asarray(part.shape[0]), 1) for part in (nodes, vectors))
         # Vectors of jax-md point from senders to receivers.
         return GraphsTuple(nodes, -vectors, receivers, senders, None, *counts)
 
@@ -48,7 +61,7 @@ def jax_md_nequip(cutoff: float, elements: tuple[str, ...], **options) -> Foreig
         hidden = e3nn.concatenate(list(states.values()))
 
         def of(irrep):
-            chosen = hidden.filter(irrep).array.reshape(len(energies), -1, irrep.dim)
+            chosen = hidden.filter(irrep).array.reshape(energies.shape[0], -1, irrep.dim)
             return jnp.swapaxes(chosen, 1, 2)
 
         invariants, *rest = (of(e3nn.Irrep(name)) for name in ("0e", "1o", "2e"))

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import NamedTuple, NoReturn
 
+import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 from jles.errors import InputError
@@ -189,16 +190,26 @@ def _ends(eqn, marks, atoms) -> Ends | None:
     if not ends or len({mark.of for mark in ends}) > 1:
         return None
     first = ends[0]
+    if name == "convert_element_type" and not _holds_indices(eqn.params["new_dtype"]):
+        return None
     if name in _KEEP_ENDS:
         axis = _moved(eqn, first.axis)
         return None if axis is None else first._replace(axis=axis)
     if name == "add" and len(ends) == 1:
         others = [var for var, mark in zip(eqn.invars, marks, strict=True) if mark is None]
         number = others[0].val if isinstance(others[0], Literal) else None
+        # In a program of any size this number is a symbol; the function was checked before.
+        number = number if isinstance(atoms, int) else atoms
         return first._replace(wrapped=True) if number == atoms else None
-    if name == "select_n" and {mark.axis for mark in ends} == {first.axis}:
-        return first._replace(wrapped=False)
+    if name == "select_n" and {mark and mark.axis for mark in marks[1:]} == {first.axis}:
+        # One branch for negative indices and one for others, or only one kind of both.
+        return first._replace(wrapped=all(mark.wrapped for mark in ends))
     return None
+
+
+def _holds_indices(dtype) -> bool:
+    """Whether numbers of atoms survive a conversion to this type."""
+    return np.issubdtype(dtype, np.integer) and np.iinfo(dtype).bits >= 32
 
 
 def _moved(eqn, axis: int) -> int | None:

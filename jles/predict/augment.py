@@ -1,7 +1,7 @@
 """A short-range model written elsewhere, with latent charges on its features."""
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -18,13 +18,16 @@ from jles.models.backbones.foreign import (
     register,
 )
 from jles.models.backbones.foreign_config import ForeignConfig
-from jles.models.backbones.foreign_model import ForeignModel, call
+from jles.models.backbones.foreign_model import ForeignModel, call, check_params
 from jles.models.config import ModelConfig
 from jles.models.potential import build_potential
 from jles.predict.model import Model
 
 _GIVEN: dict[str, tuple[Factory, Callable]] = {}
 """Factories that `augment` registered itself, and their functions, by name."""
+
+_OWN = ("elements", "backbone")
+"""Keys of `ModelConfig` that other arguments of `augment` give."""
 
 
 def augment(
@@ -60,7 +63,8 @@ def augment(
             partial function needs one. Other processes register a factory under this name
             before they load the model.
         options: of the factory, kept in the model directory.
-        layers: the receptive field in cutoffs; by default what tracing finds.
+        layers: the receptive field in cutoffs; by default what tracing finds, and 1 for a
+            model without charges that cannot be traced.
         degree: highest degree of the features that are used; by default all.
         carries: "traced" or "replica", see `ForeignConfig`.
         cells: see `ForeignConfig`.
@@ -72,11 +76,13 @@ def augment(
         InputError: the function returns something else, its features do not transform as they
             should, an operation cannot be followed, or a key of `parts` is wrong.
     """
+    _check_arguments(elements, parts)
     name = function if isinstance(function, str) else _named(function, name, params)
     elements, options = tuple(elements), dict(options or {})
     backbone = ForeignConfig(cutoff, name, carries=carries, cells=cells, options=options)
     with jax.enable_x64(dtype == "float64"):
-        layers, degree = _measured(backbone, elements, params, layers, degree)
+        charged = parts.get("charges", {}) is not None
+        layers, degree = _measured(backbone, elements, params, layers, degree, charged)
         backbone = backbone.replace(layers=layers, degree=degree)
         config = ModelConfig(elements=elements, backbone=backbone, **parts)
         initial = build_potential(config).init(jax.random.key(seed), jnp.dtype(dtype))
@@ -84,6 +90,18 @@ def augment(
             arranged = build_foreign(backbone, elements).layout
             initial["backbone"] = {"model": arranged.named(params, jnp.dtype(dtype))}
     return Model(config, initial, dtype, name)
+
+
+def _check_arguments(elements, parts) -> None:
+    """Refuses elements that are no sequence, and keys that the configuration does not have."""
+    if isinstance(elements, str) or not isinstance(elements, Iterable):
+        raise InputError(
+            f"elements: is {elements!r}; give chemical symbols, e.g. elements=('H', 'O')"
+        )
+    known = [key for key in ModelConfig.__struct_fields__ if key not in _OWN]
+    for key in parts:
+        if key not in known:
+            raise InputError(f"augment: unknown key '{key}'; known keys: {', '.join(known)}")
 
 
 def _named(function, name, params) -> str:
@@ -120,7 +138,7 @@ def _named(function, name, params) -> str:
     return name
 
 
-def _measured(backbone, elements, params, layers, degree) -> tuple[int, int]:
+def _measured(backbone, elements, params, layers, degree, charged) -> tuple[int, int]:
     """Layers and degree, as given or as the function has them."""
     model = build_foreign(backbone, elements).model
 
@@ -128,8 +146,13 @@ def _measured(backbone, elements, params, layers, degree) -> tuple[int, int]:
         return call(model.function, *arguments)
 
     dtype = jnp.zeros(0).dtype
+    if params is not None:
+        with about(backbone):
+            check_params(model, params)
     shapes = jax.eval_shape(model.init, jax.random.key(0)) if params is None else params
-    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), shapes)
+    shapes = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(getattr(leaf, "shape", ()), dtype), shapes
+    )
     ends = jax.ShapeDtypeStruct((6,), int)
     arguments = shapes, jax.ShapeDtypeStruct((6, 3), dtype), *[ends] * 3
     with about(backbone):
@@ -141,4 +164,12 @@ def _measured(backbone, elements, params, layers, degree) -> tuple[int, int]:
             raise InputError(
                 "layers: needed with carries 'replica': the receptive field over the cutoff"
             )
-        return layers or reach_of(function, *arguments), degree
+        if layers is not None:
+            return layers, degree
+        try:
+            return reach_of(function, *arguments), degree
+        except InputError:
+            # Without charges nothing is weighted, so the function need not be followed.
+            if charged:
+                raise
+            return 1, degree

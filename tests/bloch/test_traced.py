@@ -191,6 +191,14 @@ def highest_at_senders(_, vectors, species, senders, receivers):
     return jax.ops.segment_max(vectors, senders, ATOMS)
 
 
+def masked(_, vectors, species, senders, receivers):
+    return first(first(vectors, receivers)[jnp.where(species[0] > 0, senders, 0)], receivers)
+
+
+def of_small_integers(_, vectors, species, senders, receivers):
+    return first(first(vectors, receivers)[senders.astype(jnp.int8)], receivers)
+
+
 def of_edges(_, vectors, species, senders, receivers):
     return vectors
 
@@ -201,9 +209,11 @@ def of_edges(_, vectors, species, senders, receivers):
         (in_a_loop, "'scan' on values that depend on positions"),
         (of_the_mean, "'reduce_sum' along the atoms"),
         (of_permuted_edges, "'gather' of edges by indices other than senders and receivers"),
-        (of_triplets, "'gather' of edges by the indices of atoms"),
+        (of_triplets, "'gather' of edges by indices other than senders and receivers"),
         (by_a_matrix, "'dot_general' that sums over the edges"),
         (shifted, "'gather' of atoms by indices other than senders and receivers"),
+        (masked, "'gather' of atoms by indices other than senders and receivers"),
+        (of_small_integers, "'gather' of atoms by indices other than senders and receivers"),
         (sorted_atoms, "'sort' along the atoms"),
         (paired, "'dot_general' of the values of all pairs of atoms or edges"),
         (with_a_rule, "'custom_jvp_call' that takes values from senders"),

@@ -362,6 +362,53 @@ def test_wrong_arguments_are_refused_in_one_line():
         augmented(function, params, state=state)
 
 
+def test_wrong_parts_are_refused_before_anything_is_compiled():
+    function, params = with_function(lambda features, *_: features)
+    with pytest.raises(InputError, match="elements: is 'HO'; give chemical symbols"):
+        augmented(function, params, elements="HO")
+    with pytest.raises(
+        InputError, match="augment: unknown key 'charge'; known keys: .*charges"
+    ):
+        augmented(function, params, charge=None)
+    with pytest.raises(InputError, match="layers: expected .* 1, got 0"):
+        augmented(function, params, layers=0)
+    toy_config()
+    with pytest.raises(InputError, match=r"'radial' has shape \(3, 8\), not \(3, 4\); give"):
+        augmented("toy", params | {"radial": np.zeros((3, 8))})
+    with pytest.raises(InputError, match="leaf 'other' is not one of the model"):
+        augmented("toy", params | {"other": 1.0})
+    register("fails", lambda cutoff, elements: {}["key"])
+    register("plain", lambda cutoff, elements: function)
+    with pytest.raises(InputError, match=r"'fails': .*its factory fails \(KeyError: 'key'\)"):
+        augmented("fails", None)
+    with pytest.raises(InputError, match="'plain': its factory returns function; return For"):
+        augmented("plain", None)
+
+
+def test_what_is_wrong_with_numbers_is_said_first():
+    """Parameters that are not numbers, integers, and arithmetic in another precision."""
+    function, params = with_function(lambda features, *_: features)
+    missing = params | {"energy": np.full(4, np.nan)}
+    with pytest.raises(InputError, match="params: leaf 'energy' is NaN or infinite"):
+        augmented(function, missing, charges=None)
+    counted, _ = with_function(lambda features, *_: (features, features.energies.astype(int)))
+    with pytest.raises(InputError, match="returns energies in int32, not a floating-point"):
+        augmented(counted, params, charges=None)
+
+    def single(params, vectors, *ends):
+        features = function(params, vectors.astype(jnp.float32), *ends)
+        return jax.tree.map(lambda part: part.astype(vectors.dtype), features)
+
+    with pytest.raises(InputError, match="computes in f32 for vectors in float64"):
+        augmented(single, params, charges=None, dtype="float64")
+
+
+def test_a_model_without_charges_need_not_be_followed():
+    register("looped", looped)
+    model = augmented("looped", None, charges=None)
+    assert model.config.backbone.layers == 1
+
+
 def test_the_page_on_foreign_models_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     page = (ROOT / "docs" / "foreign-models.md").read_text(encoding="utf-8")

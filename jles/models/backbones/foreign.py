@@ -26,6 +26,7 @@ from jles.models.backbones.foreign_model import (
     call,
     check_features,
     edges_of,
+    first_line,
     layout,
 )
 from jles.models.backbones.foreign_replica import replica
@@ -96,8 +97,8 @@ def build_foreign(config: ForeignConfig, elements: tuple[str, ...]) -> Built:
     """The model of a configuration.
 
     Raises:
-        InputError: the name is not registered, an option does not exist, or parameters that
-            cannot be stored.
+        InputError: the name is not registered, an option does not exist, the factory fails or
+            returns something else, or parameters that cannot be stored.
     """
     options = to_nested_copy(config.options)
     key = (config.name, config.cutoff, elements, json.dumps(options, sort_keys=True))
@@ -107,8 +108,19 @@ def build_foreign(config: ForeignConfig, elements: tuple[str, ...]) -> Built:
             inspect.signature(factory).bind(config.cutoff, elements, **options)
         except TypeError as error:
             raise InputError(f"backbone.options of '{config.name}': {error}") from None
-        model = factory(config.cutoff, elements, **options)
         with about(config):
+            try:
+                model = factory(config.cutoff, elements, **options)
+            except InputError:
+                raise
+            except Exception as error:
+                reason = f"{type(error).__name__}: {first_line(error)}"
+                raise InputError(f"backbone.options: its factory fails ({reason})") from error
+            if not isinstance(model, ForeignModel):
+                raise InputError(
+                    f"its factory returns {type(model).__name__}; return "
+                    "ForeignModel(function, init)"
+                )
             _BUILT[key] = Built(model, layout(model), set())
     return _BUILT[key]
 

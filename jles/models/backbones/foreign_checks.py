@@ -5,8 +5,10 @@ permuted with the atoms, and exact Born charges by tracing are compared with a l
 copies.
 """
 
+import re
 from collections.abc import Callable
 from functools import partial
+from hashlib import blake2b
 from typing import NamedTuple
 
 import jax
@@ -31,7 +33,9 @@ _JUMP = 1e-2
 def check_foreign(
     config: ForeignConfig, elements: tuple[str, ...], leaves: dict, born_charges: bool
 ) -> None:
-    """Checks a model once in a process: shapes, symmetries, cutoff, reach, exact Born charges.
+    """Checks a model once in a process for the same parameters.
+
+    What is checked: shapes, symmetries, cutoff, reach and exact Born charges.
 
     Args:
         config: of the backbone.
@@ -43,17 +47,51 @@ def check_foreign(
         InputError: what is wrong, and a remedy.
     """
     built = build_foreign(config, elements)
-    if (config, born_charges) in built.checked:
+    checked = config, born_charges, _digest(leaves)
+    if checked in built.checked:
         return
     with about(config), jax.default_matmul_precision("highest"):
         params = built.layout.params(leaves)
         dtype = jax.tree.leaves(params)[0].dtype
+        _check_finite(leaves)
         _check_symmetries(config, built, params, len(elements), dtype)
         if born_charges and config.carries == "traced":
             _check_reach(config, built, params, dtype)
-        if born_charges and (config.carries, config.layers) != ("traced", 1):
+        if born_charges:
             _check_born_charges(config, built, params, len(elements), dtype)
-    built.checked.add((config, born_charges))
+    built.checked.add(checked)
+
+
+def _digest(leaves: dict) -> str:
+    """Tells parameters apart, also those of another precision."""
+    digest = blake2b(digest_size=16)
+    for name in sorted(leaves):
+        leaf = np.asarray(leaves[name])
+        digest.update(f"{name} {leaf.dtype} {leaf.shape}".encode())
+        digest.update(leaf.tobytes())
+    return digest.hexdigest()
+
+
+def _check_finite(leaves: dict) -> None:
+    for name, leaf in leaves.items():
+        if not np.isfinite(leaf).all():
+            raise InputError(f"params: leaf '{name}' is NaN or infinite; train the model again")
+
+
+def _check_precision(built: Built, params, dtype, error: float) -> None:
+    """Refuses, once a check has failed, a function that computes in less than float64."""
+    if dtype != np.float64 or not error <= 10.0 * _TOLERANCE["float32"]:
+        return
+    ends = jax.ShapeDtypeStruct((_ATOMS,), int)
+    vectors = jax.ShapeDtypeStruct((_ATOMS, 3), dtype)
+    function = partial(call, built.model.function)
+    traced = jax.make_jaxpr(function)(params, vectors, *[ends] * 3)
+    lower = re.search(r"\b(bf16|f16|f32)\[", str(traced))
+    if lower:
+        raise InputError(
+            f"computes in {lower[1]} for vectors in float64 (wrong by {error:.1g} of the size "
+            "of its features); let types follow the vectors, or use dtype float32"
+        )
 
 
 class _Cluster(NamedTuple):
@@ -118,6 +156,7 @@ def _check_symmetries(config, built: Built, params, n_elements: int, dtype) -> N
         allowed = _JUMP if what == "cutoff" else tolerance
         name, error = _largest(features_there, expected[what])
         if not error <= allowed:
+            _check_precision(built, params, dtype, error)
             how = "at the cutoff" if what == "cutoff" else f"under {what} of the structure"
             size = f"wrong by {error:.1g} of their size"
             size = "NaN or infinite" if not np.isfinite(error) else size
@@ -240,6 +279,7 @@ def _check_born_charges(config, built: Built, params, n_elements: int, dtype) ->
         found = derivative(cell, motion[other] * weight[:, None] - motion[at])
     name, error = _largest(found, expected)
     if not error <= 10.0 * _TOLERANCE[dtype.name]:
+        _check_precision(built, params, dtype, error)
         raise InputError(
             f"the derivatives of its {name} in a crystal differ from those in a long chain of "
             f"cells by {error:.1g} of their size; set layers to how often edges pass features "

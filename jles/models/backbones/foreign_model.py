@@ -139,6 +139,11 @@ def check_features(features: Features, atoms: int, degree: int, dtype) -> Featur
                 f"returns {name} of shape {tuple(values.shape)} for {atoms} atoms; return "
                 f"({wanted}{'' if shape else ','})"
             )
+        if not jnp.issubdtype(values.dtype, jnp.floating):
+            raise InputError(
+                f"returns {name} in {values.dtype}, not a floating-point type; let the type "
+                "follow the vectors"
+            )
         if jnp.finfo(values.dtype).bits < jnp.finfo(dtype).bits:
             raise InputError(
                 f"returns {name} in {values.dtype} for vectors in {dtype}; let the type follow "
@@ -194,6 +199,29 @@ def layout(model: ForeignModel) -> Layout:
     if not names:
         raise InputError("params: the model has no parameters; give it one at least")
     return Layout(tuple(names), jax.tree.structure(shapes))
+
+
+def check_params(model: ForeignModel, params) -> None:
+    """Refuses parameters that are not like the initial ones of the model.
+
+    Raises:
+        InputError: names the first leaf that is missing, unknown or of another shape.
+    """
+    initial, given = (
+        {
+            jax.tree_util.keystr(path, simple=True, separator="/"): getattr(leaf, "shape", ())
+            for path, leaf in jax.tree.leaves_with_path(tree)
+        }
+        for tree in (jax.eval_shape(model.init, jax.random.key(0)), params)
+    )
+    for name in initial | given:
+        wanted, shape = initial.get(name), given.get(name)
+        if wanted == shape:
+            continue
+        what = f"has shape {shape}, not {wanted}"
+        what = "is missing" if shape is None else what
+        what = "is not one of the model" if wanted is None else what
+        raise InputError(f"params: leaf '{name}' {what}; give the parameters of this model")
 
 
 def first_line(error: Exception) -> str:

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+import jles
 from jles.models.backbones.features import Features
 from jles.models.backbones.foreign import register
 from jles.models.backbones.foreign_config import ForeignConfig
@@ -64,3 +65,18 @@ def toy_config(**changes) -> ForeignConfig:
     register("toy", toy)
     values = {"cutoff": 2.8, "name": "toy", "layers": 3, "degree": 2, "options": OPTIONS}
     return ForeignConfig(**values | changes)
+
+
+def with_function(change):
+    """The toy with another result, as arguments of `jles.augment`."""
+    plain = toy(2.8, ("H", "O"))
+
+    def changed(params, vectors, species, senders, receivers):
+        features = plain.function(params, vectors, species, senders, receivers)
+        return change(features, vectors, senders, receivers)
+
+    return changed, plain.init(jax.random.key(0))
+
+
+def augmented(function, params, **options):
+    return jles.augment(function, params, **{"cutoff": 2.8, "elements": ("H", "O")} | options)

@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 
 import jles
+from jles.data.frames import Frame
 from jles.errors import InputError, InputWarning
 from jles.models.backbones.foreign import register
 from jles.models.backbones.foreign_config import ForeignConfig
 from jles.models.backbones.jax_md_nequip import jax_md_nequip
 from jles.models.config import ModelConfig
 from jles.models.store import save_model
+from jles.train.response_labels import check_responses
 from tests.support.foreign_toy import augmented, toy, toy_config, with_function
+from tests.support.small_systems import rattled
 
 # jax-md calls e3nn-jax by old names. Functions that are called `changed` replace each other.
 pytestmark = [
@@ -184,3 +187,15 @@ def test_what_is_wrong_with_numbers_is_said_first():
 
     with pytest.raises(InputError, match="computes in f32 for vectors in float64"):
         augmented(single, params, charges=None, dtype="float64")
+
+
+def test_training_on_born_charges_refuses_cells_whose_copies_are_too_few():
+    backbone = toy_config(layers=2, carries="replica")
+    model = ModelConfig(("H", "O"), backbone)
+    atoms = rattled(3, count=2)
+    frame = Frame(
+        atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, {}, 0.0, "salt.xyz:1"
+    )
+    check_responses({"energy", "forces"}, model, [frame])
+    with pytest.raises(InputError, match=r"salt\.xyz:1: the cell is 3.*backbone\.cells: 2"):
+        check_responses({"born_charges"}, model, [frame])

@@ -126,6 +126,8 @@ def bind(model, atoms) -> Bound:
             'jax.config.update("jax_enable_x64", True) first, or load it as float32'
         )
     check_elements(atoms, potential.config, where)
+    if hasattr(model, "check_charge"):
+        model.check_charge(atoms)
     charge = model.total_charge(atoms) if hasattr(model, "total_charge") else charge_of(atoms)
     key = getattr(model, "state_key", "state")
     count = len(atoms)

@@ -2,12 +2,16 @@
 
 import jax.numpy as jnp
 import numpy as np
+from ase.symbols import Symbols
 from jaxtyping import Array, Float, Int
 
 from jles.errors import InputError
 from jles.models.state_config import StateConfig
 from jles.structures.labels import whole_labels
 from jles.structures.structure import Structure
+
+SAME_CHARGE = 1e-6
+"""Charges that differ by less are the same, e."""
 
 
 def state_inputs(
@@ -31,6 +35,12 @@ def state_inputs(
         table = jnp.asarray(config.labels, jnp.int32)
         parts.append((structure.state[:, None] == table) & structure.mask[:, None])
     return jnp.concatenate([part.astype(dtype) for part in parts], axis=1)
+
+
+def reduced_formula(numbers) -> tuple[str, int]:
+    """The reduced formula of atoms, such as H2O, and how many of its units they are."""
+    formula, units = Symbols(np.asarray(numbers)).formula.reduce()
+    return str(formula.convert("hill")), units
 
 
 def labels_of(atoms, config: StateConfig | None, key: str, where: str):

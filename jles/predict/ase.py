@@ -37,6 +37,8 @@ class LatentChargeCalculator(Calculator):
         return changes
 
     def _labels(self, atoms):
+        if not self.model.config.has_labels:
+            return None
         key = self.model.state_key
         return np.asarray(atoms.arrays.get(key, atoms.info.get(key))).tolist()
 

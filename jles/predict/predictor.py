@@ -15,6 +15,7 @@ from jles.compiling import announced
 from jles.errors import InputError, InputWarning
 from jles.models.atoms import charge_of, check_atoms, structure_of
 from jles.models.config import ModelConfig
+from jles.models.state import SAME_CHARGE, reduced_formula
 from jles.predict.collect import collect
 from jles.predict.prediction import Prediction, check_wanted, field_array
 from jles.structures.batch import on_device, pad_structure, size_of
@@ -136,7 +137,7 @@ class Predictor(ABC):
     def _bare(self, atoms) -> Structure:
         """The structure without padding, on the host."""
         check_atoms(atoms)
-        self._check_charge(self.total_charge(atoms))
+        self.check_charge(atoms)
         return structure_of(
             atoms,
             self.config,
@@ -146,18 +147,27 @@ class Predictor(ABC):
             dtype=self.dtype,
         )
 
-    def _check_charge(self, charge: float) -> None:
-        """Refuses a charge that the model neither sees nor was trained at.
+    def check_charge(self, atoms) -> None:
+        """Refuses a given charge that the model does not see and was not trained at.
 
-        Without a record of the charges of the training, as for published models, it is allowed.
+        Structures with the composition of charged ones of the training have their charge, in
+        units of the formula. Other compositions may have any, unless all of the training was
+        neutral. Without a record of the training, as for published models, none is refused.
 
         Raises:
             InputError: names the charge, those of the training and the remedy.
         """
-        known = self.training.get("total_charges")
-        if known and not self.config.sees_charge and min(abs(charge - q) for q in known) > 1e-6:
-            listed = ", ".join(f"{q:g}" for q in known)
-            key, charge = self.charge_key, charge + 0.0
+        key, known = self.charge_key, self.training.get("total_charges")
+        if not known or self.config.sees_charge or key not in atoms.info:
+            return
+        charge = self.total_charge(atoms) + 0.0
+        formula, units = reduced_formula(atoms.numbers)
+        trained = self.training.get("charges_by_formula", {}).get(formula)
+        if trained is None and any(known):
+            return
+        trained = [units * q for q in trained or (0.0,)]
+        if min(abs(charge - q) for q in trained) > SAME_CHARGE:
+            listed = ", ".join(f"{q:g}" for q in trained)
             raise InputError(
                 f"'{key}' is {charge:g} e; {self.where} was trained at {listed} e and its "
                 f"energy does not depend on it: train with model.state, or take out '{key}'"

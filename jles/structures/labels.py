@@ -21,7 +21,8 @@ def whole_labels(value, count: int, key: str) -> Int[np.ndarray, " atoms"]:
         values = np.asarray(value, np.float64)
     except (TypeError, ValueError):
         values = np.asarray(np.nan)
-    if values.shape not in {(), (1,), (count,)} or not np.array_equal(values, np.rint(values)):
+    whole = np.array_equal(values, np.rint(values)) and np.abs(values).max(initial=0.0) < 1e9
+    if values.shape not in {(), (1,), (count,)} or not whole:
         shown = " ".join(str(value).split())[:40]
         raise InputError(
             f"'{key}' is {shown}; it must be {count} integers, one for each atom, or one"

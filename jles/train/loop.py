@@ -28,7 +28,7 @@ from jles.train.losses import LABELS, Errors, Weights, loss_of, root_mean_square
 from jles.train.optimizer import at_epoch, build_optimizer, build_plateau, learning_rate
 from jles.train.prepare import Prepared, needed_labels, planned_sums, prepare, to_list
 from jles.train.report import validation_pictures
-from jles.train.states import known_charges
+from jles.train.states import charges_record
 from jles.train.step import Steps, TrainState, build_steps
 
 
@@ -269,8 +269,14 @@ def _distances(config: TrainConfig, prepared: Prepared) -> dict:
     found = distance_range(prepared.train_loader.structures())
     if config.model.start_from is None:
         return found.record()
-    before = read_range(read_model(config.model.start_from).training.get("distances", {}))
+    before = read_range(_first_training(config).get("distances", {}))
     return {} if before is None else merged_range(found, before).record()
+
+
+def _first_training(config: TrainConfig) -> dict:
+    """The record of the training of `start_from`; empty for a new model."""
+    start = config.model.start_from
+    return {} if start is None else read_model(start).training
 
 
 def _average_neighbors(loader) -> float:
@@ -306,6 +312,6 @@ def _write_model(
         "label_keys": to_dict(config.data.labels),
         "distances": _distances(config, prepared),
         "neighbors": round(_average_neighbors(prepared.train_loader), 1),
-        "total_charges": known_charges(prepared.train_frames),
+        **charges_record(prepared.train_frames, _first_training(config)),
     }
     save_model(place, prepared.potential.config, run.best, metrics, training)

@@ -49,7 +49,7 @@ def prepare(config: TrainConfig) -> Prepared:
     for frames, where in ((train_frames, "training data"), (valid_frames, "validation data")):
         check_elements(frames, model.numbers, where)
         check_responses(needed, model, frames)
-        check_states(model, frames, config.data.labels)
+    check_states(model, [*train_frames, *valid_frames], config.data.labels)
     potential = build_potential(model)
     train_loader, valid_loader = (
         Loader(

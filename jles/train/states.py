@@ -1,11 +1,11 @@
 """Charge and spin states of the training frames: what a model cannot tell apart."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from jles.data.frames import Frame, LabelKeys
 from jles.errors import InputError
 from jles.models.config import ModelConfig
-from jles.models.state import checked_labels
+from jles.models.state import SAME_CHARGE, checked_labels, reduced_formula
 
 
 def check_states(model: ModelConfig, frames: Sequence[Frame], keys: LabelKeys) -> None:
@@ -35,7 +35,7 @@ def check_states(model: ModelConfig, frames: Sequence[Frame], keys: LabelKeys) -
     first: dict[tuple, Frame] = {}
     for frame in frames:
         other = first.setdefault(tuple(sorted(frame.numbers.tolist())), frame)
-        if other.total_charge != frame.total_charge:
+        if abs(other.total_charge - frame.total_charge) > SAME_CHARGE:
             raise InputError(
                 f"{frame.source}: total charge {frame.total_charge:g} e; {other.source} has "
                 f"the same atoms and {other.total_charge:g} e, but the model does not see it: "
@@ -43,6 +43,29 @@ def check_states(model: ModelConfig, frames: Sequence[Frame], keys: LabelKeys) -
             )
 
 
-def known_charges(frames: Sequence[Frame]) -> list[float]:
-    """The total charges of the frames, e, each of them once."""
-    return sorted({float(frame.total_charge) + 0.0 for frame in frames})
+def charges_record(frames: Sequence[Frame], before: Mapping = {}) -> dict:
+    """The charges of the training, as a model directory keeps them.
+
+    Args:
+        frames: of the training.
+        before: the record of the model that the training started from.
+
+    Returns:
+        `total_charges`, every charge once, e; `charges_by_formula`, the charges per reduced
+        formula of those formulas that occur with a charge.
+    """
+    charges = {float(q) for q in before.get("total_charges", ())}
+    by_formula: dict[str, set[float]] = {}
+    for formula, found in before.get("charges_by_formula", {}).items():
+        by_formula[formula] = set(found)
+    for frame in frames:
+        charge = float(frame.total_charge) + 0.0
+        formula, units = reduced_formula(frame.numbers)
+        charges.add(charge)
+        by_formula.setdefault(formula, set()).add(charge / units)
+    return {
+        "total_charges": sorted(charges),
+        "charges_by_formula": {
+            formula: sorted(found) for formula, found in by_formula.items() if found != {0.0}
+        },
+    }

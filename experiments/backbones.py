@@ -13,6 +13,7 @@ of ladder.py.
 """
 
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -86,6 +87,8 @@ def settings(system: str, backbone: str, moments: str, epochs: int) -> dict:
 
 def seconds_an_epoch(system: str, backbone: str, moments: str, place: Path) -> float:
     """Processor time of an epoch; the compilation of a first run is kept for a second one."""
+    for old in place.glob("timing_*"):
+        shutil.rmtree(old)
     spent = []
     for epochs in (1, 1, 3):
         start = time.process_time()

@@ -24,7 +24,7 @@ def run(arguments: Namespace) -> None:
         "training": stored.training or "not recorded",
         "metrics": stored.metrics or "none recorded",
     }
-    neighbors = round(stored.training.get("neighbors", TYPICAL_NEIGHBORS))
+    neighbors = max(1, round(stored.training.get("neighbors", TYPICAL_NEIGHBORS)))
     flops = flops_per_atom(stored.config, neighbors)
     cost = (
         f"{flops / 1e6:.2g} million operations per atom for energy and forces with {neighbors} "

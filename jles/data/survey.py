@@ -8,6 +8,7 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from jles.data.frames import Frame, read_frames
+from jles.errors import InputError
 from jles.structures.neighbors import find_neighbors
 
 REACH = 6.0
@@ -27,7 +28,6 @@ class Survey(NamedTuple):
         elements: chemical symbols, by atomic number.
         labels: number of frames that have each label.
         crystals: frames that are periodic in all directions.
-        slabs: frames that are periodic in one or two directions.
         charged: frames whose `total_charge` is not zero.
         distances: of neighbours up to `REACH`, sorted, angstrom.
         sampled_atoms: whose neighbours `distances` holds.
@@ -39,7 +39,6 @@ class Survey(NamedTuple):
     elements: tuple[str, ...]
     labels: Counter[str]
     crystals: int
-    slabs: int
     charged: int
     distances: np.ndarray
     sampled_atoms: int
@@ -69,7 +68,6 @@ def survey(files: Sequence[str]) -> Survey:
         elements=tuple(chemical_symbols[z] for z in numbers),
         labels=Counter(name for frame in frames for name in frame.labels),
         crystals=sum(n == 3 for n in periodic),
-        slabs=sum(n in (1, 2) for n in periodic),
         charged=sum(frame.total_charge != 0.0 for frame in frames),
         distances=distances,
         sampled_atoms=sampled,
@@ -78,11 +76,14 @@ def survey(files: Sequence[str]) -> Survey:
 
 def _distances(frames: list[Frame]) -> tuple[np.ndarray, int]:
     """Sorted distances of neighbours in a sample of frames, and its number of atoms."""
-    every = max(1, len(frames) // _MOST_FRAMES)
+    every = -(-len(frames) // _MOST_FRAMES)
     found, atoms = [], 0
     for frame in frames[::every]:
+        try:
+            table = find_neighbors(frame.positions, frame.cell, frame.pbc, REACH)
+        except InputError as error:
+            raise InputError(f"{frame.source}: {error}") from None
         # The first atoms of a large frame are a sufficient sample of environments.
-        table = find_neighbors(frame.positions, frame.cell, frame.pbc, REACH)
         part = slice(0, _MOST_ATOMS)
         there = frame.positions[table.index[part]] + table.shift[part] @ frame.cell
         apart = np.linalg.norm(there - frame.positions[part, None], axis=-1)

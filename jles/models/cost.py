@@ -6,12 +6,12 @@ import jax
 
 from jles.models.config import ModelConfig
 from jles.models.potential import build_potential, without_long_range
-from jles.structures.batch import empty_structure
+from jles.structures.batch import empty_structure, on_device
 from jles.structures.sizes import Size
 
 TYPICAL_NEIGHBORS = 50
-_ATOMS = 4
-"""So few that backbones treat them in one block; XLA counts the body of a loop once."""
+_ATOMS = 1
+"""One, which backbones treat in one block; XLA counts the body of a loop once."""
 
 
 def flops_per_atom(config: ModelConfig, neighbors: int) -> float:
@@ -21,7 +21,7 @@ def flops_per_atom(config: ModelConfig, neighbors: int) -> float:
     """
     potential = build_potential(without_long_range(config))
     params = jax.eval_shape(potential.init, jax.random.key(0))
-    structure = empty_structure(Size(_ATOMS, neighbors), "float32")
+    structure = on_device(empty_structure(Size(_ATOMS, neighbors), "float32"))
 
     def energy(positions, params):
         return potential.energy_fn(params, replace(structure, positions=positions))

@@ -42,6 +42,11 @@ def starting_config(kind: str, files: Sequence[str], data: Survey) -> str:
                 f"{', '.join(files)}: no frame has the label {name}; training needs it "
                 "(other names of labels are given in data.labels)"
             )
+    if data.frames < 2:
+        raise InputError(
+            f"{', '.join(files)}: has one frame; training needs two at least, one of them to "
+            "choose the best epoch"
+        )
     record = kinds()[kind]
     sample = _sample(record, data)
     lines = [
@@ -77,10 +82,14 @@ def _header(kind: str, data: Survey) -> Iterator[str]:
 
 
 def _data(files: Sequence[str], data: Survey) -> Iterator[str]:
-    fraction = min(0.5, max(0.1, round(10 / data.frames, 2)))
     yield "data:"
     yield _line("train", list(files) if len(files) > 1 else files[0])
-    yield _line("valid_fraction", fraction, "held out to choose the best epoch")
+    yield _line("valid_fraction", _held_out(data), "held out to choose the best epoch")
+
+
+def _held_out(data: Survey) -> float:
+    """Fraction of the frames that is held out: ten frames, or a tenth of many."""
+    return min(0.5, max(0.1, round(10 / data.frames, 2)))
 
 
 def _model(kind: str, record, sample: Sample, data: Survey) -> Iterator[str]:
@@ -111,7 +120,7 @@ def _model(kind: str, record, sample: Sample, data: Survey) -> Iterator[str]:
 def _training(record, data: Survey) -> Iterator[str]:
     batch = int(min(_MOST_PER_STEP, max(1, round(_ATOMS_PER_STEP / data.atoms))))
     batch = min(batch, max(1, data.frames // 10))
-    steps = max(1, round(0.9 * data.frames / batch))
+    steps = max(1, round((1.0 - _held_out(data)) * data.frames / batch))
     epochs = int(min(2000, max(10, round(_STEPS / steps))))
     late = max(1, round(2 * epochs / 3))
     yield _line("batch_size", batch, f"{batch * data.atoms:.0f} atoms per step", indent=0)

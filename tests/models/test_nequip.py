@@ -222,7 +222,14 @@ HEADS = {
 quickly = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
-@pytest.mark.parametrize("name", HEADS)
+# Charges that respond to the lattice sum take long to compile.
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.long if name == "charge softness" else ())
+        for name in HEADS
+    ],
+)
 def test_responses_of_every_head(name):
     """Born charges do not depend on the supercell and give the force of a weak field."""
     config = small_config(**{"backbone": NequipConfig(2.8, **SMALL)} | HEADS[name])
@@ -247,7 +254,7 @@ def test_responses_of_every_head(name):
 
     cell = padded(atoms)
     born, twice = born_charges(cell), born_charges(padded(atoms * (2, 1, 1)))
-    assert np.abs(born).max() > 1e-5
+    assert np.abs(born[:, 0, 1]).max() > 1e-5
     assert relative(twice, np.concatenate([born[:2], born[:2]])) < 1e-10
     if config.charges.kind == "flow":
         field = jnp.array([2e-4, -1e-4, 3e-4])

@@ -219,6 +219,7 @@ PROGRAMS = {
     "neighbour search in bins": (neighbor_search, True),
     "MACE": (quantity, MACE, "crystal", "stress"),
     "Born charges of MACE": (quantity, MACE, "crystal", "born_charges"),
+    "gradient of a compiled MACE": (gradient_of_compiled, MACE),
     "dynamics": (dynamics,),
     "training": (training,),
 }

@@ -9,6 +9,7 @@ from ase.io import write
 from jles.cli.main import main
 from jles.config import from_dict, read_yaml
 from jles.data.survey import REACH, survey
+from jles.errors import InputError
 from jles.models.config import ModelConfig
 from jles.train.config import TrainConfig
 from jles.train.starting_config import kinds, starting_config
@@ -55,8 +56,12 @@ def test_the_file_of_every_kind_is_a_training_file_with_the_sizes_of_the_data(ki
 @pytest.mark.parametrize(("spacing", "cutoff"), [(2.0, 4.5), (2.5, 5.0), (4.0, 6.0)])
 def test_the_cutoff_follows_the_density(spacing, cutoff, tmp_path):
     atoms = labelled(lattice(spacing))
-    found = survey([str(write_frames(tmp_path / "h.xyz", [atoms]))])
+    found = survey([str(write_frames(tmp_path / "h.xyz", [atoms] * 30))])
     config = yaml.safe_load(starting_config("cace", ["h.xyz"], found))
+    # Eight atoms a frame: three frames a step, a third of the frames held out.
+    assert (config["batch_size"], config["data"]["valid_fraction"]) == (3, 0.33)
+    assert config["epochs"] == 2000
+    assert list(config["loss"]["energy"]) == [0, 1333]
     assert config["model"]["backbone"]["cutoff"] == cutoff
 
 
@@ -78,9 +83,13 @@ def test_charged_frames_get_a_constraint_and_frames_without_forces_are_refused(
 ):
     ion = labelled(rattled(0))
     ion.info["total_charge"] = 1.0
-    ions = str(write_frames(tmp_path / "ions.xyz", [ion]))
+    ions = str(write_frames(tmp_path / "ions.xyz", [ion, ion]))
     text = starting_config("cace", [ions], survey([ions]))
     assert yaml.safe_load(text)["model"]["charges"]["total"] == "shift"
+    ion.info["total_charge"] = 0.0
+    one = write_frames(tmp_path / "one.xyz", [ion])
+    with pytest.raises(InputError, match="has one frame; training needs two"):
+        starting_config("cace", [one], survey([one]))
     write(tmp_path / "bare.xyz", rattled(0))
     assert main(["init-config", "cace", str(tmp_path / "bare.xyz")]) == 2
     error = capsys.readouterr().err

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jles.products import einsum
+
 
 def _basis() -> np.ndarray:
     basis = np.zeros((5, 3, 3))
@@ -48,5 +50,6 @@ def directions(
     parts = [jnp.ones_like(unit[..., :1]), math.sqrt(3.0) * unit]
     if degree == 2:
         outer = unit[..., :, None, None] * unit[..., None, :, None]
-        parts.append(math.sqrt(7.5) * components(outer)[..., 0])
+        tensor = einsum("...xyc,mxy->...mc", outer, jnp.asarray(BASIS, unit.dtype))
+        parts.append(math.sqrt(7.5) * tensor[..., 0])
     return jnp.concatenate(parts, axis=-1)

@@ -59,7 +59,7 @@ class ForeignConfig(BackboneRecord, tag_field="kind", tag="foreign"):
             "graph_net_steps": 2,
             "hidden_irreps": "16x0e + 8x1o",
             "sh_irreps": "1x0e + 1x1o",
-            "n_neighbors": round(sample.neighbors, 1),
+            "n_neighbors": round(max(1.0, sample.neighbors), 1),
         }
         return {
             "name": Choice("jax-md-nequip", "or another model that is registered"),

@@ -27,7 +27,13 @@ def spherical_harmonics(
     import e3nn_jax as e3nn
 
     return e3nn.spherical_harmonics(
-        _natural(max_ell), unit, normalize=False, normalization="component"
+        _natural(max_ell),
+        unit,
+        normalize=False,
+        normalization="component",
+        # Without products of matrices, which would be rounded on accelerators, and without a
+        # derivative rule, which would be traced outside the precision of the network.
+        algorithm=("recursive", "sparse"),
     ).array
 
 

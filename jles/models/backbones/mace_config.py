@@ -61,7 +61,9 @@ class MaceConfig(BackboneRecord, tag_field="kind", tag="mace"):
         return {
             "num_interactions": Choice(2, "the receptive field is this many cutoffs"),
             "hidden_irreps": Choice(f"{width}x0e + {width}x1o", "128 channels on a GPU"),
-            "last_irreps": Choice(f"{width}x0e", "dipoles need 1o, quadrupoles 2e as well"),
+            "last_irreps": Choice(
+                f"{width}x0e", "quadrupoles need + 2e here; 1o of hidden_irreps serves dipoles"
+            ),
             "max_ell": Choice(2, "3 is more accurate and costs more"),
             "correlation": Choice(2, "3 is more accurate and costs more"),
             "avg_num_neighbors": Choice(

@@ -212,9 +212,8 @@ def test_a_structure_far_from_the_training_data_is_named_once():
     model = model_of(CONFIG, training={"distances": distances})
     close = Atoms("OH", [[0, 0, 0], [0, 0, 0.5]])
     model.structure(Atoms("OH", [[0, 0, 0], [0, 0, 1.0]]))
-    with pytest.warns(
-        InputWarning, match=r"first: the H-O distance of atoms 0 and 1 is 0.5 .*at least 0.9"
-    ) as seen:
+    told = r"first: the H-O distance of atoms 0 and 1 is 0.5 .*at least 0.9"
+    with pytest.warns(InputWarning, match=told) as seen:
         model.plan([close, close], ["first", "second"])
     assert len(seen) == 1
     model.structure(close)

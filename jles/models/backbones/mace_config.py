@@ -62,7 +62,7 @@ class MaceConfig(BackboneRecord, tag_field="kind", tag="mace"):
             "num_interactions": Choice(2, "the receptive field is this many cutoffs"),
             "hidden_irreps": Choice(f"{width}x0e + {width}x1o", "128 channels on a GPU"),
             "last_irreps": Choice(
-                f"{width}x0e", "quadrupoles need + 2e here; 1o of hidden_irreps serves dipoles"
+                f"{width}x0e", "quadrupoles need 2e here or in hidden_irreps"
             ),
             "max_ell": Choice(2, "3 is more accurate and costs more"),
             "correlation": Choice(2, "3 is more accurate and costs more"),

@@ -148,6 +148,13 @@ def test_wrong_arguments_are_refused_in_one_line():
         augmented(function, params, state=state)
 
 
+def test_a_mean_over_all_atoms_is_refused_without_charges_too():
+    """It would change with padding."""
+    function, params = with_function(relative_to_the_mean)
+    with pytest.raises(InputError, match="its invariants depend on atoms that no edges lead"):
+        augmented(function, params, charges=None, dtype="float64")
+
+
 def test_wrong_parts_are_refused_before_anything_is_compiled():
     function, params = with_function(lambda features, *_: features)
     with pytest.raises(InputError, match="elements: is 'HO'; give chemical symbols"):

@@ -117,12 +117,20 @@ def _check_symmetries(config, built: Built, params, n_elements: int, dtype) -> N
     turn, order = _rotation(rng), rng.permutation(_ATOMS)
     without = np.ones(shape, bool)
     without[:-1, :-1] = absent[:-1, :-1]
+    # The last two atoms see each other, at two distances, and no others.
+    apart = absent.copy()
+    apart[:-2, -2:] = apart[-2:, :-2] = True
+    apart[-2:, -2:] = np.eye(2, dtype=bool)
+    pairs = np.stack([places, places])
+    pairs[:, -1] = places[-2] + np.outer([0.35, 0.7], [cutoff, 0.0, 0.0])
     variants = {
         "plain": _Cluster(places, species, absent),
         "rotation": _Cluster(places @ turn, species, absent),
         "inversion": _Cluster(-places, species, absent),
         "permutation": _Cluster(places[order], species[order], absent[np.ix_(order, order)]),
         "cutoff": _Cluster(places, species, without),
+        "others": _Cluster(pairs[0], species, apart),
+        "moved": _Cluster(pairs[1], species, apart),
     }
 
     @jax.jit
@@ -139,11 +147,15 @@ def _check_symmetries(config, built: Built, params, n_elements: int, dtype) -> N
         for n, name in enumerate(variants)
     }
     plain, tolerance = of.pop("plain"), _TOLERANCE[dtype.name]
+    of["others"], moved = (
+        jax.tree.map(lambda values: values[:-2], of.pop(name)) for name in ("others", "moved")
+    )
     expected = {
         "rotation": _turned(plain, turn),
         "inversion": _turned(plain, -np.eye(3)),
         "permutation": jax.tree.map(lambda values: values[order], plain),
         "cutoff": plain,
+        "others": moved,
     }
     remedies = {
         "rotation": "return invariants, vectors and tensors as such",
@@ -151,6 +163,7 @@ def _check_symmetries(config, built: Built, params, n_elements: int, dtype) -> N
         "permutation": "let them depend on an atom by its species and edges alone",
         "cutoff": "give the cutoff of the model, or multiply what edges contribute by an "
         "envelope that ends there",
+        "others": "let them depend on an atom by its species and edges alone",
     }
     for what, features_there in of.items():
         allowed = _JUMP if what == "cutoff" else tolerance
@@ -161,6 +174,7 @@ def _check_symmetries(config, built: Built, params, n_elements: int, dtype) -> N
             size = f"wrong by {error:.1g} of their size"
             size = "NaN or infinite" if not np.isfinite(error) else size
             verb = f"jump {how}" if what == "cutoff" else f"do not transform {how}"
+            verb = "depend on atoms that no edges lead to" if what == "others" else verb
             raise InputError(f"its {name} {verb} ({size}); {remedies[what]}")
     tensors = plain.tensors
     if tensors is not None and not (

@@ -59,7 +59,6 @@ def survey(files: Sequence[str]) -> Survey:
     frames = [frame for file in files for frame in read_frames(file)]
     sizes = [len(frame.numbers) for frame in frames]
     numbers = sorted({int(z) for frame in frames for z in frame.numbers})
-    periodic = [int(frame.pbc.sum()) for frame in frames]
     distances, sampled = _distances(frames)
     return Survey(
         frames=len(frames),
@@ -67,7 +66,7 @@ def survey(files: Sequence[str]) -> Survey:
         most_atoms=max(sizes),
         elements=tuple(chemical_symbols[z] for z in numbers),
         labels=Counter(name for frame in frames for name in frame.labels),
-        crystals=sum(n == 3 for n in periodic),
+        crystals=sum(bool(frame.pbc.all()) for frame in frames),
         charged=sum(frame.total_charge != 0.0 for frame in frames),
         distances=distances,
         sampled_atoms=sampled,

@@ -1,7 +1,6 @@
 """Allegro against its definition: an oracle of loops over pairs; locality, sizes, heads."""
 
 from dataclasses import replace
-from functools import partial
 
 import e3nn_jax as e3nn
 import jax
@@ -10,8 +9,6 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from jles.electrostatics.plan import SumPlan
-from jles.electrostatics.sums.kgrid import KGrid
 from jles.errors import InputError
 from jles.models.backbones import blocks
 from jles.models.backbones.allegro import Allegro
@@ -24,12 +21,11 @@ from jles.models.config import (
     SoftnessConfig,
     TensorPolarizability,
 )
-from jles.quantities.evaluation import Evaluation
 from jles.step_sizes import CPU
-from jles.structures.batch import Size, build_structure, on_device, pad_structure
+from jles.structures.batch import build_structure, on_device
+from tests.support.head_responses import check_responses
 from tests.support.small_systems import (
     SMALL_CHARGES,
-    TRICLINIC,
     rattled,
     relative,
     small_config,
@@ -295,8 +291,6 @@ HEADS = {
         "polarizability": TensorPolarizability(hidden=(2,), channels=2),
     },
 }
-# Optimised code would take longer to build than it saves.
-quickly = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 # Charges that respond to the lattice sum take long to compile.
@@ -310,34 +304,7 @@ quickly = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0
 def test_born_charges_and_the_force_of_a_field_of_every_head(name):
     """Born charges do not depend on the supercell; times a weak field they are its force."""
     config = small_config(**{"backbone": AllegroConfig(2.8, **SMALL)} | HEADS[name])
-    potential, params = small_model(config)
-    atoms = rattled(4, count=2, cell=0.7 * TRICLINIC)
-
-    def padded(atoms):
-        size = Size(4, 16, SumPlan(KGrid(4, 2, 2)))
-        return on_device(pad_structure(structure_of(atoms, potential), size))
-
-    @quickly
-    def born_charges(structure):
-        return Evaluation(potential, params, structure).born_charges()
-
-    @quickly
-    def forces(structure, field):
-        def enthalpy(positions):
-            moved = replace(structure, positions=positions)
-            return potential.enthalpy_fn(params, moved, field)
-
-        return -jax.grad(enthalpy)(structure.positions)
-
-    cell = padded(atoms)
-    born, twice = born_charges(cell), born_charges(padded(atoms * (2, 1, 1)))
-    assert np.abs(born[:, 0, 1]).max() > 1e-5
-    assert relative(twice, np.concatenate([born[:2], born[:2]])) < 1e-10
-    if config.charge_softness is None:
-        field = jnp.array([2e-4, -1e-4, 3e-4])
-        found = (forces(cell, field) - forces(cell, -field)) / 2.0
-        expected = np.einsum("iab,a->ib", born, field)
-        np.testing.assert_allclose(found, expected, atol=1e-6 * np.abs(expected).max())
+    check_responses(config, in_field=config.charge_softness is None)
 
 
 # --- bad settings -----------------------------------------------------------------------------

@@ -1,16 +1,11 @@
 """NequIP against its definition: an oracle with tensor products for every edge; its heads."""
 
-from dataclasses import replace
-from functools import partial
-
 import e3nn_jax as e3nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jles.electrostatics.plan import SumPlan
-from jles.electrostatics.sums.kgrid import KGrid
 from jles.errors import InputError
 from jles.models.backbones import blocks, irrep_messages, neighbor_sums
 from jles.models.backbones.envelope import envelope
@@ -24,12 +19,11 @@ from jles.models.config import (
     SoftnessConfig,
     TensorPolarizability,
 )
-from jles.quantities.evaluation import Evaluation
 from jles.step_sizes import CPU
-from jles.structures.batch import Size, build_structure, on_device, pad_structure
+from jles.structures.batch import build_structure, on_device
+from tests.support.head_responses import check_responses
 from tests.support.small_systems import (
     SMALL_CHARGES,
-    TRICLINIC,
     rattled,
     relative,
     small_config,
@@ -218,8 +212,6 @@ HEADS = {
         "polarizability": TensorPolarizability(hidden=(2,), channels=2),
     },
 }
-# Optimised code would take longer to build than it saves.
-quickly = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 # Charges that respond to the lattice sum take long to compile.
@@ -233,34 +225,7 @@ quickly = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0
 def test_responses_of_every_head(name):
     """Born charges do not depend on the supercell and give the force of a weak field."""
     config = small_config(**{"backbone": NequipConfig(2.8, **SMALL)} | HEADS[name])
-    potential, params = small_model(config)
-    atoms = rattled(4, count=2, cell=0.7 * TRICLINIC)
-
-    def padded(atoms):
-        size = Size(4, 16, SumPlan(KGrid(4, 2, 2)))
-        return on_device(pad_structure(structure_of(atoms, potential), size))
-
-    @quickly
-    def born_charges(structure):
-        return Evaluation(potential, params, structure).born_charges()
-
-    @quickly
-    def forces(structure, field):
-        def enthalpy(positions):
-            moved = replace(structure, positions=positions)
-            return potential.enthalpy_fn(params, moved, field)
-
-        return -jax.grad(enthalpy)(structure.positions)
-
-    cell = padded(atoms)
-    born, twice = born_charges(cell), born_charges(padded(atoms * (2, 1, 1)))
-    assert np.abs(born[:, 0, 1]).max() > 1e-5
-    assert relative(twice, np.concatenate([born[:2], born[:2]])) < 1e-10
-    if config.charges.kind == "flow":
-        field = jnp.array([2e-4, -1e-4, 3e-4])
-        found = (forces(cell, field) - forces(cell, -field)) / 2.0
-        expected = np.einsum("iab,a->ib", born, field)
-        np.testing.assert_allclose(found, expected, atol=1e-6 * np.abs(expected).max())
+    check_responses(config, in_field=config.charges.kind == "flow")
 
 
 # --- bad settings -----------------------------------------------------------------------------

@@ -46,12 +46,12 @@ def order_parameter(
         f"{s.tetragonality_error:.1g}"
         for n, s in rows
     ]
-    lines += _few_frames([stretch for _, stretch in rows])
+    lines += _short_stretches([stretch for _, stretch in rows])
     lines += [line for run in runs for line in agreement(run)]
     return Outcome("order", _columns(rows), lines, draw_order(runs, rows, title))
 
 
-def _few_frames(found: list[Stretch]) -> list[str]:
+def _short_stretches(found: list[Stretch]) -> list[str]:
     """A warning if errors of some stretches are lower bounds; else nothing."""
     short = sum(not stretch.converged for stretch in found)
     if short == 0:

@@ -21,7 +21,7 @@ from jles.models.backbones.graph import Graph
 from jles.models.backbones.irrep_messages import NORMAL, SILU_SCALE
 from jles.models.backbones.irreps import part, spherical_harmonics, to_tensors, to_vectors
 from jles.models.backbones.pair_products import mixed_products, pair_products, paths_to
-from jles.models.backbones.radial import bessel, initial_frequencies
+from jles.models.backbones.radial import bessel, bessel_scale, initial_frequencies
 from jles.models.backbones.state_embedding import with_state
 
 
@@ -145,7 +145,7 @@ def _two_body(config: AllegroConfig, weights: Weights, center, neighbor, vectors
     distance = jnp.sqrt(jnp.sum(vectors**2, axis=-1))
     cut = (envelope(distance, config.envelope_of_edges) * present)[..., None]
     radial = bessel(distance, weights.frequencies, config.cutoff) * cut
-    radial = math.sqrt(config.cutoff**3 / 3.0) * radial
+    radial = bessel_scale(config.cutoff) * radial
     first, *rest = weights.two_body
     hidden = (radial @ first + center[:, None] + neighbor) / math.sqrt(3.0)
     scalars = _perceptron(rest, _silu(hidden)) * cut

@@ -27,7 +27,7 @@ from jles.models.backbones.irrep_messages import (
 )
 from jles.models.backbones.irreps import of_degree, part
 from jles.models.backbones.nequip_config import NequipConfig
-from jles.models.backbones.radial import initial_frequencies
+from jles.models.backbones.radial import bessel_scale, initial_frequencies
 from jles.models.backbones.state_embedding import initial_features
 
 
@@ -69,7 +69,7 @@ class Nequip(nn.Module):
             "bessel_weights", lambda _: jnp.asarray(initial, graph.vectors.dtype)
         )
         edges = edges_of(graph, frequencies, config.envelope_of_edges, config.l_max)
-        return edges._replace(radial=edges.radial * math.sqrt(config.cutoff**3 / 3.0))
+        return edges._replace(radial=edges.radial * bessel_scale(config.cutoff))
 
 
 class Layer(nn.Module):

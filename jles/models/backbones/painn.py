@@ -23,7 +23,7 @@ from jles.models.backbones.graph import Graph
 from jles.models.backbones.irrep_messages import MOST_ELEMENTS, NORMAL, Path
 from jles.models.backbones.irreps import part
 from jles.models.backbones.painn_config import PainnConfig
-from jles.models.backbones.radial import bessel, initial_frequencies
+from jles.models.backbones.radial import bessel, bessel_scale, initial_frequencies
 from jles.models.backbones.state_embedding import initial_features
 
 
@@ -82,7 +82,7 @@ def _edges(graph: Graph, config: PainnConfig):
     cut = envelope(distance, config.envelope_of_edges) * graph.present
     initial = initial_frequencies(config.n_rbf, config.cutoff)
     frequencies = jnp.asarray(initial, distance.dtype)
-    scale = math.sqrt(config.cutoff**3 / 3.0)
+    scale = bessel_scale(config.cutoff)
     radial = bessel(distance, frequencies, config.cutoff) * (scale * cut)[..., None]
     # Edges point from the sender (neighbour) to the receiver (this atom).
     unit = -graph.vectors / distance[..., None]

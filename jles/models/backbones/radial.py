@@ -1,5 +1,7 @@
 """Radial functions of the distance to a neighbour."""
 
+import math
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -18,6 +20,11 @@ def bessel(distance: Distances, frequencies: Float[Array, " rbf"], cutoff: float
     # exactly.
     prefactor = np.float32(np.sqrt(2.0 / cutoff)).astype(distance.dtype)
     return prefactor * jnp.sin(frequencies * r) / r
+
+
+def bessel_scale(cutoff: float) -> float:
+    """Factor for Bessel functions of mean square one in the sphere of the cutoff."""
+    return math.sqrt(cutoff**3 / 3.0)
 
 
 def initial_frequencies(n_rbf: int, cutoff: float) -> np.ndarray:

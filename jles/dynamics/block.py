@@ -8,6 +8,7 @@ accepted step misses a neighbour.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -23,7 +24,13 @@ from jles.dynamics.forces import (
 )
 from jles.dynamics.integrators import Integrator, quiet
 from jles.dynamics.motion import Motion
-from jles.dynamics.records import Recorder, Snapshot, empty_buffers, record
+from jles.dynamics.records import (
+    Recorder,
+    Snapshot,
+    empty_buffers,
+    record,
+    zero_values,
+)
 from jles.dynamics.system import NeighborList, System
 from jles.dynamics.units import BOLTZMANN
 from jles.jax_md.npt import kinetic_energy
@@ -145,39 +152,54 @@ def make_block(plan: RunPlan, on_trace: Callable[[], None] = lambda: None):
         time = loop.step.astype(loop.motion.positions.dtype) * plan.clock
         return Snapshot(loop.motion, neighbors, forcing, loop.step, time)
 
+    # In the same computation as the forces, XLA computes the features of the network, which
+    # both need, once.
+    often = {name: each for name, each in plan.recorders.items() if each.with_forces}
+
+    def found_at(loop, neighbors, forcing):
+        snapshot = snapshot_of(loop, neighbors, forcing)
+        return {name: recorder.values(snapshot) for name, recorder in often.items()}
+
     @jax.jit
     def block(loop, lists, forcing, last):
         on_trace()
 
-        def attempt(loop, lists):
+        def attempt(loop, lists, found):
             moved = advance(plan, loop, lists.neighbors, forcing)
             halt = check_step(plan, loop.motion, moved, lists)
+            after = loop._replace(motion=moved, step=loop.step + 1)
+            new = after, found_at(after, lists.neighbors, forcing)
             accepted = halt.reason == GOOD
-            motion = jax.tree.map(
-                lambda new, old: jnp.where(accepted, new, old), moved, loop.motion
-            )
-            return loop._replace(
-                motion=motion, step=loop.step + accepted.astype(jnp.int32)
-            ), halt
+            loop, found = jax.tree.map(partial(jnp.where, accepted), new, (loop, found))
+            return loop, found, halt
 
         def body(carry):
-            loop, lists, buffers, _, _ = carry
+            loop, lists, buffers, found, _, _ = carry
             done = plan.integrator.is_done(loop.motion)
             fresh = loop.step > loop.recorded
             snapshot = snapshot_of(loop, lists.neighbors, forcing)
-            buffers = record(plan.recorders, buffers, snapshot, fresh)
+            buffers = record(plan.recorders, buffers, snapshot, fresh, found)
             loop = loop._replace(recorded=loop.step)
             at_end = (loop.step >= last) | done
-            loop, halt = jax.lax.cond(
-                at_end, lambda p, _: (p, _no_halt(p)), attempt, loop, lists
+            loop, found, halt = jax.lax.cond(
+                at_end, lambda p, _, f: (p, f, _no_halt(p)), attempt, loop, lists, found
             )
             lists, halt = search_again(plan, loop, lists, halt)
-            return loop, lists, buffers, halt, at_end
+            return loop, lists, buffers, found, halt, at_end
 
         snapshot = snapshot_of(loop, lists.neighbors, forcing)
         buffers = empty_buffers(plan.recorders, snapshot, plan.block)
-        carry = loop, lists, buffers, _no_halt(loop), jnp.zeros((), bool)
-        return jax.lax.while_loop(lambda c: ~c[4] & (c[3].reason == GOOD), body, carry)
+        # Only the first snapshot of a run was not reached by a step of this or another block.
+        found = jax.lax.cond(
+            loop.step > loop.recorded,
+            lambda: found_at(loop, lists.neighbors, forcing),
+            lambda: {name: zero_values(one, snapshot) for name, one in often.items()},
+        )
+        carry = loop, lists, buffers, found, _no_halt(loop), jnp.zeros((), bool)
+        loop, lists, buffers, _, halt, done = jax.lax.while_loop(
+            lambda c: ~c[5] & (c[4].reason == GOOD), body, carry
+        )
+        return loop, lists, buffers, halt, done
 
     def block_without_warnings(*arguments):
         with quiet():

@@ -45,10 +45,17 @@ def unit_of(name: str) -> str:
 
 
 class Recorder(NamedTuple):
-    """One kind of record: `values(snapshot)` gives arrays by name, every `interval` steps."""
+    """One kind of record.
+
+    Attributes:
+        interval: steps from one frame to the next.
+        values: `(snapshot) -> arrays by name`.
+        with_forces: whether the values are computed together with the forces of every step.
+    """
 
     interval: int
     values: Callable[..., dict[str, Array]]
+    with_forces: bool = False
 
     def rows(self, block: int) -> int:
         """Maximum number of frames in a block of so many steps."""
@@ -81,12 +88,14 @@ def build_recorders(
     }
     for name in system.observables:
         values[name] = _observable(name, system, masses)
-    # Under `jit` a record is traced once, for its shapes and for the loop.
-    return {
-        name: Recorder(interval, jax.jit(_with_cell(name, values[name])))
-        for name, interval in to_dict(config).items()
-        if interval > 0
-    }
+    recorders = {}
+    for name, interval in to_dict(config).items():
+        if interval > 0:
+            # Under `jit` a record is traced once, for its shapes and for the loop.
+            value = jax.jit(_with_cell(name, values[name]))
+            with_forces = interval == 1 and name in system.observables
+            recorders[name] = Recorder(interval, value, with_forces)
+    return recorders
 
 
 def thermo(
@@ -129,32 +138,52 @@ def velocities_of(motion: Motion, masses) -> Array:
     return motion.momenta / masses * FEMTOSECOND
 
 
+def zero_values(recorder: Recorder, snapshot: Snapshot) -> dict[str, Array]:
+    """Zeros in place of the values of a recorder."""
+    shapes = jax.eval_shape(recorder.values, snapshot)
+    return {key: jnp.zeros(shape.shape, shape.dtype) for key, shape in shapes.items()}
+
+
 def empty_buffers(recorders: dict[str, Recorder], snapshot: Snapshot, block: int) -> dict:
     """By kind: number of frames, their steps and values, with a spare row for `record`."""
     buffers = {}
     for name, recorder in recorders.items():
-        shapes = jax.eval_shape(recorder.values, snapshot)
         rows = recorder.rows(block) + 1
         values = {
-            key: jnp.zeros((rows, *shape.shape), shape.dtype) for key, shape in shapes.items()
+            key: jnp.zeros((rows, *value.shape), value.dtype)
+            for key, value in zero_values(recorder, snapshot).items()
         }
         buffers[name] = (jnp.int32(0), jnp.zeros(rows, jnp.int32), values)
     return buffers
 
 
 def record(
-    recorders: dict[str, Recorder], buffers: dict, snapshot: Snapshot, allowed: Array
+    recorders: dict[str, Recorder],
+    buffers: dict,
+    snapshot: Snapshot,
+    allowed: Array,
+    found: dict[str, dict[str, Array]],
 ) -> dict:
-    """Adds the records that are due at this step."""
+    """Adds the records that are due at this step.
+
+    Args:
+        recorders: by name.
+        buffers: see `empty_buffers`.
+        snapshot: of this step.
+        allowed: whether anything may be recorded.
+        found: by name, the values at this snapshot that were already computed.
+    """
     after = {}
     for name, recorder in recorders.items():
         count, steps, values = buffers[name]
         due = allowed & (snapshot.step % recorder.interval == 0)
-        shapes = jax.tree.map(lambda rows: rows[0], values)
-        found = jax.lax.cond(due, recorder.values, lambda _, none=shapes: none, snapshot)
+        now = found.get(name)
+        if now is None:
+            none = jax.tree.map(lambda rows: rows[0], values)
+            now = jax.lax.cond(due, recorder.values, lambda _, none=none: none, snapshot)
         # Records that are not due go to the spare row: a conditional would copy the buffer.
         row = jnp.where(due, count, len(steps) - 1)
-        values = {key: values[key].at[row].set(found[key]) for key in values}
+        values = {key: values[key].at[row].set(now[key]) for key in values}
         after[name] = (
             count + due.astype(count.dtype),
             steps.at[row].set(snapshot.step),

@@ -1,5 +1,6 @@
 """A trajectory does not depend on blocks, neighbour lists or capacities."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from ase.build import bulk
@@ -111,6 +112,30 @@ def test_a_new_neighbour_list_within_the_capacity_is_no_new_trace(atoms):
         rebuilt_at.add(state.rebuilt_at)
     assert len(rebuilt_at) > 5
     assert engine.traces == 1
+
+
+def test_records_of_every_step_are_those_of_its_state(atoms):
+    """Also where steps are rejected, lists are renewed and blocks end."""
+
+    def current(positions, velocities, cell, neighbors):
+        return jnp.sin(positions[0]) + 1e3 * velocities[1]
+
+    system = liquid(atoms, skin=0.05)._replace(observables={"current": current})
+    records = RecordConfig(thermo=0, positions=1, velocities=1, current=1)
+    engine = engine_of(system, NVE, 1.0, records, block=40)
+    state, parts = start(engine, atoms), []
+    for stop in (1, 31, 60):
+        parts.append(engine.run(state, stop))
+        state = parts[-1].state
+    assert state.rebuilt_at > 0
+    positions, velocities, found = (
+        np.concatenate([values(part, name) for part in parts])
+        for name in ("positions", "velocities", "current")
+    )
+    assert len(found) == 61
+    np.testing.assert_allclose(
+        found, current(positions.swapaxes(0, 1), velocities.swapaxes(0, 1), None, None)
+    )
 
 
 def test_npt_conserves_the_same_energy_when_its_neighbour_list_is_rebuilt_and_grows(atoms):

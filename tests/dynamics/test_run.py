@@ -23,7 +23,7 @@ from tests.support.md_runs import CONFIG, FIELD, contents, md
 from tests.support.paths import ROOT
 from tests.support.small_systems import rattled
 
-EVERY_RECORD = {"thermo": 2, "polarization": 4, "current": 8, "positions": 4, "velocities": 8}
+EVERY_RECORD = {"thermo": 2, "polarization": 4, "current": 1, "positions": 4, "velocities": 8}
 EVERY_RECORD |= {"polarizability": 20, "born_charges": 20, "energy_parts": 2}
 
 

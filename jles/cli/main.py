@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 
 from jles.cache_folder import VARIABLE, use_compilation_cache
 from jles.cli.analyse_options import add_analyses
+from jles.cli.data_options import add_data_check
+from jles.cli.parser import Parser
 from jles.cli.sums import add_sum
 from jles.errors import InputError, InputWarning
 from jles.version import __version__
@@ -27,7 +29,10 @@ _BROKEN_PIPE = 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns the exit status: 0 only for success."""
+    """Runs one command and returns the exit status: 0 only for success.
+
+    A command returns None, or 1 if it finds something wrong with what it examines.
+    """
     # Before the parser, which imports JAX for some commands. Callers in Python keep theirs.
     if argv is None and not _WITHOUT_CACHE & set(sys.argv):
         use_compilation_cache()
@@ -35,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = importlib.import_module(f"jles.cli.{arguments.module}")
     try:
         with _warnings_in_one_line():
-            command.run(arguments)
+            status = command.run(arguments)
         sys.stdout.flush()
     except InputError as error:
         return _complain(str(error))
@@ -51,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         place = f"{error.filename}: " if error.filename else ""
         return _complain(f"{place}{error.strerror}")
-    return 0
+    return status or 0
 
 
 @contextlib.contextmanager
@@ -79,24 +84,9 @@ def _complain(message: str) -> int:
     return _USER_MISTAKE
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser that adds arguments from `late` when its command is parsed.
-
-    `late` may import what is too slow to import for other commands.
-    """
-
-    late = None
-
-    def parse_known_args(self, *args, **kwargs):
-        late, self.late = self.late, None
-        if late:
-            late(self)
-        return super().parse_known_args(*args, **kwargs)
-
-
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The parser of all commands; `module` names the module of `jles.cli` that runs one."""
-    parser = _Parser(
+    parser = Parser(
         prog="jles", description="Learn charges from energies and forces; predict with them."
     )
     parser.add_argument("--version", action="version", version=f"jles {__version__}")
@@ -116,10 +106,13 @@ def build_parser() -> argparse.ArgumentParser:
     _add_import_torch(commands)
     _add_info(commands)
     _add_init_config(commands)
+    _add_data(commands)
+    _add_doctor(commands)
+    _add_completion(commands)
     return parser
 
 
-def _add_command(commands, name: str, summary: str) -> argparse.ArgumentParser:
+def _add_command(commands, name: str, summary: str) -> Parser:
     parser = commands.add_parser(name, help=summary, description=summary)
     parser.set_defaults(module=name.replace("-", "_"))
     return parser
@@ -335,6 +328,28 @@ def _add_import_torch(commands) -> None:
 def _add_info(commands) -> None:
     parser = _add_command(commands, "info", "configuration and errors of a model")
     parser.add_argument("model", metavar="MODEL", help="a model directory")
+
+
+def _add_data(commands) -> None:
+    parser = _add_command(commands, "data", "checks of labelled structures")
+    kinds = parser.add_subparsers(title="checks", metavar="WHAT", required=True, dest="what")
+    add_data_check(kinds)
+
+
+def _add_doctor(commands) -> None:
+    parser = _add_command(
+        commands, "doctor", "check the installation; the output is fit for a bug report"
+    )
+    parser.add_argument(
+        "--no-self-test", action="store_true", help="only say what is installed"
+    )
+
+
+def _add_completion(commands) -> None:
+    parser = _add_command(
+        commands, "completion", "print a script that completes commands in a shell"
+    )
+    parser.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="for which shell")
 
 
 def _add_init_config(commands) -> None:

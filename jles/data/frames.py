@@ -2,9 +2,10 @@
 
 import difflib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -93,6 +94,35 @@ def read_frames(path, keys: LabelKeys = _DEFAULT_KEYS, need: Sequence[str] = ())
         if not any(name in frame.labels for frame in frames):
             raise InputError(_missing_label(path, name, getattr(keys, name), seen))
     return frames
+
+
+class Examined(NamedTuple):
+    """A frame of a file that may be wrong.
+
+    Attributes:
+        frame: None if it cannot be used.
+        error: why it cannot be used; empty otherwise.
+        keys: of all values in the frame, labels or not.
+    """
+
+    frame: Frame | None
+    error: str
+    keys: frozenset[str]
+
+
+def examine_frames(path, keys: LabelKeys = _DEFAULT_KEYS) -> Iterator[Examined]:
+    """The frames of a file as in `read_frames`, but an error ends only its frame.
+
+    Raises:
+        InputError: the file itself is damaged, so that later frames cannot be found.
+    """
+    for n, atoms in enumerate(_read_atoms(path)):
+        values = _values_of(atoms)
+        try:
+            frame, error = _frame(atoms, values, keys, f"{path}, frame {n}"), ""
+        except InputError as problem:
+            frame, error = None, str(problem)
+        yield Examined(frame, error, frozenset(values))
 
 
 def frame_from_atoms(atoms, keys: LabelKeys = _DEFAULT_KEYS, source="structure") -> Frame:

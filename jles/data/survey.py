@@ -56,7 +56,15 @@ def survey(files: Sequence[str]) -> Survey:
     Raises:
         InputError: as `read_frames`.
     """
-    frames = [frame for file in files for frame in read_frames(file)]
+    return survey_frames([frame for file in files for frame in read_frames(file)])
+
+
+def survey_frames(frames: Sequence[Frame]) -> Survey:
+    """The survey of frames that were read already.
+
+    Raises:
+        InputError: two atoms of a frame are at the same position.
+    """
     sizes = [len(frame.numbers) for frame in frames]
     numbers = sorted({int(z) for frame in frames for z in frame.numbers})
     distances, sampled = _distances(frames)
@@ -73,7 +81,7 @@ def survey(files: Sequence[str]) -> Survey:
     )
 
 
-def _distances(frames: list[Frame]) -> tuple[np.ndarray, int]:
+def _distances(frames: Sequence[Frame]) -> tuple[np.ndarray, int]:
     """Sorted distances of neighbours in a sample of frames, and its number of atoms."""
     every = -(-len(frames) // _MOST_FRAMES)
     found, atoms = [], 0

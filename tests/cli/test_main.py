@@ -23,6 +23,9 @@ COMMANDS = (
     "import-torch",
     "info",
     "init-config",
+    "data",
+    "doctor",
+    "completion",
 )
 
 
@@ -114,3 +117,12 @@ def test_the_sum_can_be_chosen_on_the_command_line(command):
     assert options("--accuracy", "1e-3") == {"accuracy": 1e-3}
     with pytest.raises(SystemExit):
         options("--method", "fast")
+
+
+def test_the_completion_script_knows_the_commands(capsys):
+    pytest.importorskip("shtab")
+    assert main(["completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    assert "init-config" in script
+    assert "--no-self-test" in script
+    assert "--born-charges" in script

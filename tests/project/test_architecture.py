@@ -37,6 +37,7 @@ ABOVE = {
     "analysis",
     "interop",
     "demo",
+    "doctor",
     "cli",
 }
 EVERYTHING = CATALOGUE | ABOVE
@@ -57,6 +58,7 @@ MAY_IMPORT = {
     "interop": PHYSICS | {"models"},
     "analysis": BASE,
     "demo": CATALOGUE | {"models", "data", "train", "predict"},
+    "doctor": CATALOGUE | {"models"},
     "cli": EVERYTHING,
 }
 SLOW_TO_IMPORT = {"e3nn_jax", "jax_md", "matplotlib", "orbax", "rich"}

@@ -1,0 +1,39 @@
+"""A parser whose slow arguments are added when they are needed."""
+
+import argparse
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that adds arguments from `late` when its command is parsed.
+
+    `late` may import what is too slow to import for other commands.
+    """
+
+    late = None
+
+    def parse_known_args(self, *args, **kwargs):
+        """As in argparse, after the late arguments were added."""
+        self.add_late()
+        return super().parse_known_args(*args, **kwargs)
+
+    def add_late(self) -> None:
+        """Adds the late arguments, once."""
+        late, self.late = self.late, None
+        if late:
+            late(self)
+
+    def subcommands(self) -> dict[str, "Parser"]:
+        """Parsers of the commands below this one, by name."""
+        found = {}
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                found |= action.choices
+        return found
+
+
+def add_everything(parser: Parser) -> Parser:
+    """The parser, with the late arguments of all its commands."""
+    parser.add_late()
+    for command in parser.subcommands().values():
+        add_everything(command)
+    return parser

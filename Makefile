@@ -1,9 +1,10 @@
 # One environment, .venv, holds everything; it is brought up to date when what it is made from changes.
 #   make demo    the main job, pictures and all, in demo/        make test    every test
 #   make check   lint and format                                 make bench   the benchmarks
+#   make docs    the documentation site, in site/
 
 .POSIX:
-.PHONY: setup demo test test-long check format bench clean
+.PHONY: setup demo test test-long check format bench docs clean
 
 BIN = .venv/bin
 STAMP = .venv/installed
@@ -39,5 +40,9 @@ format: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m pytest benchmarks -o addopts=--strict-markers --benchmark-only
 
+# The variable silences an advertisement of the theme.
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf .venv site .pytest_cache .ruff_cache .hypothesis .benchmarks

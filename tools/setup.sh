@@ -17,7 +17,7 @@ python=$(find_python)
 if command -v uv >/dev/null 2>&1; then
     # Without a Python of its own the machine gets one from uv.
     [ -x .venv/bin/python ] || uv venv --quiet --python "${python:-3.11}" .venv
-    uv pip install --quiet --python .venv/bin/python -c constraints.txt -e '.[test,dev]'
+    uv pip install --quiet --python .venv/bin/python -c constraints.txt -e '.[test,dev,docs]'
     exit 0
 fi
 
@@ -30,4 +30,4 @@ if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
     rm -rf .venv
     "$python" -m venv .venv
 fi
-.venv/bin/python -m pip install --quiet -c constraints.txt -e '.[test,dev]'
+.venv/bin/python -m pip install --quiet -c constraints.txt -e '.[test,dev,docs]'

@@ -9,7 +9,7 @@ from tests.support.paths import ROOT
 WIDTH = 96
 PAGES = sorted(
     [
-        *(ROOT / "docs").glob("*.md"),
+        *(ROOT / "docs").rglob("*.md"),
         *(ROOT / "jles").rglob("README.md"),
         *(ROOT / name for name in ("README.md", "CHANGELOG.md")),
         *(ROOT / folder / "README.md" for folder in ("benchmarks", "experiments", "tests")),
@@ -40,4 +40,6 @@ def test_prose_wraps(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_to_files(page):
     links = re.findall(r"\]\(([^):#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    # Pages of docs/reference are generated; building the site checks links to them.
+    links = [link for link in links if "reference/" not in link]
     assert [link for link in links if not (page.parent / link).exists()] == []

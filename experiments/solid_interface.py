@@ -2,7 +2,7 @@
 
 Run:     python experiments/solid_interface.py --out results/solid_interface
 Needs:   licl-gaf3 (JLES_DATA), seeds/licl_gaf3_{les,sr}_{0..3}.pth (published models); one
-         core, six minutes.
+         core, ten minutes.
 Writes:  the run, results.json and solid_interface.png in --out.
 Expect:  force error of the mean of four models 37.9 meV/angstrom with latent charges, 120.2
          without (checked by others on the same file; models of npj Comput. Mater. 11, 80

@@ -49,7 +49,11 @@ class Environments:
         return params, Environment(structure, graph, features)
 
     def raw(
-        self, params: dict, structure: Structure, bloch: Float[Array, " 3"] | None = None
+        self,
+        params: dict,
+        structure: Structure,
+        bloch: Float[Array, " 3"] | None = None,
+        neighbors: Float[Array, "atoms neighbors 3"] | None = None,
     ) -> Environment:
         """Environments with the features of the backbone as they are, not normalized.
 
@@ -57,29 +61,35 @@ class Environments:
             params: of the model.
             structure: one structure.
             bloch: t, 1/angstrom, for Bloch-weighted derivatives, see `jles.bloch.weighted`.
+            neighbors: positions of the neighbours, angstrom; by default those of the structure.
         """
         check_dtype("positions", structure.positions.dtype)
         for leaf in jax.tree.leaves(params):
             check_dtype("parameters", leaf.dtype)
-        graph = self._graph(structure, bloch)
+        graph = self._graph(structure, bloch, neighbors)
         features = apply_network(
             self._backbone, params["backbone"], graph, precision=self._config.precision
         )
         return Environment(structure, graph, self._appended(features, structure))
 
     def __call__(
-        self, params: dict, structure: Structure, bloch: Float[Array, " 3"] | None = None
+        self,
+        params: dict,
+        structure: Structure,
+        bloch: Float[Array, " 3"] | None = None,
+        neighbors: Float[Array, "atoms neighbors 3"] | None = None,
     ) -> Environment:
         """Environments, normalized if the configuration says so; arguments as of `raw`."""
-        found = self.raw(params, structure, bloch)
+        found = self.raw(params, structure, bloch, neighbors)
         if not self._config.normalize_features:
             return found
         constants = jax.lax.stop_gradient(params["features"])
         return found._replace(features=normalize(found.features, constants))
 
-    def _graph(self, structure, bloch=None) -> Graph:
+    def _graph(self, structure, bloch=None, neighbors=None) -> Graph:
         species = jnp.asarray(self._species)[structure.numbers]
-        return build_graph(structure, species, bloch, self._state(structure, "embedding"))
+        state = self._state(structure, "embedding")
+        return build_graph(structure, species, bloch, state, neighbors)
 
     def _state(self, structure, place: str):
         """The state of the atoms where it enters at this place, else None."""

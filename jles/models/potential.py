@@ -41,6 +41,18 @@ class EnergyParts(NamedTuple):
     long_range: Float[Array, ""]
 
 
+class OwnParts(NamedTuple):
+    """What some atoms of a structure contribute to its energy.
+
+    Attributes:
+        short_range: energy of these atoms, eV.
+        moments: their permanent moments, zero for other atoms; None without latent charges.
+    """
+
+    short_range: Float[Array, ""]
+    moments: Multipoles | None
+
+
 class Potential:
     """A model as pure functions of `(params, structure)`, for `jit`, `vmap` and `grad`.
 
@@ -133,6 +145,28 @@ class Potential:
         if field is not None:
             field = self.factor_fn(params, structure) * field
         return EnergyParts(short, self._long_range.enthalpy(params, environment, field).energy)
+
+    def own_parts_fn(
+        self,
+        params: Params,
+        structure: Structure,
+        neighbors: Float[Array, "atoms neighbors 3"] | None = None,
+    ) -> OwnParts:
+        """Contributions of the atoms where `structure.mask` is True, without any lattice sum.
+
+        With these a structure can be evaluated in parts (`jles.lammps`). The model must have
+        permanent moments that depend on the surroundings of their atom alone.
+
+        Args:
+            params: of the model.
+            structure: these atoms, and atoms around them.
+            neighbors: positions of the neighbours, angstrom; by default those of the structure.
+        """
+        environment = self._environments(params, structure, neighbors=neighbors)
+        short = self._short_range(params, environment)
+        if self._long_range is None:
+            return OwnParts(short, None)
+        return OwnParts(short, self._heads.latent(params, environment).moments)
 
     def _short_range(self, params, environment: Environment):
         features = environment.features

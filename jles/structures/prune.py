@@ -26,12 +26,8 @@ def prune(structure: Structure, cutoff: float, slots: int) -> Structure:
     The cost of a model grows with the number of slots, and a list with a skin has about twice
     as many as needed. Neighbours beyond `slots` are lost: see `most_neighbors`.
     """
-    near = within(structure, cutoff)
-    own = jnp.arange(len(near), dtype=structure.neighbor_index.dtype)[:, None]
-    slot = jnp.where(near, jnp.cumsum(near, axis=1) - 1, slots)
-    taken_from = jnp.broadcast_to(jnp.arange(near.shape[1]), near.shape)
-    source = jnp.zeros((len(near), slots), int).at[own, slot].set(taken_from, mode="drop")
-    filled = jnp.arange(slots) < jnp.sum(near, axis=1, keepdims=True)
+    source, filled = near_slots(within(structure, cutoff), slots)
+    own = jnp.arange(len(filled), dtype=structure.neighbor_index.dtype)[:, None]
     index = jnp.take_along_axis(structure.neighbor_index, source, axis=1)
     shift = jnp.take_along_axis(structure.neighbor_shift, source[..., None], axis=1)
     return replace(
@@ -40,3 +36,14 @@ def prune(structure: Structure, cutoff: float, slots: int) -> Structure:
         neighbor_shift=jnp.where(filled[..., None], shift, 0),
         neighbor_mask=filled,
     )
+
+
+def near_slots(
+    near: Bool[Array, "atoms neighbors"], slots: int
+) -> tuple[Int[Array, "atoms slots"], Bool[Array, "atoms slots"]]:
+    """The slots that are `near`, in order, and which of them are filled, in `slots` slots."""
+    own = jnp.arange(len(near))[:, None]
+    slot = jnp.where(near, jnp.cumsum(near, axis=1) - 1, slots)
+    taken_from = jnp.broadcast_to(jnp.arange(near.shape[1]), near.shape)
+    source = jnp.zeros((len(near), slots), int).at[own, slot].set(taken_from, mode="drop")
+    return source, jnp.arange(slots) < jnp.sum(near, axis=1, keepdims=True)

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float, Int
 
 from jles.bloch.weighted import bloch_vectors, bloch_weight, gather
 from jles.models.backbones.neighbor_sums import Message, neighbor_sums
-from jles.structures.structure import Structure
+from jles.structures.structure import Structure, neighbor_vectors
 
 
 class Graph(NamedTuple):
@@ -71,6 +71,7 @@ def build_graph(
     species: Int[Array, " atoms"],
     bloch: Float[Array, " 3"] | None = None,
     state: Float[Array, "atoms inputs"] | None = None,
+    neighbors: Float[Array, "atoms neighbors 3"] | None = None,
 ) -> Graph:
     """The graph of one structure.
 
@@ -79,8 +80,12 @@ def build_graph(
         species: see `Graph`.
         bloch: t, 1/angstrom, for Bloch-weighted derivatives, see `jles.bloch.weighted`.
         state: see `Graph`.
+        neighbors: positions of the neighbours, angstrom; by default those of the structure.
     """
-    vectors = bloch_vectors(structure, bloch)
+    if neighbors is None:
+        vectors = bloch_vectors(structure, bloch)
+    else:
+        vectors = neighbor_vectors(structure, neighbors)
     return Graph(
         vectors,
         structure.neighbor_index,

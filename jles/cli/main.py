@@ -102,6 +102,7 @@ def build_parser() -> Parser:
     _add_predict(commands)
     _add_md(commands)
     _add_serve(commands)
+    _add_lammps(commands)
     _add_analyse(commands)
     _add_import_torch(commands)
     _add_info(commands)
@@ -299,6 +300,28 @@ def _add_serve(commands) -> None:
     )
     add_sum(parser)
     _add_dtype(parser)
+
+
+def _add_lammps(commands) -> None:
+    parser = _add_command(
+        commands, "lammps", "run LAMMPS with a model as its force field, on MPI ranks"
+    )
+    parser.add_argument("model", metavar="MODEL", help="a model directory")
+    parser.add_argument("input", metavar="in.lammps", help="an input file of LAMMPS")
+    parser.add_argument(
+        "--types",
+        metavar="ELEMENT",
+        nargs="+",
+        help="element of each atom type, in order (default: from the masses)",
+    )
+    add_sum(parser)
+    _add_dtype(parser)
+    parser.add_argument(
+        "--options",
+        nargs=argparse.REMAINDER,
+        default=[],
+        help="all that follows goes to LAMMPS, e.g. --options -var T 300 -log run.log",
+    )
 
 
 def _add_analyse(commands) -> None:

@@ -1,0 +1,1 @@
+"""A model as the force field of LAMMPS, on any number of MPI ranks."""

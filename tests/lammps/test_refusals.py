@@ -1,0 +1,80 @@
+"""What LAMMPS cannot run with a model, each in one line."""
+
+import pytest
+from ase.units import kcal, mol
+
+from jles.errors import InputError
+from jles.lammps.elements import elements_of_types
+from jles.lammps.refusals import check_boundary, check_model, reach_of
+from jles.lammps.units import energy_unit
+from jles.models.config import (
+    DirectCharges,
+    EquilibratedCharges,
+    FlowCharges,
+    ScalarPolarizability,
+    SoftnessConfig,
+)
+from jles.models.state_config import StateConfig
+from tests.support.small_systems import small_backbone, small_config
+
+
+def test_elements_follow_from_masses():
+    assert elements_of_types(None, [15.9994, 1.008], (1, 8)).tolist() == [8, 1]
+    assert elements_of_types(["O", "H", "H"], [16.0, 1.0, 2.014], (1, 8)).tolist() == [8, 1, 1]
+    assert elements_of_types(["O"], None, (1, 8)).tolist() == [8]
+
+
+@pytest.mark.parametrize(
+    ("symbols", "masses", "message"),
+    [
+        (None, [16.0, 2.014], "type 2 has mass 2.014, that of none of the model's elements H"),
+        (None, None, "no masses of atom types here; give --types"),
+        (["O"], [16.0, 1.0], r"--types names 1 elements \(O\), LAMMPS has 2 atom types"),
+        (["O", "C"], [16.0, 1.0], "--types: C is not among the model's H, O"),
+        (["O", "Ox"], [16.0, 1.0], "--types: Ox is not among"),
+    ],
+)
+def test_types_without_an_element(symbols, masses, message):
+    with pytest.raises(InputError, match=message):
+        elements_of_types(symbols, masses, (1, 8))
+
+
+def test_nickel_and_cobalt_differ_too_little_to_be_told_by_mass():
+    with pytest.raises(InputError, match="mass 58.9, that of two of the model's elements"):
+        elements_of_types(None, [58.9], (27, 28))
+
+
+def test_units():
+    assert energy_unit("metal") == 1.0
+    assert energy_unit("real") == pytest.approx(kcal / mol)
+    with pytest.raises(InputError, match="units lj: jles works with units metal"):
+        energy_unit("lj")
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"charges": EquilibratedCharges()}, "charges.kind 'equilibrated'"),
+        ({"charges": DirectCharges(total="shift")}, "charges.total 'shift'"),
+        ({"charge_softness": SoftnessConfig()}, "charge_softness"),
+        ({"polarizability": ScalarPolarizability()}, "polarizability"),
+        ({"state": StateConfig(labels=(0, 1))}, "state"),
+    ],
+)
+def test_models_that_cannot_be_divided(changes, key):
+    with pytest.raises(InputError, match=f"runs/a: {key} cannot be divided among MPI ranks"):
+        check_model(small_config(**changes), "runs/a")
+
+
+def test_open_boundaries_need_a_model_without_charges():
+    check_boundary(small_config(charges=None), (1, 1, 0))
+    check_boundary(small_config(), (1, 1, 1))
+    with pytest.raises(InputError, match="boundary p p f: .* needs boundary p p p"):
+        check_boundary(small_config(), (1, 1, 0))
+
+
+def test_charges_that_flow_look_one_cutoff_farther():
+    backbone = small_backbone(layers=2)
+    assert reach_of(small_config(backbone=backbone)).receptive_field == 9.0
+    flow = small_config(backbone=backbone, charges=FlowCharges())
+    assert reach_of(flow).receptive_field == 12.0

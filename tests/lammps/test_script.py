@@ -1,0 +1,75 @@
+"""Input files of LAMMPS: where jles is put, and what is read from them."""
+
+import pytest
+
+from jles.errors import InputError
+from jles.lammps.script import (
+    commands_of_jles,
+    divide,
+    ghost_cutoff,
+    read_script,
+    skin_of,
+    with_reports,
+)
+
+FILE = """units metal # fix
+read_data water.data
+pair_style none
+variable text string &
+fix
+neighbor 0.5 bin
+fix 1 all nve
+run 10
+minimize 0 1e-3 5 5""".splitlines()
+
+
+def test_jles_comes_before_the_first_fix_of_a_box():
+    script = divide(FILE, "in.lammps")
+    assert script.before == FILE[:6]
+    assert script.after == FILE[6:]
+    assert not script.sets_ghosts
+
+
+def test_a_fix_before_the_box_stays_there():
+    lines = ["fix p all property/atom mol", *FILE]
+    assert divide(lines, "in.lammps").before == lines[:7]
+
+
+def test_files_that_are_included_are_part_of_the_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "box").write_text("read_data a\n")
+    (tmp_path / "in").write_text("include box\ninclude ${x}\nrun 1\n")
+    assert read_script(tmp_path / "in") == ["read_data a", "include ${x}", "run 1"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["units metal", "run 1"], "in: has no read_data, read_restart or create_box"),
+        (["read_data a"], "in: has no run or minimize"),
+        (["read_data a", "run 1", "clear"], "in: line 3: clear; simulate one system per file"),
+    ],
+)
+def test_files_without_a_place_for_jles(lines, message):
+    with pytest.raises(InputError, match=message):
+        divide(lines, "in")
+
+
+def test_every_run_is_preceded_by_a_report():
+    report = "info communication out overwrite here"
+    assert with_reports(FILE[6:], "here") == [FILE[6], report, FILE[7], report, FILE[8]]
+
+
+def test_ghosts_and_skin():
+    assert divide([*FILE, "comm_modify mode single cutoff 8"], "in").sets_ghosts
+    assert skin_of(FILE) == 0.5
+    assert skin_of(["neighbor ${skin} bin"]) == 2.0
+    assert ghost_cutoff("Comm style = brick\nCommunication cutoff = 6.4\n") == 6.4
+    assert ghost_cutoff("Communication cutoff for type 1 = 3") is None
+
+
+def test_commands_follow_the_model():
+    assert "d_latent_charge" in commands_of_jles(charges=True, ghosts=None)
+    short = commands_of_jles(charges=False, ghosts=8.5)
+    assert short.splitlines()[-1] == "comm_modify cutoff 8.5"
+    assert "latent" not in short

@@ -4,7 +4,7 @@ Run:     python experiments/large_systems.py --out results/large_systems
          [--parts size accuracy drift]
 Needs:   water_v1.pth (published models), water-rpbe-d3; two quiet cores, 8 GiB; size 15
          minutes, accuracy 2 minutes, drift 30 minutes.
-Writes:  short runs, results.json and large_systems.png in --out.
+Writes:  short runs, results.json and pictures in --out.
 Expect:  size: at 98,304 atoms the long-range part takes at most 15 % of the time of energy and
          forces. accuracy: forces of the mesh within `accuracy` of the direct sum's, relative to
          their root mean square. drift: the mesh and the direct sum drift alike.
@@ -22,11 +22,12 @@ import numpy as np
 from common import duration, fastest, imported, options, run, simulated, write_results
 from dynamics_quality import drift_of
 
+from jles.analysis.run import open_run
 from jles.data.sets import data_set
 from jles.electrostatics.plan import describe_plan
 from jles.models.potential import build_potential, without_long_range
 from jles.observables.stress import energy_and_forces
-from jles.pictures import new_figure, save_figure
+from jles.pictures import ACCENT, INK, SECOND, new_figure, save_figure
 from jles.predict.model import Model, summed_by
 
 PARTS = ("size", "accuracy", "drift")
@@ -147,6 +148,21 @@ def draw(path: Path, sizes: dict) -> None:
     save_figure(picture, path)
 
 
+def draw_drift(path: Path, names, out: Path) -> None:
+    """The conserved energy of every run, less its value at the start."""
+    picture, (axis,) = new_figure(6.4, 3.6)
+    for name, color in zip(names, (INK, SECOND, ACCENT), strict=True):
+        trajectory = open_run(out / name.replace(" ", "_"))
+        conserved = trajectory.read("thermo", "conserved")
+        values = 1e3 * (conserved.values - conserved.values[0]) / len(trajectory.numbers)
+        times = 1e-3 * conserved.interval * np.arange(len(values))
+        axis.plot(times, values, linewidth=0.8, color=color, label=name)
+    axis.set_xlabel("time (ps)")
+    axis.set_ylabel("conserved energy (meV/atom)")
+    axis.legend(frameon=False)
+    save_figure(picture, path)
+
+
 def main(chosen) -> None:
     out, smoke = chosen.out, chosen.smoke
     model = summed(imported("water_v1.pth"), method="auto", accuracy=1e-4)
@@ -160,6 +176,7 @@ def main(chosen) -> None:
     if "drift" in chosen.parts:
         count, length = (192, 0.005) if smoke else (1_536, 2.0)
         results["drift"] = drift(model, count, length, out)
+        draw_drift(out / "large_systems_drift.png", results["drift"], out)
     write_results(out, results)
 
 

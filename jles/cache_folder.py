@@ -18,7 +18,7 @@ _enabled: list[Path] = []
 
 
 def cache_folder() -> Path | None:
-    """Where compiled code is kept: what `VARIABLE` says, or `jles` in the user's cache folder.
+    """The folder of compiled code: what `VARIABLE` says, or `jles` in the user's cache folder.
 
     The last part of the path is a digest of the processor's instruction set, since a home
     directory may be shared by machines that cannot run each other's code.

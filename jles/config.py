@@ -57,7 +57,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, cache_hash
 
     @property
     def kind(self) -> str | None:
-        """What distinguishes the record in its union; None outside unions."""
+        """The tag of the record in its union; None outside unions."""
         return self.__struct_config__.tag
 
     def replace(self, **changes) -> "Config":
@@ -291,10 +291,12 @@ def _convert(value, hint, place: str):
 
 
 def _in_words(message: str, value, hint, record) -> str:
-    """What is wrong, and what would be right."""
+    """Says what is wrong, and what would be right."""
     kind, _, name = message.rstrip("`").partition(" field `")
     if kind == "Object contains unknown":
-        return f"unknown key {name!r}; {_known_keys(name, record)}"
+        return _of_another_kind(value, hint, record) or (
+            f"unknown key {name!r}; {_known_keys(name, record)}"
+        )
     if kind == "Object missing required":
         hint = _types(record).get(name)
         choices = ", ".join(_choices(hint))
@@ -314,11 +316,29 @@ def _in_words(message: str, value, hint, record) -> str:
     return f"expected {wanted}{_unit(hint)}, got {shown}"
 
 
+def _of_another_kind(values: Mapping, hint, record) -> str:
+    """A line on keys that another record of the union has; empty if there are others.
+
+    Such keys are left where a kind is changed, by hand or with `--set`.
+    """
+    unknown = [key for key in values if key != "kind" and key not in _types(record)]
+    for other in _records(hint):
+        if other.__struct_config__.tag and set(unknown) <= _types(other).keys():
+            names, kind = ", ".join(map(repr, unknown)), other.__struct_config__.tag
+            return f"unknown key {names}, of kind '{kind}'; {_all_keys(record)}"
+    return ""
+
+
 def _known_keys(name: str, record) -> str:
     """The key that was meant instead of `name`, or all keys."""
     tag, keys = record.__struct_config__.tag, list(_types(record))
     for near in difflib.get_close_matches(name, [*keys, "kind"] if tag else keys, n=1):
         return f"did you mean '{near}'?"
+    return _all_keys(record)
+
+
+def _all_keys(record) -> str:
+    tag, keys = record.__struct_config__.tag, _types(record)
     of_kind = f" of kind '{tag}'" if tag else ""
     return f"known keys{of_kind}: {', '.join(keys) or 'none'}"
 

@@ -54,12 +54,12 @@ def any_mesh(result: Callable | None = None):
 
 
 def spec_of(array) -> PartitionSpec:
-    """How an array is sharded over explicit mesh axes."""
+    """The sharding of an array over explicit mesh axes."""
     return jax.typeof(array).sharding.spec
 
 
 def leading_spec(array) -> PartitionSpec:
-    """How the first axis of an array is sharded, for results with the same first axis."""
+    """The sharding of the first axis of an array, for results with the same first axis."""
     return PartitionSpec(*spec_of(array)[:1])
 
 

@@ -15,7 +15,7 @@ EPSILON0 = 0.5 / HALF_INVERSE_EPSILON0
 """Vacuum permittivity, e^2 / (eV angstrom)."""
 
 PUBLISHED_CHARGE_DIVISOR = 9.48933
-"""What papers divide raw latent charges by: sqrt(90.0474), two digits of eps0 transposed.
+"""The divisor of raw latent charges in papers: sqrt(90.0474), two digits of eps0 transposed.
 
 Their charges are 0.24 % too large; used only to compare with published numbers.
 """

@@ -77,7 +77,7 @@ def at_steps(record: Record, steps, what: str = "cell") -> Float[np.ndarray, "fr
 
 
 def agreement(run: Run) -> list[str]:
-    """How far the recorded polarization deviates from the integrated current, in one line."""
+    """A line on the deviation of the recorded polarization from the integrated current."""
     if not (run.has("current") and run.has("polarization")):
         return []
     recorded, path = run.read("polarization"), polarization_path(run).record

@@ -48,7 +48,7 @@ Mark = Site | Ends | None
 
 
 class Followed(NamedTuple):
-    """What one operation does.
+    """The effect of one operation.
 
     Attributes:
         marks: of its results.
@@ -164,7 +164,7 @@ def mark_of(var, known: dict) -> Mark:
 def follow_one(
     eqn: JaxprEqn, marks: Sequence[Mark], used: Sequence[bool], atoms: int
 ) -> Followed:
-    """What one operation does with marked values; arguments and errors as of `follow`."""
+    """The effect of one operation on marked values; arguments and errors as of `follow`."""
     name = eqn.primitive.name
     inner = called(eqn)
     if inner is not None:

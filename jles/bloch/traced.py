@@ -61,7 +61,7 @@ def bloch_weighted_call(
 
 
 def reach_of(function: GraphFunction, params, vectors, species, senders, receivers) -> int:
-    """How many edges lie between an atom and the atoms that its results depend on.
+    """The number of edges between an atom and the atoms that its results depend on.
 
     Arguments are arrays or their shapes; they and the errors are as of `bloch_weighted_call`.
     """

@@ -6,15 +6,19 @@ import argparse
 class Parser(argparse.ArgumentParser):
     """A parser that adds arguments from `late` when its command is parsed.
 
-    `late` may import what is too slow to import for other commands.
+    `late` may import what is too slow to import for other commands. An unknown option is an
+    error of the command that it was given to.
     """
 
     late = None
 
     def parse_known_args(self, *args, **kwargs):
-        """As in argparse, after the late arguments were added."""
+        """As in argparse, after the late arguments were added; unknown ones are an error."""
         self.add_late()
-        return super().parse_known_args(*args, **kwargs)
+        found, unknown = super().parse_known_args(*args, **kwargs)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
 
     def add_late(self) -> None:
         """Adds the late arguments, once."""

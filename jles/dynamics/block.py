@@ -39,7 +39,7 @@ from jles.structures.skin import Reference, is_stale
 from jles.typing import Scalar
 
 GOOD, STALE_NEIGHBORS, PLAN_TOO_SMALL, TOO_MANY_NEIGHBORS, BLOWN_UP = range(5)
-"""Why the loop stopped.
+"""Reasons why the loop stopped.
 
 GOOD: all steps are done. STALE_NEIGHBORS: the neighbour list may lack a pair. PLAN_TOO_SMALL:
 the cell needs more k-vectors or mesh points than are planned. TOO_MANY_NEIGHBORS: an atom has
@@ -64,7 +64,7 @@ class Lists(NamedTuple):
 
 
 class Halt(NamedTuple):
-    """Why a step was rejected.
+    """The reason why a step was rejected.
 
     Attributes:
         reason: one of the constants above.

@@ -178,7 +178,7 @@ class Engine:
         )
 
     def _failure(self, state: RunState, halt: Halt) -> str | None:
-        """Why the next step is impossible; None if it is not."""
+        """The reason why the next step is impossible; None if it is not."""
         reason, atom, moved = int(halt.reason), int(halt.atom), float(halt.moved)
         where = f"step {state.step + 1}: "
         if reason == BLOWN_UP:

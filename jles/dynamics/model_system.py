@@ -17,7 +17,7 @@ from jles.predict.prediction import check_wanted
 from jles.quantities.catalogue import QUANTITIES
 from jles.quantities.evaluation import Evaluation
 from jles.structures.batch import Size, build_structure, on_device, pad_structure, size_of
-from jles.structures.prune import most_neighbors, prune
+from jles.structures.prune import most_neighbors, most_neighbors_jit, prune
 from jles.structures.search import (
     SearchPlan,
     host_is_faster,
@@ -31,8 +31,6 @@ from jles.structures.structure import Structure
 CELL_MARGIN = 0.1
 """Relative change of the cell edges that an NPT run allows for: growth in the first plan of the
 sum, shrinking in that of the search."""
-
-_most_neighbors = jax.jit(most_neighbors, static_argnums=1)
 
 
 @jax.tree_util.register_dataclass
@@ -106,7 +104,7 @@ def model_system(
         before, capacity = capacity, _enough(capacity, size_of(exact))
         size = size_of(exact)._replace(neighbors=capacity.neighbors, plan=capacity.plan)
         structure = on_device(pad_structure(exact, size))
-        crowd = int(_most_neighbors(structure, counted))
+        crowd = int(most_neighbors_jit(structure, counted))
         near = min(math.ceil(NEAR_GROWTH * crowd), capacity.neighbors)
         # If everything is compiled again anyway, let these grow too.
         if crowd > capacity.near or capacity != before:

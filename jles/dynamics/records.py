@@ -63,7 +63,7 @@ class Recorder(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """What a record is computed from: the motion at one step, and what acts on it."""
+    """The input of a record: the motion at one step, and what acts on it."""
 
     motion: Motion
     neighbors: NeighborList

@@ -76,7 +76,7 @@ class SumPlan(NamedTuple):
 
     @property
     def method(self) -> str | None:
-        """How the reciprocal sum is done, "direct" or "mesh"; None if there is none."""
+        """The method of the reciprocal sum, "direct" or "mesh"; None if there is none."""
         if not self.periodic:
             return None
         return "direct" if self.mesh is None else "mesh"

@@ -48,7 +48,7 @@ class DtypeRecord:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What a pickle may name: classes become records, functions stay names.
+    """The names that a pickle may use: classes become records, functions stay names.
 
     Attributes:
         classes: built without arguments.

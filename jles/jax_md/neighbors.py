@@ -16,7 +16,7 @@ from jles.errors import InputError
 from jles.jax_md.bound import Bound
 from jles.products import matmul
 from jles.structures.neighbors import find_neighbors
-from jles.structures.prune import most_neighbors, prune
+from jles.structures.prune import most_neighbors, most_neighbors_jit, prune
 from jles.structures.search import Found, SearchPlan, plan_search, search, search_jit
 from jles.structures.skin import NEAR_GROWTH, ROUNDING, Reference, is_stale, jumps
 from jles.structures.structure import Structure
@@ -120,18 +120,17 @@ def neighbor_fns(bound: Bound, skin: float, capacity_multiplier: float) -> Neigh
         position, cell = jnp.array(position, bound.dtype), bound.cell(box)
         places, rows = np.asarray(position, np.float64), np.asarray(cell, np.float64)
         table = find_neighbors(places, rows, bound.pbc, reach)
-        crowd = _within(table, places, rows, bound.cutoff * ROUNDING)
         most = table.index.shape[1]
-        slots = math.ceil(capacity_multiplier * most) + extra_capacity
-        near = math.ceil(NEAR_GROWTH * crowd) + extra_capacity
+        slots = max(math.ceil(capacity_multiplier * most) + extra_capacity, 1)
         margin = 0.0 if box is None else BOX_MARGIN
-        plan = ListPlan(
-            plan_search(places, rows, bound.pbc, reach, max(slots, 1), margin=margin),
-            max(min(near, slots), 1),
-            bound.plan(places, rows, table, margin),
-        )
-        found = search_jit(plan.search, position, cell)
-        return NeighborList(*found[:3], Reference(position, cell), found[3], plan, update)
+        planned = plan_search(places, rows, bound.pbc, reach, slots, margin=margin)
+        plan = ListPlan(planned, slots, bound.plan(places, rows, table, margin))
+        found = search_jit(planned, position, cell)
+        every = NeighborList(*found[:3], Reference(position, cell), found[3], plan, update)
+        structure = all_neighbors(bound, position, cell, every)
+        crowd = int(most_neighbors_jit(structure, bound.cutoff * ROUNDING))
+        near = math.ceil(NEAR_GROWTH * crowd) + extra_capacity
+        return replace(every, plan=plan._replace(near=max(min(near, slots), 1)))
 
     def update(position, neighbors: NeighborList, box=None, **unused) -> NeighborList:
         position, cell = lax.stop_gradient((bound.positions(position), bound.cell(box)))
@@ -181,10 +180,3 @@ def near_neighbors(bound: Bound, position, cell, neighbors: NeighborList):
     missing = neighbors.did_buffer_overflow | (crowd > neighbors.plan.near)
     sound = jnp.where(missing, jnp.nan, 1.0).astype(bound.dtype)
     return prune(structure, bound.cutoff, neighbors.plan.near), sound
-
-
-def _within(table, positions, cell, cutoff: float) -> int:
-    """The largest number of neighbours within the cutoff that an atom has."""
-    vectors = positions[table.index] + table.shift @ cell - positions[:, None, :]
-    near = table.mask & (np.sum(vectors**2, axis=-1) < cutoff**2)
-    return int(near.sum(axis=1).max(initial=0))

@@ -201,7 +201,7 @@ def step(
 
 
 def bath_energy(state: NptState, kT: Scalar, pressure: Scalar) -> Array:
-    """What must be added to U + K to be conserved."""
+    """The energy that U + K lacks to be conserved."""
     chains = chain_energy(state.thermostat, kT) + chain_energy(state.barostat, kT)
     return (
         chains

@@ -238,7 +238,7 @@ PolarizabilityConfig = ScalarPolarizability | TensorPolarizability
 
 
 class ResponseConfig(Config):
-    """How charge softness and polarizability respond, see `jles.Response`."""
+    """Response of charge softness and polarizability, see `jles.Response`."""
 
     mode: Literal["one-shot", "self-consistent"] = "one-shot"
     conserve_charge: bool = False

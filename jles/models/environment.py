@@ -16,7 +16,7 @@ from jles.models.normalization import normalize, unit_normalization
 from jles.models.state import state_inputs
 from jles.structures.batch import empty_structure, on_device
 from jles.structures.sizes import Size
-from jles.structures.structure import Structure, check_dtype
+from jles.structures.structure import Structure, check_dtype, check_structure
 
 
 class Environment(NamedTuple):
@@ -63,6 +63,7 @@ class Environments:
             bloch: t, 1/angstrom, for Bloch-weighted derivatives, see `jles.bloch.weighted`.
             neighbors: positions of the neighbours, angstrom; by default those of the structure.
         """
+        check_structure(structure)
         check_dtype("positions", structure.positions.dtype)
         for leaf in jax.tree.leaves(params):
             check_dtype("parameters", leaf.dtype)

@@ -27,7 +27,7 @@ class LatentChargeCalculator(Calculator):
         self.implemented_properties = ["free_energy", *self._names]
 
     def check_state(self, atoms, tol=1e-15):
-        """What changed since the last calculation, total charge and state included."""
+        """Changes since the last calculation, total charge and state included."""
         changes = super().check_state(atoms, tol)
         charge_of = self.model.total_charge
         if self.atoms is not None and charge_of(self.atoms) != charge_of(atoms):

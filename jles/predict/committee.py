@@ -52,7 +52,7 @@ class Committee(Predictor):
         first, *others = models
         for other in others:
             _check_same(first, other)
-        with first._precision():
+        with first.precision():
             params = jax.tree.map(
                 lambda *leaves: jnp.stack(leaves), *(m.params for m in models)
             )

@@ -88,9 +88,10 @@ def export(
     if CURRENT in want:
         wanted = ("born_charges",)
         check_wanted(wanted, model.config, example.pbc, cell=example.cell.array)
+    model.check_charge(example)
     _check_number("atoms", atoms)
     _check_number("neighbors", neighbors)
-    with model._precision():
+    with model.precision():
         options = {"margin": margin, "where": model.where, "dtype": model.dtype}
         options["state_key"] = model.state_key
         structure = structure_of(example, model.config, **options)

@@ -39,7 +39,7 @@ class Model(Predictor):
     ):
         super().__init__(config, params, dtype, where, training or {})
         self.potential = build_potential(config)
-        with self._precision():
+        with self.precision():
             self.potential.check(self.params)
         self.energy_fn = self._pure(self.potential.energy_fn)
         self.charges_fn = self._pure(self.potential.charges_fn)

@@ -92,7 +92,7 @@ def write_prediction(path: str | Path, config, atoms, prediction) -> None:
 
 
 def nac_params(born_charges, epsilon_infinity) -> dict:
-    """What `Phonopy.nac_params` takes: `born`, `dielectric` and `factor`.
+    """The values of `Phonopy.nac_params`: `born`, `dielectric` and `factor`.
 
     Args:
         born_charges: physical Z*[i, a, b] = dP_a/dr_ib, e, (atoms, 3, 3), in the order of the

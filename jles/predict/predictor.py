@@ -56,7 +56,7 @@ class Predictor(ABC):
         if dtype not in ("float32", "float64"):
             raise InputError(f"dtype must be float32 or float64, got {dtype!r}")
         self.config, self.dtype, self.where, self.training = config, dtype, where, training
-        with self._precision():
+        with self.precision():
             self.params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), params)
         self._planned: tuple[Size, ...] = ()
         self._sizes: list[Size] = []
@@ -97,7 +97,8 @@ class Predictor(ABC):
         """
         return self._calculator_type()(self, field_array(field))
 
-    def _precision(self):
+    def precision(self):
+        """A context in which JAX has the precision of the model."""
         return jax.enable_x64(self.dtype == "float64")
 
     def plan(self, frames, names: Sequence[str] | None = None) -> None:
@@ -131,7 +132,7 @@ class Predictor(ABC):
         bare = self._bare(atoms)
         self._warn_outside(bare)
         padded = pad_structure(bare, self._size_for(size_of(bare)))
-        with self._precision():
+        with self.precision():
             return on_device(padded)
 
     def _bare(self, atoms) -> Structure:
@@ -294,7 +295,7 @@ class Predictor(ABC):
             raise InputError(
                 "born_mode: the published formula has no open direction; take 'exact'"
             )
-        with self._precision():
+        with self.precision():
             structure = self.structure(atoms)
             applied = None if field is None else jnp.asarray(field, self.dtype)
             out = jax.device_get(
@@ -316,7 +317,7 @@ class Predictor(ABC):
 
 
 def _sums(size: Size) -> tuple:
-    """Which sums a size is planned for."""
+    """The sums that a size is planned for."""
     return size.plan.method, size.plan.cluster, size.plan.slab
 
 

@@ -340,7 +340,7 @@ def trained_labels() -> dict[str, Quantity]:
 
 
 def asides() -> dict[str, Aside]:
-    """What comes with the quantities, by name."""
+    """Additional results, by the name of the quantity they come with."""
     return {
         name: aside
         for quantity in QUANTITIES.values()

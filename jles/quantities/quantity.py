@@ -149,7 +149,7 @@ class Quantity:
         return self.shape[:1] == ("atoms",)
 
     def refuse(self, config, pbc: Periodic | None = None, in_field: bool = False) -> str | None:
-        """Why a model does not have it; None if it does.
+        """The reason why a model does not have it; None if it does.
 
         Args:
             config: a `ModelConfig`.

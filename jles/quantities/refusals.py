@@ -1,4 +1,4 @@
-"""Which models and structures have a quantity: rules that return a reason against it, or None.
+"""Rules of which models have a quantity: they return a reason against it, or None.
 
 A rule takes the model's config, the periodic directions (None: any structure) and whether a
 field acts. A reason completes the sentence that begins with the name of the quantity.
@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool
 
 Periodic = Sequence[bool] | Bool[np.ndarray, " 3"]
-"""Which directions are periodic."""
+"""The periodic directions."""
 
 Rule = Callable[[object, Periodic | None, bool], str | None]
 
@@ -32,7 +32,7 @@ def is_metallic(config) -> bool:
 
 
 def refuse_field(config, pbc: Periodic) -> str | None:
-    """Why a field cannot act on a structure of these periodic directions; None if it can."""
+    """The reason why no field can act with these periodic directions; None if it can."""
     if config.charges is None:
         return "field: the model has no charges for it to act on (charges is null)"
     if config.charge_softness is None or not any(pbc):
@@ -80,7 +80,7 @@ def crystals_only(config, pbc, in_field):
 
 
 def bulk_response(config, pbc, in_field):
-    """What a metal does not have: a response of the bulk to a field or a displacement."""
+    """A property that a metal lacks: a response of the bulk to a field or a displacement."""
     if pbc is not None and any(pbc) and is_metallic(config):
         return _METAL
     return None
@@ -98,7 +98,7 @@ def bulk_polarization(config, pbc, in_field):
 
 
 def strain_response(config, pbc, in_field):
-    """How the polarization changes with strain, which is not known of soft charges."""
+    """The change of polarization with strain, which is not known of soft charges."""
     if config.charge_softness is not None:
         return (
             "needs a model without charge_softness: how soft charges change with strain in a "

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Int
@@ -10,7 +11,7 @@ from jles.structures.structure import Structure, neighbor_vectors
 
 
 def within(structure: Structure, cutoff: float) -> Bool[Array, "atoms neighbors"]:
-    """Which slots hold a neighbour within `cutoff`, angstrom."""
+    """The slots that hold a neighbour within `cutoff`, angstrom."""
     squared = jnp.sum(lax.stop_gradient(neighbor_vectors(structure)) ** 2, axis=-1)
     return structure.neighbor_mask & (squared < cutoff**2)
 
@@ -18,6 +19,10 @@ def within(structure: Structure, cutoff: float) -> Bool[Array, "atoms neighbors"
 def most_neighbors(structure: Structure, cutoff: float) -> Int[Array, ""]:
     """The largest number of neighbours within `cutoff` that an atom has."""
     return jnp.max(jnp.sum(within(structure, cutoff), axis=1))
+
+
+most_neighbors_jit = jax.jit(most_neighbors, static_argnums=1)
+"""`most_neighbors`, compiled."""
 
 
 def prune(structure: Structure, cutoff: float, slots: int) -> Structure:

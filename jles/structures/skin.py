@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from jles.electrostatics.sums.ewald import cell_normals
 from jles.products import matmul
 from jles.typing import Cell, Positions
 
@@ -64,7 +65,6 @@ def jumps(
 
 
 def inverse(cell: Cell) -> Float[Array, "3 3"]:
-    """The inverse of a cell, without the linear solver, which takes long on an accelerator."""
-    first, second, third = cell
-    columns = jnp.cross(second, third), jnp.cross(third, first), jnp.cross(first, second)
-    return jnp.stack(columns, axis=1) / jnp.sum(first * columns[0])
+    """The inverse of a cell, 1/angstrom."""
+    normals, determinant = cell_normals(cell)
+    return normals.T / determinant

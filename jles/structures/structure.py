@@ -60,8 +60,21 @@ class Structure:
 
     @property
     def boundary(self) -> Boundary:
-        """Which of the planned sums the structure takes."""
+        """The planned sum that the structure takes."""
         return Boundary(self.periodic, self.open_axis, self.slab_height)
+
+
+def check_structure(structure) -> None:
+    """Refuses other objects, such as ASE atoms, where a `Structure` is needed.
+
+    Raises:
+        InputError: names the type and the way to a structure.
+    """
+    if not isinstance(structure, Structure):
+        raise InputError(
+            f"structure: is of type {type(structure).__name__}; "
+            "pass potential.structure(atoms), or model.structure(atoms)"
+        )
 
 
 def check_dtype(what: str, dtype) -> None:

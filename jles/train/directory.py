@@ -10,7 +10,7 @@ from jles.train.log import MetricsLog
 
 
 def run_directory(config: TrainConfig, out: str | None, source: str) -> Path:
-    """Where a run writes: `--out`, else the config's `out`, else `runs/` + the file's name."""
+    """The folder of a run: `--out`, else the config's `out`, else `runs/` + the file's name."""
     return Path(out or config.out or Path("runs") / Path(source).stem)
 
 

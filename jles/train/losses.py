@@ -100,7 +100,7 @@ def compared(batch: Structure, labels: Labels, name: str) -> Array:
 
 
 def label_counts(batch: Structure, labels: Labels, needed: Collection[str]) -> PerLabel:
-    """How many numbers of a batch have a label to be compared with."""
+    """Number of values of a batch that have a label."""
     dtype = labels.values["energy"].dtype
     found = {name: jnp.sum(compared(batch, labels, name), dtype=dtype) for name in needed}
     return PerLabel(**dict.fromkeys(LABELS, jnp.zeros((), dtype)) | found)
@@ -119,7 +119,7 @@ def loss_of(
 
 
 def rmse_name(name: str) -> str:
-    """What the RMSE of a label is called in metrics, e.g. "energy_per_atom_rmse"."""
+    """Name of the RMSE of a label in metrics, e.g. "energy_per_atom_rmse"."""
     per_atom = "_per_atom" if trained_labels()[name].label.per_atom else ""
     return f"{name}{per_atom}_rmse"
 

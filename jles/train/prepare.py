@@ -137,7 +137,7 @@ def _have(frames: list[Frame], name: str) -> bool:
 
 
 def _no_label(data: DataConfig, name: str, frames: list[Frame], files: list[str]) -> str:
-    """Which files lack a label and what they contain, or that only unused frames have it."""
+    """Names the files that lack a label, or says that only unused frames have it."""
     lacking = []
     for file in files:
         try:

@@ -45,6 +45,15 @@ def test_every_command_has_its_help(command, capsys):
     assert f"usage: jles {command}" in capsys.readouterr().out
 
 
+def test_an_unknown_option_is_an_error_of_its_command(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["info", "model", "--colour"])
+    assert stop.value.code == 2
+    message = capsys.readouterr().err
+    assert message.startswith("usage: jles info")
+    assert "jles info: error: unrecognized arguments: --colour" in message
+
+
 @pytest.mark.parametrize("arguments", [[], ["trian"], ["info"], ["info", "m", "--dtype", "f8"]])
 def test_a_wrong_command_line_ends_with_status_2(arguments, capsys):
     with pytest.raises(SystemExit) as stop:

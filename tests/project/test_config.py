@@ -142,7 +142,10 @@ def test_numbers_as_people_write_them():
             {"name": "x", "figure": {"kind": "cube"}},
             ["file.yaml.figure.kind: got 'cube'; choose one of 'line', 'disc'"],
         ),
-        ({"name": "x", "figure": {"radius": 2}}, ["'radius'", "known keys of kind 'line'"]),
+        (
+            {"name": "x", "figure": {"radius": 2}},
+            ["unknown key 'radius', of kind 'disc'; known keys of kind 'line': length"],
+        ),
         (
             {"name": "x", "figure": {"kind": "disc"}},
             ["file.yaml.figure: missing key 'radius'"],

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ase import Atoms
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,7 +25,8 @@ from jles.structures.batch import (
     stack,
 )
 from jles.structures.neighbors import find_neighbors
-from jles.structures.structure import neighbor_vectors
+from jles.structures.structure import check_structure, neighbor_vectors
+from tests.support.messages import message_of
 
 CUTOFF, K_MAX = 4.0, 2.0
 
@@ -329,3 +331,8 @@ def test_a_cluster_far_away_keeps_its_digits_in_float32(rng):
         for shift in (0.0, 2**20)
     )
     np.testing.assert_allclose(far.positions, near.positions, atol=1e-6)
+
+
+def test_atoms_in_place_of_a_structure_are_refused():
+    message = message_of(check_structure, Atoms("H"))
+    assert message.startswith("structure: is of type Atoms; pass potential.structure(atoms)")

@@ -1,5 +1,7 @@
 """Charges and labels that a model must see, in training files and predictions."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from jles.data.frames import LabelKeys, frame_from_atoms
 from jles.errors import InputError
 from jles.models.config import DirectCharges, EquilibratedCharges
 from jles.models.state_config import StateConfig
+from jles.predict.export import export
 from jles.predict.model import Model
 from jles.train.states import charges_record, check_states
 from tests.support.small_systems import rattled, small_config, small_model
@@ -85,8 +88,10 @@ def test_a_charge_that_a_trained_model_does_not_see_is_refused():
     other = rattled(1, count=4)
     other.info["total_charge"] = 3.0
     ion.check_charge(other)
-    with pytest.raises(InputError, match="trained at 0 e"):
-        model(frame(0.0)).structure(other)
+    neutral = model(frame(0.0))
+    for use in (neutral.structure, partial(export, neutral)):
+        with pytest.raises(InputError, match="trained at 0 e"):
+            use(other)
     (note,) = Model(potential.config, params).predict(atoms).notes
     assert "does not depend on the total charge of 1 e" in note
     potential, params = small_model(small_config(state=StateConfig()), dtype=np.float32)

@@ -18,7 +18,7 @@ class Outcome(NamedTuple):
     columns: dict[str, np.ndarray]
     """Columns of equal length; the name includes the unit, as in "wavenumber (cm^-1)"."""
     lines: list[str]
-    """What is printed."""
+    """The printed text."""
     figure: Any
 
 

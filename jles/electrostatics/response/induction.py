@@ -33,7 +33,7 @@ _SLACK = 10.0
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Response:
-    """How charges respond to the potential and dipoles to the field; None for no response.
+    """Response of charges to the potential and of dipoles to the field; None for no response.
 
     Arrays may be of JAX or NumPy.
 

@@ -33,16 +33,25 @@ SMOOTH_ONSET = 0.75
 """The smooth cutoff leaves vectors shorter than this fraction of k_max at full weight."""
 
 
-def reciprocal_cell(cell: Cell) -> tuple[Float[Array, "3 3"], Float[Array, ""]]:
-    r"""Rows b with :math:`a_i\cdot b_j = 2\pi\delta_{ij}`, 1/angstrom, and the volume.
+def cell_normals(cell: Cell) -> tuple[Float[Array, "3 3"], Float[Array, ""]]:
+    r"""Rows n with :math:`a_i\cdot n_j = \delta_{ij}\det a`, angstrom^2, and the determinant.
 
-    The cell may be left-handed: the volume is the magnitude of the determinant.
+    Divided by the determinant they are the columns of the inverse, without the linear solver,
+    which takes long on an accelerator.
     """
     first, second, third = cell
     normals = jnp.stack(
         [jnp.cross(second, third), jnp.cross(third, first), jnp.cross(first, second)]
     )
-    determinant = jnp.sum(first * normals[0])
+    return normals, jnp.sum(first * normals[0])
+
+
+def reciprocal_cell(cell: Cell) -> tuple[Float[Array, "3 3"], Float[Array, ""]]:
+    r"""Rows b with :math:`a_i\cdot b_j = 2\pi\delta_{ij}`, 1/angstrom, and the volume.
+
+    The cell may be left-handed: the volume is the magnitude of the determinant.
+    """
+    normals, determinant = cell_normals(cell)
     return 2.0 * math.pi * normals / determinant, jnp.abs(determinant)
 
 

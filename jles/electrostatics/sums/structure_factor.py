@@ -118,7 +118,7 @@ def structure_products(
 
 
 def _moment_lines(moments: ReducedMoments, z: Float[Array, "two indices atoms"]):
-    r"""What multiplies each derivative of X Y, (derivatives, 2 z, atoms).
+    r"""Factors of each derivative of X Y, (derivatives, 2 z, atoms).
 
     .. math:: D_i[X Y Z] = X Y \,(q + u_z\partial_z + \tfrac12 Q_{zz}\partial_z^2) Z
         + X' Y (u_x + Q_{xz}\partial_z) Z + X Y' (u_y + Q_{yz}\partial_z) Z

@@ -9,7 +9,6 @@ import math
 from typing import NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -18,7 +17,7 @@ from jles.models.backbones.blocks import by_blocks, known_neighbors, save
 from jles.models.backbones.envelope import envelope
 from jles.models.backbones.features import Features
 from jles.models.backbones.graph import Graph
-from jles.models.backbones.irrep_messages import NORMAL, SILU_SCALE
+from jles.models.backbones.irrep_messages import NORMAL, hidden_layers, scaled_silu
 from jles.models.backbones.irreps import part, spherical_harmonics, to_tensors, to_vectors
 from jles.models.backbones.pair_products import mixed_products, pair_products, paths_to
 from jles.models.backbones.radial import bessel, bessel_scale, initial_frequencies
@@ -148,7 +147,7 @@ def _two_body(config: AllegroConfig, weights: Weights, center, neighbor, vectors
     radial = bessel_scale(config.cutoff) * radial
     first, *rest = weights.two_body
     hidden = (radial @ first + center[:, None] + neighbor) / math.sqrt(3.0)
-    scalars = _perceptron(rest, _silu(hidden)) * cut
+    scalars = _perceptron(rest, scaled_silu(hidden)) * cut
     harmonics = spherical_harmonics(vectors / distance[..., None], config.l_max)
     by_degree = jnp.split(scalars @ weights.embedding, config.l_max + 1, axis=-1)
     tensors = [
@@ -189,12 +188,6 @@ def _pair_layers(config: AllegroConfig, weights: Weights, cut, harmonics, scalar
     return (invariants, *(jnp.concatenate(products, axis=-1)[:, 0] for products in higher))
 
 
-def _silu(x):
-    return SILU_SCALE * jax.nn.silu(x)
-
-
 def _perceptron(kernels, x):
     """Linear maps with a SiLU between them."""
-    for n, kernel in enumerate(kernels):
-        x = (_silu(x) if n else x) @ kernel
-    return x
+    return hidden_layers(x, kernels[:-1]) @ kernels[-1]

@@ -72,6 +72,18 @@ class Edges(NamedTuple):
     harmonics: Float[Array, "atoms neighbors components"]
 
 
+def scaled_silu(x: Array, scale: float = SILU_SCALE) -> Array:
+    """SiLU times a factor."""
+    return scale * jax.nn.silu(x)
+
+
+def hidden_layers(x: Array, kernels: Sequence[Array], silu_scale: float = SILU_SCALE) -> Array:
+    """Layers without bias: the SiLU of a linear map for each kernel."""
+    for kernel in kernels:
+        x = scaled_silu(x @ kernel, silu_scale)
+    return x
+
+
 def edges_of(
     graph: Graph, frequencies: Float[Array, " bessel"], spec: Envelope, max_ell: int
 ) -> Edges:
@@ -212,9 +224,8 @@ def messages(
 
 def _hidden(radial, network, silu_scale):
     """The last hidden layer of the radial network, which is zero where `radial` is."""
-    for kernel in network[:-1]:
-        radial = silu_scale * jax.nn.silu(radial @ (kernel / math.sqrt(len(kernel))))
-    return radial
+    kernels = [kernel / math.sqrt(len(kernel)) for kernel in network[:-1]]
+    return hidden_layers(radial, kernels, silu_scale)
 
 
 def _sums_by_element(parameters, table, silu_scale, radial, harmonics, species):

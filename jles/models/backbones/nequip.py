@@ -8,7 +8,6 @@ a new model; docs/theory.md states them.
 import math
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -24,6 +23,7 @@ from jles.models.backbones.irrep_messages import (
     messages,
     mix_by_element,
     paths,
+    scaled_silu,
 )
 from jles.models.backbones.irreps import of_degree, part
 from jles.models.backbones.nequip_config import NequipConfig
@@ -147,6 +147,6 @@ def gate(
         rows: scalars, the gates of degrees 1 to `target`, then their components.
         target: highest degree.
     """
-    scalars = SILU_SCALE * jax.nn.silu(rows[:, : 1 + target])
+    scalars = scaled_silu(rows[:, : 1 + target])
     gated = [rows[:, target:][:, part(l)] * scalars[:, l, None] for l in range(1, target + 1)]
     return jnp.concatenate([scalars[:, :1], *gated], axis=1)

@@ -18,7 +18,7 @@ PairFeatures = list[Float[Array, "atoms neighbors _ channels"]]
 AtomFeatures = list[Float[Array, "atoms _ channels"]]
 
 
-class Path(NamedTuple):
+class PairPath(NamedTuple):
     """A coupling of features of a pair of degree `pair` and of degree `environment`."""
 
     pair: int
@@ -26,11 +26,11 @@ class Path(NamedTuple):
 
 
 @cache
-def paths_to(l: int, l_max: int) -> tuple[Path, ...]:
+def paths_to(l: int, l_max: int) -> tuple[PairPath, ...]:
     """All couplings to degree `l` of features of degrees up to `l_max`, of natural parity."""
     degrees = range(l_max + 1)
     return tuple(
-        Path(l1, l2)
+        PairPath(l1, l2)
         for l1 in degrees
         for l2 in degrees
         if abs(l1 - l2) <= l <= l1 + l2 and (l1 + l2 + l) % 2 == 0

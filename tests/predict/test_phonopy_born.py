@@ -169,19 +169,24 @@ def phonopy_reads(path, atoms):
     return parse_BORN(cell, filename=path)
 
 
-def predict(stored, name, folder):
-    """Predictions of a stored model, and the file for phonopy that is written with them."""
-    born, out, data = folder / "BORN", folder / "out.xyz", stored / "crystal.xyz"
-    command = ["predict", stored / name, data, "-o", out, "--phonopy-born", born, *OPTIONS]
-    assert main(list(map(str, command))) == 0
-    return read(out), born
+@pytest.fixture(scope="module")
+def predicted(stored, tmp_path_factory):
+    """Predictions of both models, and the files for phonopy that are written with them."""
+    found = {}
+    for name in ("plain", "polarizable"):
+        folder, data = tmp_path_factory.mktemp(name), stored / "crystal.xyz"
+        born, out = folder / "BORN", folder / "out.xyz"
+        command = ["predict", stored / name, data, "-o", out, "--phonopy-born", born, *OPTIONS]
+        assert main(list(map(str, command))) == 0
+        found[name] = read(out), born
+    return found
 
 
 @pytest.mark.usefixtures("phonopy")
 @pytest.mark.parametrize("name", ["plain", "polarizable"])
-def test_predict_writes_what_phonopy_reads(name, stored, tmp_path):
+def test_predict_writes_what_phonopy_reads(name, predicted):
     """Born charges of the output; its dielectric tensor, or that of the command line."""
-    atoms, born = predict(stored, name, tmp_path)
+    atoms, born = predicted[name]
     params = phonopy_reads(born, atoms)
     np.testing.assert_allclose(params["born"].reshape(2, 9), atoms.arrays["bec"], atol=1e-7)
     epsilon = atoms.info.get("epsilon_infinity", 2.5 * np.eye(3))
@@ -190,14 +195,12 @@ def test_predict_writes_what_phonopy_reads(name, stored, tmp_path):
 
 
 @pytest.mark.usefixtures("phonopy")
-def test_evaluate_writes_the_same_born_file_as_predict(stored, tmp_path):
-    _, born = predict(stored, "plain", tmp_path)
-    before = born.read_text(encoding="utf-8")
-    born.unlink()
+def test_evaluate_writes_the_same_born_file_as_predict(stored, predicted, tmp_path):
+    _, born = predicted["plain"]
     places = [stored / "plain", stored / "crystal.xyz", "--out", tmp_path]
     command = ["evaluate", *places, "--phonopy-born", *OPTIONS]
     assert main(list(map(str, command))) == 0
-    assert born.read_text(encoding="utf-8") == before
+    assert (tmp_path / "BORN").read_text(encoding="utf-8") == born.read_text(encoding="utf-8")
 
 
 @pytest.mark.usefixtures("phonopy")

@@ -9,11 +9,12 @@ from jles.jax_md import neighbor_list
 from jles.models.state_config import StateConfig
 from jles.predict.export import export, flat_arrays
 from jles.predict.model import Model
-from tests.support.small_systems import rattled, small_config, small_model
+from tests.support.small_systems import rattled, small_backbone, small_config, small_model
 
 
 def test_every_door_reads_charge_and_labels():
-    config = small_config(charges=None, state=StateConfig(labels=(1, 3)))
+    backbone = small_backbone(l_max=0, body_order=1)
+    config = small_config(backbone=backbone, charges=None, state=StateConfig(labels=(1, 3)))
     potential, params = small_model(config, dtype=np.float32)
     keys = {"label_keys": {"state": "spin"}}
     model = Model(config, params, training=keys)

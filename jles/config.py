@@ -167,6 +167,17 @@ def to_nested_copy(values):
     return values.tolist() if hasattr(values, "tolist") else values
 
 
+def first_difference(one, other, name: str = "") -> tuple | None:
+    """Dotted key and both values of the first entry that differs between nested dicts."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in sorted(set(one) | set(other)):
+            found = first_difference(one.get(key), other.get(key), f"{name}.{key}".strip("."))
+            if found:
+                return found
+        return None
+    return None if one == other else (name, one, other)
+
+
 class _Loader(yaml.SafeLoader):
     """The safe loader, which builds plain values only; it refuses a key that is given twice."""
 

@@ -64,9 +64,12 @@ def leading_spec(array) -> PartitionSpec:
 
 
 def on_several_devices(array) -> bool:
-    """Whether an array that is being traced belongs to a mesh of more than one device."""
+    """Whether an array that is being traced belongs to a mesh of more than one device.
+
+    Inside of `jax.shard_map` it does not: every device has an array of its own there.
+    """
     meshes = (jax.typeof(array).sharding.mesh, get_abstract_mesh())
-    return any(mesh.size > 1 for mesh in meshes if not mesh.empty)
+    return any(mesh.size > 1 for mesh in meshes if not (mesh.empty or mesh.are_all_axes_manual))
 
 
 def _explicit_mesh(arrays):

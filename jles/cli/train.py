@@ -11,8 +11,10 @@ def run(arguments) -> None:
 
     from jles.train.directory import run_directory
     from jles.train.loop import train
+    from jles.train.processes import is_first
 
     out = train(
         config, run_directory(config, arguments.out, arguments.config), arguments.resume
     )
-    print(f"model written to {out}")
+    if is_first():
+        print(f"model written to {out}")

@@ -1,6 +1,7 @@
 """Reading labelled structures: anything ASE reads, checked frame by frame."""
 
 import difflib
+import hashlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -132,6 +133,20 @@ def frame_from_atoms(atoms, keys: LabelKeys = _DEFAULT_KEYS, source="structure")
         InputError: as in `read_frames`.
     """
     return _frame(atoms, _values_of(atoms), keys, source)
+
+
+def digests(frames: Iterable[Frame]) -> dict[str, str]:
+    """A short digest of the frames and labels of every file, by its name."""
+    found = {}
+    for frame in frames:
+        digest = found.setdefault(frame.source.rpartition(", frame ")[0], hashlib.sha256())
+        labels = sorted(frame.labels.items())
+        arrays = [frame.numbers, frame.positions, frame.cell, frame.pbc, frame.total_charge]
+        for array in (*arrays, *(value for _, value in labels)):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        digest.update(repr(([name for name, _ in labels], np.shape(frame.numbers))).encode())
+        digest.update(np.ascontiguousarray(frame.state, str).tobytes())
+    return {name: digest.hexdigest()[:16] for name, digest in found.items()}
 
 
 def check_elements(frames: Iterable[Frame], numbers: Sequence[int], where: str = "") -> None:

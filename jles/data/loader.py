@@ -51,6 +51,22 @@ class Batch(NamedTuple):
     frames: np.ndarray
 
 
+class Share(NamedTuple):
+    """The part of every batch that belongs to parts `first` to `last` - 1 of `parts`."""
+
+    first: int
+    last: int
+    parts: int
+
+    def of(self, rows: np.ndarray) -> np.ndarray:
+        """These rows of a batch, whose length is a multiple of `parts`."""
+        each = len(rows) // self.parts
+        return rows[self.first * each : self.last * each]
+
+
+WHOLE = Share(0, 1, 1)
+
+
 class _Bucket(NamedTuple):
     """Structures and labels of one size; the last row of every array is an empty structure."""
 
@@ -74,6 +90,7 @@ class Loader:
         labelled: whether the model reads the `state` of every frame.
         dtype: of the real arrays.
         max_buckets: largest number of different shapes.
+        parts: the length of a batch is a multiple of this, also if there are few frames.
         cache_dir: directory that keeps neighbour tables between runs.
         track: wraps the frames while they are built, e.g. `rich.progress.track`.
         **sums: `k_max`, `sigma`, `method`, `accuracy` and `rank` of `build_structure`.
@@ -97,6 +114,7 @@ class Loader:
         labelled: bool = False,
         dtype=np.float32,
         max_buckets: int = 4,
+        parts: int = 1,
         cache_dir=None,
         track: Callable[[Sequence[Frame]], Iterable[Frame]] = iter,
         **sums,
@@ -109,9 +127,10 @@ class Loader:
             n: _build(frame, cutoff, sums, cache_dir, dtype, labelled)
             for n, frame in enumerate(track(frames))
         }
-        self.batch_size = min(batch_size, len(frames))
+        most = min(batch_size, len(frames))
+        self.batch_size = -(-most // parts) * parts
         self.sizes, assignment = plan_buckets(
-            [size_of(built) for built in structures.values()], max_buckets, self.batch_size
+            [size_of(built) for built in structures.values()], max_buckets, most
         )
         self._buckets = []
         for number, size in enumerate(self.sizes):
@@ -126,18 +145,21 @@ class Loader:
             self._buckets.append(_Bucket(*rows, np.append(members, -1)))
         self.n_batches = len(self._plan(None))
 
-    def epoch(self, order: tuple[int, int] | None = None, start: int = 0) -> Iterator[Batch]:
+    def epoch(
+        self, order: tuple[int, int] | None = None, start: int = 0, share: Share = WHOLE
+    ) -> Iterator[Batch]:
         """The batches of one epoch, which hold every frame once.
 
         Args:
             order: (seed, epoch) shuffles frames and batches, the same on every call; None keeps
                 the order of the buckets and of the frames in them.
             start: number of batches to skip, to resume within an epoch.
+            share: structures and labels are this part of every batch; `frames` are all.
         """
         for number, rows in self._plan(order)[start:]:
-            bucket = self._buckets[number]
+            bucket, own = self._buckets[number], share.of(rows)
             structure, labels = jax.tree.map(
-                lambda leaf, rows=rows: leaf[rows], (bucket.structures, bucket.labels)
+                lambda leaf, own=own: leaf[own], (bucket.structures, bucket.labels)
             )
             yield Batch(structure, labels, bucket.frames[rows])
 

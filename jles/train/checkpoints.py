@@ -41,28 +41,37 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         if name not in self._managers:
+            place = self._directory / name
+            place.mkdir(parents=True, exist_ok=True)
             options = ocp.CheckpointManagerOptions(
-                max_to_keep=1, enable_async_checkpointing=False
+                max_to_keep=1,
+                enable_async_checkpointing=False,
+                create=False,
+                # The arrays are plain ones of this process; others do not take part.
+                multiprocessing_options=ocp.options.MultiprocessingOptions(
+                    primary_host=jax.process_index(), active_processes={jax.process_index()}
+                ),
             )
-            self._managers[name] = ocp.CheckpointManager(
-                self._directory / name, options=options
-            )
+            self._managers[name] = ocp.CheckpointManager(place, options=options)
         return self._managers[name]
 
     def save(self, name: str, step: int, tree, host: dict) -> None:
         """Writes the arrays `tree` and the plain values `host` as checkpoint `name` of `step`.
+
+        The file does not depend on how the arrays are sharded. One process is enough.
 
         Raises:
             InputError: the disk is full or cannot be written; the previous checkpoint is kept.
         """
         import orbax.checkpoint as ocp
 
+        tree = jax.tree.map(np.asarray, tree)
         arguments = ocp.args.Composite(
             tree=ocp.args.StandardSave(tree), host=ocp.args.JsonSave(host)
         )
         try:
             # orbax and tensorstore report a full disk on stderr, in hundreds of lines.
-            size = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(tree))
+            size = sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
             check_room(self._directory, size + _OVERHEAD)
             with _quiet():
                 self._manager(name).save(step, args=arguments, force=True)
@@ -94,7 +103,7 @@ class Checkpoints:
             raise InputError(_damaged(place, error)) from error
 
     def restore(self, name: str, template, read_host: Callable = lambda host: host):
-        """The newest (tree, host) called `name`.
+        """The newest (tree, host) called `name`; the tree has NumPy arrays.
 
         Args:
             name: "last" or "best".
@@ -110,7 +119,7 @@ class Checkpoints:
         if step is None:
             raise InputError(f"{place}: no finished checkpoint")
         try:
-            shapes = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
+            shapes = jax.tree.map(np.asarray, template)
             arguments = ocp.args.Composite(
                 tree=ocp.args.StandardRestore(shapes), host=ocp.args.JsonRestore()
             )

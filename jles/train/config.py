@@ -16,6 +16,7 @@ from jles.models.config import (
     check_heads,
     check_symbols,
 )
+from jles.train.parallel_config import ParallelConfig
 
 MANY = 2**31 - 1
 Weight = Annotated[float, Meta(ge=0.0, le=1e12)]
@@ -146,3 +147,5 @@ class TrainConfig(Config):
     dtype: Literal["float32", "float64"] = "float32"
     checkpoint_every: count(MANY) = 1
     validate_every: count(MANY) = 1
+    parallel: ParallelConfig | None = None
+    accumulate: count(1_000_000) = 1

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from jles.config import from_dict, read_yaml, to_dict
+from jles.config import first_difference, from_dict, read_yaml, to_dict
 from jles.errors import InputError
 from jles.train.checkpoints import Checkpoints
 from jles.train.config import TrainConfig
@@ -30,12 +30,20 @@ def check_directory(config: TrainConfig, out: Path, log: MetricsLog, resume: boo
     if not stored_file.is_file():
         raise InputError(f"{out}: nothing to resume here (it has no train.yaml)")
     stored = from_dict(TrainConfig, read_yaml(stored_file), str(stored_file))
-    changed = _first_difference(to_dict(stored), to_dict(config))
+    changed = first_difference(what_to_train(stored), what_to_train(config))
     if changed:
+        name, before, now = changed
         raise InputError(
-            f"{stored_file}: --resume with another config ({changed}); start a new run "
-            "instead, from this model if you like (model.start_from)"
+            f"{stored_file}: --resume with another config ({name} was {before!r}, now "
+            f"{now!r}); start a new run instead, from this model if you like (model.start_from)"
         )
+
+
+def what_to_train(config: TrainConfig) -> dict:
+    """Plain values of a config that decide its results; not on which devices they are found."""
+    values = to_dict(config)
+    del values["parallel"]
+    return values
 
 
 def has_checkpoint(
@@ -59,15 +67,3 @@ def has_checkpoint(
             "epochs; put it back, or start a new run with another --out"
         )
     return False
-
-
-def _first_difference(stored, given, name: str = "") -> str | None:
-    if isinstance(stored, dict) and isinstance(given, dict):
-        for key in sorted(set(stored) | set(given)):
-            found = _first_difference(
-                stored.get(key), given.get(key), f"{name}.{key}".strip(".")
-            )
-            if found:
-                return found
-        return None
-    return None if stored == given else f"{name} was {stored!r}, now {given!r}"

@@ -1,5 +1,6 @@
 """The training run: epochs, validation, checkpoints, metrics and the final model."""
 
+import contextlib
 import math
 import operator
 import sys
@@ -13,6 +14,7 @@ import yaml
 
 from jles.compiling import announced
 from jles.config import to_dict
+from jles.data.frames import digests
 from jles.errors import InputError
 from jles.files import write_atomically
 from jles.follow import ProgressBar
@@ -22,14 +24,17 @@ from jles.pictures import learning_curve
 from jles.structures.distances import distance_range, merged_range, read_range
 from jles.train.checkpoints import Checkpoints
 from jles.train.config import TrainConfig
-from jles.train.directory import check_directory, has_checkpoint
+from jles.train.directory import check_directory, has_checkpoint, what_to_train
 from jles.train.log import MetricsLog, describe
 from jles.train.losses import LABELS, Errors, Weights, loss_of, root_mean_square
 from jles.train.optimizer import at_epoch, build_optimizer, build_plateau, learning_rate
+from jles.train.parallel import Devices, choose_devices
 from jles.train.prepare import Prepared, needed_labels, planned_sums, prepare, to_list
+from jles.train.processes import check_same, from_first, is_first, processes, together
 from jles.train.report import validation_pictures
 from jles.train.states import charges_record
 from jles.train.step import Steps, TrainState, build_steps
+from jles.version import __version__
 
 
 class NotFiniteError(InputError):
@@ -70,44 +75,82 @@ def train(config: TrainConfig, out: Path, resume: bool = False) -> Path:
     Raises:
         InputError: bad data or keys, a run already in `out`, another process that writes there,
             nothing to resume, a loss that is not finite (the last checkpoint is kept), a full
-            disk.
+            disk, devices that do not divide the batch, processes that were started with
+            different files or lost one another.
     """
     out = Path(out)
-    with (
-        jax.enable_x64(config.dtype == "float64"),
-        only_writer(out),
-        Checkpoints(out / "checkpoints") as checkpoints,
-    ):
-        return _train(config, out, checkpoints, resume)
-
-
-def _train(config: TrainConfig, out: Path, checkpoints: Checkpoints, resume: bool) -> Path:
-    log = MetricsLog(out)
-    check_directory(config, out, log, resume)
-    continues = resume and has_checkpoint(config, out, log, checkpoints)
-    prepared = prepare(config)
-    for line in planned_sums(prepared):
-        print(line, file=sys.stderr, flush=True)
-    out.mkdir(parents=True, exist_ok=True)
-    if not resume:
-        write_atomically(out / "train.yaml", yaml.safe_dump(to_dict(config), sort_keys=False))
-    optimizer = build_optimizer(config.optimizer)
-    steps = build_steps(prepared.potential, optimizer, needed_labels(config))
-    run = LoopState(
-        steps.init(prepared.params), prepared.params, build_plateau(config.optimizer).init()
-    )
-    run = jax.tree.map(jnp.asarray, run)
-    counters = Counters(0, 0, math.inf, -1)
-    if continues:
-        run, counters = checkpoints.restore("last", run, _read_counters)
-        run = jax.tree.map(jnp.asarray, LoopState(*run))
-    log.start(counters.epoch)
-    run, counters = _epochs(config, out, prepared, steps, run, counters, log, checkpoints)
-    _finish(config, out, prepared, run, counters, log)
+    with jax.enable_x64(config.dtype == "float64"), processes(config.parallel):
+        with together():
+            devices = choose_devices(config.parallel, config.batch_size, config.accumulate)
+            check_same({"jles": __version__, "jax": jax.__version__} | what_to_train(config))
+        with contextlib.ExitStack() as held:
+            with together():
+                files = held.enter_context(_files(config, out, resume)) if is_first() else None
+            _train(config, devices, files)
     return out
 
 
-def _epochs(config, out, prepared, steps, run, counters, log, checkpoints):
+class _Files(NamedTuple):
+    """What process 0 writes: the directory of the run and what it holds."""
+
+    out: Path
+    log: MetricsLog
+    checkpoints: Checkpoints
+    resume: bool
+    continues: bool
+
+
+@contextlib.contextmanager
+def _files(config: TrainConfig, out: Path, resume: bool):
+    """Locks the directory of a run and checks that the run may start or resume there."""
+    with only_writer(out), Checkpoints(out / "checkpoints") as checkpoints:
+        log = MetricsLog(out)
+        check_directory(config, out, log, resume)
+        continues = resume and has_checkpoint(config, out, log, checkpoints)
+        yield _Files(out, log, checkpoints, resume, continues)
+
+
+def _train(config: TrainConfig, devices: Devices, files: _Files | None) -> None:
+    with together():
+        prepared = prepare(config, devices)
+        found = digests([*prepared.train_frames, *prepared.valid_frames])
+        check_same({f"data in {name}": digest for name, digest in found.items()})
+    for line in planned_sums(prepared):
+        print(line, file=sys.stderr, flush=True)
+    optimizer = build_optimizer(config.optimizer)
+    steps = build_steps(
+        prepared.potential, optimizer, needed_labels(config), devices, config.accumulate
+    )
+    run = LoopState(
+        steps.init(prepared.params), prepared.params, build_plateau(config.optimizer).init()
+    )
+    counters = Counters(0, 0, math.inf, -1)
+    with together():
+        if files:
+            run, counters = _begin(config, files, run, counters)
+    run, counters = from_first((run, counters))
+    run = jax.tree.map(jnp.asarray, LoopState(*run))
+    run = run._replace(state=devices.everywhere(run.state))
+    counters = Counters(*(value.item() for value in map(np.asarray, counters)))
+    run, counters = _epochs(config, prepared, steps, run, counters, files)
+    if files:
+        run = jax.tree.map(np.asarray, run)
+        _finish(config, files.out, prepared, run, counters, files.log)
+
+
+def _begin(config: TrainConfig, files: _Files, run: LoopState, counters: Counters):
+    """The state to start from: that of the last checkpoint, if the run continues."""
+    files.out.mkdir(parents=True, exist_ok=True)
+    if not files.resume:
+        text = yaml.safe_dump(to_dict(config), sort_keys=False)
+        write_atomically(files.out / "train.yaml", text)
+    if files.continues:
+        run, counters = files.checkpoints.restore("last", run, _read_counters)
+    files.log.start(counters.epoch)
+    return LoopState(*run), counters
+
+
+def _epochs(config, prepared, steps, run, counters, files: _Files | None):
     steps = steps._replace(
         train=announced(steps.train, "training step"),
         evaluate=announced(steps.evaluate, "validation"),
@@ -117,13 +160,17 @@ def _epochs(config, out, prepared, steps, run, counters, log, checkpoints):
             try:
                 run, counters, row = _advance(config, prepared, steps, run, counters, epoch)
             except NotFiniteError as error:
-                kept = _kept(checkpoints)
-                kept += _keep_best(config, out, prepared, run, counters, log)
+                if files is None:  # process 0 reports it
+                    raise SystemExit(2) from None
+                kept = _kept(files.checkpoints)
+                kept += _keep_best(config, files.out, prepared, run, counters, files.log)
                 raise InputError(f"{error}{kept}") from None
-            log.append(row)
             bar.update(epoch + 1, describe(row))
+            if files is None:
+                continue
+            files.log.append(row)
             if (epoch + 1) % config.checkpoint_every == 0 or epoch + 1 == config.epochs:
-                _save_checkpoints(checkpoints, run, counters)
+                _save_checkpoints(files.checkpoints, run, counters)
     return run, counters
 
 
@@ -140,7 +187,7 @@ def _read_counters(host: dict) -> Counters:
     return Counters(host["epoch"], host["step"], float(host["best_loss"]), host["best_epoch"])
 
 
-def _advance(config, prepared: Prepared, steps: Steps, run: LoopState, counters, epoch):
+def _advance(config, prepared: Prepared, steps: Steps, run, counters, epoch):
     """One epoch and its validation: the new run and counters, and the metrics row."""
     state, step, row = _one_epoch(config, prepared, steps, run, counters, epoch)
     run = run._replace(state=state)
@@ -163,13 +210,12 @@ def _one_epoch(config, prepared: Prepared, steps: Steps, run, counters, epoch):
     weights = _weights(config, epoch)
     state, step, total, losses = run.state, counters.step, None, []
     scale = float(run.plateau.scale)
-    for batch in prepared.train_loader.epoch((config.seed, epoch)):
+    order = config.seed, epoch
+    for batch, structure, labels in _batches(prepared, prepared.train_loader, order):
         rate = learning_rate(config.optimizer, step, epoch, config.epochs, scale)
         # The average has a short memory at first, to forget the random start.
         decay = min(config.optimizer.ema, (1.0 + step) / (10.0 + step))
-        state, loss, errors = steps.train(
-            state, batch.structure, batch.labels, weights, rate, decay
-        )
+        state, loss, errors = steps.train(state, structure, labels, weights, rate, decay)
         if not math.isfinite(float(loss)):
             raise NotFiniteError(_not_finite(epoch, batch, prepared.train_frames))
         total = errors if total is None else _add(total, errors)
@@ -184,27 +230,31 @@ def _one_epoch(config, prepared: Prepared, steps: Steps, run, counters, epoch):
     return state, step, row | _prefixed("train", total)
 
 
-def evaluate(steps: Steps, params, loader) -> Errors:
-    """Errors of `params` over all batches of a loader."""
+def _validate(steps: Steps, params, prepared: Prepared, epoch: int) -> Errors:
+    """Errors on the validation frames; if they are not finite, the error names the batch."""
     total = None
-    for batch in loader.epoch(None):
-        errors = steps.evaluate(params, batch.structure, batch.labels)
+    for _, errors in _errors_of_batches(steps, params, prepared):
         total = errors if total is None else _add(total, errors)
+    if not all(math.isfinite(value) for value in jax.tree.leaves(total)):
+        for batch, errors in _errors_of_batches(steps, params, prepared):
+            named = _named(batch, prepared.valid_frames)
+            _check_validation(errors, epoch, f" in the batch of {named}")
+        # Every batch is finite; only the sum overflows.
+        _check_validation(total, epoch)
     return total
 
 
-def _validate(steps: Steps, params, prepared: Prepared, epoch: int) -> Errors:
-    """Errors on the validation frames; if they are not finite, the error names the batch."""
-    errors = evaluate(steps, params, prepared.valid_loader)
-    if not all(math.isfinite(value) for value in jax.tree.leaves(errors)):
-        for batch in prepared.valid_loader.epoch(None):
-            found = steps.evaluate(params, batch.structure, batch.labels)
-            _check_validation(
-                found, epoch, f" in the batch of {_named(batch, prepared.valid_frames)}"
-            )
-        # Every batch is finite; only the sum overflows.
-        _check_validation(errors, epoch)
-    return errors
+def _errors_of_batches(steps: Steps, params, prepared: Prepared):
+    """The batches of the validation frames and the errors of `params` on each of them."""
+    for batch, structure, labels in _batches(prepared, prepared.valid_loader):
+        yield batch, steps.evaluate(params, structure, labels)
+
+
+def _batches(prepared: Prepared, loader, order=None):
+    """The batches of an epoch, with their structures and labels on all devices."""
+    devices = prepared.devices
+    for batch in loader.epoch(order, share=devices.share):
+        yield batch, *devices.spread((batch.structure, batch.labels))
 
 
 def _add(first: Errors, second: Errors) -> Errors:
@@ -314,4 +364,5 @@ def _write_model(
         "neighbors": round(_average_neighbors(prepared.train_loader), 1),
         **charges_record(prepared.train_frames, _first_training(config)),
     }
-    save_model(place, prepared.potential.config, run.best, metrics, training)
+    best = jax.tree.map(np.asarray, run.best)
+    save_model(place, prepared.potential.config, best, metrics, training)

@@ -22,6 +22,7 @@ from jles.models.config import ModelConfig, ModelParts, ScreeningConfig
 from jles.models.potential import Potential, build_potential
 from jles.models.store import read_model
 from jles.train.config import DataConfig, ModelSection, TrainConfig
+from jles.train.parallel import Devices
 from jles.train.response_labels import check_responses
 from jles.train.states import check_states
 
@@ -35,10 +36,15 @@ class Prepared(NamedTuple):
     valid_frames: list[Frame]
     train_loader: Loader
     valid_loader: Loader
+    devices: Devices = Devices()  # noqa: RUF009
 
 
-def prepare(config: TrainConfig) -> Prepared:
+def prepare(config: TrainConfig, devices: Devices = Devices()) -> Prepared:  # noqa: B008
     """Reads and checks data, assembles the model, builds neighbour lists and batches.
+
+    Args:
+        config: the training file.
+        devices: which share the batches.
 
     Raises:
         InputError: a mistake in a file, a label, an element or a key.
@@ -61,6 +67,7 @@ def prepare(config: TrainConfig) -> Prepared:
             labelled=model.has_labels,
             dtype=config.dtype,
             max_buckets=config.data.max_buckets,
+            parts=devices.share.parts * config.accumulate,
             cache_dir=config.data.cache,
             track=partial(follow, name="frame"),
             **model.sum_options,
@@ -77,7 +84,9 @@ def prepare(config: TrainConfig) -> Prepared:
     else:
         params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), params)
     potential.check(params)
-    return Prepared(potential, params, train_frames, valid_frames, train_loader, valid_loader)
+    return Prepared(
+        potential, params, train_frames, valid_frames, train_loader, valid_loader, devices
+    )
 
 
 def planned_sums(prepared) -> list[str]:

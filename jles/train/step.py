@@ -20,6 +20,7 @@ from jles.train.losses import (
     label_counts,
     loss_of,
 )
+from jles.train.parallel import Devices
 
 
 class TrainState(NamedTuple):
@@ -52,7 +53,11 @@ def _as_the_state(state, *_):
 
 
 def build_steps(
-    potential: Potential, optimizer: optax.GradientTransformation, needed: Collection[str]
+    potential: Potential,
+    optimizer: optax.GradientTransformation,
+    needed: Collection[str],
+    devices: Devices = Devices(),  # noqa: B008 (immutable)
+    accumulate: int = 1,
 ) -> Steps:
     """The steps of a training, compiled once per batch shape; weights and rates are traced.
 
@@ -61,6 +66,10 @@ def build_steps(
         optimizer: as `build_optimizer` makes it.
         needed: labels to train on. No others are computed, except energy and forces in
             `evaluate`.
+        devices: share the batches that the steps are given (`Devices.spread`); the state is on
+            each of them (`Devices.everywhere`).
+        accumulate: parts of a device's batch that are computed one after the other, in the
+            memory of one part; it divides the batch. A CPU takes every structure by itself.
     """
     shown = tuple(name for name in LABELS if name in {"energy", "forces", *needed})
 
@@ -75,28 +84,42 @@ def build_steps(
 
     gradient_fn = jax.value_and_grad(loss_fn, has_aux=True)
 
-    def gradient_in_turn(params, batch, labels, weights, counts):
-        """Equal to `gradient_fn`, one structure at a time, in the memory of one structure."""
+    def gradient_in_turn(parts, params, batch_and_labels, weights, counts):
+        """Equal to `gradient_fn`, one part after the other, in the memory of one part."""
 
-        def add_one(total, structure_and_labels):
-            alone = jax.tree.map(lambda leaf: leaf[None], structure_and_labels)
+        def add_one(total, part):
             return jax.tree.map(
-                jnp.add, total, gradient_fn(params, *alone, weights, counts)
+                jnp.add, total, gradient_fn(params, *part, weights, counts)
             ), None
 
-        zero = jnp.zeros((), labels.values["energy"].dtype)
+        split = jax.tree.map(
+            lambda leaf: leaf.reshape(parts, -1, *leaf.shape[1:]), batch_and_labels
+        )
+        zero = jnp.zeros((), batch_and_labels[1].values["energy"].dtype)
         none = PerLabel(*[zero] * len(LABELS))
         start = (zero, Errors(none, none)), jax.tree.map(jnp.zeros_like, params)
-        return jax.lax.scan(add_one, start, (batch, labels))[0]
+        return jax.lax.scan(add_one, start, split)[0]
+
+    @devices.total
+    def total_gradient(params_and_weights, batch_and_labels, add):
+        """((loss, Errors), gradient) of a batch, each a sum over its structures."""
+        (params, weights), (batch, labels) = params_and_weights, batch_and_labels
+        counts = add(label_counts(batch, labels, needed))
+        # The compiler shares a batch that was sharded by the caller.
+        alone = step_sizes().batch_in_turn and not on_several_devices(batch.positions)
+        parts = len(batch.positions) if alone else accumulate
+        if parts == 1:
+            return add(gradient_fn(params, batch, labels, weights, counts))
+        return add(gradient_in_turn(parts, params, (batch, labels), weights, counts))
+
+    @devices.total
+    def total_errors(params, batch_and_labels, add):
+        return add(batch_errors(potential, params, *batch_and_labels, shown))
 
     @partial(jax.jit, donate_argnums=0)
     @any_mesh(_as_the_state)
     def train(state, batch, labels, weights, learning_rate, decay):
-        counts = label_counts(batch, labels, needed)
-        # Several devices share a batch.
-        alone = step_sizes().batch_in_turn and not on_several_devices(batch.positions)
-        batch_gradient = gradient_in_turn if alone else gradient_fn
-        (loss, errors), gradient = batch_gradient(state.params, batch, labels, weights, counts)
+        (loss, errors), gradient = total_gradient((state.params, weights), (batch, labels))
         # A gradient can be infinite where the loss is finite, and would spoil the parameters.
         loss = jnp.where(jnp.isfinite(optax.tree.norm(gradient)), loss, jnp.nan)
         updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
@@ -108,6 +131,6 @@ def build_steps(
     @jax.jit
     @any_mesh()
     def evaluate(params, batch, labels):
-        return batch_errors(potential, params, batch, labels, shown)
+        return total_errors(params, (batch, labels))
 
     return Steps(init, train, evaluate)

@@ -19,6 +19,7 @@ from jles.models.config import (
 )
 from jles.quantities.catalogue import QUANTITIES
 from jles.train.config import DataConfig, LossConfig, ModelSection, OptimizerConfig, TrainConfig
+from jles.train.parallel_config import ParallelConfig
 from jles.units import pretty
 from tests.support.paths import ROOT
 
@@ -37,6 +38,7 @@ RECORDS = (
     ElectrostaticsConfig,
     LossConfig,
     OptimizerConfig,
+    *typing.get_args(ParallelConfig),
 )
 
 

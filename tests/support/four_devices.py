@@ -28,6 +28,8 @@ from jles.electrostatics.sums.mesh import MeshPlan
 from jles.train.config import OptimizerConfig
 from jles.train.losses import Weights
 from jles.train.optimizer import build_optimizer
+from jles.train.parallel import Devices, choose_devices
+from jles.train.parallel_config import LocalDevices
 from jles.train.step import build_steps
 from tests.support.small_systems import (
     mixed_frames,
@@ -204,12 +206,59 @@ def sharded_training() -> dict:
     return results
 
 
+def shared_training() -> dict:
+    """A step and a validation of three structures and a filler, one of them on each device."""
+    potential, params = tiny_model()
+    with tempfile.TemporaryDirectory() as folder:
+        frames = frames_of(mixed_frames(3), Path(folder))
+        k_max = potential.config.electrostatics.k_max
+        loader = loader_of(frames, 4, max_buckets=1, k_max=k_max, parts=4)
+        (batch,) = loader.epoch(None)
+    needed = ("energy", "forces")
+    settings = Weights(1.0, 1.0, 1.0), 0.02, 0.75
+
+    def steps_on(devices):
+        return build_steps(potential, build_optimizer(OptimizerConfig()), needed, devices)
+
+    alone, devices = steps_on(Devices()), choose_devices(LocalDevices(), 4)
+    expected = alone.train(alone.init(params), batch.structure, batch.labels, *settings)
+    steps, state = steps_on(devices), devices.everywhere(alone.init(params))
+    (again,) = loader.epoch(None, share=devices.share)
+    spread = devices.spread((again.structure, again.labels))
+    program = steps.train.lower(state, *spread, *settings).compile()
+    found = program(state, *spread, *settings)
+    validation = alone.evaluate(params, batch.structure, batch.labels)
+    return {
+        "errors": errors(found, expected),
+        "errors of validation": errors(
+            steps.evaluate(found[0].params, *spread),
+            alone.evaluate(expected[0].params, batch.structure, batch.labels),
+        ),
+        "filler": int(np.sum(batch.frames < 0)),
+        "replicated": [leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(found)],
+        "sent": sent(program.as_text()),
+        "bytes of parameters": sum(leaf.nbytes for leaf in jax.tree.leaves(params)),
+        "labels": len(validation.counts),
+    }
+
+
+def sent(program: str) -> list[tuple[str, int]]:
+    """Every collective of a program and its bytes in float64."""
+    found = re.findall(rf"= (.*?) ({COLLECTIVES})(?:-start)?\(", program)
+    shapes = [(name, re.findall(r"f64\[([\d,]*)\]", shape)) for shape, name in found]
+    return [
+        (name, 8 * sum(int(np.prod([int(n) for n in s.split(",") if n])) for s in sizes))
+        for name, sizes in shapes
+    ]
+
+
 def main() -> None:
     jax.config.update("jax_enable_x64", True)
     results = {f"shard_map {method}": shards_of_atoms(method) for method in ("direct", "mesh")}
     for method in ("ewald", "pme"):
         results |= sharded_lattice_sum(method)
-    print(json.dumps(results | sharded_model() | sharded_training()))
+    results |= sharded_model() | sharded_training() | {"shared": shared_training()}
+    print(json.dumps(results))
 
 
 if __name__ == "__main__":

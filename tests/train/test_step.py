@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 
+from jles.step_sizes import ACCELERATOR, use_step_sizes
 from jles.train.config import OptimizerConfig
 from jles.train.losses import (
     LABELS,
@@ -140,3 +141,19 @@ def test_a_step_sees_the_same_loss_in_turn_as_together(response_frames):
     np.testing.assert_allclose([in_turn, loss_of(errors, weights)], together, rtol=1e-12)
     moved = jax.tree.map(lambda leaf, slope: leaf + 1e-3 * slope, start, gradient)
     same_leaves(state.params, moved, rtol=1e-9)
+
+
+def test_the_parts_of_a_batch_add_up_to_it(response_frames):
+    """On accelerators, which take a batch, or the parts of `accumulate`, at once."""
+    structure, labels, _ = next(
+        iter(response_loader(response_frames, batch_size=4).epoch(None))
+    )
+    start = jax.tree.map(jnp.asarray, RESPONSE_PARAMS)
+    results = []
+    for parts in (1, 2):
+        steps = build_steps(linear_responses([]), optax.sgd(1.0), NO_STRESS, accumulate=parts)
+        with use_step_sizes(ACCELERATOR):
+            results.append(
+                steps.train(steps.init(start), structure, labels, Weights(1.0, 2.0), 0.1, 0.0)
+            )
+    same_leaves(*results, rtol=1e-12)

@@ -208,7 +208,8 @@ class Callback:
         return RankInput(
             tags.astype(np.int64),
             self._elements[types],
-            positions,
+            # From a corner of the box: a box that is scaled about another point moves no atom.
+            positions - np.array(low),
             own,
             cell,
             tuple(map(bool, periodic)),

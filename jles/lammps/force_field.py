@@ -1,23 +1,29 @@
 """The model on one rank: positions from LAMMPS in, energy, forces and virial out."""
 
 import time
-from collections import deque
-from collections.abc import Callable
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from ase.data import chemical_symbols
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 
 from jles.electrostatics.plan import SumPlan, plan_is_too_small, plan_sum
 from jles.errors import InputError
 from jles.lammps.domain import Capacity, Domain, RankAtoms, build_domain
 from jles.lammps.exchange import Exchange, add_ghost_forces, plan_exchange, unique_atoms
-from jles.lammps.own_part import OwnPart, derivatives, own_part
+from jles.lammps.induced_part import (
+    RespondingPart,
+    induced_part,
+    responding_derivatives,
+    responding_part,
+)
+from jles.lammps.own_part import Derivatives, OwnPart, derivatives, own_part
 from jles.lammps.refusals import reach_of
+from jles.lammps.tally import Tally, timed
 from jles.models.config import ModelConfig
 from jles.predict.model import Model
 from jles.structures.skin import NEAR_GROWTH
@@ -28,9 +34,6 @@ SKIN = 1.0
 _PLAN_MARGIN = 0.1
 """Room for the box to grow in, once it has grown."""
 
-_REMEMBERED = 1000
-"""Steps whose times are kept."""
-
 
 class RankInput(NamedTuple):
     """Atoms of a rank as LAMMPS has them, own atoms first, then all images of ghosts.
@@ -38,7 +41,7 @@ class RankInput(NamedTuple):
     Attributes:
         tags: atom IDs.
         numbers: atomic numbers.
-        positions: angstrom.
+        positions: from a corner of the box, angstrom.
         own: how many atoms are own.
         cell: rows are lattice vectors, angstrom.
         periodic: of each direction.
@@ -76,33 +79,6 @@ class Failed(Exception):
     """An error that every rank knows of, with the same message on all of them."""
 
 
-class Tally:
-    """Times and bytes of a rank.
-
-    Attributes:
-        steps: evaluations.
-        lists: neighbour lists made.
-        traces: compilations of the part of the rank.
-        compute: seconds in the model, lists included, of the last steps.
-        processor: processor time of the same, over all threads, s.
-        exchange: seconds in MPI, waiting for other ranks included, of the last steps.
-        sums: bytes of structure factor that the rank adds to those of others in a step.
-        forces: bytes of forces on ghosts that it has sent to other ranks in total.
-    """
-
-    def __init__(self):
-        self.steps = self.lists = self.traces = self.sums = self.forces = 0
-        self.compute, self.processor, self.exchange = (
-            deque(maxlen=_REMEMBERED) for _ in range(3)
-        )
-
-    def begin(self) -> None:
-        """Begins a step."""
-        self.steps += 1
-        for times in (self.compute, self.processor, self.exchange):
-            times.append(0.0)
-
-
 class ForceField:
     """A model evaluated by the ranks of a communicator together.
 
@@ -127,8 +103,11 @@ class ForceField:
         self._listed: tuple | None = None
         self._relisted: tuple | None = None
         self.ghost_cutoff, self.tally = np.inf, Tally()
+        self._responds = bool({"charge_softness", "polarizability"} & set(model.config.heads))
         self._own_part = jax.jit(self._traced_part)
         self._derivatives = jax.jit(derivatives, static_argnums=(3, 4))
+        self._induced_part = jax.jit(induced_part, static_argnums=(3, 4))
+        self._responding = jax.jit(partial(responding_derivatives, model.potential))
 
     @property
     def config(self) -> ModelConfig:
@@ -142,7 +121,8 @@ class ForceField:
 
     def _traced_part(self, params, domain, positions, cell):
         self.tally.traces += 1
-        return own_part(self._model.potential, params, domain, positions, cell)
+        evaluate = responding_part if self._responds else own_part
+        return evaluate(self._model.potential, params, domain, positions, cell)
 
     def __call__(self, atoms: RankInput) -> RankOutput:
         """Evaluates one configuration; called by all ranks.
@@ -170,18 +150,11 @@ class ForceField:
                 part = self._part(unique, atoms)
         except InputError as error:
             message = str(error)
-        sums = self._add_sums(part, message)
-        with self._computing():
-            found = self._derivatives(
-                part,
-                jnp.asarray(sums, self._model.dtype),
-                jnp.asarray(atoms.cell, self._model.dtype),
-                self._plan,
-                self._model.config.electrostatics,
-            )
-            energy = float(part.energy) + self._element_energies(unique)
-            forces = np.asarray(found.forces, np.float64)[: len(unique.numbers)]
-            own = np.array([energy, *np.ravel(np.asarray(found.virial, np.float64))])
+        self._check(message)
+        energy, charges, found = self._finish(part, unique, atoms)
+        forces = np.asarray(found.forces, np.float64)[: len(unique.numbers)]
+        energy += self._element_energies(unique)
+        own = np.array([energy, *np.ravel(np.asarray(found.virial, np.float64))])
         with self._exchanging():
             forces = add_ghost_forces(self._comm, self._exchange, forces, atoms.own)
             total = np.empty_like(own)
@@ -191,8 +164,27 @@ class ForceField:
             total[0] + float(found.lattice_energy),
             forces,
             total[1:].reshape(3, 3) + np.asarray(found.lattice_virial, np.float64),
-            np.asarray(part.charges, np.float64)[: atoms.own],
+            charges[: atoms.own],
         )
+
+    def _finish(
+        self, part: OwnPart | RespondingPart, unique: RankAtoms, atoms: RankInput
+    ) -> tuple[float, np.ndarray, Derivatives]:
+        """Energy of this rank (eV), charges of its first rows (e), derivatives."""
+        sums = self._added(part.sums)
+        cell = jnp.asarray(atoms.cell, self._model.dtype)
+        how = self._plan, self._model.config.electrostatics
+        if not self._responds:
+            with self._computing():
+                found = jax.block_until_ready(self._derivatives(part, sums, cell, *how))
+            return float(part.energy), np.asarray(part.charges, np.float64), found
+        with self._computing():
+            induced = jax.block_until_ready(self._induced_part(part, sums, cell, *how))
+        both = self._added(induced.sums)
+        with self._computing():
+            arguments = self._model.params, self._domain, self._padded(unique), cell
+            energy, found = jax.block_until_ready(self._responding(*arguments, sums, both))
+        return float(energy), np.asarray(induced.charges, np.float64), found
 
     def _fit_plan(self, atoms: RankInput) -> None:
         """Plans the sum, with room where the box has grown; the same on every rank."""
@@ -208,7 +200,7 @@ class ForceField:
         self._plan = plan_sum(atoms.cell, np.empty((atoms.total, 3)), True, **options)
         self._domain = None
 
-    def _part(self, unique: RankAtoms, atoms: RankInput) -> OwnPart:
+    def _part(self, unique: RankAtoms, atoms: RankInput) -> OwnPart | RespondingPart:
         """The part of this rank, with new lists and larger arrays where they are needed."""
         positions, cell = unique.positions, atoms.cell
         if atoms.relisted or self._relisted is None:
@@ -216,16 +208,20 @@ class ForceField:
         self._check_ghosts(positions, cell)
         if self._domain is None or _stale(self._listed, positions, cell, self._reach.cutoff):
             self._make_lists(unique, atoms)
+        cell_now = np.asarray(cell, self._model.dtype)
         while True:
-            padded = np.zeros((self._capacity.atoms, 3), self._model.dtype)
-            padded[: len(positions)] = positions
-            cell_now = np.asarray(cell, self._model.dtype)
+            padded = self._padded(unique)
             part = self._own_part(self._model.params, self._domain, padded, cell_now)
             if int(part.crowd) <= self._domain.near:
                 return jax.block_until_ready(part)
             near = int(NEAR_GROWTH * int(part.crowd)) + 1
             self._capacity = self._capacity._replace(near=near)
             self._make_lists(unique, atoms)
+
+    def _padded(self, unique: RankAtoms) -> Float[np.ndarray, "atoms 3"]:
+        positions = np.zeros((self._capacity.atoms, 3), self._model.dtype)
+        positions[: len(unique.positions)] = unique.positions
+        return positions
 
     def _make_lists(self, unique: RankAtoms, atoms: RankInput) -> None:
         domain, self._capacity = build_domain(
@@ -261,21 +257,26 @@ class ForceField:
                 "more often (neigh_modify every 1 delay 0 check yes)"
             )
 
-    def _add_sums(self, part: OwnPart | None, message: str) -> Float[np.ndarray, "..."]:
-        """The structure factor of all ranks.
+    def _check(self, message: str) -> None:
+        """Agrees with the other ranks that none of them has failed.
 
-        A rank that failed takes part, so that no other one waits for it.
+        Raises:
+            Failed: one has, `message` is its error; on every rank.
         """
         with self._exchanging():
-            failed = np.array([part is None], np.int64)
+            failed = np.array([bool(message)], np.int64)
             self._comm.Allreduce(failed.copy(), failed)
             if failed[0]:
                 raise Failed(next(filter(None, self._comm.allgather(message))))
-            own = np.asarray(part.sums)
-            self.tally.sums = own.nbytes
-            total = np.empty_like(own)
+
+    def _added(self, sums) -> Array:
+        """A structure factor, added up over all ranks."""
+        own = np.asarray(sums)
+        self.tally.sums = own.nbytes * (2 if self._responds else 1)
+        total = np.empty_like(own)
+        with self._exchanging():
             self._comm.Allreduce(own, total)
-        return total
+        return jnp.asarray(total)
 
     def _element_energies(self, unique: RankAtoms) -> float:
         energies = self._model.config.element_energies
@@ -284,19 +285,11 @@ class ForceField:
 
     @contextmanager
     def _computing(self):
-        with _timed(self.tally.compute), _timed(self.tally.processor, time.process_time):
+        with timed(self.tally.compute), timed(self.tally.processor, time.process_time):
             yield
 
     def _exchanging(self):
-        return _timed(self.tally.exchange)
-
-
-@contextmanager
-def _timed(times: deque, clock: Callable[[], float] = time.perf_counter):
-    """Adds the time inside a `with` block to the last entry of `times`."""
-    start = clock()
-    yield
-    times[-1] += clock() - start
+        return timed(self.tally.exchange)
 
 
 def _stale(reference, positions, cell, cutoff: float, skin: float = SKIN) -> bool:

@@ -21,9 +21,10 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from jles.electrostatics.multipoles import self_energy, summed_channels
+from jles.electrostatics.multipoles import Multipoles, self_energy, summed_channels
 from jles.electrostatics.partial_sums import energy_of_sums, partial_sums
 from jles.electrostatics.plan import SumPlan
+from jles.electrostatics.response.induction import Response
 from jles.lammps.domain import Domain
 from jles.models.config import ElectrostaticsConfig
 from jles.models.potential import Params, Potential
@@ -82,10 +83,10 @@ def own_part(
         cell: rows are lattice vectors, angstrom.
     """
     config = potential.config
-    fixed, near = _neighbors(domain, positions, cell, config.backbone.cutoff)
+    fixed, near = near_neighbors(domain, positions, cell, config.backbone.cutoff)
 
     def parts(positions, strain):
-        deform = _deformation(strain)
+        deform = deformation(strain)
         moved = matmul(positions, deform), matmul(cell, deform)
         return _parts(potential, params, fixed, *moved)
 
@@ -114,7 +115,7 @@ def derivatives(
     def lattice_energy(sums, strain):
         if not plan.periodic:
             return jnp.zeros((), sums.dtype)
-        return lattice_energy_of(sums, matmul(cell, _deformation(strain)), plan, config)
+        return lattice_energy_of(sums, matmul(cell, deformation(strain)), plan, config)
 
     strain = jnp.zeros((3, 3), cell.dtype)
     energy, slopes = jax.value_and_grad(lattice_energy, (0, 1))(sums, strain)
@@ -130,8 +131,36 @@ def lattice_energy_of(
     return energy_of_sums(sums, cell, plan, **options)
 
 
+class Own(NamedTuple):
+    """Network output of the first rows, which hold the own atoms.
+
+    Attributes:
+        energy: short range, less the self-energy of the moments where the model removes it, eV.
+        places: positions, angstrom.
+        moments: permanent; None without latent charges.
+        response: of the moments; None without one.
+    """
+
+    energy: Float[Array, ""]
+    places: Positions
+    moments: Multipoles | None
+    response: Response | None
+
+
 def _parts(potential, params, domain: Domain, positions, cell):
     """(E_r, S_r) and the charges of the first rows."""
+    own = evaluate_own(potential, params, domain, positions, cell)
+    if own.moments is None:
+        none = jnp.zeros(0, cell.dtype)
+        return (own.energy, none), jnp.zeros(domain.first, cell.dtype)
+    sums = partial_sums(own.moments, own.places, cell, domain.plan)
+    return (own.energy, sums), summed_channels(own.moments.charges)
+
+
+def evaluate_own(
+    potential: Potential, params: Params, domain: Domain, positions: Positions, cell: Cell
+) -> Own:
+    """Applies the network to the rows of a domain; arguments as of `own_part`."""
     places = positions[domain.atom]
     neighbors = positions[domain.neighbor]
     neighbors = neighbors + matmul(domain.shift.astype(cell.dtype), cell)
@@ -150,19 +179,18 @@ def _parts(potential, params, domain: Domain, positions, cell):
         plan=domain.plan,
     )
     own = potential.own_parts_fn(params, structure, neighbors)
-    first = domain.first
-    if own.moments is None:
-        none = jnp.zeros(0, cell.dtype)
-        return (own.short_range, none), jnp.zeros(first, cell.dtype)
-    moments = jax.tree.map(lambda array: array[:first], own.moments)
-    sums = partial_sums(moments, places[:first], cell, domain.plan)
-    config, energy = potential.config.electrostatics, own.short_range
-    if config.remove_self:
+    energy, moments, response = jax.tree.map(
+        lambda array: array[: domain.first] if array.ndim else array, own
+    )
+    config = potential.config.electrostatics
+    if moments is not None and config.remove_self:
         energy = energy - config.self_terms * self_energy(moments, config.sigma)
-    return (energy, sums), summed_channels(moments.charges)
+    return Own(energy, places[: domain.first], moments, response)
 
 
-def _neighbors(domain: Domain, positions, cell, cutoff: float):
+def near_neighbors(
+    domain: Domain, positions: Positions, cell: Cell, cutoff: float
+) -> tuple[Domain, Int[Array, ""]]:
     """The domain with the neighbours within the cutoff alone, and the most that a row has."""
     places = positions[domain.neighbor] + matmul(domain.shift.astype(cell.dtype), cell)
     vectors = lax.stop_gradient(places - positions[domain.atom][:, None])
@@ -189,5 +217,6 @@ def _neighbors(domain: Domain, positions, cell, cutoff: float):
     return pruned, jnp.max(jnp.sum(counted, axis=1))
 
 
-def _deformation(strain):
+def deformation(strain: Float[Array, "3 3"]) -> Float[Array, "3 3"]:
+    """1 + strain, symmetrized."""
     return jnp.eye(3, dtype=strain.dtype) + 0.5 * (strain + strain.T)

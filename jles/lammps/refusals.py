@@ -19,9 +19,11 @@ def check_model(config: ModelConfig, where: str) -> None:
     reasons = {
         "backbone.kind 'foreign'": isinstance(config.backbone, ForeignConfig),
         "state": config.state is not None,
-        "charge_softness": config.charge_softness is not None,
-        "polarizability": config.polarizability is not None,
     }
+    if {"charge_softness", "polarizability"} & set(config.heads):
+        mode = config.response.mode
+        reasons[f"response.mode '{mode}'"] = mode != "one-shot"
+        reasons["response.conserve_charge"] = config.response.conserve_charge
     if config.charges is not None:
         kind, total = config.charges.kind, config.charges.total
         reasons["charges.kind 'equilibrated'"] = kind == "equilibrated"

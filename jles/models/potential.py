@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from jles.config import from_dict
 from jles.electrostatics.multipoles import Multipoles
+from jles.electrostatics.response.induction import Response
 from jles.errors import InputError
 from jles.meshes import any_mesh, leading_spec
 from jles.models.atoms import structure_of
@@ -47,10 +48,12 @@ class OwnParts(NamedTuple):
     Attributes:
         short_range: energy of these atoms, eV.
         moments: their permanent moments, zero for other atoms; None without latent charges.
+        response: of their moments; None without one.
     """
 
     short_range: Float[Array, ""]
     moments: Multipoles | None
+    response: Response | None
 
 
 class Potential:
@@ -165,8 +168,8 @@ class Potential:
         environment = self._environments(params, structure, neighbors=neighbors)
         short = self._short_range(params, environment)
         if self._long_range is None:
-            return OwnParts(short, None)
-        return OwnParts(short, self._heads.latent(params, environment).moments)
+            return OwnParts(short, None, None)
+        return OwnParts(short, *self._heads.latent(params, environment))
 
     def _short_range(self, params, environment: Environment):
         features = environment.features

@@ -5,22 +5,31 @@ import pytest
 
 from jles.lammps.exchange import add_ghost_forces, plan_exchange, unique_atoms
 from jles.lammps.force_field import Failed, ForceField, RankInput
-from jles.models.config import FlowCharges, MomentConfig
+from jles.models.config import (
+    FlowCharges,
+    MomentConfig,
+    ScalarPolarizability,
+    SoftnessConfig,
+)
 from jles.predict.model import Model
 from tests.support.small_systems import rattled, small_backbone, small_config, small_model
 from tests.support.thread_ranks import on_ranks
 
 CELL = np.array([[9.0, 0.0, 0.0], [1.0, 6.5, 0.0], [0.4, -0.8, 6.2]])
 SMALL = {"l_max": 0, "body_order": 1}
-MOMENT = MomentConfig(hidden=(3,), channels=1)
 CONFIGS = {
-    "messages, dipoles": small_config(
-        backbone=small_backbone(layers=1, l_max=1, body_order=2, messages=("ar",)),
-        dipoles=MOMENT,
+    "messages": small_config(
+        backbone=small_backbone(layers=1, messages=("ar",), **SMALL),
         element_energies={"H": -1.5, "O": -3.25},
     ),
     "charge flow": small_config(
         backbone=small_backbone(**SMALL), charges=FlowCharges(hidden=(), flow_width=2)
+    ),
+    "dipoles, one-shot response": small_config(
+        backbone=small_backbone(l_max=1, body_order=1),
+        dipoles=MomentConfig(hidden=(3,), channels=1),
+        charge_softness=SoftnessConfig(hidden=()),
+        polarizability=ScalarPolarizability(hidden=()),
     ),
 }
 SHORT_RANGE = small_config(backbone=small_backbone(**SMALL), charges=None)
@@ -59,7 +68,10 @@ def together(comm, force_field, atoms, owner):
     return out.energy, sum(comm.allgather(forces)), stress, sum(comm.allgather(charges))
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.long] * (n == "charge flow")) for n in CONFIGS],
+)
 def test_ranks_together_equal_the_whole(name):
     """On two ranks, and after atoms have moved between them."""
     model = model_of(CONFIGS[name])
@@ -101,7 +113,7 @@ def test_nothing_is_compiled_again_when_atoms_move_between_ranks():
 
 
 def test_ghosts_that_do_not_reach_are_an_error_on_every_rank():
-    model, atoms = model_of(CONFIGS["messages, dipoles"]), rattled(3, count=24, cell=CELL)
+    model, atoms = model_of(CONFIGS["messages"]), rattled(3, count=24, cell=CELL)
 
     def rank(comm):
         force_field = ForceField(model, comm)

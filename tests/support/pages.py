@@ -21,7 +21,7 @@ PAGES = sorted(
 )
 """Pages that speak of the present; the changelog also names what is gone."""
 
-_FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+_FENCE = re.compile(r"^```(\w*)[^`\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
 def blocks(text: str, *languages: str) -> list[str]:

@@ -16,6 +16,7 @@ from jles.dynamics.fields import wave
 from jles.dynamics.integrators import shift
 from jles.dynamics.units import FEMTOSECOND, PICOSECOND
 from jles.errors import InputError
+from jles.models.config import DirectCharges
 from jles.observables.born_charges import born_charges
 from jles.observables.polarization import polarization_change
 from tests.support.dynamics_systems import begin, engine_of, run, springs, values
@@ -33,7 +34,9 @@ TIMESTEP, STEPS = 0.5, 12
 def moving(atoms):
     """A small model of these atoms, and all that a trajectory depends on."""
     config = small_config(
-        backbone=small_backbone(l_max=0, body_order=1), normalize_features=False
+        backbone=small_backbone(l_max=0, body_order=1),
+        charges=DirectCharges(hidden=()),
+        normalize_features=False,
     )
     potential, params = small_model(config)
     structure = structure_of(atoms, potential)

@@ -27,6 +27,11 @@ def door(model):
     return neighbor_fn, energy_fn, jax.jit(jax.value_and_grad(energy_fn))
 
 
+@pytest.fixture(scope="module")
+def update(door):
+    return jax.jit(door[0].update)
+
+
 def pairs(neighbors):
     index, shift, mask = (
         np.asarray(getattr(neighbors, name)) for name in ("index", "shift", "mask")
@@ -74,7 +79,7 @@ def test_clusters_and_slabs(model, pbc):
     np.testing.assert_allclose(-gradient, forces, atol=1e-10)
 
 
-def test_a_field_and_wrapped_positions_change_nothing_that_they_should_not(model, door):
+def test_a_field_and_wrapped_positions_change_nothing_that_they_should_not(model, door, update):
     """Atoms that leave the cell may be wrapped at any time, before the list is made again."""
     neighbor_fn, _, of_positions = door
     atoms, field = crystal(), jnp.array([0.1, -0.2, 0.3])
@@ -85,7 +90,7 @@ def test_a_field_and_wrapped_positions_change_nothing_that_they_should_not(model
     atoms.positions = R
     _, forces = predicted(model, atoms, field=np.asarray(field))
     for places in (R, away):
-        updated = neighbor_fn.update(places, neighbors)
+        updated = update(places, neighbors)
         assert updated.reference_position is not None
         np.testing.assert_array_equal(updated.reference_position, crystal().positions)
         _, gradient = of_positions(jnp.asarray(places), neighbor=updated, field=field)
@@ -105,34 +110,34 @@ def test_an_updated_list_is_that_of_a_new_allocation(door):
     np.testing.assert_array_equal(kept.reference_position, R)
 
 
-def test_a_list_that_is_too_small_says_so_and_allocation_mends_it(model, door):
+def test_a_list_that_is_too_small_says_so_and_allocation_mends_it(model, door, update):
     neighbor_fn, _, of_positions = door
     atoms = crystal()
     spread = atoms.cell.array.T * 1.6
     neighbors = neighbor_fn.allocate(1.6 * atoms.positions, box=spread)
     assert not neighbors.did_buffer_overflow
     R = jnp.asarray(atoms.positions)
-    neighbors = jax.jit(neighbor_fn.update)(R, neighbors)
+    neighbors = update(R, neighbors)
     assert neighbors.did_buffer_overflow
-    assert neighbors.update(R).did_buffer_overflow, "until it is allocated again"
+    assert update(R, neighbors).did_buffer_overflow, "until it is allocated again"
     energy, gradient = of_positions(R, neighbor=neighbors)
     assert np.isnan(energy)
     assert np.isnan(gradient).all()
     neighbors = neighbor_fn.allocate(R)
-    assert not neighbors.update(R).did_buffer_overflow
+    assert not update(R, neighbors).did_buffer_overflow
     energy, _ = of_positions(R, neighbor=neighbors)
     np.testing.assert_allclose(energy, predicted(model, atoms)[0], rtol=1e-12)
 
 
-def test_too_few_slots_within_the_cutoff_and_too_few_wavevectors_are_reported(door):
+def test_too_few_slots_within_the_cutoff_and_too_few_wavevectors_are_reported(door, update):
     neighbor_fn, _, of_positions = door
     R = jnp.asarray(crystal().positions)
     neighbors = neighbor_fn.allocate(R)
     fewer = dataclasses.replace(neighbors, plan=neighbors.plan._replace(near=5))
-    assert neighbor_fn.update(R, fewer).did_buffer_overflow
+    assert update(R, fewer).did_buffer_overflow
     assert np.isnan(of_positions(R, neighbor=fewer)[0])
     longer = crystal().cell.array.T @ np.diag([1.0, 1.0, 1.7])
-    assert neighbor_fn.update(R, neighbors, box=longer).did_buffer_overflow
+    assert update(R, neighbors, box=longer).did_buffer_overflow
 
 
 def test_the_list_is_that_of_a_host_search_and_has_the_interface_of_jax_md(door):
@@ -176,7 +181,7 @@ def test_one_list_serves_many_copies(door):
     together = jax.jit(jax.vmap(energy_fn))(copies, neighbor=tile(neighbors, 3))
     alone = [of_positions(copy, neighbor=neighbors)[0] for copy in copies]
     np.testing.assert_allclose(together, alone, rtol=1e-12)
-    lists = jax.vmap(neighbors.update)(copies)
+    lists = jax.jit(jax.vmap(neighbors.update))(copies)
     assert not lists.did_buffer_overflow.any()
 
 

@@ -40,6 +40,31 @@ def start(door):
     return R, momenta, door[0].allocate(R, extra_capacity=8)
 
 
+def begun(init, *arguments, **keys):
+    """The first state of an integrator, compiled as a whole."""
+    return jax.jit(lambda: init(jax.random.key(0), *arguments, mass=MASSES, **keys))()
+
+
+@pytest.fixture(scope="module")
+def nve(door, start):
+    """The integrator of jax-md, and the first state."""
+    R, momenta, neighbors = start
+    init, apply = simulate.nve(door[1], FREE, DT)
+    return apply, begun(init, R, KT, momenta=momenta, neighbor=neighbors)
+
+
+@pytest.fixture(scope="module")
+def nve_run(door, start, nve):
+    """State and list after `STEPS` steps, and in each positions, energy, kinetic energy."""
+    apply, state = nve
+
+    def watch(state, neighbors):
+        energy = door[1](state.position, neighbor=neighbors)
+        return state.position, energy + kinetic(state), kinetic(state)
+
+    return simulated(apply, state, start[2], watch=watch)
+
+
 def simulated(apply, state, neighbors, steps=STEPS, watch=lambda state, neighbors: (), **keys):
     """State and list after some steps, and what was watched in every step."""
 
@@ -62,16 +87,9 @@ def kinetic(state):
     return quantity.kinetic_energy(momentum=state.momentum, mass=state.mass)
 
 
-def test_nve_is_the_trajectory_of_the_engine_and_conserves_energy(model, door, start):
-    R, momenta, neighbors = start
-    init, apply = simulate.nve(door[1], FREE, DT)
-    state = init(jax.random.key(0), R, KT, mass=MASSES, momenta=momenta, neighbor=neighbors)
-
-    def watch(state, neighbors):
-        energy = door[1](state.position, neighbor=neighbors)
-        return state.position, energy + kinetic(state), kinetic(state)
-
-    _, last, (places, energies, kinetics) = simulated(apply, state, neighbors, watch=watch)
+def test_nve_is_the_trajectory_of_the_engine_and_conserves_energy(model, start, nve_run):
+    R, momenta, _ = start
+    _, last, (places, energies, kinetics) = nve_run
     assert np.any(last.reference_position != R), "the list was made again"
     assert np.ptp(energies) < 0.02 * np.ptp(kinetics)
     system = model_system(model, ATOMS, skin=0.5, moves_cell=False, in_field=False)
@@ -80,18 +98,14 @@ def test_nve_is_the_trajectory_of_the_engine_and_conserves_energy(model, door, s
     np.testing.assert_allclose(values(outcome, "positions")[1:], places, atol=1e-9)
 
 
-def test_wrapped_positions_follow_the_same_trajectory(door, start):
-    R, momenta, neighbors = start
-    ends = []
+def test_wrapped_positions_follow_the_same_trajectory(door, start, nve, nve_run):
     box = ATOMS.cell.array.T
     wrap = space.periodic_general(jnp.asarray(box), fractional_coordinates=False)[1]
-    for shift in (FREE, wrap):
-        init, apply = simulate.nve(door[1], shift, DT)
-        state = init(jax.random.key(0), R, KT, mass=MASSES, momenta=momenta, neighbor=neighbors)
-        ends.append(simulated(apply, state, neighbors)[0])
-    difference = np.linalg.solve(box, np.asarray(ends[0].position - ends[1].position).T)
+    _, apply = simulate.nve(door[1], wrap, DT)
+    wrapped, free = simulated(apply, nve[1], start[2])[0], nve_run[0]
+    difference = np.linalg.solve(box, np.asarray(free.position - wrapped.position).T)
     np.testing.assert_allclose(difference, np.round(difference), atol=1e-9)
-    np.testing.assert_allclose(ends[0].momentum, ends[1].momentum, atol=1e-8)
+    np.testing.assert_allclose(free.momentum, wrapped.momentum, atol=1e-8)
 
 
 def test_langevin_dynamics_in_a_field(door, start):
@@ -100,7 +114,7 @@ def test_langevin_dynamics_in_a_field(door, start):
     energy_fn = door[1]
     field = jnp.array([0.0, 0.1, -0.2])
     init, apply = simulate.nvt_langevin(energy_fn, FREE, 2.0 * DT, KT, gamma=0.1 / FS)
-    state = init(jax.random.key(0), R, mass=MASSES, neighbor=neighbors, field=field)
+    state = begun(init, R, neighbor=neighbors, field=field)
     free = jax.jit(jax.grad(energy_fn))(R, neighbor=neighbors)
     dipole_fn = jles.jax_md.dipole_fn(door_model(), ATOMS)
     born = jax.jit(jax.jacrev(dipole_fn))(R, neighbor=neighbors)
@@ -147,7 +161,7 @@ def test_npt_conserves_its_energy_with_the_stress_of_the_model(model, door, star
     init, apply = simulate.npt_nose_hoover(
         energy_fn, FREE, DT, pressure, KT, times, times | {"tau": 20.0 * FS}
     )
-    state = init(jax.random.key(0), R, box, mass=MASSES, momenta=momenta, neighbor=neighbors)
+    state = begun(init, R, box, momenta=momenta, neighbor=neighbors)
 
     @jax.jit
     def loop(state, neighbors):
@@ -181,7 +195,7 @@ def test_a_flexible_cell_conserves_its_energy_and_follows_the_engine(model, door
     init, apply = jles.jax_md.npt_flexible_cell(
         energy_fn, DT, pressure, KT, **{name: time * FS for name, time in times.items()}
     )
-    state = init(jax.random.key(0), R, box, mass=MASSES, momenta=momenta, neighbor=neighbors)
+    state = begun(init, R, box, momenta=momenta, neighbor=neighbors)
 
     @jax.jit
     def loop(state, neighbors):
@@ -238,11 +252,9 @@ def test_parameters_are_differentiated_through_a_trajectory(model, door, start):
     np.testing.assert_allclose(slope, expected, rtol=1e-5)
 
 
-def test_the_loop_with_its_searches_never_leaves_the_device(door, start):
+def test_the_loop_with_its_searches_never_leaves_the_device(start, nve):
     """One loop; neither callbacks nor calls of linear solvers, which are slow there."""
-    R, momenta, neighbors = start
-    init, apply = simulate.nve(door[1], FREE, DT)
-    state = init(jax.random.key(0), R, KT, mass=MASSES, momenta=momenta, neighbor=neighbors)
+    (apply, state), neighbors = nve, start[2]
 
     def loop(state, neighbors):
         def body(_, carry):

@@ -114,6 +114,8 @@ class LossConfig(Config):
 class OptimizerConfig(Config):
     """AdamW or AMSGrad, and the schedule of the learning rate.
 
+    `clip_norm` bounds the norm of the gradient, `clip_update` the step of every parameter, in
+    learning rates.
     `schedule`: "constant"; "step" multiplies by `factor` every `step_epochs`; "plateau"
     multiplies by `factor` when the validation loss has not improved for `patience` validations,
     down to `min_scale`; "cosine" would reach `min_scale` in the epoch after the last. Warm-up
@@ -124,6 +126,7 @@ class OptimizerConfig(Config):
     learning_rate: positive(1000.0) = 3e-3
     weight_decay: Annotated[float, Meta(ge=0.0, le=1e6)] = 0.0
     clip_norm: positive(1e12) | None = 10.0
+    clip_update: positive(1e6) | None = None
     warmup_steps: count(MANY, least=0) = 0
     schedule: Literal["constant", "step", "plateau", "cosine"] = "cosine"
     step_epochs: count(MANY) = 100

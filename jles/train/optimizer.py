@@ -20,12 +20,27 @@ def build_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
     Weight decay acts on matrices and tables only, not on biases.
     """
     scale = optax.scale_by_adam() if config.name == "adamw" else optax.scale_by_amsgrad()
-    steps = [scale]
+    steps = [scale if config.clip_update is None else _bounded(scale, config.clip_update)]
     if config.clip_norm is not None:
         steps.insert(0, optax.clip_by_global_norm(config.clip_norm))
     if config.weight_decay:
         steps.append(optax.add_decayed_weights(config.weight_decay, mask=_has_rows))
     return optax.chain(*steps)
+
+
+def _bounded(scale: optax.GradientTransformation, bound: float):
+    """`scale` with every component of its updates within ±bound, and the same state.
+
+    Adam divides by the root mean square of earlier gradients. A gradient 30 times as large as
+    those would move a parameter by 30 learning rates.
+    """
+    clip = optax.clip(bound)
+
+    def update(gradient, state, params=None):
+        updates, state = scale.update(gradient, state, params)
+        return clip.update(updates, optax.EmptyState())[0], state
+
+    return optax.GradientTransformation(scale.init, update)
 
 
 def _has_rows(params):

@@ -134,6 +134,7 @@ def _training(record, data: Survey) -> Iterator[str]:
     yield "optimizer:"
     yield _line("learning_rate", record.usual_rate)
     yield _line("warmup_steps", min(100, epochs * steps // 10))
+    yield _line("clip_update", 1.0, "largest step of a parameter, in learning rates")
 
 
 def _line(key: str, value, comment: str = "", indent: int = 2) -> str:

@@ -37,6 +37,23 @@ def test_optimizer_follows_its_formula(name, clip, decay, rng):
         np.testing.assert_allclose(updates["table"], update, rtol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["adamw", "amsgrad"])
+def test_no_parameter_moves_by_more_than_the_bound(name, rng):
+    params = {"table": rng.normal(size=(3, 2))}
+    plain = build_optimizer(OptimizerConfig(name=name, clip_norm=None))
+    bounded = build_optimizer(OptimizerConfig(name=name, clip_norm=None, clip_update=0.5))
+    free = kept = plain.init(params)
+    assert jax.tree.structure(free) == jax.tree.structure(bounded.init(params))
+    largest = 0.0
+    for scale in (1.0, 1.0, 0.1, 100.0, 1.0):
+        gradient = {"table": scale * rng.normal(size=(3, 2))}
+        updates, free = plain.update(gradient, free, params)
+        found, kept = bounded.update(gradient, kept, params)
+        np.testing.assert_allclose(found["table"], np.clip(updates["table"], -0.5, 0.5))
+        largest = max(largest, float(jnp.max(jnp.abs(updates["table"]))))
+    assert largest > 0.5
+
+
 def test_weight_decay_spares_biases():
     optimizer = build_optimizer(OptimizerConfig(weight_decay=0.5))
     params = {"bias": jnp.ones(3), "kernel": jnp.ones((3, 2))}

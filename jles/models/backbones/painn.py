@@ -26,6 +26,13 @@ from jles.models.backbones.painn_config import PainnConfig
 from jles.models.backbones.radial import bessel, bessel_scale, initial_frequencies
 from jles.models.backbones.state_embedding import initial_features
 
+SPREAD = 0.5
+"""Of the initial weights that give what is added to the features.
+
+Every interaction multiplies features by functions of features. With weights of order one, some
+new models of three interactions have features of several thousand and forces of 20 eV/angstrom.
+"""
+
 
 def paths(source: int, degree: int) -> tuple[Path, ...]:
     """The messages of an interaction, sorted by the degree of the direction.
@@ -90,16 +97,18 @@ def _edges(graph: Graph, config: PainnConfig):
 
 
 class Linear(nn.Module):
-    """A linear map of the channels."""
+    """A linear map of the channels; `spread` is that of the initial weights."""
 
     features: int
     bias: bool = True
+    spread: float = 1.0
 
     @nn.compact
     def __call__(self, inputs: Float[Array, "*batch before"]) -> Float[Array, "*batch after"]:
         """The mapped channels."""
         width, dtype = inputs.shape[-1], inputs.dtype
-        kernel = self.param("kernel", NORMAL, (width, self.features), dtype)
+        start = nn.initializers.normal(self.spread)
+        kernel = self.param("kernel", start, (width, self.features), dtype)
         outputs = inputs @ (kernel / math.sqrt(width))
         if self.bias:
             zeros = nn.initializers.zeros_init()
@@ -119,7 +128,8 @@ class Context(nn.Module):
     ) -> Float[Array, "*batch many channels"]:
         """The numbers."""
         hidden = jax.nn.silu(Linear(self.channels, name="hidden")(scalars))
-        outputs = Linear(self.many * self.channels, name="out")(hidden)
+        size = self.many * self.channels
+        outputs = Linear(size, spread=SPREAD, name="out")(hidden)
         return outputs.reshape(*scalars.shape[:-1], self.many, self.channels)
 
 

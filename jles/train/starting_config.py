@@ -12,8 +12,8 @@ from jles.models.config import BackboneConfig
 
 _FEW_NEIGHBORS, _MANY_NEIGHBORS = 12.0, 60.0
 _SHORTEST, _LONGEST = 3.5, 6.0
-_STEPS = 20_000
-_ATOMS_PER_STEP = 128
+_STEPS = 40_000
+_ATOMS_PER_STEP = 64
 _MOST_PER_STEP = 16
 
 
@@ -123,7 +123,8 @@ def _training(record, data: Survey) -> Iterator[str]:
     steps = max(1, round((1.0 - _held_out(data)) * data.frames / batch))
     epochs = int(min(2000, max(10, round(_STEPS / steps))))
     late = max(1, round(2 * epochs / 3))
-    yield _line("batch_size", batch, f"{batch * data.atoms:.0f} atoms per step", indent=0)
+    words = f"{batch * data.atoms:.0f} atoms per step; more on a GPU"
+    yield _line("batch_size", batch, words, indent=0)
     yield _line("epochs", epochs, f"{epochs * steps} steps", indent=0)
     yield "loss:"
     yield _line("energy", {0: 1.0, late: 50.0}, "error per atom; more weight in the last third")

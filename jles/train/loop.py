@@ -82,7 +82,7 @@ def train(config: TrainConfig, out: Path, resume: bool = False) -> Path:
     with jax.enable_x64(config.dtype == "float64"), processes(config.parallel):
         with together():
             devices = choose_devices(config.parallel, config.batch_size, config.accumulate)
-            check_same({"jles": __version__, "jax": jax.__version__} | what_to_train(config))
+        check_same({"jles": __version__, "jax": jax.__version__} | what_to_train(config))
         with contextlib.ExitStack() as held:
             with together():
                 files = held.enter_context(_files(config, out, resume)) if is_first() else None
@@ -113,8 +113,8 @@ def _files(config: TrainConfig, out: Path, resume: bool):
 def _train(config: TrainConfig, devices: Devices, files: _Files | None) -> None:
     with together():
         prepared = prepare(config, devices)
-        found = digests([*prepared.train_frames, *prepared.valid_frames])
-        check_same({f"data in {name}": digest for name, digest in found.items()})
+    found = digests([*prepared.train_frames, *prepared.valid_frames])
+    check_same({f"data in {name}": digest for name, digest in found.items()})
     for line in planned_sums(prepared):
         print(line, file=sys.stderr, flush=True)
     optimizer = build_optimizer(config.optimizer)

@@ -167,6 +167,8 @@ def _leave_at_exit(status: int) -> None:
 def together() -> Iterator[None]:
     """A block that all processes leave, or none: a mistake found by one of them ends all.
 
+    The processes must not communicate inside of it.
+
     Raises:
         InputError: in process 0; the others end silently (SystemExit).
     """
@@ -187,21 +189,25 @@ def together() -> Iterator[None]:
 
 
 def check_same(what: dict) -> None:
-    """Compares plain values with those of process 0; to be called inside of `together`.
+    """Compares plain values with those of process 0.
+
+    Not to be called inside of `together`: a process that has left that block because of a
+    mistake would wait for the others there, and they would wait for it here.
 
     Raises:
-        InputError: the first value that differs.
+        InputError: the first value that differs; as `together`.
     """
     if not several():
         return
     expected = json.loads(_text_of_first(json.dumps(what)))
     found = first_difference(expected, json.loads(json.dumps(what)))
-    if found:
-        name, there, here = found
-        raise InputError(
-            f"{name} is {here!r}, in process 0 it is {there!r}; start all processes with the "
-            "same files and the same program"
-        )
+    with together():
+        if found:
+            name, there, here = found
+            raise InputError(
+                f"{name} is {here!r}, in process 0 it is {there!r}; start all processes with "
+                "the same files and the same program"
+            )
 
 
 def from_first(tree):

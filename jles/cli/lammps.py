@@ -26,10 +26,13 @@ def run(arguments: Namespace) -> None:
 def run_on(comm, arguments: Namespace):
     """Loads the model and runs the input file on the ranks of a communicator."""
     import jles
-    from jles.lammps.driver import run_lammps
+    from jles.lammps.driver import on_each, run_lammps
 
     sums = sum_options(arguments)
-    model = jles.load(arguments.model, dtype=arguments.dtype, electrostatics=sums)
+    model = on_each(
+        comm,
+        lambda: jles.load(arguments.model, dtype=arguments.dtype, electrostatics=sums),
+    )
     return run_lammps(
         model,
         Path(arguments.input),

@@ -170,6 +170,10 @@ class Callback:
         self._unit = energy_unit(lmp.extract_global("units"))
         self._has_charges = config.charges is not None
         check_boundary(config, lmp.extract_box()[5])
+        own = lmp.extract_setting("nlocal")
+        nameless = own > 0 and int(np.min(lmp.numpy.extract_atom("id")[:own])) < 1
+        if any(self._comm.allgather(nameless)):
+            raise InputError("atom_modify id no: jles needs atom IDs")
         masses = lmp.numpy.extract_atom("mass")
         types = lmp.extract_setting("ntypes")
         masses = None if masses is None else np.ravel(masses)[1 : types + 1].tolist()
@@ -259,6 +263,20 @@ def _on_all(comm, function):
     result = comm.bcast(result)
     if isinstance(result, InputError):
         raise result
+    return result
+
+
+def on_each(comm, function):
+    """The result that each rank finds for itself; an `InputError` of any rank on all of them."""
+    result, message = None, ""
+    try:
+        result = function()
+    except InputError as error:
+        message = str(error)
+    found = comm.allgather(message)
+    if any(found):
+        rank, text = next((n, text) for n, text in enumerate(found) if text)
+        raise InputError(text if all(found) or rank == 0 else f"rank {rank}: {text}")
     return result
 
 

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from jles.errors import InputError
+from jles.lammps.driver import on_each
 from jles.lammps.exchange import add_ghost_forces, plan_exchange, unique_atoms
 from jles.lammps.force_field import Failed, ForceField, RankInput
 from jles.models.config import (
@@ -121,6 +123,21 @@ def test_ghosts_that_do_not_reach_are_an_error_on_every_rank():
         force_field.ghost_cutoff = (5.0, 7.0)[comm.Get_rank()]
         with pytest.raises(Failed, match="set comm_modify cutoff to at least 6 angstrom"):
             force_field(given(atoms, (np.arange(24) >= 12).astype(int), comm.Get_rank()))
+
+    on_ranks(2, rank)
+
+
+def test_a_mistake_that_one_rank_finds_is_an_error_on_every_rank():
+    """Otherwise the others would wait for it for ever."""
+
+    def rank(comm):
+        def function():
+            if comm.Get_rank() == 1:
+                raise InputError("model: not a model directory")
+
+        with pytest.raises(InputError, match="^rank 1: model: not a model directory$"):
+            on_each(comm, function)
+        assert on_each(comm, comm.Get_rank) == comm.Get_rank()
 
     on_ranks(2, rank)
 

@@ -267,7 +267,7 @@ def _on_all(comm, function):
 
 
 def on_each(comm, function):
-    """The result that each rank finds for itself; an `InputError` of any rank on all of them."""
+    """The result that a rank finds for itself; an `InputError` of one is one of all."""
     result, message = None, ""
     try:
         result = function()

@@ -190,7 +190,7 @@ class Callback:
         """
         if max(self._lmp.extract_global("procgrid")) == 1:
             return
-        found = _on_all(self._comm, lambda: ghost_cutoff(_text(self._report)))
+        found = _on_all(self._comm, lambda: ghost_cutoff(_report_in(self._report)))
         if found is None:
             raise InputError("comm_modify: jles needs `mode single` with one cutoff")
         self._force_field.ghost_cutoff = found
@@ -222,8 +222,13 @@ class Callback:
         )
 
 
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
+def _report_in(path: Path) -> str:
+    if not path.is_file():
+        raise InputError(
+            "the first run is inside of another command, such as `if`; on several ranks jles "
+            "needs `run 0`, `run` or `minimize` on a line of its own before it"
+        )
+    return path.read_text(encoding="utf-8")
 
 
 def _run_part(lmp, comm, path: Path, lines: list[str], file: Path) -> None:

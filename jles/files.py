@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,7 +30,9 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         InputError: the disk is full, or the folder cannot be written.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    # Processes on several machines may share a folder, and have the same process number.
+    number = f"{os.getpid()}.{secrets.token_hex(4)}"
+    temporary = path.with_name(f".{path.stem}.{number}.partial{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch()

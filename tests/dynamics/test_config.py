@@ -29,7 +29,10 @@ CONFIG = {
         ),
         (
             {"ensemble": {"kind": "nve", "friction": 1.0}},
-            "config.ensemble: unknown key 'friction'; known keys of kind 'nve': none",
+            (
+                "config.ensemble: unknown key 'friction', of kind 'langevin'; "
+                "known keys of kind 'nve': none"
+            ),
         ),
         (
             {"ensemble": {"knd": "nve"}},
@@ -74,7 +77,7 @@ CONFIG = {
                     "width": 3.0,
                 }
             },
-            "config.field: unknown key 'width'; known keys of kind 'step'",
+            "config.field: unknown key 'width', of kind 'pulse'; known keys of kind 'step'",
         ),
         (
             {"field": {"kind": "constant", "amplitude": [0, 0, 100], "unit": "V/angstrom"}},

@@ -28,9 +28,14 @@ def rmse(difference) -> float:
     return 1e3 * float(np.sqrt(np.mean(np.square(difference))))
 
 
+def interface():
+    """The frame, with the forces of DFT."""
+    return ase.io.read(data_set("licl-gaf3/LiCl_GaF3_interface.xyz"))
+
+
 def committee(kind: str):
-    """Forces of the members, (members, atoms, 3)."""
-    frame = ase.io.read(data_set("licl-gaf3/LiCl_GaF3_interface.xyz"))
+    """The frame, and the forces of the members, (members, atoms, 3)."""
+    frame = interface()
     names = [f"seeds/licl_gaf3_{kind}_{n}.pth" for n in MEMBERS]
     found = [imported(name).predict(frame).forces for name in names]
     return frame, np.array(found, float)
@@ -69,16 +74,18 @@ def overlap(spread, error, fraction: float = 0.1) -> float:
 
 
 def short_run(kind: str, out, picoseconds: float) -> dict:
-    """Energy conservation and displacements of a short run from the interface, NVE at 300 K."""
-    frame = ase.io.read(data_set("licl-gaf3/LiCl_GaF3_interface.xyz"))
-    start = frame.copy()
+    """Root mean square displacements (angstrom) by element after NVE dynamics.
+
+    The run starts from the interface with velocities of 300 K.
+    """
+    frame = interface()
     config = {
         **duration(picoseconds, TIMESTEP),
         "ensemble": {"kind": "nve"},
         "velocities": {"source": "draw", "temperature": 300.0},
         "seed": 0,
     }
-    end = simulated(imported(f"seeds/licl_gaf3_{kind}_0.pth"), start, config, out)
+    end = simulated(imported(f"seeds/licl_gaf3_{kind}_0.pth"), frame, config, out)
     moved = end.positions - frame.positions
     symbols = np.array(frame.get_chemical_symbols())
     return {

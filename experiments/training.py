@@ -6,11 +6,10 @@ Writes:  VARIANT/ (models), results.json, table.md and training.png in --out.
 Expect:  differences beyond the scatter of three seeds, which the table gives.
 
 Every variant changes one thing in the base: PaiNN of two interactions with latent charges,
-trained for twelve epochs on the 495 frames and judged on the 55 frames of val_bec.xyz. The
-rates of the other backbones have a base of their own. A finished variant is not trained again.
+trained for twelve epochs on the 495 frames and judged on the 55 frames of val_bec.xyz. Variants
+with another backbone change its learning rate, too. A finished variant is not trained again.
 """
 
-import copy
 import json
 import time
 from pathlib import Path
@@ -100,10 +99,10 @@ def settings(changes: dict) -> dict:
 
 def merged(values: dict, changes: dict) -> dict:
     """Nested values with some of them changed."""
-    result = copy.deepcopy(values)
+    result = dict(values)
     for key, change in changes.items():
         inner = result.get(key)
-        nested = isinstance(change, dict) and isinstance(inner, dict) and key != "energy"
+        nested = isinstance(change, dict) and isinstance(inner, dict)
         result[key] = merged(inner, change) if nested else change
     return result
 

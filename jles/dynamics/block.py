@@ -152,8 +152,8 @@ def make_block(plan: RunPlan, on_trace: Callable[[], None] = lambda: None):
         time = loop.step.astype(loop.motion.positions.dtype) * plan.clock
         return Snapshot(loop.motion, neighbors, forcing, loop.step, time)
 
-    # In the same computation as the forces, XLA computes the features of the network, which
-    # both need, once.
+    # These are computed together with the forces: XLA then computes the features of the network
+    # once for both.
     often = {name: each for name, each in plan.recorders.items() if each.with_forces}
 
     def found_at(loop, neighbors, forcing):

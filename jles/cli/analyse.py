@@ -15,6 +15,7 @@ _POSITIVE = {
     "window": "fs",
     "r_max": "angstrom",
     "width": "angstrom",
+    "sigma": "angstrom",
 }
 """Options that must be positive, and their units."""
 
@@ -136,6 +137,18 @@ def _rdf(runs, arguments):
     )
 
 
+def _profile(runs, arguments):
+    from jles.analysis.reports.profile import profiles
+
+    return profiles(
+        runs,
+        "abc".index(arguments.axis),
+        arguments.width,
+        arguments.sigma,
+        arguments.temperature,
+    )
+
+
 ANALYSES = {
     "ir": _infrared,
     "raman": _raman,
@@ -145,4 +158,5 @@ ANALYSES = {
     "hysteresis": _hysteresis,
     "order": _order,
     "rdf": _rdf,
+    "profile": _profile,
 }

@@ -13,6 +13,7 @@ def add_analyses(kinds) -> None:
     _add_hysteresis(kinds)
     _add_order(kinds)
     _add_rdf(kinds)
+    _add_profile(kinds)
 
 
 def _add(kinds, name: str, summary: str) -> argparse.ArgumentParser:
@@ -155,3 +156,16 @@ def _add_rdf(kinds) -> None:
     parser.add_argument(
         "--every", metavar="N", type=int, default=1, help="use every N-th frame (1)"
     )
+
+
+def _add_profile(kinds) -> None:
+    parser = _add(kinds, "profile", "densities, latent potential and field across an interface")
+    _add_temperature(parser)
+    parser.add_argument(
+        "--axis",
+        choices=("a", "b", "c"),
+        default="c",
+        help="cell vector along which the profiles run (c)",
+    )
+    _add_number(parser, "--width", "ANGSTROM", 0.25, "width of a layer")
+    _add_number(parser, "--sigma", "ANGSTROM", 1.0, "smearing width of the model")

@@ -162,6 +162,9 @@ class RecordConfig(Config):
     velocities: Interval = 0
     polarizability: Interval = 0
     born_charges: Interval = 0
+    charges: Interval = 0
+    dipoles: Interval = 0
+    quadrupoles: Interval = 0
     energy_parts: Interval = 0
     extxyz: Interval = 0
 

@@ -1,0 +1,71 @@
+"""Profiles of runs: a capacitor that moves sideways, mistakes in one line."""
+
+import numpy as np
+import pytest
+
+from jles.analysis.reports.profile import FIELD, POTENTIAL, profiles
+from jles.analysis.run import open_run
+from jles.cli.main import main
+from jles.units import EPSILON0
+from tests.support.processes import write_run
+
+CELL = np.diag([5.0, 4.0, 60.0])
+
+
+def capacitor(path, rng, pbc, frames=12, **more):
+    """Two atoms of charges 0.2 and -0.2 e, 30 angstrom apart along c, in channels."""
+    positions = np.zeros((frames, 2, 3))
+    positions[:, :, :2] = rng.uniform(-20.0, 20.0, (frames, 2, 2))
+    positions[:, :, 2] = [10.0, 40.0]
+    charges = np.tile([[[0.3, -0.1], [-0.2, 0.0]]], (frames, 1, 1))
+    records = {"positions": {"positions": positions}, "charges": {"charges": charges} | more}
+    return write_run(path, records, numbers=(11, 17), cell=CELL, pbc=pbc)
+
+
+@pytest.mark.parametrize("periodic", [True, False])
+def test_the_field_between_two_sheets(tmp_path, rng, periodic):
+    path = capacitor(tmp_path / "run", rng, (True, True, periodic))
+    table = profiles([open_run(path)], width=0.5).columns
+    middles = table["height (angstrom)"]
+    field = 0.2 / (EPSILON0 * 20.0)
+    between = (middles > 16.0) & (middles < 34.0)
+    expected = field * (1.0 - 30.0 / 60.0) if periodic else field
+    np.testing.assert_allclose(table[FIELD][between], expected, rtol=1e-6)
+    if periodic:
+        np.testing.assert_allclose(table[POTENTIAL].mean(), 0.0, atol=1e-9)
+    layer = np.argmin(np.abs(middles - 10.25))
+    width = middles[1] - middles[0]
+    density = table["density of Na (1/angstrom^3)"]
+    assert density[layer] == pytest.approx(1.0 / (20.0 * width))
+    assert np.sum(density) * 20.0 * width == pytest.approx(1.0)
+
+
+def test_the_command_writes_a_table_and_a_picture(tmp_path, rng, capsys):
+    path = capacitor(tmp_path / "run", rng, (True, True, True))
+    assert main(["analyse", "profile", str(path), "--width", "1"]) == 0
+    assert "latent potential between" in capsys.readouterr().out
+    assert (path / "analysis" / "profile.csv").is_file()
+    assert (path / "analysis" / "profile.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--width", "1000"), ("--width 1000", "60 angstrom")),
+        (("--sigma", "0"), ("--sigma 0", "positive (angstrom)")),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path, rng, capsys, options, words):
+    path = capacitor(tmp_path / "run", rng, (True, True, True))
+    assert main(["analyse", "profile", str(path), *options]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert all(word in line for word in words), line
+
+
+def test_runs_without_layers_are_refused(tmp_path, rng, capsys):
+    cluster = capacitor(tmp_path / "cluster", rng, (True, False, True))
+    assert main(["analyse", "profile", str(cluster)]) == 2
+    assert "pbc is T F T" in capsys.readouterr().err
+    other = capacitor(tmp_path / "other", rng, (True, True, True), interval=2)
+    assert main(["analyse", "profile", str(other)]) == 2
+    assert "different steps" in capsys.readouterr().err

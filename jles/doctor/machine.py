@@ -128,10 +128,12 @@ def _cache() -> Finding:
     folder = Path(own) if own else cache_folder()
     if folder is None:
         return Finding(name, f"off ({VARIABLE})")
-    if not folder.is_dir():
-        return Finding(name, f"{folder} (not there yet)")
-    if not os.access(folder, os.W_OK):
-        problem = f"{folder} cannot be written; set {VARIABLE} to another folder, or to off"
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    wrong = "is not a folder" if not there.is_dir() else "cannot be written"
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        problem = f"{there} {wrong}; set {VARIABLE} to another folder, or to off"
         return Finding(name, str(folder), problem)
+    if there != folder:
+        return Finding(name, f"{folder} (not there yet)")
     size = sum(entry.stat().st_size for entry in os.scandir(folder) if entry.is_file())
     return Finding(name, f"{folder}, {size / 2**20:.0f} MiB")

@@ -57,3 +57,15 @@ def test_a_cache_that_cannot_be_written_is_a_problem(monkeypatch, tmp_path):
     cache, data = machine.folders(tmp_path / "absent")
     assert "cannot be written" in cache.problem
     assert data.problem == ""
+
+
+def test_a_cache_path_that_is_a_file_is_a_problem(monkeypatch, tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    monkeypatch.setenv("JLES_COMPILATION_CACHE", str(file))
+    cache, _ = machine.folders(tmp_path)
+    assert cache.problem.startswith(f"{file} is not a folder; set JLES_COMPILATION_CACHE")
+    monkeypatch.setenv("JLES_COMPILATION_CACHE", str(tmp_path / "new"))
+    cache, _ = machine.folders(tmp_path)
+    assert cache.problem == "" and "not there yet" in cache.value

@@ -79,6 +79,13 @@ def test_the_citation_names_this_version_and_its_sources():
     assert all(entry["doi"].startswith("10.") for entry in citation["references"])
 
 
+def test_the_changelog_has_a_heading_for_this_version():
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    headings = [line for line in text.splitlines() if line.startswith("## ")]
+    assert headings[0] == "## [Unreleased]"
+    assert headings[1].startswith(f"## [{jles.__version__}] - 20")
+
+
 def test_the_page_of_licences_names_every_direct_dependency():
     import tomllib
 

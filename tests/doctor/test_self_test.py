@@ -68,4 +68,5 @@ def test_a_cache_path_that_is_a_file_is_a_problem(monkeypatch, tmp_path):
     assert cache.problem.startswith(f"{file} is not a folder; set JLES_COMPILATION_CACHE")
     monkeypatch.setenv("JLES_COMPILATION_CACHE", str(tmp_path / "new"))
     cache, _ = machine.folders(tmp_path)
-    assert cache.problem == "" and "not there yet" in cache.value
+    assert cache.problem == ""
+    assert "not there yet" in cache.value

@@ -16,7 +16,6 @@ import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
 
-from jles.cli.evaluate import statistics
 from jles.config import from_dict
 from jles.data.sets import MissingDataError, published_model
 from jles.dynamics.config import MdConfig
@@ -24,6 +23,7 @@ from jles.dynamics.run import run_md
 from jles.files import write_atomically
 from jles.interop.torch_import import import_torch
 from jles.models.config import ScreeningConfig
+from jles.predict.errors import statistics
 from jles.predict.model import Model, load_model
 from jles.train.config import TrainConfig
 from jles.train.loop import train

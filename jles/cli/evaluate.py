@@ -18,6 +18,7 @@ from jles.files import write_atomically
 from jles.follow import follow
 from jles.lock import only_writer
 from jles.pictures import born_charge_picture, parity_picture
+from jles.predict.errors import statistics
 from jles.predict.phonopy_born import check_born_file, write_prediction
 from jles.quantities.catalogue import QUANTITIES
 from jles.quantities.quantity import Quantity
@@ -250,18 +251,6 @@ def by_element(comparison: Comparison) -> dict[str, dict]:
             *(part[comparison.elements == z].ravel() for part in tensors)
         )
         for z in np.unique(comparison.elements)
-    }
-
-
-def statistics(reference: np.ndarray, predicted: np.ndarray) -> dict[str, float | int | None]:
-    """MAE, RMSE and R² (null where all references are equal) of `count` numbers."""
-    error = predicted - reference
-    spread = np.sum((reference - np.mean(reference)) ** 2)
-    return {
-        "count": int(error.size),
-        "mae": float(np.mean(np.abs(error))),
-        "rmse": float(np.sqrt(np.mean(error**2))),
-        "r2": float(1.0 - np.sum(error**2) / spread) if spread > 0.0 else None,
     }
 
 

@@ -15,7 +15,8 @@ from collections.abc import Iterator, Sequence
 from jles.cache_folder import VARIABLE, use_compilation_cache
 from jles.cli.analyse_options import add_analyses
 from jles.cli.data_options import add_data_check
-from jles.cli.parser import Parser
+from jles.cli.distill_options import add_distill
+from jles.cli.parser import Parser, add_set
 from jles.cli.sums import add_sum
 from jles.errors import InputError, InputWarning
 from jles.version import __version__
@@ -107,6 +108,7 @@ def build_parser() -> Parser:
     _add_import_torch(commands)
     _add_info(commands)
     _add_init_config(commands)
+    _add_distill(commands)
     _add_data(commands)
     _add_doctor(commands)
     _add_completion(commands)
@@ -139,21 +141,10 @@ def _add_demo(commands) -> None:
 def _add_train(commands) -> None:
     parser = _add_command(commands, "train", "train a model")
     parser.add_argument("config", metavar="CONFIG.yaml", help="what to train on and how")
-    _add_set(parser)
+    add_set(parser)
     parser.add_argument("--out", metavar="DIR", help="where to write the model and its metrics")
     parser.add_argument(
         "--resume", action="store_true", help="continue from the last checkpoint"
-    )
-
-
-def _add_set(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--set",
-        metavar="a.b=value",
-        nargs="+",
-        action="extend",
-        default=[],
-        help="override keys of the config",
     )
 
 
@@ -263,7 +254,7 @@ def _add_md(commands) -> None:
         help="a structure, any file ASE reads; FILE@INDEX picks a frame",
     )
     parser.add_argument("config", metavar="CONFIG.yaml", help="what to run and what to record")
-    _add_set(parser)
+    add_set(parser)
     parser.add_argument("--out", metavar="DIR", default="md", help="where to write (md)")
     add_sum(parser)
     parser.add_argument(
@@ -357,6 +348,11 @@ def _add_data(commands) -> None:
     parser = _add_command(commands, "data", "checks of labelled structures")
     kinds = parser.add_subparsers(title="checks", metavar="WHAT", required=True, dest="what")
     add_data_check(kinds)
+
+
+def _add_distill(commands) -> None:
+    summary = "train a student on frames that a teacher samples and labels"
+    add_distill(_add_command(commands, "distill", summary))
 
 
 def _add_doctor(commands) -> None:

@@ -1,4 +1,4 @@
-"""A parser whose slow arguments are added when they are needed."""
+"""A parser whose slow arguments are added when they are needed, and a shared option."""
 
 import argparse
 
@@ -41,3 +41,15 @@ def add_everything(parser: Parser) -> Parser:
     for command in parser.subcommands().values():
         add_everything(command)
     return parser
+
+
+def add_set(parser: argparse.ArgumentParser) -> None:
+    """The option `--set` of commands that read a config."""
+    parser.add_argument(
+        "--set",
+        metavar="a.b=value",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="override keys of the config",
+    )

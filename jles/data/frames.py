@@ -83,7 +83,7 @@ def read_frames(path, keys: LabelKeys = _DEFAULT_KEYS, need: Sequence[str] = ())
             `need` is in no frame. The message names file, frame, key and remedy.
     """
     frames, seen = [], set()
-    for n, atoms in enumerate(_read_atoms(path)):
+    for n, atoms in enumerate(read_atoms(path)):
         values = _values_of(atoms)
         seen.update(values)
         frames.append(_frame(atoms, values, keys, f"{path}, frame {n}"))
@@ -117,7 +117,7 @@ def examine_frames(path, keys: LabelKeys = _DEFAULT_KEYS) -> Iterator[Examined]:
     Raises:
         InputError: the file itself is damaged, so that later frames cannot be found.
     """
-    for n, atoms in enumerate(_read_atoms(path)):
+    for n, atoms in enumerate(read_atoms(path)):
         values = _values_of(atoms)
         try:
             frame, error = _frame(atoms, values, keys, f"{path}, frame {n}"), ""
@@ -173,7 +173,7 @@ def check_elements(frames: Iterable[Frame], numbers: Sequence[int], where: str =
             )
 
 
-def _read_atoms(path):
+def read_atoms(path):
     """Yields `ase.Atoms`; an error of ASE becomes one line that names file and frame."""
     from ase.io import iread
     from ase.io.formats import UnknownFileTypeError

@@ -51,7 +51,7 @@ def prepare(config: TrainConfig, devices: Devices = Devices()) -> Prepared:  # n
     """
     needed = needed_labels(config)
     train_frames, valid_frames = load_frames(config.data, needed)
-    model, params = _model(config.model, train_frames)
+    model, params = model_of(config.model, train_frames)
     for frames, where in ((train_frames, "training data"), (valid_frames, "validation data")):
         check_elements(frames, model.numbers, where)
         check_responses(needed, model, frames)
@@ -169,7 +169,13 @@ def _listed(texts: list[str], separator: str = ", ", most: int = 4) -> str:
     return separator.join([*texts[:most], *rest])
 
 
-def _model(section: ModelSection, frames: list[Frame]) -> tuple[ModelConfig, dict | None]:
+def model_of(section: ModelSection, frames: list[Frame]) -> tuple[ModelConfig, dict | None]:
+    """The model of a training file, and the parameters that it starts from if any are stored.
+
+    Args:
+        section: of the training file.
+        frames: to which the element energies are fitted, and which give the elements.
+    """
     if section.start_from is not None:
         stored = read_model(section.start_from)
         energies = stored.config.element_energies | _new_energies(

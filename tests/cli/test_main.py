@@ -23,6 +23,7 @@ COMMANDS = (
     "import-torch",
     "info",
     "init-config",
+    "distill",
     "data",
     "doctor",
     "completion",

@@ -38,6 +38,7 @@ ABOVE = {
     "analysis",
     "interop",
     "demo",
+    "distill",
     "doctor",
     "cli",
 }
@@ -60,6 +61,7 @@ MAY_IMPORT = {
     "interop": PHYSICS | {"models"},
     "analysis": BASE,
     "demo": CATALOGUE | {"models", "data", "train", "predict"},
+    "distill": CATALOGUE | {"models", "data", "train", "predict"},
     "doctor": CATALOGUE | {"models"},
     "cli": EVERYTHING,
 }

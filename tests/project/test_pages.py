@@ -7,6 +7,7 @@ import yaml
 
 from jles.cli.main import build_parser
 from jles.cli.parser import add_everything
+from jles.distill.config import DistillConfig
 from jles.dynamics.config import MdConfig
 from jles.predict.model import Model
 from jles.predict.prediction import Prediction
@@ -24,7 +25,7 @@ from tests.support.pages import (
 )
 from tests.support.paths import ROOT
 
-RECORDS = records_within(TrainConfig, MdConfig)
+RECORDS = records_within(TrainConfig, MdConfig, DistillConfig)
 # Options of other programs that pages mention.
 FOREIGN_OPTIONS = {
     "--smoke",

@@ -6,16 +6,24 @@ import re
 import msgspec
 from msgspec import inspect as types
 
+from jles.distill.config import DistillConfig
 from jles.dynamics.config import MdConfig
 from jles.train.config import TrainConfig
 
 _HEAD = """# All keys
 
 This page is generated from the records that check the files. It lists every key with its
-default and the values that are allowed. [The training file](../config.md) and
-[molecular dynamics](../dynamics.md) explain what the keys mean.
+default and the values that are allowed. [The training file](../config.md),
+[molecular dynamics](../dynamics.md) and [distillation](../distill.md) explain what the keys
+mean.
 """
 
+
+_FILES = (
+    ("Training file", TrainConfig),
+    ("Run file", MdConfig),
+    ("Distillation file", DistillConfig),
+)
 
 # Limits beyond this one only catch nonsense.
 _NO_LIMIT = 2**31 - 1
@@ -24,7 +32,7 @@ _NO_LIMIT = 2**31 - 1
 def page() -> str:
     """Markdown with a section for every record."""
     lines, seen = [_HEAD], set()
-    for title, record in (("Training file", TrainConfig), ("Run file", MdConfig)):
+    for title, record in _FILES:
         lines += [f"\n## {title}\n"]
         lines += list(_record(record, seen))
     return "\n".join(lines)

@@ -68,6 +68,8 @@ MODULES = {
         "jles.data.check.run",
         "jles.data.offsets",
         "jles.data.splits",
+        "jles.distill.run",
+        "jles.distill.config",
         "jles.train.config",
         "jles.train.loop",
         "jles.train.step",

@@ -1,0 +1,1 @@
+"""Teacher to student: a latent-charge model learns from frames that a calculator labels."""

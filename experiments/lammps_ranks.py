@@ -92,7 +92,7 @@ def main(chosen):
     write_lammps_data(out / "start.data", atoms, units="metal", velocities=True, **layout)
     model, dtype = imported("water_v1.pth", chosen.dtype), chosen.dtype
     config = {
-        **duration(1e-3 * TIMESTEP * steps, TIMESTEP),
+        **duration(1e-3 * TIMESTEP * min(steps, chosen.md_steps), TIMESTEP),
         "dtype": dtype,
         "velocities": {"source": "file"},
         "record": {"thermo": EVERY, "positions": 0},
@@ -103,7 +103,7 @@ def main(chosen):
     energy = trajectory.read("thermo", "potential_energy").values
     taken = EVERY * np.arange(len(energy))
     results["jles md"] = drift_of(taken, conserved.values, len(atoms))
-    for ranks in (1, 2):
+    for ranks in chosen.ranks:
         rows, cost = lammps_run(out, ranks, dtype)
         difference = 1e3 * np.abs(rows[: len(energy), 1] - energy) / len(atoms)
         results[f"{ranks} ranks"] = {
@@ -118,6 +118,8 @@ def main(chosen):
 if __name__ == "__main__":
     parser = options(__doc__, "results/lammps_ranks")
     parser.add_argument("--steps", type=int, default=100, help="of 0.5 fs")
+    parser.add_argument("--md-steps", type=int, default=100, help="of them also in jles md")
+    parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--repeat", type=int, default=2, help="2 for 1,536 atoms")
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
     run(main, parser)

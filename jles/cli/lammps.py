@@ -45,6 +45,8 @@ def run_on(comm, arguments: Namespace):
         Path(arguments.input),
         comm=comm,
         types=arguments.types,
+        field=arguments.field,
+        born_charges=arguments.born_charges,
         options=arguments.options,
     )
 

@@ -305,6 +305,19 @@ def _add_lammps(commands) -> None:
         nargs="+",
         help="element of each atom type, in order (default: from the masses)",
     )
+    parser.add_argument(
+        "--field",
+        metavar=("X", "Y", "Z"),
+        nargs=3,
+        help="uniform field: numbers (V/angstrom) or equal-style variables of the input file",
+    )
+    parser.add_argument(
+        "--born-charges",
+        metavar="STEPS",
+        type=int,
+        default=0,
+        help="compute Born charges every so many steps, and with them the current",
+    )
     add_sum(parser)
     _add_dtype(parser)
     parser.add_argument(

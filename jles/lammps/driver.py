@@ -7,14 +7,19 @@ import tempfile
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from jles.errors import InputError
 from jles.lammps.elements import elements_of_types
-from jles.lammps.force_field import Failed, ForceField, RankInput
-from jles.lammps.refusals import check_boundary, check_model
+from jles.lammps.field import Field
+from jles.lammps.force_field import Failed, ForceField
+from jles.lammps.image_flags import image_flags
+from jles.lammps.rank_arrays import RankInput
+from jles.lammps.refusals import check_boundary, check_coupling, check_model
 from jles.lammps.script import (
+    BORN_CHARGES,
     CHARGES,
     FIX,
     commands_of_jles,
@@ -80,6 +85,8 @@ def run_lammps(
     *,
     comm,
     types: Sequence[str] | None = None,
+    field: Sequence[str] | None = None,
+    born_charges: int = 0,
     options: Sequence[str] = (),
 ) -> ForceField:
     """Runs an input file of LAMMPS; called by all ranks.
@@ -89,6 +96,9 @@ def run_lammps(
         path: of the input file.
         comm: communicator of mpi4py, of all ranks.
         types: chemical symbol of each atom type; by default from the masses.
+        field: applied, three numbers (V/angstrom) or names of equal-style variables; None for
+            none.
+        born_charges: steps between computations of Born charges; 0 for never.
         options: of the command line of LAMMPS.
 
     Returns:
@@ -98,6 +108,7 @@ def run_lammps(
         InputError: the model, the input file or a command is not valid; on every rank.
     """
     check_model(model.config, model.where)
+    check_coupling(model.config, model.where, field is not None, born_charges)
     lines = _on_all(comm, lambda: read_script(path))
     script = divide(lines, str(path))
     force_field = ForceField(model, comm)
@@ -113,9 +124,12 @@ def run_lammps(
             comm,
             path,
             lmp.commands_string,
-            commands_of_jles(model.config.charges is not None, ghosts),
+            commands_of_jles(model.config.charges is not None, ghosts, born_charges > 0),
         )
-        callback = Callback(lmp, comm, force_field, types, path, report)
+        asked = Asked(types, None if field is None else Field(lmp, field), born_charges)
+        callback = Callback(lmp, comm, force_field, asked, path, report)
+        if model.config.charges is not None:
+            lmp.fix_external_set_vector_length(FIX, 6)
         lmp.set_fix_external_callback(FIX, callback)
         _run_part(
             lmp, comm, path, with_reports(script.after, str(report)), report.parent / "after"
@@ -124,22 +138,33 @@ def run_lammps(
     return force_field
 
 
+class Asked(NamedTuple):
+    """What the command line asks for; arguments as of `run_lammps`."""
+
+    types: Sequence[str] | None
+    field: Field | None
+    born_charges: int
+
+
 class Callback:
     """What `fix external` calls at every step.
 
     An exception cannot pass through LAMMPS, so every one ends the process here.
     """
 
-    def __init__(self, lmp, comm, force_field: ForceField, types, path: Path, report: Path):
+    def __init__(
+        self, lmp, comm, force_field: ForceField, asked: Asked, path: Path, report: Path
+    ):
         self._lmp, self._comm, self._force_field = lmp, comm, force_field
-        self._types, self._path, self._report = types, path, report
+        self._asked, self._path, self._report = asked, path, report
         self._elements: np.ndarray | None = None
         self._unit, self._has_charges = 1.0, False
+        self._box: np.ndarray | None = None
 
     def __call__(self, _, step: int, own: int, tags, positions, forces) -> None:
         """Sets forces, energy, virial and charges of the present configuration."""
         try:
-            self._call(forces)
+            self._call(step, forces)
         except (Failed, InputError) as error:
             # Raised on every rank.
             self._lmp.flush_buffers()
@@ -150,11 +175,11 @@ class Callback:
             sys.stderr.flush()
             self._comm.Abort(1)
 
-    def _call(self, forces) -> None:
+    def _call(self, step: int, forces) -> None:
         lmp = self._lmp
         if self._elements is None:
             self._prepare()
-        atoms = self._input()
+        atoms = self._input(step)
         if atoms.relisted:
             self._read_report()
         found = self._force_field(atoms)
@@ -163,8 +188,17 @@ class Callback:
         virial = 0.5 * (found.virial + found.virial.T) / self._unit
         order = (0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2)
         lmp.fix_external_set_virial_global(FIX, [float(virial[at]) for at in order])
-        if len(found.charges) and self._has_charges:
-            lmp.numpy.extract_atom(f"d_{CHARGES}")[: len(found.charges)] = found.charges
+        if not self._has_charges:
+            return
+        field = np.zeros(3) if atoms.field is None else atoms.field
+        for place, value in enumerate([*found.polarization, *field], 1):
+            lmp.fix_external_set_vector(FIX, place, float(value))
+        own = len(found.charges)
+        if own:
+            lmp.numpy.extract_atom(f"d_{CHARGES}")[:own] = found.charges
+        if own and found.born_charges is not None:
+            rows = found.born_charges.reshape(own, 9)
+            lmp.numpy.extract_atom(f"d2_{BORN_CHARGES}")[:own] = rows
 
     def _prepare(self) -> None:
         """Reads what stays: units, elements, boundary.
@@ -185,7 +219,7 @@ class Callback:
         masses = None if masses is None else np.ravel(masses)[1 : types + 1].tolist()
         if masses is not None and not all(masses):
             masses = None
-        by_type = elements_of_types(self._types, masses, config.numbers)
+        by_type = elements_of_types(self._asked.types, masses, config.numbers)
         self._elements = np.concatenate([[0], by_type])
 
     def _read_report(self) -> None:
@@ -201,11 +235,11 @@ class Callback:
             raise InputError("comm_modify: jles needs `mode single` with one cutoff")
         self._force_field.ghost_cutoff = found
 
-    def _input(self) -> RankInput:
-        lmp = self._lmp
+    def _input(self, step: int) -> RankInput:
+        lmp, asked = self._lmp, self._asked
         own = lmp.extract_setting("nlocal")
         count = own + lmp.extract_setting("nghost")
-        low, high, xy, yz, xz, periodic, _ = lmp.extract_box()
+        low, high, xy, yz, xz, periodic, changes = lmp.extract_box()
         edges = np.subtract(high, low)
         cell = np.diag(edges)
         cell[1, 0], cell[2, 0], cell[2, 1] = xy, xz, yz
@@ -213,8 +247,15 @@ class Callback:
             tags, types, positions = (
                 np.array(lmp.numpy.extract_atom(name)[:count]) for name in ("id", "type", "x")
             )
+            images = image_flags(lmp.numpy.extract_atom("image")[:own])
+            unwrap = images @ cell
         else:
+            unwrap = np.zeros((0, 3))
             tags, types, positions = np.zeros(0, int), np.zeros(0, int), np.zeros((0, 3))
+        field = None
+        if asked.field is not None:
+            field = asked.field()
+            self._check_box(cell[np.array(periodic, bool)], bool(changes))
         return RankInput(
             tags.astype(np.int64),
             self._elements[types],
@@ -225,7 +266,20 @@ class Callback:
             tuple(map(bool, periodic)),
             int(lmp.get_natoms()),
             lmp.extract_setting("neigh_ago") == 0,
+            unwrap,
+            field,
+            asked.born_charges > 0 and step % asked.born_charges == 0,
         )
+
+    def _check_box(self, vectors, changes: bool) -> None:
+        """Refuses a barostat in a field; a shrink-wrapped open direction may change.
+
+        Raises:
+            InputError: on every rank.
+        """
+        before, self._box = self._box, vectors
+        if changes and before is not None and not np.array_equal(before, vectors):
+            raise InputError("--field in a box that changes: use jles md")
 
 
 def _report_in(path: Path) -> str:

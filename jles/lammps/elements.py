@@ -1,6 +1,6 @@
 """Which element each atom type of LAMMPS is."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from ase.data import atomic_masses, atomic_numbers, chemical_symbols
@@ -32,6 +32,11 @@ def elements_of_types(
             "LAMMPS has no masses of atom types here; give --types, an element for each type"
         )
     return np.array([_of_mass(n, mass, known) for n, mass in enumerate(masses, 1)])
+
+
+def element_energy(numbers: Int[np.ndarray, " atoms"], energies: Mapping[str, float]) -> float:
+    """Sum of the element energies of atoms, eV; by symbol, zero for others."""
+    return sum((energies.get(chemical_symbols[z], 0.0) for z in numbers.tolist()), 0.0)
 
 
 def _of_symbols(symbols, types, known):

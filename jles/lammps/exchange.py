@@ -76,9 +76,9 @@ def _by_rank(values, rank_of, ranks: int) -> list[np.ndarray]:
 
 
 def add_ghost_forces(
-    comm, exchange: Exchange, forces: Float[np.ndarray, "atoms 3"], own: int
-) -> Float[np.ndarray, "own 3"]:
-    """Forces on own atoms, with those that other ranks have for them.
+    comm, exchange: Exchange, forces: Float[np.ndarray, "atoms width"], own: int
+) -> Float[np.ndarray, "own width"]:
+    """Forces on own atoms, with those that other ranks have for them; or other derivatives.
 
     Args:
         comm: of all ranks.
@@ -87,8 +87,10 @@ def add_ghost_forces(
         own: how many are own.
     """
     sent = np.ascontiguousarray(forces[exchange.send], np.float64)
-    received = np.empty((len(exchange.receive), 3))
-    comm.Alltoallv([sent, 3 * exchange.send_counts], [received, 3 * exchange.receive_counts])
+    width = forces.shape[1]
+    received = np.empty((len(exchange.receive), width))
+    counts = width * exchange.send_counts, width * exchange.receive_counts
+    comm.Alltoallv([sent, counts[0]], [received, counts[1]])
     total = np.array(forces[:own], np.float64)
     np.add.at(total, exchange.receive, received)
     return total

@@ -3,18 +3,20 @@
 import time
 from contextlib import contextmanager
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ase.data import chemical_symbols
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float
 
-from jles.electrostatics.plan import SumPlan, plan_is_too_small, plan_sum
+from jles.electrostatics.multipoles import summed_channels
+from jles.electrostatics.plan import SumPlan, open_axes, plan_is_too_small, plan_sum
+from jles.electrostatics.sums.slab import area_vector, plan_slab_height
 from jles.errors import InputError
 from jles.lammps.domain import Capacity, Domain, RankAtoms, build_domain
+from jles.lammps.elements import element_energy
 from jles.lammps.exchange import Exchange, add_ghost_forces, plan_exchange, unique_atoms
+from jles.lammps.field_part import Mean, field_forces
 from jles.lammps.induced_part import (
     RespondingPart,
     induced_part,
@@ -22,6 +24,16 @@ from jles.lammps.induced_part import (
     responding_part,
 )
 from jles.lammps.own_part import Derivatives, OwnPart, derivatives, own_part
+from jles.lammps.polarization import physical_factor, totals_of, unpacked
+from jles.lammps.rank_arrays import (
+    Applied,
+    Moments,
+    RankInput,
+    RankOutput,
+    gathered,
+    moment_sums,
+)
+from jles.lammps.rank_sums import RankSums
 from jles.lammps.refusals import reach_of
 from jles.lammps.tally import Tally, timed
 from jles.models.config import ModelConfig
@@ -33,46 +45,6 @@ SKIN = 1.0
 
 _PLAN_MARGIN = 0.1
 """Room for the box to grow in, once it has grown."""
-
-
-class RankInput(NamedTuple):
-    """Atoms of a rank as LAMMPS has them, own atoms first, then all images of ghosts.
-
-    Attributes:
-        tags: atom IDs.
-        numbers: atomic numbers.
-        positions: from a corner of the box, angstrom.
-        own: how many atoms are own.
-        cell: rows are lattice vectors, angstrom.
-        periodic: of each direction.
-        total: number of atoms of all ranks.
-        relisted: whether LAMMPS has made new lists, so atoms may have moved between ranks.
-    """
-
-    tags: Int[np.ndarray, " all"]
-    numbers: Int[np.ndarray, " all"]
-    positions: Float[np.ndarray, "all 3"]
-    own: int
-    cell: Float[np.ndarray, "3 3"]
-    periodic: tuple[bool, bool, bool]
-    total: int
-    relisted: bool
-
-
-class RankOutput(NamedTuple):
-    """Results of a rank.
-
-    Attributes:
-        energy: of all ranks, element energies included, eV.
-        forces: on own atoms, eV/angstrom.
-        virial: of all ranks, -dE/dstrain, eV.
-        charges: latent charges of own atoms, e.
-    """
-
-    energy: float
-    forces: Float[np.ndarray, "own 3"]
-    virial: Float[np.ndarray, "3 3"]
-    charges: Float[np.ndarray, " own"]
 
 
 class Failed(Exception):
@@ -108,6 +80,7 @@ class ForceField:
         self._derivatives = jax.jit(derivatives, static_argnums=(3, 4))
         self._induced_part = jax.jit(induced_part, static_argnums=(3, 4))
         self._responding = jax.jit(partial(responding_derivatives, model.potential))
+        self._field_forces = jax.jit(partial(field_forces, model.potential))
 
     @property
     def config(self) -> ModelConfig:
@@ -151,54 +124,136 @@ class ForceField:
         except InputError as error:
             message = str(error)
         self._check(message)
-        energy, charges, found = self._finish(part, unique, atoms)
-        forces = np.asarray(found.forces, np.float64)[: len(unique.numbers)]
-        energy += self._element_energies(unique)
-        own = np.array([energy, *np.ravel(np.asarray(found.virial, np.float64))])
+        applied = self._applied(part, unique, atoms)
+        energy, moments, found = self._finish(part, unique, atoms, applied.field)
+        count, config = len(unique.numbers), self._model.config
+        forces = np.asarray(found.forces, np.float64)[:count]
+        rows = self._coupling_rows(unique, atoms, applied)[:, :count]
+        energy += element_energy(unique.numbers[: atoms.own], config.element_energies)
+        places = atoms.positions[: atoms.own]
+        if atoms.unwrap is not None:
+            places = places + atoms.unwrap
+        own = np.concatenate(
+            [
+                [energy],
+                np.ravel(np.asarray(found.virial, np.float64)),
+                moment_sums(moments.charges[: atoms.own], places, moments.dipole),
+                np.asarray(moments.permanent, np.float64),
+                np.ravel(rows.sum(axis=1)),
+            ]
+        )
+        columns = np.concatenate([forces, *rows], axis=1)
         with self._exchanging():
-            forces = add_ghost_forces(self._comm, self._exchange, forces, atoms.own)
+            columns = add_ghost_forces(self._comm, self._exchange, columns, atoms.own)
             total = np.empty_like(own)
             self._comm.Allreduce(own, total)
-        self.tally.forces += 24 * len(self._exchange.send)
-        return RankOutput(
-            total[0] + float(found.lattice_energy),
-            forces,
-            total[1:].reshape(3, 3) + np.asarray(found.lattice_virial, np.float64),
-            charges[: atoms.own],
+        self.tally.forces += 8 * columns.shape[1] * len(self._exchange.send)
+        return gathered(total, columns, moments, found, atoms, applied)
+
+    def _applied(self, part, unique: RankAtoms, atoms: RankInput) -> Applied:
+        """Field, factor and means of all ranks, from the permanent moments."""
+        config = self._model.config
+        if config.charges is None:
+            return Applied(None, 1.0, None)
+        charges, trace = part.charges, 0.0
+        if self._responds:
+            charges, trace = summed_channels(part.own.moments.charges), part.trace
+        own = totals_of(
+            np.asarray(charges, np.float64)[: atoms.own],
+            unique.numbers[: atoms.own],
+            atoms.positions[: atoms.own],
+            float(trace),
+            config.screening,
         )
+        totals = np.empty_like(own)
+        with self._exchanging():
+            self._comm.Allreduce(own, totals)
+        totals, count = unpacked(totals), max(atoms.total, 1)
+        volume, bulk = abs(np.linalg.det(atoms.cell)), all(atoms.periodic)
+        factor = physical_factor(totals, count, volume, bulk, config.screening)
+        field = None if atoms.field is None else factor * np.asarray(atoms.field, np.float64)
+        means = Mean(totals.charge / count, totals.place / count)
+        return Applied(field, factor, means)
+
+    def _coupling_rows(
+        self, unique: RankAtoms, atoms: RankInput, applied: Applied
+    ) -> Float[np.ndarray, "rows atoms 3"]:
+        """Born charges (e) or, without them, forces of the field; no rows for neither."""
+        if atoms.born:
+            fields = applied.factor * np.eye(3)
+        elif applied.field is not None:
+            fields = applied.field[None]
+        else:
+            return np.zeros((0, len(unique.numbers), 3))
+        dtype = self._model.dtype
+        arguments = (
+            self._model.params,
+            self._domain,
+            self._padded(unique),
+            atoms.cell.astype(dtype),
+            fields.astype(dtype),
+            Mean(*(np.asarray(value, dtype) for value in applied.mean)),
+        )
+        with self._computing():
+            rows = jax.block_until_ready(self._field_forces(*arguments))
+        return np.asarray(rows, np.float64)
 
     def _finish(
-        self, part: OwnPart | RespondingPart, unique: RankAtoms, atoms: RankInput
-    ) -> tuple[float, np.ndarray, Derivatives]:
-        """Energy of this rank (eV), charges of its first rows (e), derivatives."""
+        self, part: OwnPart | RespondingPart, unique: RankAtoms, atoms: RankInput, field
+    ) -> tuple[float, Moments, Derivatives]:
+        """Energy of this rank (eV), its effective moments, and derivatives."""
         sums = self._added(part.sums)
         cell = jnp.asarray(atoms.cell, self._model.dtype)
         how = self._plan, self._model.config.electrostatics
         if not self._responds:
             with self._computing():
                 found = jax.block_until_ready(self._derivatives(part, sums, cell, *how))
-            return float(part.energy), np.asarray(part.charges, np.float64), found
+            moments = Moments(np.asarray(part.charges, np.float64), part.dipole, part.dipole)
+            return float(part.energy), moments, found
+        if field is not None:
+            field = jnp.asarray(field, self._model.dtype)
         with self._computing():
-            induced = jax.block_until_ready(self._induced_part(part, sums, cell, *how))
+            induced = self._induced_part(part, sums, cell, *how, field)
+            induced = jax.block_until_ready(induced)
         both = self._added(induced.sums)
         with self._computing():
             arguments = self._model.params, self._domain, self._padded(unique), cell
-            energy, found = jax.block_until_ready(self._responding(*arguments, sums, both))
-        return float(energy), np.asarray(induced.charges, np.float64), found
+            energy, found = jax.block_until_ready(
+                self._responding(*arguments, sums, both, field)
+            )
+        charges = np.asarray(induced.charges, np.float64)
+        return float(energy), Moments(charges, induced.dipole, part.dipole), found
 
     def _fit_plan(self, atoms: RankInput) -> None:
         """Plans the sum, with room where the box has grown; the same on every rank."""
-        config = self._model.config
+        config, plan = self._model.config, self._plan
         if config.charges is None:
             return
-        margin = _PLAN_MARGIN if self._plan.periodic else 0.0
-        if margin and not plan_is_too_small(
-            self._plan, atoms.cell, config.electrostatics.k_max
-        ):
-            return
+        ends = self._ends(atoms)
+        margin = _PLAN_MARGIN if plan.periodic else 0.0
+        if margin and not plan_is_too_small(plan, atoms.cell, config.electrostatics.k_max):
+            sigma = config.electrostatics.sigma
+            if plan.slab is None or plan.slab.height >= plan_slab_height(
+                atoms.cell, ends, plan.slab.axis, sigma
+            ):
+                return
         options = config.sum_options | {"margin": margin}
-        self._plan = plan_sum(atoms.cell, np.empty((atoms.total, 3)), True, **options)
+        places = np.resize(ends, (atoms.total, 3))
+        self._plan = plan_sum(atoms.cell, places, atoms.periodic, **options)
         self._domain = None
+
+    def _ends(self, atoms: RankInput) -> Float[np.ndarray, "2 3"]:
+        """Two points as far apart along the normal of a slab as the atoms of all ranks are."""
+        axes = open_axes(atoms.periodic)
+        if not axes:
+            return np.zeros((2, 3))
+        normal = area_vector(atoms.cell, axes[0])
+        normal /= np.linalg.norm(normal)
+        heights = atoms.positions[: atoms.own] @ normal
+        lowest = heights.min(initial=np.inf), -heights.max(initial=-np.inf)
+        with self._exchanging():
+            low, high = np.min(self._comm.allgather(lowest), axis=0) * (1.0, -1.0)
+        return np.outer((low, high), normal)
 
     def _part(self, unique: RankAtoms, atoms: RankInput) -> OwnPart | RespondingPart:
         """The part of this rank, with new lists and larger arrays where they are needed."""
@@ -269,19 +324,15 @@ class ForceField:
             if failed[0]:
                 raise Failed(next(filter(None, self._comm.allgather(message))))
 
-    def _added(self, sums) -> Array:
-        """A structure factor, added up over all ranks."""
-        own = np.asarray(sums)
-        self.tally.sums = own.nbytes * (2 if self._responds else 1)
-        total = np.empty_like(own)
+    def _added(self, sums: RankSums) -> RankSums:
+        """Sums over the atoms of all ranks."""
+        own = jax.tree.map(np.asarray, sums)
+        size = sum(array.nbytes for array in jax.tree.leaves(own))
+        self.tally.sums = size * (2 if self._responds else 1)
+        total = jax.tree.map(np.empty_like, own)
         with self._exchanging():
-            self._comm.Allreduce(own, total)
-        return jnp.asarray(total)
-
-    def _element_energies(self, unique: RankAtoms) -> float:
-        energies = self._model.config.element_energies
-        numbers = unique.numbers[: unique.own]
-        return sum((energies.get(chemical_symbols[z], 0.0) for z in numbers.tolist()), 0.0)
+            jax.tree.map(self._comm.Allreduce, own, total)
+        return jax.tree.map(jnp.asarray, total)
 
     @contextmanager
     def _computing(self):

@@ -6,13 +6,15 @@ fields :math:`f = -\partial(g\cdot S_r - U_r)/\partial m`, with
 
 .. math:: E = \sum_r E_r + E_k(S) + \sum_r h_r(g), \quad h_r = -\tfrac12 f\cdot R f
 
-Its derivative by g is the structure factor :math:`T_r` of the induced moments R f, which the
-ranks add up in a second sum. With S and T every rank takes the derivative of
+The derivative of all :math:`h_r` by g is the structure factor :math:`T_r` of the induced
+moments R f, which the ranks add up in a second sum. With S and T every rank takes the
+derivative of
 
 .. math:: E_r + h_r + c\cdot S_r, \quad c = \partial\Lambda/\partial S, \quad
     \Lambda = E_k(S) + T\cdot g(S)
 
-at fixed c, T and g. That by strain at fixed S is the one of :math:`\Lambda`.
+at fixed c, T and g. That by strain at fixed S is the one of :math:`\Lambda`. In an applied
+field E the local field of the dipoles is f + E.
 """
 
 from typing import NamedTuple
@@ -26,8 +28,8 @@ from jles.electrostatics.multipoles import (
     self_energy,
     summed_channels,
 )
-from jles.electrostatics.partial_sums import partial_sums
 from jles.electrostatics.plan import SumPlan
+from jles.electrostatics.response.applied_field import sum_of_dipoles
 from jles.electrostatics.response.induction import (
     Induced,
     effective_multipoles,
@@ -40,11 +42,12 @@ from jles.lammps.own_part import (
     Own,
     deformation,
     evaluate_own,
-    lattice_energy_of,
     near_neighbors,
 )
+from jles.lammps.rank_sums import RankSums, energy_of_rank_sums, inner, rank_sums
 from jles.models.config import ElectrostaticsConfig
 from jles.models.potential import Params, Potential
+from jles.observables.screening import sum_polarizabilities
 from jles.products import matmul
 from jles.typing import Cell, Positions
 
@@ -55,11 +58,15 @@ class RespondingPart(NamedTuple):
     Attributes:
         own: of the first rows.
         sums: S_r.
+        trace: of the polarizabilities, e angstrom^2/V; zero without.
+        dipole: sum of the permanent dipoles, e angstrom; zero without.
         crowd: see `OwnPart`.
     """
 
     own: Own
-    sums: Float[Array, "..."]
+    sums: RankSums
+    trace: Float[Array, ""]
+    dipole: Float[Array, " 3"]
     crowd: Int[Array, ""]
 
 
@@ -69,10 +76,12 @@ class InducedPart(NamedTuple):
     Attributes:
         sums: T_r, their part of the structure factor.
         charges: permanent and induced charges of the first rows, e.
+        dipole: sum of their permanent and induced dipoles, e angstrom.
     """
 
-    sums: Float[Array, "..."]
+    sums: RankSums
     charges: Float[Array, " first"]
+    dipole: Float[Array, " 3"]
 
 
 def responding_part(
@@ -81,27 +90,45 @@ def responding_part(
     """Permanent moments of one rank; traced, arguments as of `own_part`."""
     fixed, crowd = near_neighbors(domain, positions, cell, potential.config.backbone.cutoff)
     own = evaluate_own(potential, params, fixed, positions, cell)
-    return RespondingPart(own, partial_sums(own.moments, own.places, cell, domain.plan), crowd)
+    how = domain.plan, potential.config.electrostatics
+    trace = jnp.zeros((), cell.dtype)
+    if own.response.polarizabilities is not None:
+        trace = jnp.trace(sum_polarizabilities(own.response.polarizabilities))
+    dipole = sum_of_dipoles(own.moments.dipoles, cell.dtype)
+    sums = rank_sums(own.moments, own.places, cell, *how)
+    return RespondingPart(own, sums, trace, dipole, crowd)
 
 
 def induced_part(
     part: RespondingPart,
-    sums: Float[Array, "..."],
+    sums: RankSums,
     cell: Cell,
     plan: SumPlan,
     config: ElectrostaticsConfig,
+    field: Float[Array, " 3"] | None = None,
 ) -> InducedPart:
-    """Induced moments of one rank, from the structure factor S of all ranks; traced."""
-    slope = jax.grad(lattice_energy_of)(sums, cell, plan, config)
+    """Induced moments of one rank, from the structure factor S of all ranks; traced.
+
+    Args:
+        part: of this rank.
+        sums: S, of all ranks.
+        cell: rows are lattice vectors, angstrom.
+        plan: static, of the sum.
+        config: of the sum, static.
+        field: applied, latent, V/angstrom; None for none.
+    """
+    slope = jax.grad(energy_of_rank_sums)(sums, cell, plan, config)
     own = part.own
-    found = _induced(own, slope, cell, plan, config)
+    found = _induced(own, slope, cell, plan, config, field)
     moments = Multipoles(
         jnp.zeros_like(own.moments.charges) if found.charges is None else found.charges,
         found.dipoles,
     )
     total = effective_multipoles(own.moments, found)
     return InducedPart(
-        partial_sums(moments, own.places, cell, plan), summed_channels(total.charges)
+        rank_sums(moments, own.places, cell, plan, config),
+        summed_channels(total.charges),
+        sum_of_dipoles(total.dipoles, cell.dtype),
     )
 
 
@@ -111,8 +138,9 @@ def responding_derivatives(
     domain: Domain,
     positions: Positions,
     cell: Cell,
-    sums: Float[Array, "..."],
-    induced_sums: Float[Array, "..."],
+    sums: RankSums,
+    induced_sums: RankSums,
+    field: Float[Array, " 3"] | None = None,
 ) -> tuple[Float[Array, ""], Derivatives]:
     """E_r + h_r of this rank, and derivatives of the energy of all ranks; traced.
 
@@ -124,17 +152,19 @@ def responding_derivatives(
         cell: rows are lattice vectors, angstrom.
         sums: S, of all ranks.
         induced_sums: T, of all ranks.
+        field: applied, latent, V/angstrom; None for none. Its energy with the permanent
+            moments is not included.
     """
     config, plan = potential.config.electrostatics, domain.plan
     fixed, _ = near_neighbors(domain, positions, cell, potential.config.backbone.cutoff)
     strain = jnp.zeros((3, 3), cell.dtype)
 
     def lattice(sums, strain):
-        return lattice_energy_of(sums, matmul(cell, deformation(strain)), plan, config)
+        return energy_of_rank_sums(sums, matmul(cell, deformation(strain)), plan, config)
 
     def coupled(sums, strain):
         energy, slope = jax.value_and_grad(lattice)(sums, strain)
-        return energy + jnp.sum(induced_sums * slope), (energy, slope)
+        return energy + inner(induced_sums, slope), (energy, slope)
 
     (slope_of_all, by_strain), (energy, slope) = jax.grad(coupled, (0, 1), has_aux=True)(
         sums, strain
@@ -144,8 +174,8 @@ def responding_derivatives(
         deform = deformation(strain)
         strained = matmul(cell, deform)
         own = evaluate_own(potential, params, fixed, matmul(positions, deform), strained)
-        response = _induced(own, slope, strained, plan, config)
-        sums = partial_sums(own.moments, own.places, strained, plan)
+        response = _induced(own, slope, strained, plan, config, field)
+        sums = rank_sums(own.moments, own.places, strained, plan, config)
         return own.energy + response.energy, sums
 
     (own_energy, _), back = jax.vjp(parts, positions, strain)
@@ -153,14 +183,16 @@ def responding_derivatives(
     return own_energy, Derivatives(energy, -gradient, -virial, -by_strain)
 
 
-def _induced(own: Own, slope, cell, plan, config: ElectrostaticsConfig) -> Induced:
+def _induced(own: Own, slope, cell, plan, config: ElectrostaticsConfig, field) -> Induced:
     """The one-shot response of a rank's moments to the local fields of all moments."""
 
     def interaction(moments):
-        energy = jnp.sum(partial_sums(moments, own.places, cell, plan) * slope)
+        energy = inner(rank_sums(moments, own.places, cell, plan, config), slope)
         if config.remove_self:
             energy = energy - config.self_terms * self_energy(moments, config.sigma)
         return energy
 
     source = local_field(interaction, own.moments, own.response)
+    if field is not None and source.dipoles is not None:
+        source = source._replace(dipoles=source.dipoles + field)
     return induce(interaction, source, own.response)

@@ -21,11 +21,13 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from jles.bloch.weighted import bloch_weight, bloch_weighted
 from jles.electrostatics.multipoles import Multipoles, self_energy, summed_channels
-from jles.electrostatics.partial_sums import energy_of_sums, partial_sums
 from jles.electrostatics.plan import SumPlan
+from jles.electrostatics.response.applied_field import sum_of_dipoles
 from jles.electrostatics.response.induction import Response
 from jles.lammps.domain import Domain
+from jles.lammps.rank_sums import RankSums, energy_of_rank_sums, rank_sums
 from jles.models.config import ElectrostaticsConfig
 from jles.models.potential import Params, Potential
 from jles.products import matmul
@@ -40,16 +42,18 @@ class OwnPart(NamedTuple):
 
     Attributes:
         energy: E_r, eV.
-        sums: S_r, the part of the structure factor; empty without latent charges.
+        sums: S_r, the part of the structure factor.
         charges: latent charges of the first rows, e, summed over channels; zero without.
+        dipole: sum of their latent dipoles, e angstrom; zero without.
         crowd: neighbours within the cutoff of the row that has most; if they exceed
             `Domain.near`, the part is wrong.
         back: `(derivative by E_r, derivative by S_r) -> (by positions, by strain)`.
     """
 
     energy: Float[Array, ""]
-    sums: Float[Array, "..."]
+    sums: RankSums
     charges: Float[Array, " first"]
+    dipole: Float[Array, " 3"]
     crowd: Int[Array, ""]
     back: Callable
 
@@ -91,13 +95,13 @@ def own_part(
         return _parts(potential, params, fixed, *moved)
 
     strain = jnp.zeros((3, 3), positions.dtype)
-    (energy, sums), back, charges = jax.vjp(parts, positions, strain, has_aux=True)
-    return OwnPart(energy, sums, charges, near, back)
+    (energy, sums), back, moments = jax.vjp(parts, positions, strain, has_aux=True)
+    return OwnPart(energy, sums, *moments, near, back)
 
 
 def derivatives(
     part: OwnPart,
-    sums: Float[Array, "..."],
+    sums: RankSums,
     cell: Cell,
     plan: SumPlan,
     config: ElectrostaticsConfig,
@@ -113,22 +117,12 @@ def derivatives(
     """
 
     def lattice_energy(sums, strain):
-        if not plan.periodic:
-            return jnp.zeros((), sums.dtype)
-        return lattice_energy_of(sums, matmul(cell, deformation(strain)), plan, config)
+        return energy_of_rank_sums(sums, matmul(cell, deformation(strain)), plan, config)
 
     strain = jnp.zeros((3, 3), cell.dtype)
     energy, slopes = jax.value_and_grad(lattice_energy, (0, 1))(sums, strain)
     gradient, by_strain = part.back((jnp.ones_like(part.energy), slopes[0]))
     return Derivatives(energy, -gradient, -by_strain, -slopes[1])
-
-
-def lattice_energy_of(
-    sums: Float[Array, "..."], cell: Cell, plan: SumPlan, config: ElectrostaticsConfig
-) -> Float[Array, ""]:
-    """E_k, eV, self-interaction included."""
-    options = {"sigma": config.sigma, "k_max": config.k_max, "cutoff": config.cutoff}
-    return energy_of_sums(sums, cell, plan, **options)
 
 
 class Own(NamedTuple):
@@ -148,22 +142,35 @@ class Own(NamedTuple):
 
 
 def _parts(potential, params, domain: Domain, positions, cell):
-    """(E_r, S_r) and the charges of the first rows."""
+    """(E_r, S_r), and the charges of the first rows with the sum of their dipoles."""
     own = evaluate_own(potential, params, domain, positions, cell)
     if own.moments is None:
-        none = jnp.zeros(0, cell.dtype)
-        return (own.energy, none), jnp.zeros(domain.first, cell.dtype)
-    sums = partial_sums(own.moments, own.places, cell, domain.plan)
-    return (own.energy, sums), summed_channels(own.moments.charges)
+        nothing = jnp.zeros(domain.first, cell.dtype), jnp.zeros(3, cell.dtype)
+        return (own.energy, RankSums(None, None)), nothing
+    config = potential.config.electrostatics
+    sums = rank_sums(own.moments, own.places, cell, domain.plan, config)
+    dipole = sum_of_dipoles(own.moments.dipoles, cell.dtype)
+    return (own.energy, sums), (summed_channels(own.moments.charges), dipole)
 
 
 def evaluate_own(
-    potential: Potential, params: Params, domain: Domain, positions: Positions, cell: Cell
+    potential: Potential,
+    params: Params,
+    domain: Domain,
+    positions: Positions,
+    cell: Cell,
+    bloch: Float[Array, " 3"] | None = None,
 ) -> Own:
-    """Applies the network to the rows of a domain; arguments as of `own_part`."""
+    """Applies the network to the rows of a domain; arguments as of `own_part`.
+
+    Derivatives are Bloch-weighted where `bloch` is given, see `jles.bloch.weighted`.
+    """
     places = positions[domain.atom]
     neighbors = positions[domain.neighbor]
     neighbors = neighbors + matmul(domain.shift.astype(cell.dtype), cell)
+    if bloch is not None:
+        weight = bloch_weight(neighbors - places[:, None], bloch)
+        neighbors = bloch_weighted(neighbors, weight)
     structure = Structure(
         positions=places,
         cell=cell,
@@ -178,7 +185,7 @@ def evaluate_own(
         slab_height=jnp.ones((), cell.dtype),
         plan=domain.plan,
     )
-    own = potential.own_parts_fn(params, structure, neighbors)
+    own = potential.own_parts_fn(params, structure, neighbors, bloch)
     energy, moments, response = jax.tree.map(
         lambda array: array[: domain.first] if array.ndim else array, own
     )

@@ -36,8 +36,39 @@ def check_model(config: ModelConfig, where: str) -> None:
             )
 
 
+def check_coupling(config: ModelConfig, where: str, field: bool, born_charges: int) -> None:
+    """Refuses fields and Born charges of models that do not have them in parts.
+
+    Args:
+        config: of the model.
+        where: its name in errors.
+        field: whether a field is applied.
+        born_charges: steps between computations of Born charges; 0 for never.
+
+    Raises:
+        InputError: names the option, and the key of the model's configuration.
+    """
+    if born_charges < 0:
+        raise InputError(f"--born-charges {born_charges}: must be a number of steps")
+    option = "--born-charges" if born_charges else "--field" if field else None
+    if option is None:
+        return
+    if config.charges is None:
+        raise InputError(f"{where}: {option} needs a model with latent charges")
+    if config.charge_softness is not None:
+        raise InputError(
+            f"{where}: {option} with charge_softness cannot be divided among MPI ranks; "
+            "use jles md"
+        )
+    if born_charges and config.polarizability is not None:
+        raise InputError(
+            f"{where}: --born-charges with polarizability cannot be divided among MPI ranks "
+            "yet; use jles md or jles predict"
+        )
+
+
 def check_boundary(config: ModelConfig, periodic) -> None:
-    """Refuses open directions where there is a lattice sum.
+    """Refuses wires and clusters where there is a lattice sum.
 
     Args:
         config: of the model.
@@ -46,11 +77,11 @@ def check_boundary(config: ModelConfig, periodic) -> None:
     Raises:
         InputError: names the boundary.
     """
-    if config.charges is not None and not all(periodic):
+    if config.charges is not None and sum(map(bool, periodic)) < 2:
         letters = " ".join("p" if p else "f" for p in periodic)
         raise InputError(
-            f"boundary {letters}: a model with latent charges needs boundary p p p in LAMMPS; "
-            "jles md runs slabs and clusters"
+            f"boundary {letters}: a model with latent charges needs two or three periodic "
+            "directions in LAMMPS; jles md runs clusters"
         )
 
 

@@ -14,6 +14,11 @@ FIX = "jles"
 CHARGES = "latent_charge"
 """Per-atom property with the latent charges: `d_latent_charge` in dumps."""
 
+BORN_CHARGES = "born_charge"
+"""Per-atom property with nine columns: `d2_born_charge[1]` to `[9]` in dumps."""
+
+_CURRENT = "jles_current"
+
 _MAKES_BOX = {"read_data", "read_restart", "create_box"}
 _NEEDS_FIX = {
     "fix",
@@ -28,7 +33,8 @@ _NEEDS_FIX = {
     "minimize",
     "rerun",
 }
-_RUNS = {"run", "minimize", "rerun"}
+_RUNS = {"run", "minimize", "rerun", "if"}
+"""Commands that may begin a run."""
 
 
 class Script(NamedTuple):
@@ -91,12 +97,13 @@ def divide(lines: list[str], where: str) -> Script:
     return Script(lines[:at], lines[at:], sets_ghosts)
 
 
-def commands_of_jles(charges: bool, ghosts: float | None) -> str:
+def commands_of_jles(charges: bool, ghosts: float | None, born_charges: bool = False) -> str:
     """Commands between the two parts.
 
     Args:
         charges: whether the model has latent charges.
         ghosts: `comm_modify cutoff`, angstrom; None to leave it.
+        born_charges: whether Born charges are computed; the current follows from them.
     """
     lines = [
         f"fix {FIX} all external pf/callback 1 1",
@@ -104,17 +111,29 @@ def commands_of_jles(charges: bool, ghosts: float | None) -> str:
     ]
     if charges:
         lines.append(f"fix {FIX}_charges all property/atom d_{CHARGES}")
+    if born_charges:
+        lines.append(f"fix {FIX}_born all property/atom d2_{BORN_CHARGES} 9")
+        for n, name in enumerate("xyz"):
+            terms = [f"d2_{BORN_CHARGES}[{3 * n + m}]*v{to}" for m, to in enumerate("xyz", 1)]
+            lines.append(f"variable {_CURRENT}_{name} atom {'+'.join(terms)}")
+        names = " ".join(f"v_{_CURRENT}_{name}" for name in "xyz")
+        lines.append(f"compute {_CURRENT} all reduce sum {names}")
     if ghosts is not None:
         lines.append(f"comm_modify cutoff {ghosts:.9g}")
     return "\n".join(lines)
 
 
 def with_reports(lines: list[str], file: str) -> list[str]:
-    """The lines with a report on communication, into `file`, before every run."""
-    result = []
+    """The lines with a report on communication, into `file`, before every run.
+
+    There is one after every `comm_modify` too, for runs in commands that LAMMPS makes of text.
+    """
+    result, changed = [], False
     for line, words in _commands(lines):
-        if words and words[0] in _RUNS:
+        if words and (changed or words[0] in _RUNS):
             result.append(f"info communication out overwrite {file}")
+            changed = False
+        changed |= words[:1] == ["comm_modify"]
         result.append(line)
     return result
 

@@ -154,6 +154,7 @@ class Potential:
         params: Params,
         structure: Structure,
         neighbors: Float[Array, "atoms neighbors 3"] | None = None,
+        bloch: Float[Array, " 3"] | None = None,
     ) -> OwnParts:
         """Contributions of the atoms where `structure.mask` is True, without any lattice sum.
 
@@ -164,8 +165,10 @@ class Potential:
             params: of the model.
             structure: these atoms, and atoms around them.
             neighbors: positions of the neighbours, angstrom; by default those of the structure.
+            bloch: t, 1/angstrom, for Bloch-weighted derivatives, see `jles.bloch.weighted`;
+                those of `neighbors` must be so weighted.
         """
-        environment = self._environments(params, structure, neighbors=neighbors)
+        environment = self._environments(params, structure, bloch, neighbors)
         short = self._short_range(params, environment)
         if self._long_range is None:
             return OwnParts(short, None, None)

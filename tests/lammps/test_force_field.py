@@ -6,11 +6,13 @@ import pytest
 from jles.errors import InputError
 from jles.lammps.driver import on_each
 from jles.lammps.exchange import add_ghost_forces, plan_exchange, unique_atoms
-from jles.lammps.force_field import Failed, ForceField, RankInput
+from jles.lammps.force_field import Failed, ForceField
+from jles.lammps.rank_arrays import RankInput
 from jles.models.config import (
     FlowCharges,
     MomentConfig,
     ScalarPolarizability,
+    ScreeningConfig,
     SoftnessConfig,
 )
 from jles.predict.model import Model
@@ -20,12 +22,24 @@ from tests.support.thread_ranks import on_ranks
 CELL = np.array([[9.0, 0.0, 0.0], [1.0, 6.5, 0.0], [0.4, -0.8, 6.2]])
 SMALL = {"l_max": 0, "body_order": 1}
 CONFIGS = {
+    "charges": small_config(backbone=small_backbone(**SMALL)),
     "messages": small_config(
         backbone=small_backbone(layers=1, messages=("ar",), **SMALL),
         element_energies={"H": -1.5, "O": -3.25},
     ),
     "charge flow": small_config(
         backbone=small_backbone(**SMALL), charges=FlowCharges(hidden=(), flow_width=2)
+    ),
+    "dipoles": small_config(
+        backbone=small_backbone(l_max=1, body_order=1, layers=1, messages=("ar",)),
+        dipoles=MomentConfig(hidden=(3,), channels=1),
+        screening=ScreeningConfig(positive="O"),
+    ),
+    "dipoles, polarizability": small_config(
+        backbone=small_backbone(l_max=1, body_order=1),
+        dipoles=MomentConfig(hidden=(3,), channels=1),
+        polarizability=ScalarPolarizability(hidden=()),
+        screening=ScreeningConfig(positive="H", epsilon_infinity=1.8),
     ),
     "dipoles, one-shot response": small_config(
         backbone=small_backbone(l_max=1, body_order=1),
@@ -34,6 +48,7 @@ CONFIGS = {
         polarizability=ScalarPolarizability(hidden=()),
     ),
 }
+CRYSTAL, SLAB = (True, True, True), (True, False, True)
 SHORT_RANGE = small_config(backbone=small_backbone(**SMALL), charges=None)
 
 
@@ -41,7 +56,7 @@ def model_of(config, dtype="float64"):
     return Model(config, small_model(config)[1], dtype)
 
 
-def given(atoms, owner, rank):
+def given(atoms, owner, rank, **applied):
     """What LAMMPS gives a rank that has all other atoms as ghosts, in two images."""
     own = np.flatnonzero(owner == rank)
     others = np.setdiff1d(np.arange(len(atoms)), own)
@@ -54,9 +69,10 @@ def given(atoms, owner, rank):
         positions=positions,
         own=len(own),
         cell=atoms.cell.array,
-        periodic=(True, True, True),
+        periodic=tuple(atoms.pbc),
         total=len(atoms),
         relisted=True,
+        **applied,
     )
 
 
@@ -71,13 +87,21 @@ def together(comm, force_field, atoms, owner):
 
 
 @pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=[pytest.mark.long] * (n == "charge flow")) for n in CONFIGS],
+    ("name", "pbc"),
+    [
+        ("messages", CRYSTAL),
+        pytest.param("charge flow", CRYSTAL, marks=pytest.mark.long),
+        ("dipoles, one-shot response", CRYSTAL),
+        ("charges", SLAB),
+        pytest.param("dipoles, one-shot response", SLAB, marks=pytest.mark.long),
+    ],
 )
-def test_ranks_together_equal_the_whole(name):
+def test_ranks_together_equal_the_whole(name, pbc):
     """On two ranks, and after atoms have moved between them."""
     model = model_of(CONFIGS[name])
     frames = [rattled(seed, count=24, cell=CELL) for seed in (3, 4)]
+    for atoms in frames:
+        atoms.pbc = pbc
     halves = [(atoms.get_scaled_positions()[:, 0] > 0.5).astype(int) for atoms in frames]
     cases = list(zip(frames, halves, strict=True))
 
@@ -93,6 +117,62 @@ def test_ranks_together_equal_the_whole(name):
             np.testing.assert_allclose(forces, whole.forces, atol=1e-12)
             np.testing.assert_allclose(stress, whole.stress, atol=1e-12)
             np.testing.assert_allclose(charges, whole.charges, atol=1e-12)
+
+
+FIELD = np.array([0.02, -0.05, 0.03])
+"""V/angstrom."""
+
+
+def in_a_field(model, atoms):
+    """Enthalpy, forces by the acoustic sum rule, polarization, from one evaluation."""
+    want = ("energy", "forces", "born_charges", "polarization")
+    found = model.predict(atoms, want=want[:2], field=FIELD)
+    still = model.predict(atoms, want=want[2:], sum_rule=True)
+    forces = found.forces - found.forces.mean(axis=0)
+    return found.energy, forces, still.polarization, still.born_charges
+
+
+@pytest.mark.parametrize(
+    ("name", "pbc", "born"),
+    [
+        ("messages", CRYSTAL, True),
+        pytest.param("dipoles", SLAB, True, marks=pytest.mark.long),
+        pytest.param("charge flow", SLAB, False, marks=pytest.mark.long),
+        pytest.param("dipoles, polarizability", CRYSTAL, False, marks=pytest.mark.long),
+    ],
+)
+def test_ranks_together_equal_the_whole_in_a_field(name, pbc, born):
+    model, atoms = model_of(CONFIGS[name]), rattled(3, count=24, cell=CELL)
+    atoms.pbc = pbc
+    owner = (atoms.get_scaled_positions()[:, 0] > 0.5).astype(int)
+    moved = atoms.copy()
+    # Atoms of the box in which LAMMPS has wrapped them, and what brings them back.
+    shifts = np.zeros((24, 3))
+    shifts[::5] = atoms.cell.array[2]
+    moved.positions -= shifts
+
+    def rank(comm):
+        own = owner == comm.Get_rank()
+        applied = {"unwrap": shifts[own], "field": FIELD, "born": born}
+        return own, ForceField(model, comm)(given(moved, owner, comm.Get_rank(), **applied))
+
+    energy, forces, polarization, charges = in_a_field(model, atoms)
+    if not born:
+        # The induced dipoles see the field.
+        polarization = polarization + polarizability(model, atoms) @ FIELD
+    for own, found in on_ranks(2, rank):
+        np.testing.assert_allclose(found.energy, energy, rtol=1e-11)
+        np.testing.assert_allclose(found.forces, forces[own], atol=1e-11)
+        np.testing.assert_allclose(found.polarization, polarization, atol=1e-10)
+        if born:
+            np.testing.assert_allclose(found.born_charges, charges[own], atol=1e-10)
+
+
+def polarizability(model, atoms):
+    """Of the cell, e angstrom^2/V; zero without induced dipoles."""
+    if model.config.polarizability is None:
+        return np.zeros((3, 3))
+    return model.predict(atoms, want=("polarizability",)).polarizability
 
 
 def test_nothing_is_compiled_again_when_atoms_move_between_ranks():

@@ -72,6 +72,11 @@ def folder(tmp_path_factory):
 def run(folder, ranks, grid, commands="", *options, ensemble="nve"):
     """Runs LAMMPS on ranks of MPI; the finished process."""
     text = INPUT.format(grid=grid, commands=commands, ensemble=ensemble)
+    return start(folder, ranks, text, *options)
+
+
+def start(folder, ranks, text, *options):
+    """Runs an input file; arguments as of `run`."""
     (folder / "in.lammps").write_text(text)
     command = [MPIEXEC, "-n", str(ranks), sys.executable, "-m", "jles", "lammps", "model"]
     return subprocess.run(
@@ -152,6 +157,52 @@ def test_the_box_of_a_barostat_is_that_of_the_model(folder):
     atoms.positions = frame[:, 1:4]
     atoms.cell *= growth ** (1.0 / 3.0)
     np.testing.assert_allclose(last[1], model.predict(atoms).energy, rtol=1e-9)
+
+
+COUPLED = """units metal
+atom_style atomic
+boundary s p p
+read_data start.data
+pair_style none
+neighbor 0.4 bin
+variable Ez equal 0.03*cos(200*PI*time)
+fix 1 all nve
+timestep 0.0005
+thermo_style custom step pe f_jles[1] f_jles[2] f_jles[3] f_jles[6] c_jles_current[*]
+thermo 20
+thermo_modify format float %.15g norm no
+compute u all property/atom xu yu zu vx vy vz
+dump 1 all custom 20 run.dump id fx fy fz c_u[*] d2_born_charge[*]
+dump_modify 1 sort id format float %.15g
+velocity all create 30000 4928 loop geom
+run 20
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_a_slab_in_a_field_that_varies(folder, ranks):
+    asked = ("--dtype", "float64", "--field", "0.01", "-0.02", "v_Ez", "--born-charges", "10")
+    done = start(folder, ranks, COUPLED, *asked)
+    assert done.returncode == 0, done.stderr
+    model, atoms = load_model(folder / "model", "float64"), rattled(3, count=24, cell=CELL)
+    atoms.pbc = False, True, True
+    rows = [line.split() for line in (folder / "run.log").read_text().splitlines()]
+    rows = [np.array(row, float) for row in rows if len(row) == 9 and row[0].isdigit()]
+    for row, frame in zip(rows, frames_of(folder), strict=True):
+        atoms.positions = frame[:, 4:7]
+        field = np.array([0.01, -0.02, row[5]])
+        found = model.predict(atoms, want=("energy", "forces"), field=field)
+        still = model.predict(atoms, want=("born_charges", "polarization"), sum_rule=True)
+        np.testing.assert_allclose(row[1], found.energy, rtol=1e-9)
+        forces = found.forces - found.forces.mean(axis=0)
+        np.testing.assert_allclose(frame[:, 1:4], forces, atol=1e-9)
+        np.testing.assert_allclose(row[2:5], still.polarization, atol=1e-9)
+        charges = frame[:, 10:].reshape(-1, 3, 3)
+        np.testing.assert_allclose(charges, still.born_charges, atol=1e-9)
+        current = np.einsum("iab,ib->a", charges, frame[:, 7:10])
+        np.testing.assert_allclose(row[6:], current, atol=1e-9)
+    assert abs(rows[0][5] - rows[-1][5]) > 0.01
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,12 @@ from ase.units import kcal, mol
 
 from jles.errors import InputError
 from jles.lammps.elements import elements_of_types
-from jles.lammps.refusals import check_boundary, check_model, reach_of
+from jles.lammps.refusals import (
+    check_boundary,
+    check_coupling,
+    check_model,
+    reach_of,
+)
 from jles.lammps.units import energy_unit
 from jles.models.config import (
     DirectCharges,
@@ -79,11 +84,27 @@ def test_models_that_cannot_be_divided(changes, key):
         check_model(small_config(**changes), "runs/a")
 
 
-def test_open_boundaries_need_a_model_without_charges():
-    check_boundary(small_config(charges=None), (1, 1, 0))
-    check_boundary(small_config(), (1, 1, 1))
-    with pytest.raises(InputError, match="boundary p p f: .* needs boundary p p p"):
-        check_boundary(small_config(), (1, 1, 0))
+@pytest.mark.parametrize(
+    ("changes", "field", "born", "message"),
+    [
+        ({"charges": None}, True, 0, "--field needs a model with latent charges"),
+        ({"charge_softness": SoftnessConfig()}, True, 0, "--field with charge_softness"),
+        ({"polarizability": ScalarPolarizability()}, True, 5, "--born-charges with polarizab"),
+        ({}, False, -1, "--born-charges -1: must be a number of steps"),
+    ],
+)
+def test_models_without_field_or_born_charges_in_parts(changes, field, born, message):
+    check_coupling(small_config(), "runs/a", True, 5)
+    check_coupling(small_config(**changes), "runs/a", False, 0)
+    with pytest.raises(InputError, match=message):
+        check_coupling(small_config(**changes), "runs/a", field, born)
+
+
+def test_clusters_and_wires_need_a_model_without_charges():
+    check_boundary(small_config(charges=None), (0, 0, 0))
+    check_boundary(small_config(), (1, 1, 0))
+    with pytest.raises(InputError, match="boundary p f f: .* two or three periodic directions"):
+        check_boundary(small_config(), (1, 0, 0))
 
 
 def test_charges_that_flow_look_one_cutoff_farther():

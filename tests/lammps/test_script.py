@@ -1,8 +1,10 @@
 """Input files of LAMMPS: where jles is put, and what is read from them."""
 
+import numpy as np
 import pytest
 
 from jles.errors import InputError
+from jles.lammps.image_flags import image_flags
 from jles.lammps.script import (
     commands_of_jles,
     divide,
@@ -60,6 +62,13 @@ def test_every_run_is_preceded_by_a_report():
     assert with_reports(FILE[6:], "here") == [FILE[6], report, FILE[7], report, FILE[8]]
 
 
+def test_a_changed_ghost_cutoff_is_reported():
+    report = "info communication out overwrite here"
+    lines = ["comm_modify &", "cutoff 3", "print a", 'if "1" then "run 1"', "print b"]
+    expected = [*lines[:2], report, "print a", report, *lines[3:]]
+    assert with_reports(lines, "here") == expected
+
+
 def test_ghosts_and_skin():
     assert divide([*FILE, "comm_modify mode single cutoff 8"], "in").sets_ghosts
     assert skin_of(FILE) == 0.5
@@ -73,3 +82,14 @@ def test_commands_follow_the_model():
     short = commands_of_jles(charges=False, ghosts=8.5)
     assert short.splitlines()[-1] == "comm_modify cutoff 8.5"
     assert "latent" not in short
+    born = commands_of_jles(charges=True, ghosts=None, born_charges=True)
+    assert "fix jles_born all property/atom d2_born_charge 9" in born
+    assert "current_y atom d2_born_charge[4]*vx+d2_born_charge[5]*vy" in born
+
+
+@pytest.mark.parametrize(("dtype", "bits"), [(np.int32, 10), (np.int64, 21)])
+def test_image_flags_of_both_sizes(dtype, bits):
+    flags = np.array([[0, -3, 2], [511, -512, -1]])
+    x, y, z = (flags + 2 ** (bits - 1)).T
+    packed = x | y << bits | z << 2 * bits
+    np.testing.assert_array_equal(image_flags(packed.astype(dtype)), flags)

@@ -75,14 +75,7 @@ def plan_slab_height(cell, positions, axis: int, sigma: float) -> float:
 def slab_correction(
     moments: Multipoles, positions: Positions, cell: Cell, axis, sigma: Scalar
 ) -> Float[Array, ""]:
-    r"""The difference (eV) between the energy of one slab and that of a crystal of slabs.
-
-    .. math:: E = \frac{1}{2\epsilon_0 V}\left[M^2 - Q\,S - Q^2 L^2/12\right]
-
-    with the moments of the smeared charge along the normal: the charge Q, the dipole
-    :math:`M = \sum q z + u_z`, and :math:`S = \sum q (z^2 + \sigma^2/2) + 2 u_z z + Q_{zz}`; L
-    is the height of the cell. For a charged slab the energy is that of the bare potential
-    :math:`-|z|/(2\epsilon_0 A)`, with no background.
+    """The difference (eV) between the energy of one slab and that of a crystal of slabs.
 
     Args:
         moments: of any rank, with or without channels.
@@ -91,9 +84,34 @@ def slab_correction(
         axis: the direction that is not periodic; may be traced.
         sigma: smearing width, angstrom.
     """
-    normal, area = slab_normal(cell, axis)
-    height = jnp.abs(vdot(cell[axis], normal))
-    z = matmul(positions - jnp.mean(positions, axis=0), normal)
+    centre = jnp.mean(positions, axis=0)
+    return slab_energy(slab_moments(moments, positions, cell, axis, sigma, centre), cell, axis)
+
+
+def slab_moments(
+    moments: Multipoles,
+    positions: Positions,
+    cell: Cell,
+    axis,
+    sigma: Scalar,
+    centre: Float[Array, " 3"],
+) -> Float[Array, "3 channels"]:
+    r"""Moments of the smeared charge along the normal of a slab, for `slab_energy`.
+
+    The charge Q, the dipole :math:`M = \sum q z + u_z`, and :math:`S = \sum q (z^2 +
+    \sigma^2/2) + 2 u_z z + Q_{zz}`. They are sums over atoms: those of all atoms are the sum of
+    those of any groups of atoms with the same centre.
+
+    Args:
+        moments: as for `slab_correction`, as are positions, cell, axis and sigma.
+        positions: of the atoms.
+        cell: of the sum.
+        axis: the direction that is not periodic.
+        sigma: smearing width, angstrom.
+        centre: where z is 0; the energy does not depend on it.
+    """
+    normal, _ = slab_normal(cell, axis)
+    z = matmul(positions - centre, normal)
     charges, dipoles, quadrupoles = channels_first(moments)
     total = jnp.sum(charges, axis=1)
     first = matmul(charges, z)
@@ -104,5 +122,24 @@ def slab_correction(
         second += 2.0 * matmul(along, z)
     if quadrupoles is not None:
         second += jnp.sum(matmul(matmul(quadrupoles, normal), normal), axis=1)
+    return jnp.stack([total, first, second])
+
+
+def slab_energy(along: Float[Array, "3 channels"], cell: Cell, axis) -> Float[Array, ""]:
+    r"""The energy (eV) of `slab_correction` from the moments of all atoms.
+
+    .. math:: E = \frac{1}{2\epsilon_0 V}\left[M^2 - Q\,S - Q^2 L^2/12\right]
+
+    L is the height of the cell. For a charged slab the energy is that of the bare potential
+    :math:`-|z|/(2\epsilon_0 A)`, with no background.
+
+    Args:
+        along: from `slab_moments`.
+        cell: as for `slab_correction`, as is axis.
+        axis: the direction that is not periodic.
+    """
+    normal, area = slab_normal(cell, axis)
+    height = jnp.abs(vdot(cell[axis], normal))
+    total, first, second = along
     squares = first**2 - total * second - total**2 * height**2 / 12.0
     return HALF_INVERSE_EPSILON0 / (area * height) * jnp.sum(squares)

@@ -1,0 +1,75 @@
+"""What the ranks add up for the lattice sum, and its energy: crystals and slabs."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jles.electrostatics.multipoles import Multipoles
+from jles.electrostatics.partial_sums import energy_of_sums, partial_sums
+from jles.electrostatics.plan import SumPlan
+from jles.electrostatics.sums.slab import slab_cell, slab_energy, slab_moments
+from jles.models.config import ElectrostaticsConfig
+from jles.typing import Cell, Positions
+
+
+class RankSums(NamedTuple):
+    """Sums over the atoms of a rank, or of all ranks.
+
+    Attributes:
+        waves: the structure factor, see `partial_sums`; None without latent charges.
+        along: moments along the normal of a slab, see `slab_moments`; None in a crystal.
+    """
+
+    waves: Float[Array, "..."] | None
+    along: Float[Array, "3 channels"] | None
+
+
+def rank_sums(
+    moments: Multipoles,
+    positions: Positions,
+    cell: Cell,
+    plan: SumPlan,
+    config: ElectrostaticsConfig,
+) -> RankSums:
+    """The part of some atoms; traced.
+
+    Args:
+        moments: of these atoms.
+        positions: of these atoms from a corner of the box, angstrom; along the open direction
+            of a slab not wrapped.
+        cell: rows are lattice vectors, angstrom.
+        plan: static, of a crystal or slab.
+        config: of the sum, static.
+    """
+    if plan.slab is None:
+        return RankSums(partial_sums(moments, positions, cell, plan), None)
+    axis = plan.slab.axis
+    upright = slab_cell(cell, axis, plan.slab.height)
+    waves = partial_sums(moments, positions, upright, plan._replace(slab=None))
+    centre = 0.5 * cell[axis]
+    return RankSums(
+        waves, slab_moments(moments, positions, upright, axis, config.sigma, centre)
+    )
+
+
+def energy_of_rank_sums(
+    sums: RankSums, cell: Cell, plan: SumPlan, config: ElectrostaticsConfig
+) -> Float[Array, ""]:
+    """Energy (eV) of the sums of all ranks, self-interaction included; 0 without charges."""
+    if sums.waves is None:
+        return jnp.zeros((), cell.dtype)
+    options = {"sigma": config.sigma, "k_max": config.k_max, "cutoff": config.cutoff}
+    if plan.slab is None:
+        return energy_of_sums(sums.waves, cell, plan, **options)
+    axis = plan.slab.axis
+    upright = slab_cell(cell, axis, plan.slab.height)
+    energy = energy_of_sums(sums.waves, upright, plan._replace(slab=None), **options)
+    return energy + slab_energy(sums.along, upright, axis)
+
+
+def inner(first: RankSums, second: RankSums) -> Float[Array, ""]:
+    """Sum of the products of all entries, such as of S and a derivative by S."""
+    products = jax.tree.map(lambda a, b: jnp.sum(a * b), first, second)
+    return sum(jax.tree.leaves(products))

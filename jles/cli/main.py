@@ -16,6 +16,7 @@ from jles.cache_folder import VARIABLE, use_compilation_cache
 from jles.cli.analyse_options import add_analyses
 from jles.cli.data_options import add_data_check
 from jles.cli.distill_options import add_distill
+from jles.cli.lammps_options import add_inputs, add_rest
 from jles.cli.parser import Parser, add_set
 from jles.cli.sums import add_sum
 from jles.errors import InputError, InputWarning
@@ -297,35 +298,10 @@ def _add_lammps(commands) -> None:
     parser = _add_command(
         commands, "lammps", "run LAMMPS with a model as its force field, on MPI ranks"
     )
-    parser.add_argument("model", metavar="MODEL", help="a model directory")
-    parser.add_argument("input", metavar="in.lammps", help="an input file of LAMMPS")
-    parser.add_argument(
-        "--types",
-        metavar="ELEMENT",
-        nargs="+",
-        help="element of each atom type, in order (default: from the masses)",
-    )
-    parser.add_argument(
-        "--field",
-        metavar=("X", "Y", "Z"),
-        nargs=3,
-        help="uniform field: numbers (V/angstrom) or equal-style variables of the input file",
-    )
-    parser.add_argument(
-        "--born-charges",
-        metavar="STEPS",
-        type=int,
-        default=0,
-        help="compute Born charges every so many steps, and with them the current",
-    )
+    add_inputs(parser)
     add_sum(parser)
     _add_dtype(parser)
-    parser.add_argument(
-        "--options",
-        nargs=argparse.REMAINDER,
-        default=[],
-        help="all that follows goes to LAMMPS, e.g. --options -var T 300 -log run.log",
-    )
+    add_rest(parser)
 
 
 def _add_analyse(commands) -> None:

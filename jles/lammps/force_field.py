@@ -155,9 +155,10 @@ class ForceField:
         config = self._model.config
         if config.charges is None:
             return Applied(None, 1.0, None)
-        charges, trace = part.charges, 0.0
         if self._responds:
             charges, trace = summed_channels(part.own.moments.charges), part.trace
+        else:
+            charges, trace = part.charges, 0.0
         own = totals_of(
             np.asarray(charges, np.float64)[: atoms.own],
             unique.numbers[: atoms.own],

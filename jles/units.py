@@ -20,6 +20,12 @@ PUBLISHED_CHARGE_DIVISOR = 9.48933
 Their charges are 0.24 % too large; used only to compare with published numbers.
 """
 
+BOHR = 0.529177210544
+"""Bohr radius, angstrom (CODATA 2022)."""
+
+HARTREE = 27.211386245981
+"""Hartree energy, eV (CODATA 2022)."""
+
 FIELD_UNITS = {"V/angstrom": 1.0, "kV/cm": 1e-5}
 """Units that a field may be given in, V/angstrom."""
 

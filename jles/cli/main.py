@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 
 from jles.cache_folder import VARIABLE, use_compilation_cache
 from jles.cli.analyse_options import add_analyses
-from jles.cli.data_options import add_data_check
+from jles.cli.data_options import add_data_build, add_data_check
 from jles.cli.distill_options import add_distill
 from jles.cli.lammps_options import add_inputs, add_rest
 from jles.cli.parser import Parser, add_set
@@ -334,9 +334,12 @@ def _add_info(commands) -> None:
 
 
 def _add_data(commands) -> None:
-    parser = _add_command(commands, "data", "checks of labelled structures")
-    kinds = parser.add_subparsers(title="checks", metavar="WHAT", required=True, dest="what")
+    parser = _add_command(commands, "data", "check labelled structures, or prepare large sets")
+    kinds = parser.add_subparsers(
+        title="what to do", metavar="WHAT", required=True, dest="what"
+    )
     add_data_check(kinds)
+    add_data_build(kinds)
 
 
 def _add_distill(commands) -> None:

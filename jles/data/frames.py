@@ -19,6 +19,26 @@ from jles.structures.neighbors import check_geometry
 from jles.structures.unread_charge import warn_unread_charge
 
 
+class Outline(NamedTuple):
+    """What is known of a frame without its positions, as `Frame`.
+
+    Attributes:
+        numbers: atomic numbers, sorted.
+        cell: rows are lattice vectors, angstrom.
+        pbc: which directions are periodic.
+        labels: by name; the energy, eV; None for the others, whose values are not read.
+        total_charge: e.
+        source: origin of the frame.
+    """
+
+    numbers: Int[np.ndarray, " atoms"]
+    cell: Float[np.ndarray, "3 3"]
+    pbc: Bool[np.ndarray, " 3"]
+    labels: dict[str, np.ndarray | None]
+    total_charge: float
+    source: str
+
+
 @dataclass(frozen=True, eq=False)
 class Frame:
     """One structure of a data set and its labels.
@@ -97,6 +117,16 @@ def read_frames(path, keys: LabelKeys = _DEFAULT_KEYS, need: Sequence[str] = ())
     return frames
 
 
+def stream_frames(path, keys: LabelKeys = _DEFAULT_KEYS) -> Iterator[Frame]:
+    """The frames of a file one by one, for files larger than the memory.
+
+    Raises:
+        InputError: as `read_frames`, when the frame is reached; nothing for an empty file.
+    """
+    for n, atoms in enumerate(_read_atoms(path)):
+        yield _frame(atoms, _values_of(atoms), keys, f"{path}, frame {n}")
+
+
 class Examined(NamedTuple):
     """A frame of a file that may be wrong.
 
@@ -149,7 +179,9 @@ def digests(frames: Iterable[Frame]) -> dict[str, str]:
     return {name: digest.hexdigest()[:16] for name, digest in found.items()}
 
 
-def check_elements(frames: Iterable[Frame], numbers: Sequence[int], where: str = "") -> None:
+def check_elements(
+    frames: Iterable[Frame | Outline], numbers: Sequence[int], where: str = ""
+) -> None:
     """Raises an error if a frame has an element outside `numbers`.
 
     Args:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from jles.data.frames import Frame, check_elements
+from jles.data.shards.stored import StoredFrames
 
 
 def fit_element_energies(frames: Sequence[Frame], numbers: Sequence[int]) -> dict[str, float]:
@@ -22,19 +23,41 @@ def fit_element_energies(frames: Sequence[Frame], numbers: Sequence[int]) -> dic
     Raises:
         InputError: a frame with an element outside `numbers`.
     """
-    from ase.data import chemical_symbols
-
     check_elements(frames, numbers)
     labelled = [frame for frame in frames if "energy" in frame.labels]
+    fractions = [[np.mean(frame.numbers == z) for z in numbers] for frame in labelled]
+    energies = [frame.labels["energy"] / len(frame.numbers) for frame in labelled]
+    return _fit(fractions, energies, numbers)
+
+
+def fit_stored_energies(frames: StoredFrames, numbers: Sequence[int]) -> dict[str, float]:
+    """The same for stored frames, from their index; the elements must be known.
+
+    The energies of one formula enter by their mean and their number, which gives the same fit.
+    """
+    index, energy = frames.index, frames.column("energy")
+    formula = frames.column("formula")[np.isfinite(energy)]
+    energy = energy[np.isfinite(energy)]
+    counts = np.bincount(formula, minlength=len(index.formulas))
+    found = np.flatnonzero(counts)
+    totals = np.bincount(formula, energy, minlength=len(index.formulas))[found]
+    atoms = index.formulas[found].sum(axis=1)
+    places = {int(z): n for n, z in enumerate(index.elements)}
+    fractions = np.zeros((len(found), len(numbers)))
+    for column, z in enumerate(numbers):
+        if z in places:
+            fractions[:, column] = index.formulas[found, places[z]] / atoms
+    weight = np.sqrt(counts[found])
+    return _fit(weight[:, None] * fractions, totals / counts[found] / atoms * weight, numbers)
+
+
+def _fit(fractions, energies, numbers: Sequence[int]) -> dict[str, float]:
+    from ase.data import chemical_symbols
+
     solution = np.zeros(len(numbers))
-    if labelled:
-        fractions = np.array(
-            [[np.mean(frame.numbers == z) for z in numbers] for frame in labelled]
-        )
-        energies = np.array(
-            [frame.labels["energy"] / len(frame.numbers) for frame in labelled], np.float64
-        )
-        solution = np.linalg.lstsq(fractions, energies, rcond=None)[0]
+    if len(energies):
+        rows, values = np.asarray(fractions, np.float64), np.asarray(energies, np.float64)
+        solution = np.linalg.lstsq(rows, values, rcond=None)[0]
     return {
         chemical_symbols[z]: float(energy) for z, energy in zip(numbers, solution, strict=True)
     }

@@ -11,10 +11,18 @@ from jles.errors import InputError
 def split_frames(
     frames: Sequence[Frame], validation: float | int, seed: int
 ) -> tuple[list[Frame], list[Frame]]:
-    """Training and validation frames, each in the order of the file; reproducible.
+    """Training and validation frames, as `split_places`."""
+    train, valid = split_places(len(frames), validation, seed)
+    return [frames[n] for n in train], [frames[n] for n in valid]
+
+
+def split_places(
+    count: int, validation: float | int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Places of training and validation frames, each in the order of the file; reproducible.
 
     Args:
-        frames: all of them.
+        count: number of all frames.
         validation: how many to set aside: a whole number, or a fraction below 1 (at least one
             frame).
         seed: of the draw.
@@ -23,16 +31,14 @@ def split_frames(
         InputError: a negative number, or one that leaves nothing to train on.
     """
     fraction = isinstance(validation, float) and 0.0 < validation < 1.0
-    count = max(1, round(validation * len(frames))) if fraction else int(validation)
-    if count != validation and not fraction:
+    held = max(1, round(validation * count)) if fraction else int(validation)
+    if held != validation and not fraction:
         raise InputError(f"validation must be a whole number or below 1, got {validation}")
-    if not 0 <= count < len(frames):
+    if not 0 <= held < count:
         raise InputError(
-            f"validation {validation} asks for {count} of {len(frames)} frames; "
+            f"validation {validation} asks for {held} of {count} frames; "
             "it must leave at least one for training"
         )
-    chosen = set(np.random.default_rng(seed).permutation(len(frames))[:count].tolist())
-    return (
-        [frame for n, frame in enumerate(frames) if n not in chosen],
-        [frame for n, frame in enumerate(frames) if n in chosen],
-    )
+    chosen = np.zeros(count, bool)
+    chosen[np.random.default_rng(seed).permutation(count)[:held]] = True
+    return np.flatnonzero(~chosen), np.flatnonzero(chosen)

@@ -9,7 +9,7 @@ from ase.data import chemical_symbols
 
 from jles.data.frames import Frame, read_frames
 from jles.errors import InputError
-from jles.structures.neighbors import find_neighbors
+from jles.structures.neighbors import find_neighbors, table_distances
 
 REACH = 6.0
 """Neighbours are counted up to this distance, angstrom."""
@@ -91,9 +91,7 @@ def _distances(frames: Sequence[Frame]) -> tuple[np.ndarray, int]:
         except InputError as error:
             raise InputError(f"{frame.source}: {error}") from None
         # The first atoms of a large frame are a sufficient sample of environments.
-        part = slice(0, _MOST_ATOMS)
-        there = frame.positions[table.index[part]] + table.shift[part] @ frame.cell
-        apart = np.linalg.norm(there - frame.positions[part, None], axis=-1)
-        found.append(apart[table.mask[part]])
+        apart = table_distances(table, frame.positions, frame.cell)[:_MOST_ATOMS]
+        found.append(apart[np.isfinite(apart)])
         atoms += len(apart)
     return np.sort(np.concatenate(found)), atoms

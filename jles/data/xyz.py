@@ -16,31 +16,71 @@ def check_xyz(path: Path) -> None:
             line, or a last line that was cut off; names the frame and the line.
     """
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        with path.open(encoding="utf-8", newline="\n") as file:
+            _check_frames(_Lines(file), path)
     except UnicodeDecodeError:
         raise InputError(f"{path}: not a text file; an XYZ file was expected") from None
-    ends_properly = lines[-1] == ""
-    while lines and not lines[-1].strip():
-        lines.pop()
-    frame, row = 0, 0
-    while row < len(lines):
-        where = f"{path}, frame {frame} (line {row + 1})"
-        count = _atom_count(lines[row], where, frame)
-        first, after = row + 2, row + 2 + count
-        if after > len(lines):
-            have = max(0, len(lines) - first)
+
+
+class _Lines:
+    """Lines of a file one by one, so that the file may be larger than the memory.
+
+    Attributes:
+        number: of the next line, from 1.
+        next: the next line; None at the end.
+        ended: whether the last line that was read ends with a newline.
+    """
+
+    def __init__(self, file):
+        self._file, self.number, self.ended = file, 0, True
+        self.next: str | None = None
+        self.advance()
+
+    def advance(self) -> str | None:
+        """Returns the next line and moves on."""
+        line, following = self.next, self._file.readline()
+        self.number += 1
+        self.next = following.rstrip("\n") if following else None
+        if following:
+            self.ended = following.endswith("\n")
+        return line
+
+    def blank_to_the_end(self) -> bool:
+        """Whether only blank lines are left; reads them if so."""
+        while self.next is not None and not self.next.strip():
+            self.advance()
+        return self.next is None
+
+
+def _check_frames(lines: _Lines, path: Path) -> None:
+    frame = 0
+    while True:
+        where = f"{path}, frame {frame} (line {lines.number})"
+        first = lines.next
+        if lines.blank_to_the_end():
+            return
+        # A blank line before other lines is an error of `_atom_count`.
+        count = _atom_count(first, where, frame)
+        lines.advance()
+        lines.advance()  # the comment
+        atoms = []
+        while len(atoms) < count and lines.next is not None:
+            atoms.append(lines.advance())
+        while atoms and lines.next is None and not atoms[-1].strip():
+            atoms.pop()
+        if len(atoms) < count:
             raise InputError(
-                f"{where}: {count} atoms announced, the file ends after {have}: it was cut off"
+                f"{where}: {count} atoms announced, the file ends after {len(atoms)}: it was "
+                "cut off"
             )
-        if after == len(lines) and not ends_properly and _looks_cut(lines[first:after]):
+        if lines.next is None and not lines.ended and _looks_cut(atoms):
             raise InputError(
-                f"{where}: the last line '{lines[-1].strip()}' looks cut off; "
+                f"{where}: the last line '{atoms[-1].strip()}' looks cut off; "
                 "if it is complete, end it with a newline"
             )
-        row = after
         # Cell vectors of the ADF dialect follow the atoms.
-        while row < len(lines) and lines[row].lstrip().startswith("VEC"):
-            row += 1
+        while lines.next is not None and lines.next.lstrip().startswith("VEC"):
+            lines.advance()
         frame += 1
 
 

@@ -60,6 +60,15 @@ def find_neighbors(positions, cell, pbc, cutoff: float) -> NeighborTable:
     return _table(len(positions), receivers, senders, shifts)
 
 
+def table_distances(
+    table: NeighborTable, positions, cell
+) -> Float[np.ndarray, "atoms neighbors"]:
+    """Distances (angstrom) of the neighbours of every atom; infinite in padding slots."""
+    there = np.asarray(positions)[table.index] + table.shift @ np.asarray(cell, np.float64)
+    apart = np.linalg.norm(there - np.asarray(positions)[:, None], axis=-1)
+    return np.where(table.mask, apart, np.inf)
+
+
 def rewrap_shifts(table: NeighborTable, images) -> Int[np.ndarray, "atoms neighbors 3"]:
     """Shifts of the same neighbours after every atom `i` moved by `-images[i] @ cell`."""
     images = np.asarray(images)

@@ -95,7 +95,7 @@ def plan_buckets(
         check_merged(only)
         return (only,), np.zeros(len(sizes), int)
     groups = [
-        (merge_sizes([sizes[n] for n in members]), members) for members in _candidates(sizes)
+        (merge_sizes([sizes[n] for n in members]), members) for members in candidates(sizes)
     ]
     while (best := _best_merge(groups, batch_size)) is not None:
         change, first, second = best
@@ -119,7 +119,7 @@ def check_merged(size: Size) -> None:
     check_memory(size.plan, "a batch of structures with different cells", remedy)
 
 
-def _candidates(sizes) -> list[list[int]]:
+def candidates(sizes, most: int = _MOST_CANDIDATES) -> list[list[int]]:
     """Groups of structures of equal size, or of similar size if there are too many groups."""
     factor = 1.0
     while True:
@@ -127,7 +127,7 @@ def _candidates(sizes) -> list[list[int]]:
         for n, size in enumerate(sizes):
             key = size if factor == 1.0 else round_up_size(size, factor, multiple=1)
             groups.setdefault(key, []).append(n)
-        if len(groups) <= _MOST_CANDIDATES:
+        if len(groups) <= most:
             return list(groups.values())
         factor *= 1.1
 
@@ -138,7 +138,7 @@ def _best_merge(groups, batch_size):
     for first, (a, members_a) in enumerate(groups):
         for second in range(first + 1, len(groups)):
             b, members_b = groups[second]
-            if _kind(a) != _kind(b):
+            if kind_of(a) != kind_of(b):
                 continue
             change = (
                 _cost(merge_sizes([a, b]), len(members_a) + len(members_b), batch_size)
@@ -150,7 +150,8 @@ def _best_merge(groups, batch_size):
     return best
 
 
-def _kind(size: Size):
+def kind_of(size: Size) -> tuple[bool, bool]:
+    """Whether the sums are those of crystals, and of clusters."""
     return size.plan.periodic, size.plan.cluster
 
 

@@ -6,6 +6,7 @@ from msgspec import Meta
 
 from jles.config import Config, Seed, count, positive
 from jles.data.frames import LabelKeys
+from jles.data.packing import Budget
 from jles.errors import InputError
 from jles.models.config import (
     BackboneConfig,
@@ -35,6 +36,7 @@ class DataConfig(Config):
     labels: LabelKeys = LabelKeys()
     max_buckets: count(1000) = 4
     cache: str | None = None
+    workers: count(1000, least=0) = 0
 
     def __post_init__(self):
         super().__post_init__()
@@ -144,11 +146,21 @@ class TrainConfig(Config):
     epochs: count(MANY)
     out: str | None = None
     batch_size: count(1_000_000) = 4
+    batch_atoms: count(MANY) | None = None
+    batch_edges: count(MANY) | None = None
     loss: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     seed: Seed = 0
     dtype: Literal["float32", "float64"] = "float32"
     checkpoint_every: count(MANY) = 1
+    checkpoint_steps: count(MANY) | None = None
     validate_every: count(MANY) = 1
     parallel: ParallelConfig | None = None
     accumulate: count(1_000_000) = 1
+
+    @property
+    def batches(self) -> int | Budget:
+        """Structures in a batch, or what a batch may hold."""
+        if self.batch_atoms is None and self.batch_edges is None:
+            return self.batch_size
+        return Budget(self.batch_atoms, self.batch_edges)

@@ -40,9 +40,9 @@ def check_directory(config: TrainConfig, out: Path, log: MetricsLog, resume: boo
 
 
 def what_to_train(config: TrainConfig) -> dict:
-    """Plain values of a config that decide its results; not on which devices they are found."""
+    """Plain values of a config that decide its results; not how and where they are found."""
     values = to_dict(config)
-    del values["parallel"]
+    del values["parallel"], values["data"]["workers"]
     return values
 
 
@@ -57,7 +57,7 @@ def has_checkpoint(
     Raises:
         InputError: the run had a checkpoint, and it is gone.
     """
-    if checkpoints.newest("last") is not None:
+    if any(checkpoints.newest(name) is not None for name in ("last", "within")):
         return True
     had_one = checkpoints.newest("best") is not None or (out / "config.yaml").exists()
     rows = len(log.rows())

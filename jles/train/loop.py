@@ -14,48 +14,53 @@ import yaml
 
 from jles.compiling import announced
 from jles.config import to_dict
-from jles.data.frames import digests
 from jles.errors import InputError
 from jles.files import write_atomically
 from jles.follow import ProgressBar
 from jles.lock import only_writer
 from jles.models.store import read_model, save_model
 from jles.pictures import learning_curve
-from jles.structures.distances import distance_range, merged_range, read_range
+from jles.structures.distances import merged_range, read_range
 from jles.train.checkpoints import Checkpoints
 from jles.train.config import TrainConfig
 from jles.train.directory import check_directory, has_checkpoint, what_to_train
 from jles.train.log import MetricsLog, describe
-from jles.train.losses import LABELS, Errors, Weights, loss_of, root_mean_square
+from jles.train.losses import (
+    LABELS,
+    Errors,
+    Weights,
+    emphasized,
+    loss_of,
+    root_mean_square,
+)
 from jles.train.optimizer import at_epoch, build_optimizer, build_plateau, learning_rate
 from jles.train.parallel import Devices, choose_devices
-from jles.train.prepare import Prepared, needed_labels, planned_sums, prepare, to_list
+from jles.train.prepare import (
+    Prepared,
+    digests_of,
+    kinds_of,
+    needed_labels,
+    planned_sums,
+    prepare,
+    to_list,
+)
 from jles.train.processes import check_same, from_first, is_first, processes, together
 from jles.train.report import validation_pictures
+from jles.train.run_state import (
+    Counters,
+    LoopState,
+    Within,
+    restore,
+    save_after_epoch,
+    save_within,
+)
 from jles.train.states import charges_record
-from jles.train.step import Steps, TrainState, build_steps
+from jles.train.step import Steps, build_steps
 from jles.version import __version__
 
 
 class NotFiniteError(InputError):
     """A loss, a gradient or a validation error that is not finite."""
-
-
-class Counters(NamedTuple):
-    """Plain values that a resumed run continues from."""
-
-    epoch: int
-    step: int
-    best_loss: float
-    best_epoch: int
-
-
-class LoopState(NamedTuple):
-    """Arrays that a resumed run continues from."""
-
-    state: TrainState
-    best: dict
-    plateau: NamedTuple
 
 
 def train(config: TrainConfig, out: Path, resume: bool = False) -> Path:
@@ -81,7 +86,7 @@ def train(config: TrainConfig, out: Path, resume: bool = False) -> Path:
     out = Path(out)
     with jax.enable_x64(config.dtype == "float64"), processes(config.parallel):
         with together():
-            devices = choose_devices(config.parallel, config.batch_size, config.accumulate)
+            devices = choose_devices(config.parallel, config.batches, config.accumulate)
         check_same({"jles": __version__, "jax": jax.__version__} | what_to_train(config))
         with contextlib.ExitStack() as held:
             with together():
@@ -113,7 +118,7 @@ def _files(config: TrainConfig, out: Path, resume: bool):
 def _train(config: TrainConfig, devices: Devices, files: _Files | None) -> None:
     with together():
         prepared = prepare(config, devices)
-    found = digests([*prepared.train_frames, *prepared.valid_frames])
+    found = digests_of(prepared.train_frames, prepared.valid_frames)
     check_same({f"data in {name}": digest for name, digest in found.items()})
     for line in planned_sums(prepared):
         print(line, file=sys.stderr, flush=True)
@@ -124,14 +129,14 @@ def _train(config: TrainConfig, devices: Devices, files: _Files | None) -> None:
     run = LoopState(
         steps.init(prepared.params), prepared.params, build_plateau(config.optimizer).init()
     )
-    counters = Counters(0, 0, math.inf, -1)
+    counters = Counters(0, 0, math.inf, -1, Within())
     with together():
         if files:
             run, counters = _begin(config, files, run, counters)
     run, counters = from_first((run, counters))
     run = jax.tree.map(jnp.asarray, LoopState(*run))
     run = run._replace(state=devices.everywhere(run.state))
-    counters = Counters(*(value.item() for value in map(np.asarray, counters)))
+    counters = jax.tree.map(lambda value: np.asarray(value).item(), counters)
     run, counters = _epochs(config, prepared, steps, run, counters, files)
     if files:
         run = jax.tree.map(np.asarray, run)
@@ -145,7 +150,7 @@ def _begin(config: TrainConfig, files: _Files, run: LoopState, counters: Counter
         text = yaml.safe_dump(to_dict(config), sort_keys=False)
         write_atomically(files.out / "train.yaml", text)
     if files.continues:
-        run, counters = files.checkpoints.restore("last", run, _read_counters)
+        run, counters = restore(files.checkpoints, run)
     files.log.start(counters.epoch)
     return LoopState(*run), counters
 
@@ -158,7 +163,9 @@ def _epochs(config, prepared, steps, run, counters, files: _Files | None):
     with ProgressBar("epoch", config.epochs, counters.epoch) as bar:
         for epoch in range(counters.epoch, config.epochs):
             try:
-                run, counters, row = _advance(config, prepared, steps, run, counters, epoch)
+                run, counters, row = _advance(
+                    config, prepared, steps, run, counters, epoch, files
+                )
             except NotFiniteError as error:
                 if files is None:  # process 0 reports it
                     raise SystemExit(2) from None
@@ -170,26 +177,13 @@ def _epochs(config, prepared, steps, run, counters, files: _Files | None):
                 continue
             files.log.append(row)
             if (epoch + 1) % config.checkpoint_every == 0 or epoch + 1 == config.epochs:
-                _save_checkpoints(files.checkpoints, run, counters)
+                save_after_epoch(files.checkpoints, run, counters)
     return run, counters
 
 
-def _save_checkpoints(checkpoints: Checkpoints, run: LoopState, counters: Counters) -> None:
-    host = counters._asdict() | {"best_loss": str(counters.best_loss)}
-    checkpoints.save("last", counters.epoch, run, host)
-    # The step is that of its own epoch, which tells whether the best has changed since.
-    validated = counters.best_epoch >= 0
-    if validated and checkpoints.newest("best") != counters.best_epoch + 1:
-        checkpoints.save("best", counters.best_epoch + 1, run.best, host)
-
-
-def _read_counters(host: dict) -> Counters:
-    return Counters(host["epoch"], host["step"], float(host["best_loss"]), host["best_epoch"])
-
-
-def _advance(config, prepared: Prepared, steps: Steps, run, counters, epoch):
+def _advance(config, prepared: Prepared, steps: Steps, run, counters, epoch, files=None):
     """One epoch and its validation: the new run and counters, and the metrics row."""
-    state, step, row = _one_epoch(config, prepared, steps, run, counters, epoch)
+    state, step, row = _one_epoch(config, prepared, steps, run, counters, epoch, files)
     run = run._replace(state=state)
     best_loss, best_epoch = counters.best_loss, counters.best_epoch
     if (epoch + 1) % config.validate_every == 0 or epoch + 1 == config.epochs:
@@ -202,30 +196,38 @@ def _advance(config, prepared: Prepared, steps: Steps, run, counters, epoch):
         if loss < best_loss:
             best_loss, best_epoch = loss, epoch
             run = run._replace(best=jax.tree.map(jnp.copy, params))
-    return run, Counters(epoch + 1, step, best_loss, best_epoch), row
+    return run, Counters(epoch + 1, step, best_loss, best_epoch, Within()), row
 
 
-def _one_epoch(config, prepared: Prepared, steps: Steps, run, counters, epoch):
+def _one_epoch(config, prepared: Prepared, steps: Steps, run, counters, epoch, files=None):
     """All batches of an epoch: the new state, the step count and the metrics row."""
     weights = _weights(config, epoch)
-    state, step, total, losses = run.state, counters.step, None, []
+    state, step, (done, loss_sum, total) = run.state, counters.step, counters.within
+    total = jax.tree.map(np.dtype(config.dtype).type, total)
     scale = float(run.plateau.scale)
     order = config.seed, epoch
-    for batch, structure, labels in _batches(prepared, prepared.train_loader, order):
+    loader = prepared.train_loader
+    for batch, structure, labels in _batches(prepared, loader, order, done):
         rate = learning_rate(config.optimizer, step, epoch, config.epochs, scale)
         # The average has a short memory at first, to forget the random start.
         decay = min(config.optimizer.ema, (1.0 + step) / (10.0 + step))
-        state, loss, errors = steps.train(state, structure, labels, weights, rate, decay)
-        if not math.isfinite(float(loss)):
+        own = emphasized(weights, batch.emphasis)
+        state, loss, errors = steps.train(state, structure, labels, own, rate, decay)
+        loss = float(loss)
+        if not math.isfinite(loss):
             raise NotFiniteError(_not_finite(epoch, batch, prepared.train_frames))
-        total = errors if total is None else _add(total, errors)
-        losses.append(float(loss))
-        step += 1
+        total, loss_sum = _add(total, errors), loss_sum + loss
+        step, done = step + 1, done + 1
+        every = config.checkpoint_steps
+        if files and every and step % every == 0 and done < loader.n_batches:
+            within = Within(done, loss_sum, jax.tree.map(float, total))
+            now = counters._replace(step=step, within=within)
+            save_within(files.checkpoints, run._replace(state=state), now)
     row = {
         "epoch": epoch,
         "step": step,
-        "learning_rate": rate,
-        "train_loss": float(np.mean(losses)),
+        "learning_rate": learning_rate(config.optimizer, step - 1, epoch, config.epochs, scale),
+        "train_loss": loss_sum / done,
     }
     return state, step, row | _prefixed("train", total)
 
@@ -250,10 +252,10 @@ def _errors_of_batches(steps: Steps, params, prepared: Prepared):
         yield batch, steps.evaluate(params, structure, labels)
 
 
-def _batches(prepared: Prepared, loader, order=None):
+def _batches(prepared: Prepared, loader, order=None, start: int = 0):
     """The batches of an epoch, with their structures and labels on all devices."""
     devices = prepared.devices
-    for batch in loader.epoch(order, share=devices.share):
+    for batch in loader.epoch(order, start=start, share=devices.share):
         yield batch, *devices.spread((batch.structure, batch.labels))
 
 
@@ -316,7 +318,7 @@ def _finish(config, out, prepared: Prepared, run: LoopState, counters: Counters,
 
 def _distances(config: TrainConfig, prepared: Prepared) -> dict:
     """The shortest distances of the training data, and of those of the first training."""
-    found = distance_range(prepared.train_loader.structures())
+    found = prepared.train_loader.distance_range()
     if config.model.start_from is None:
         return found.record()
     before = read_range(_first_training(config).get("distances", {}))
@@ -327,13 +329,6 @@ def _first_training(config: TrainConfig) -> dict:
     """The record of the training of `start_from`; empty for a new model."""
     start = config.model.start_from
     return {} if start is None else read_model(start).training
-
-
-def _average_neighbors(loader) -> float:
-    """Average number of neighbours of an atom."""
-    counts = [(one.neighbor_mask.sum(), one.mask.sum()) for one in loader.structures()]
-    edges, atoms = np.sum(counts, axis=0)
-    return float(edges / atoms)
 
 
 def _write_model(
@@ -361,8 +356,8 @@ def _write_model(
         "labels": list(needed_labels(config)),
         "label_keys": to_dict(config.data.labels),
         "distances": _distances(config, prepared),
-        "neighbors": round(_average_neighbors(prepared.train_loader), 1),
-        **charges_record(prepared.train_frames, _first_training(config)),
+        "neighbors": round(prepared.train_loader.average_neighbors(), 1),
+        **charges_record(kinds_of(prepared.train_frames), _first_training(config)),
     }
     best = jax.tree.map(np.asarray, run.best)
     save_model(place, prepared.potential.config, best, metrics, training)

@@ -26,6 +26,13 @@ class Weights(PerLabel):
     """Weights of the mean squared errors; units as in `LossConfig`."""
 
 
+def emphasized(weights: Weights, factors: dict[str, float] | None) -> Weights:
+    """Weights that count every value of an epoch alike, see `jles.data.packing.emphasis`."""
+    if factors is None:
+        return weights
+    return Weights(*(weight * factors[name] for name, weight in weights._asdict().items()))
+
+
 class Errors(NamedTuple):
     """Sums over a batch, which add up over batches.
 

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from jles.data.loader import WHOLE, Share
+from jles.data.packing import WHOLE, Budget, Share
 from jles.errors import InputError
 from jles.train.parallel_config import ParallelConfig
 
@@ -85,13 +85,14 @@ class Devices(NamedTuple):
 
 
 def choose_devices(
-    config: ParallelConfig | None, batch_size: int, accumulate: int = 1
+    config: ParallelConfig | None, batch_size: int | Budget, accumulate: int = 1
 ) -> Devices:
     """The devices of a training.
 
     Args:
         config: which are wanted.
-        batch_size: structures of a whole batch.
+        batch_size: structures of a whole batch; those of a budget are made a multiple of the
+            devices.
         accumulate: parts into which a device cuts its share.
 
     Raises:
@@ -105,7 +106,8 @@ def choose_devices(
         if wanted > len(own):
             raise InputError(_too_few(own, wanted, process))
         chosen += own[:wanted]
-    if batch_size % (len(chosen) * accumulate):
+    is_fixed = not isinstance(batch_size, Budget)
+    if is_fixed and batch_size % (len(chosen) * accumulate):
         raise InputError(_does_not_divide(batch_size, len(chosen), accumulate))
     if len(chosen) == 1:
         return Devices()

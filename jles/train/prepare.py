@@ -1,6 +1,7 @@
 """From a training file to what the loop needs: frames, potential, parameters, loaders."""
 
 import sys
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -10,10 +11,13 @@ import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
 from jles.compiling import compiling
-from jles.data.frames import Frame, check_elements, read_frames
+from jles.data.frames import Frame, LabelKeys, Outline, check_elements, digests, read_frames
 from jles.data.loader import RESPONSES, Loader
-from jles.data.offsets import fit_element_energies
-from jles.data.splits import split_frames
+from jles.data.offsets import fit_element_energies, fit_stored_energies
+from jles.data.shards.layout import is_shards
+from jles.data.shards.stored import StoredFrames
+from jles.data.splits import split_places
+from jles.data.stream import StreamLoader
 from jles.electrostatics.plan import SumPlan, describe_plan
 from jles.errors import InputError
 from jles.follow import follow
@@ -24,7 +28,10 @@ from jles.models.store import read_model
 from jles.train.config import DataConfig, ModelSection, TrainConfig
 from jles.train.parallel import Devices
 from jles.train.response_labels import check_responses
-from jles.train.states import check_states
+from jles.train.states import check_labels, check_states
+
+Frames = list[Frame] | StoredFrames
+"""Frames in memory, or in shards."""
 
 
 class Prepared(NamedTuple):
@@ -32,10 +39,10 @@ class Prepared(NamedTuple):
 
     potential: Potential
     params: dict
-    train_frames: list[Frame]
-    valid_frames: list[Frame]
-    train_loader: Loader
-    valid_loader: Loader
+    train_frames: Frames
+    valid_frames: Frames
+    train_loader: Loader | StreamLoader
+    valid_loader: Loader | StreamLoader
     devices: Devices = Devices()  # noqa: RUF009
 
 
@@ -53,25 +60,18 @@ def prepare(config: TrainConfig, devices: Devices = Devices()) -> Prepared:  # n
     train_frames, valid_frames = load_frames(config.data, needed)
     model, params = model_of(config.model, train_frames)
     for frames, where in ((train_frames, "training data"), (valid_frames, "validation data")):
-        check_elements(frames, model.numbers, where)
-        check_responses(needed, model, frames)
-    check_states(model, [*train_frames, *valid_frames], config.data.labels)
+        check_elements(kinds_of(frames), model.numbers, where)
+        check_responses(needed, model, kinds_of(frames))
+    kinds = [*kinds_of(train_frames), *kinds_of(valid_frames)]
+    check_states(model, kinds, config.data.labels)
+    if model.has_labels:
+        for frames in (train_frames, valid_frames):
+            if isinstance(frames, StoredFrames):
+                for n in follow(range(len(frames)), "frame"):
+                    check_labels(model, frames.read(n), config.data.labels)
     potential = build_potential(model)
     train_loader, valid_loader = (
-        Loader(
-            frames,
-            cutoff=model.backbone.cutoff,
-            batch_size=config.batch_size,
-            offsets=model.element_energies,
-            responses=[name for name in RESPONSES if name in needed],
-            labelled=model.has_labels,
-            dtype=config.dtype,
-            max_buckets=config.data.max_buckets,
-            parts=devices.share.parts * config.accumulate,
-            cache_dir=config.data.cache,
-            track=partial(follow, name="frame"),
-            **model.sum_options,
-        )
+        _loader(config, model, frames, needed, devices)
         for frames in (train_frames, valid_frames)
     )
     dtype = jnp.dtype(config.dtype)
@@ -87,6 +87,38 @@ def prepare(config: TrainConfig, devices: Devices = Devices()) -> Prepared:  # n
     return Prepared(
         potential, params, train_frames, valid_frames, train_loader, valid_loader, devices
     )
+
+
+def digests_of(*sets: Frames) -> dict[str, str]:
+    """A short digest of every file or directory of shards, by its name."""
+    stored = [frames for frames in sets if isinstance(frames, StoredFrames)]
+    found = digests([one for frames in sets if isinstance(frames, list) for one in frames])
+    return found | {str(frames.folder): frames.digest() for frames in stored}
+
+
+def _loader(config: TrainConfig, model: ModelConfig, frames: Frames, needed, devices):
+    """Batches of frames in memory, or of frames that are read when they are due."""
+    options = {
+        "cutoff": model.backbone.cutoff,
+        "batch_size": config.batches,
+        "offsets": model.element_energies,
+        "responses": [name for name in RESPONSES if name in needed],
+        "labelled": model.has_labels,
+        "dtype": config.dtype,
+        "max_buckets": config.data.max_buckets,
+        "parts": devices.share.parts * config.accumulate,
+        **model.sum_options,
+    }
+    if isinstance(frames, StoredFrames):
+        return StreamLoader(frames, workers=config.data.workers, **options)
+    return Loader(
+        frames, cache_dir=config.data.cache, track=partial(follow, name="frame"), **options
+    )
+
+
+def kinds_of(frames: Frames) -> Sequence[Frame | Outline]:
+    """Frames whose elements, cells, charges and labels are those of all of them."""
+    return frames.distinct() if isinstance(frames, StoredFrames) else frames
 
 
 def planned_sums(prepared) -> list[str]:
@@ -106,24 +138,21 @@ def needed_labels(config: TrainConfig) -> tuple[str, ...]:
     )
 
 
-def load_frames(data: DataConfig, need: tuple[str, ...]) -> tuple[list[Frame], list[Frame]]:
+def load_frames(data: DataConfig, need: tuple[str, ...]) -> tuple[Frames, Frames]:
     """Training and validation frames of a run.
 
     Raises:
         InputError: as `read_frames`; no training frame has a label of `need`, or no validation
             frame has any of them.
     """
-
-    def read(files):
-        return [frame for file in to_list(files) for frame in read_frames(file, data.labels)]
-
-    train = read(data.train)
+    train = _read("train", data.train, data.labels)
     if data.limit is not None:
-        train = train[: data.limit]
+        train = _take(train, np.arange(min(data.limit, len(train))))
     if data.valid:
-        valid = read(data.valid)
+        valid = _read("valid", data.valid, data.labels)
     else:
-        train, valid = split_frames(train, data.valid_fraction, data.split_seed)
+        places = split_places(len(train), data.valid_fraction, data.split_seed)
+        train, valid = (_take(train, part) for part in places)
     for name in need:
         if not _have(train, name):
             raise InputError(_no_label(data, name, train, to_list(data.train)))
@@ -135,19 +164,54 @@ def load_frames(data: DataConfig, need: tuple[str, ...]) -> tuple[list[Frame], l
     return train, valid
 
 
+def _read(key: str, files, labels: LabelKeys) -> Frames:
+    """The frames of files, or those of one directory of shards."""
+    files = to_list(files)
+    shards = [file for file in files if is_shards(file)]
+    if not shards:
+        return [frame for file in files for frame in read_frames(file, labels)]
+    if len(files) > 1:
+        raise InputError(
+            f"data.{key}: {shards[0]} is a directory of shards and must stand alone; jles data "
+            "build takes any number of files"
+        )
+    frames = StoredFrames(files[0])
+    for name, stored in frames.index.keys.items():
+        named = getattr(labels, name, stored)
+        if named not in (stored, getattr(LabelKeys(), name, stored)):
+            raise InputError(
+                f"data.labels.{name} is '{named}', but {files[0]} was built with '{stored}'; "
+                "take the key out, or build the shards again with --labels"
+            )
+    return frames
+
+
+def _take(frames: Frames, places: np.ndarray) -> Frames:
+    if isinstance(frames, StoredFrames):
+        return frames.take(places)
+    return [frames[n] for n in places]
+
+
 def to_list(files) -> list[str]:
     """One or several file names as a list."""
     return [files] if isinstance(files, str) else list(files)
 
 
-def _have(frames: list[Frame], name: str) -> bool:
+def _have(frames: Frames, name: str) -> bool:
     """Whether some frame has the label; stress counts for crystals only."""
-    return any(name in f.labels and (name != "stress" or f.pbc.all()) for f in frames)
+    return any(name in f.labels and (name != "stress" or f.pbc.all()) for f in kinds_of(frames))
 
 
-def _no_label(data: DataConfig, name: str, frames: list[Frame], files: list[str]) -> str:
+def _no_label(data: DataConfig, name: str, frames: Frames, files: list[str]) -> str:
     """Names the files that lack a label, or says that only unused frames have it."""
     lacking = []
+    if isinstance(frames, StoredFrames):
+        labels = sorted({key for frame in kinds_of(frames) for key in frame.labels})
+        return (
+            f"{frames.folder}: none of the {len(frames)} training frames has the label {name}; "
+            f"they have {', '.join(labels) or 'none'}; loss.{name} has a weight, so training "
+            "needs it"
+        )
     for file in files:
         try:
             read_frames(file, data.labels, (name,))
@@ -169,7 +233,7 @@ def _listed(texts: list[str], separator: str = ", ", most: int = 4) -> str:
     return separator.join([*texts[:most], *rest])
 
 
-def model_of(section: ModelSection, frames: list[Frame]) -> tuple[ModelConfig, dict | None]:
+def model_of(section: ModelSection, frames: Frames) -> tuple[ModelConfig, dict | None]:
     """The model of a training file, and the parameters that it starts from if any are stored.
 
     Args:
@@ -186,7 +250,7 @@ def model_of(section: ModelSection, frames: list[Frame]) -> tuple[ModelConfig, d
         return config, stored.params
     elements = section.elements
     if elements is None:
-        present = sorted({int(z) for frame in frames for z in frame.numbers})
+        present = sorted({int(z) for frame in kinds_of(frames) for z in frame.numbers})
         elements = tuple(chemical_symbols[z] for z in present)
     model = ModelConfig(
         elements=elements,
@@ -199,16 +263,17 @@ def model_of(section: ModelSection, frames: list[Frame]) -> tuple[ModelConfig, d
     return model.replace(element_energies=_new_energies(section, frames, model)), None
 
 
-def _new_energies(section: ModelSection, frames: list[Frame], model: ModelConfig) -> dict:
+def _new_energies(section: ModelSection, frames: Frames, model: ModelConfig) -> dict:
     """Element energies (eV) that the training file sets; empty if it keeps the old ones."""
     if section.element_energies is None:
         return {}
     if section.element_energies == "fit":
-        fitted = fit_element_energies(frames, model.numbers)
+        fitted = _fitted(frames, model)
         if section.start_from is None:
             return fitted
         # The fit knows nothing of elements without energies: keep those of the model.
-        seen = {int(z) for f in frames if "energy" in f.labels for z in f.numbers}
+        kinds = kinds_of(frames)
+        seen = {int(z) for f in kinds if "energy" in f.labels for z in f.numbers}
         return {symbol: fitted[symbol] for symbol in fitted if atomic_numbers[symbol] in seen}
     unknown = sorted(set(section.element_energies) - set(model.elements))
     if unknown:
@@ -219,13 +284,23 @@ def _new_energies(section: ModelSection, frames: list[Frame], model: ModelConfig
     return dict(section.element_energies)
 
 
-def feature_statistics(potential: Potential, params: dict, loader: Loader) -> dict:
+def _fitted(frames: Frames, model: ModelConfig) -> dict[str, float]:
+    if not isinstance(frames, StoredFrames):
+        return fit_element_energies(frames, model.numbers)
+    check_elements(kinds_of(frames), model.numbers)
+    return fit_stored_energies(frames, model.numbers)
+
+
+def feature_statistics(
+    potential: Potential, params: dict, loader: Loader | StreamLoader
+) -> dict:
     """Shift and scale that give an atom's features zero mean and unit length on average.
 
     The whole vector of hundreds of entries has length one, so an optimizer that moves every
     weight by the learning rate moves the output by about as much. A feature that never varies
-    is only shifted; equivariant features are only scaled. Two passes in float64 keep the
-    variance exact.
+    is only shifted; equivariant features are only scaled. One pass in float64: means and
+    squared deviations of batches are merged (Chan, Golub and LeVeque, Am. Stat. 37, 242
+    (1983)).
     """
     features_fn = jax.jit(jax.vmap(potential.features_fn, (None, 0)))
 
@@ -237,19 +312,22 @@ def feature_statistics(potential: Potential, params: dict, loader: Loader) -> di
                 lambda leaf, mask=mask: np.asarray(leaf, np.float64)[mask], values
             )
 
-    count = total = 0
+    count, mean, spread = 0, 0.0, 0.0
     squares = dict.fromkeys(EQUIVARIANT, 0.0)
     for block in blocks():
-        count += len(block.invariants)
-        total = total + block.invariants.sum(axis=0)
+        values, before = block.invariants, count
+        count += len(values)
+        change = values.mean(axis=0) - mean
+        mean = mean + change * len(values) / count
+        spread = spread + ((values - values.mean(axis=0)) ** 2).sum(axis=0)
+        spread = spread + change**2 * before * len(values) / count
         for name in EQUIVARIANT:
             turning = getattr(block, name)
             if turning is not None:
                 flat = turning.reshape(*turning.shape[:2], -1)
                 squares[name] = squares[name] + (flat**2).sum(axis=(0, 2))
-    mean = total / count
-    variance = sum(((block.invariants - mean) ** 2).sum(axis=0) for block in blocks()) / count
-    constants = {"mean": mean, "scale": _inverse(np.sqrt(variance), 1e-6 * np.abs(mean))}
+    deviation = np.sqrt(spread / count)
+    constants = {"mean": mean, "scale": _inverse(deviation, 1e-6 * np.abs(mean))}
     for name in EQUIVARIANT:
         if f"{name}_scale" in params["features"]:
             length = np.sqrt(squares[name] / count)

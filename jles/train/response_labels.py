@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from jles.data.frames import Frame
+from jles.data.frames import Frame, Outline
 from jles.data.loader import RESPONSES
 from jles.errors import InputError
 from jles.models.config import ModelConfig
@@ -36,7 +36,7 @@ def nearest_branch(difference: Float[Array, " 3"], structure: Structure) -> Floa
 
 
 def check_responses(
-    needed: Collection[str], model: ModelConfig, frames: Sequence[Frame]
+    needed: Collection[str], model: ModelConfig, frames: Sequence[Frame | Outline]
 ) -> None:
     """Refuses weights of labels that the model, or one of the frames, has no prediction for.
 

@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 
-from jles.data.frames import Frame, LabelKeys
+from jles.data.frames import Frame, LabelKeys, Outline
 from jles.errors import InputError
 from jles.models.config import ModelConfig
 from jles.models.state import SAME_CHARGE, checked_labels, reduced_formula
 
 
-def check_states(model: ModelConfig, frames: Sequence[Frame], keys: LabelKeys) -> None:
+def check_states(
+    model: ModelConfig, frames: Sequence[Frame | Outline], keys: LabelKeys
+) -> None:
     """Refuses frames whose charge or label the model cannot see.
 
     Frames of the same atoms and different total charge have different energies, so a model
@@ -26,13 +28,12 @@ def check_states(model: ModelConfig, frames: Sequence[Frame], keys: LabelKeys) -
         )
     if model.has_labels:
         for frame in frames:
-            try:
-                checked_labels(frame.state, len(frame.numbers), model.state, keys.state)
-            except InputError as error:
-                raise InputError(f"{frame.source}: {error}") from None
+            # Those of stored frames are checked by `check_labels` when they are read.
+            if isinstance(frame, Frame):
+                check_labels(model, frame, keys)
     if model.sees_charge:
         return
-    first: dict[tuple, Frame] = {}
+    first: dict[tuple, Frame | Outline] = {}
     for frame in frames:
         other = first.setdefault(tuple(sorted(frame.numbers.tolist())), frame)
         if abs(other.total_charge - frame.total_charge) > SAME_CHARGE:
@@ -43,7 +44,19 @@ def check_states(model: ModelConfig, frames: Sequence[Frame], keys: LabelKeys) -
             )
 
 
-def charges_record(frames: Sequence[Frame], before: Mapping = {}) -> dict:
+def check_labels(model: ModelConfig, frame: Frame, keys: LabelKeys) -> None:
+    """Refuses a frame without labels of its atoms, or with one that the model does not know.
+
+    Raises:
+        InputError: names the frame, the atom and the label.
+    """
+    try:
+        checked_labels(frame.state, len(frame.numbers), model.state, keys.state)
+    except InputError as error:
+        raise InputError(f"{frame.source}: {error}") from None
+
+
+def charges_record(frames: Sequence[Frame | Outline], before: Mapping = {}) -> dict:
     """The charges of the training, as a model directory keeps them.
 
     Args:

@@ -92,7 +92,7 @@ def test_the_best_parameters_are_written_when_they_have_changed(tmp_path):
         with Recorder(tmp_path) as checkpoints:
             for best in best_epochs:
                 epoch = 1 + sum(name == "last" for name, _ in saved)
-                loop._save_checkpoints(checkpoints, run, loop.Counters(epoch, 0, 1.0, best))
+                loop.save_after_epoch(checkpoints, run, loop.Counters(epoch, 0, 1.0, best))
     assert [step for name, step in saved if name == "last"] == [1, 2, 3, 4, 5]
     # Also a run that goes on sees that the best is there already.
     assert [step for name, step in saved if name == "best"] == [1, 4]

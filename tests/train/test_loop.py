@@ -219,7 +219,7 @@ def test_validation_that_is_not_finite_names_its_batch():
     batches = [
         SimpleNamespace(structure=n, labels=n, frames=np.array([n, -1])) for n in range(3)
     ]
-    loader = SimpleNamespace(epoch=lambda order, share: batches)
+    loader = SimpleNamespace(epoch=lambda order, start, share: batches)
     prepared = Prepared(None, {}, [], frames, None, loader)
 
     def steps(bad):

@@ -34,8 +34,8 @@ epoch_of, save = Loader.epoch, Checkpoints.save
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
-def epoch(self, order=None, start=0):
-    for n, batch in enumerate(epoch_of(self, order, start)):
+def epoch(self, order=None, **options):
+    for n, batch in enumerate(epoch_of(self, order, **options)):
         if place == "kill mid-epoch" and order is not None and order[1] == at and n == 1:
             die()
         yield batch

@@ -1,0 +1,77 @@
+"""What a resumed run continues from, and its checkpoints after and within an epoch."""
+
+from typing import NamedTuple
+
+from jles.train.checkpoints import Checkpoints
+from jles.train.losses import Errors, PerLabel
+from jles.train.step import TrainState
+
+
+class Within(NamedTuple):
+    """What was done of an epoch that is not finished.
+
+    Attributes:
+        batches: that were taken.
+        loss: sum of their losses.
+        errors: sum of their errors.
+    """
+
+    batches: int = 0
+    loss: float = 0.0
+    errors: Errors = Errors(PerLabel(), PerLabel())  # noqa: RUF009
+
+
+class Counters(NamedTuple):
+    """Plain values that a resumed run continues from."""
+
+    epoch: int
+    step: int
+    best_loss: float
+    best_epoch: int
+    within: Within = Within()  # noqa: RUF009
+
+
+class LoopState(NamedTuple):
+    """Arrays that a resumed run continues from."""
+
+    state: TrainState
+    best: dict
+    plateau: NamedTuple
+
+
+def save_after_epoch(checkpoints: Checkpoints, run: LoopState, counters: Counters) -> None:
+    """Saves "last", and "best" if it has changed."""
+    host = _plain(counters)
+    checkpoints.save("last", counters.epoch, run, host)
+    # The step is that of its own epoch, which tells whether the best has changed since.
+    validated = counters.best_epoch >= 0
+    if validated and checkpoints.newest("best") != counters.best_epoch + 1:
+        checkpoints.save("best", counters.best_epoch + 1, run.best, host)
+
+
+def save_within(checkpoints: Checkpoints, run: LoopState, counters: Counters) -> None:
+    """Saves "within", the state in the middle of an epoch."""
+    checkpoints.save("within", counters.step, run, _plain(counters))
+
+
+def _plain(counters: Counters) -> dict:
+    """For JSON, which has no infinity."""
+    batches, loss, errors = counters.within
+    within = [batches, loss, *(list(part) for part in errors)]
+    return counters._asdict() | {"best_loss": str(counters.best_loss), "within": within}
+
+
+def _read_counters(host: dict) -> Counters:
+    within = Within()
+    if "within" in host:  # new in 2026
+        batches, loss, *errors = host["within"]
+        within = Within(batches, loss, Errors(*(PerLabel(*part) for part in errors)))
+    best = float(host["best_loss"]), host["best_epoch"]
+    return Counters(host["epoch"], host["step"], *best, within)
+
+
+def restore(checkpoints: Checkpoints, run: LoopState):
+    """The newer of the last checkpoints after an epoch and within one."""
+    names = [name for name in ("last", "within") if checkpoints.newest(name) is not None]
+    found = [checkpoints.restore(name, run, _read_counters) for name in names]
+    return max(found, key=lambda one: one[1].step)

@@ -1,0 +1,167 @@
+"""Do latent charges find the ions of an ionic liquid, and what do they do for its forces?
+
+Run:     python experiments/ionic_liquid.py --out results/ionic_liquid
+Needs:   neuralil-ean (JLES_DATA); one core, about five minutes for two trainings.
+Writes:  a model for each case, results.json and ionic_liquid.png in --out.
+Expect:  errors below 2 meV/atom and 70 meV/angstrom, for a network trained on more frames of
+         this liquid (Montes-Campos et al., J. Chem. Inf. Model. 62, 88 (2022)); ions of
+         +1 and -1 e divided by sqrt(epsilon_infinity), 0.69 e for a refractive index of 1.45.
+
+The frames hold 15 ethylammonium and 15 nitrate ions each. About half of them are quiet (forces
+of 0.2 eV/angstrom RMS), the others strongly distorted (1 to 2 eV/angstrom); errors are given
+for both. The forces of a frame do not sum to zero, by 0.3 to 2.3 eV/angstrom.
+"""
+
+import ase.io
+import numpy as np
+from ase.data import covalent_radii
+from ase.neighborlist import neighbor_list
+from common import error_of, options, run, trained, training_seconds, write_results
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from jles.data.sets import data_set
+from jles.pictures import ACCENT, INK, SECOND, new_figure, save_figure
+
+FILE = "neuralil-ean/EAN.xyz"
+TEST, VALID = 12, 4
+QUIET = 0.4  # eV/angstrom: quiet frames have smaller forces (RMS)
+EPOCHS = 60
+IDEAL = 0.69  # e, one elementary charge divided by the refractive index
+PAINN = {"kind": "painn", "cutoff": 4.0, "n_interactions": 2, "avg_num_neighbors": 25.0}
+CASES = {"painn_with": {"total": "shift"}, "painn_without": None}
+
+
+def settings(case: str, files: dict) -> dict:
+    """Training settings of one case."""
+    return {
+        "data": {"train": files["train"], "valid": files["valid"], "max_buckets": 1},
+        "model": {
+            "backbone": PAINN,
+            "charges": CASES[case],
+            "electrostatics": {"sigma": 1.0, "k_max": 3.14159},
+        },
+        "epochs": EPOCHS,
+        "batch_size": 1,
+        "loss": {"energy": {0: 1.0, 2 * EPOCHS // 3: 30.0}, "forces": 1.0},
+        "optimizer": {"learning_rate": 2e-2, "warmup_steps": 100, "clip_update": 1.0},
+        "validate_every": 5,
+        "checkpoint_every": 10,
+    }
+
+
+def split(out):
+    """Files of the training and validation frames, and the test frames."""
+    frames = ase.io.read(data_set(FILE), ":")
+    order = np.random.default_rng(0).permutation(len(frames))
+    parts = {
+        "test": order[:TEST],
+        "valid": order[TEST : TEST + VALID],
+        "train": order[TEST + VALID :],
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    files = {name: str(out / f"{name}.extxyz") for name in parts}
+    for name, chosen in parts.items():
+        ase.io.write(files[name], [frames[n] for n in chosen], format="extxyz")
+    return files, [frames[n] for n in parts["test"]]
+
+
+def size_of_forces(atoms) -> float:
+    """Root mean square of the reference forces, eV/angstrom."""
+    return float(np.sqrt(np.mean(atoms.get_forces() ** 2)))
+
+
+def errors(model, frames) -> dict:
+    """Force errors (meV/angstrom) and energy errors (meV/atom) of quiet and other frames."""
+    groups = {"all": frames}
+    groups["quiet"] = [a for a in frames if size_of_forces(a) < QUIET]
+    groups["distorted"] = [a for a in frames if size_of_forces(a) >= QUIET]
+    record = {}
+    for name, chosen in groups.items():
+        if not chosen:
+            continue
+        found = model.predict(chosen, want=("energy", "forces"))
+        pairs = list(zip(chosen, found, strict=True))
+        forces = error_of([(a.get_forces(), r.forces) for a, r in pairs])
+        energy = [(r.energy - a.get_potential_energy()) / len(a) for a, r in pairs]
+        record[name] = {
+            "frames": len(chosen),
+            "force_rmse": 1e3 * forces["rmse"],
+            "force_mae": 1e3 * forces["mae"],
+            "force_r2": forces["r2"],
+            "energy_rmse": 1e3 * float(np.sqrt(np.mean(np.square(energy)))),
+            "energy_mae": 1e3 * float(np.mean(np.abs(energy))),
+        }
+    return record
+
+
+def molecules(atoms) -> np.ndarray:
+    """A number for each atom: that of the covalently bonded molecule it belongs to."""
+    i, j = neighbor_list("ij", atoms, list(1.2 * covalent_radii[atoms.numbers]))
+    graph = coo_array((np.ones(len(i)), (i, j)), shape=(len(atoms), len(atoms)))
+    return connected_components(graph, directed=False)[1]
+
+
+def ion_charges(model, frames) -> dict[str, np.ndarray]:
+    """Sums of latent charges (e) of the ions, by formula; cations are positive."""
+    found = model.predict(frames, want=("charges",))
+    sums = {}
+    for atoms, one in zip(frames, found, strict=True):
+        which = molecules(atoms)
+        for number in range(which.max() + 1):
+            name = atoms[which == number].get_chemical_formula()
+            sums.setdefault(name, []).append(float(one.charges[which == number].sum()))
+    sign = np.sign(np.mean(sums["C2H8N"]))
+    return {name: sign * np.array(values) for name, values in sums.items()}
+
+
+def draw(path, results: dict, charges: dict) -> None:
+    """Force errors with and without charges, and the charges of the ions."""
+    figure, (left, right) = new_figure(4.4, 3.4, columns=2)
+    groups = [name for name in ("quiet", "distorted") if name in results["painn_with"]]
+    for shift, (case, color) in enumerate((("painn_with", ACCENT), ("painn_without", SECOND))):
+        values = [results[case][group]["force_mae"] for group in groups]
+        bars = left.bar(
+            np.arange(len(groups)) + 0.36 * shift, values, 0.34, color=color,
+            label=case.replace("painn_", "") + " latent charges",
+        )  # fmt: skip
+        left.bar_label(bars, fmt="%.0f", fontsize=8)
+    left.set_xticks(np.arange(len(groups)) + 0.18, [f"{name} frames" for name in groups])
+    left.set_ylabel("force MAE (meV/Å)")
+    left.legend(frameon=False, fontsize=8)
+    for name, color, label in (
+        ("C2H8N", ACCENT, "ethylammonium"), ("NO3", SECOND, "nitrate"),
+    ):  # fmt: skip
+        right.hist(charges[name], bins=30, color=color, alpha=0.8, label=label)
+    for place in (-IDEAL, IDEAL):
+        right.axvline(place, color=INK, linewidth=0.8, linestyle=":")
+    right.set(xlabel="sum of latent charges of an ion (e)", ylabel="ions")
+    right.legend(frameon=False, fontsize=8)
+    save_figure(figure, path)
+
+
+def main(chosen):
+    out = chosen.out
+    files, test = split(out)
+    results, charges = {}, {}
+    for case in CASES:
+        model = trained(settings(case, files), out / case, chosen.smoke)
+        results[case] = errors(model, test)
+        results[case]["training_seconds"] = training_seconds(out / case)
+        if model.config.charges is not None:
+            charges = ion_charges(model, test)
+            results[case]["ions"] = {
+                name: {
+                    "ions": len(values),
+                    "mean_e": float(np.mean(values)),
+                    "std_e": float(np.std(values)),
+                }
+                for name, values in charges.items()
+            }
+        print(case, results[case], flush=True)
+    draw(out / "ionic_liquid.png", results, charges)
+    write_results(out, results)
+
+
+if __name__ == "__main__":
+    run(main, options(__doc__, "results/ionic_liquid"))

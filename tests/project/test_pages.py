@@ -81,6 +81,8 @@ def is_a_command(line, parser):
             return False
         command = inner[word]
         known = options_of(command)
+    if "--options" in words:  # what follows goes to LAMMPS
+        del words[words.index("--options") + 1 :]
     return all(word in known for word in words if re.fullmatch(r"--?[a-z][\w-]*", word))
 
 

@@ -57,7 +57,7 @@ def save_checkpoint(
     leaves = jax.device_get(jax.tree.leaves((state.loop, state.reference)))
     capacity = state.capacity._asdict()
     # Planned again by the first search.
-    capacity.pop("search")
+    del capacity["search"], capacity["rows"]
     about = {
         "version": VERSION,
         "capacity": capacity,

@@ -6,6 +6,7 @@ from msgspec import Meta
 
 from jles.config import Config, Finite, Seed, count, positive
 from jles.errors import InputError
+from jles.local_devices import LocalDevices
 from jles.units import FIELD_UNITS, STRONGEST_FIELD
 
 MOST_STEPS = 2**31 - 1
@@ -181,6 +182,7 @@ class MdConfig(Config):
     field: WaveConfig | None = None
     displacement: WaveConfig | None = None
     neighbors: NeighborConfig = NeighborConfig()
+    parallel: LocalDevices | None = None
     block: count(1_000_000) = 100
     record: RecordConfig = RecordConfig()
     checkpoint: count(MOST_STEPS) = 10_000

@@ -207,6 +207,8 @@ def _growth(before: Capacity, after: Capacity) -> str:
         words.append(f"neighbours within the cutoff from {before.near} to {after.near}")
     if before.plan is not None and after.plan != before.plan:
         words.append(f"the lattice sum to a {describe_plan(after.plan)}")
+    if before.rows and after.rows != before.rows:
+        words.append(f"atoms around those of a device from {before.rows} to {after.rows}")
     if before.search is not None and not words and after.search != before.search:
         words.append("the neighbour search to a smaller cell")
     return "capacity grows: " + ", ".join(words) if words else ""

@@ -8,8 +8,9 @@ from jles.dynamics.config import MdConfig
 from jles.electrostatics.plan import SumPlan, describe_plan
 from jles.errors import InputError
 
-RESTARTABLE = ("steps", "checkpoint", "block")
-"""Keys that may change when a run is resumed: the trajectory does not depend on them."""
+RESTARTABLE = ("steps", "checkpoint", "block", "parallel")
+"""Keys that may change when a run is resumed: the trajectory does not depend on them,
+except for rounding on other devices."""
 
 
 def check_config(path: Path, config: MdConfig) -> None:

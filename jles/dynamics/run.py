@@ -29,6 +29,7 @@ from jles.dynamics.units import BOLTZMANN
 from jles.electrostatics.plan import SumPlan, describe_plan
 from jles.errors import InputError
 from jles.files import TRAJECTORY, write_atomically
+from jles.local_devices import devices_of
 from jles.lock import only_writer
 from jles.models.atoms import check_atoms
 from jles.predict.model import Model
@@ -272,6 +273,7 @@ def plan_run(model: Model, atoms, config: MdConfig) -> tuple[RunPlan, Forcing]:
         moves_cell=config.ensemble.kind == "npt",
         in_field=applied is not None,
         records=records,
+        devices=devices_of(0, config.parallel.devices) if config.parallel else (),
     )
     masses = jnp.asarray(atoms.get_masses()[:, None], model.dtype)
     integrator = build_integrator(config.ensemble, masses, config.timestep, system)

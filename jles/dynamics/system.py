@@ -29,12 +29,15 @@ class Capacity(NamedTuple):
         plan: plan of the electrostatic sum; None before the first neighbour search.
         search: shapes of the search on the device; None before the first one. No result
             depends on it.
+        rows: where devices share the atoms, those of a device with features, own and others;
+            0 before the first search. No result depends on it.
     """
 
     neighbors: int = 0
     near: int = 0
     plan: SumPlan | None = None
     search: SearchPlan | None = None
+    rows: int = 0
 
 
 def _no_neighbors(positions, cell, capacity):

@@ -140,31 +140,86 @@ def build_domain(
         InputError: geometry that `find_neighbors` refuses.
     """
     table = find_neighbors(atoms.positions, cell, pbc, reach.cutoff + skin)
-    rows = _rows(table, atoms.own, reach.hops)
+    rows = rows_around(table, np.arange(atoms.own), reach.hops)
+    need = needed(table, rows, atoms.own, atoms.positions, cell, reach)
+    capacity = enough(capacity, need)
+    return padded_domain(table, rows, atoms.own, atoms.numbers, reach, plan, capacity), capacity
+
+
+def rows_around(
+    table: NeighborTable, own: Int[np.ndarray, " own"], hops: int
+) -> Int[np.ndarray, " rows"]:
+    """The own atoms, in order, and then those up to `hops` hops away."""
+    found = np.zeros(len(table.index), bool)
+    found[own] = True
+    for _ in range(hops):
+        found[table.index[found][table.mask[found]]] = True
+    found[own] = False
+    return np.concatenate([own, np.flatnonzero(found)])
+
+
+def needed(
+    table: NeighborTable,
+    rows: Int[np.ndarray, " rows"],
+    own: int,
+    positions: Float[np.ndarray, "atoms 3"],
+    cell: Float[np.ndarray, "3 3"],
+    reach: Reach,
+) -> Capacity:
+    """Sizes that a domain needs.
+
+    Args:
+        table: neighbours of all atoms within cutoff + skin.
+        rows: atoms with features, see `rows_around`.
+        own: how many of them are own atoms.
+        positions: of all atoms, angstrom.
+        cell: rows are lattice vectors, angstrom.
+        reach: of the model.
+    """
+    crowd = _most_near(positions, cell, table, rows, reach.cutoff * ROUNDING)
+    count = len(rows) + len(reach.elements)
+    return Capacity(len(positions), own, count, table.index.shape[1], crowd)
+
+
+def padded_domain(
+    table: NeighborTable,
+    rows: Int[np.ndarray, " rows"],
+    own: int,
+    numbers: Int[np.ndarray, " atoms"],
+    reach: Reach,
+    plan: SumPlan,
+    capacity: Capacity,
+) -> Domain:
+    """The domain of these rows, in NumPy arrays.
+
+    Args:
+        table: neighbours of all atoms within cutoff + skin.
+        rows: atoms with features, see `rows_around`.
+        own: how many of them are own atoms.
+        numbers: of all atoms.
+        reach: of the model.
+        plan: of the electrostatic sum.
+        capacity: sizes to pad to.
+    """
     count, elements = len(rows), np.asarray(reach.elements)
-    crowd = _most_near(atoms.positions, cell, table, rows, reach.cutoff * ROUNDING)
-    need = Capacity(
-        len(atoms.numbers), atoms.own, count + len(elements), table.index.shape[1], crowd
-    )
-    capacity = _enough(capacity, need)
     # The last rows represent the elements.
     lone = capacity.rows - len(elements)
-    row_of = np.full(len(atoms.numbers), -1)
+    row_of = np.full(len(numbers), -1)
     row_of[rows] = np.arange(count)
     by_element = np.full(max(reach.elements) + 1, lone)
     by_element[elements] = lone + np.arange(len(elements))
-    sender = np.where(row_of >= 0, row_of, by_element[atoms.numbers])
+    sender = np.where(row_of >= 0, row_of, by_element[numbers])
     shape = (capacity.rows, capacity.slots)
     itself = np.repeat(np.arange(capacity.rows)[:, None], capacity.slots, axis=1)
     present = _padded(table.mask[rows], shape, False)
     neighbor = _padded(table.index[rows], shape, 0)
     senders = _padded(sender[table.index[rows]], shape, 0)
-    numbers = _padded(atoms.numbers[rows], (capacity.rows,), 0)
-    numbers[lone:] = elements
-    domain = Domain(
+    row_numbers = _padded(numbers[rows], (capacity.rows,), 0)
+    row_numbers[lone:] = elements
+    return Domain(
         atom=_padded(rows, (capacity.rows,), 0).astype(np.int32),
-        numbers=numbers.astype(np.int32),
-        own=np.arange(capacity.rows) < atoms.own,
+        numbers=row_numbers.astype(np.int32),
+        own=np.arange(capacity.rows) < own,
         neighbor=neighbor.astype(np.int32),
         sender=np.where(present, senders, itself).astype(np.int32),
         shift=_padded(table.shift[rows], (*shape, 3), 0).astype(np.int32),
@@ -173,16 +228,6 @@ def build_domain(
         near=capacity.near,
         plan=plan,
     )
-    return domain, capacity
-
-
-def _rows(table: NeighborTable, own: int, hops: int) -> Int[np.ndarray, " rows"]:
-    """The own atoms, in order, and then those up to `hops` hops away."""
-    atoms = len(table.index)
-    found = np.arange(atoms) < own
-    for _ in range(hops):
-        found[table.index[found][table.mask[found]]] = True
-    return np.concatenate([np.arange(own), own + np.flatnonzero(found[own:])])
 
 
 def _most_near(positions, cell, table: NeighborTable, rows, cutoff: float) -> int:
@@ -192,7 +237,7 @@ def _most_near(positions, cell, table: NeighborTable, rows, cutoff: float) -> in
     return int(near.sum(axis=1).max(initial=0))
 
 
-def _enough(capacity: Capacity, need: Capacity) -> Capacity:
+def enough(capacity: Capacity, need: Capacity) -> Capacity:
     """The capacity, with entries that are too small replaced by ones with room to grow."""
     growth = Capacity(_ROOM, _ROOM, _ROOM, GROWTH, NEAR_GROWTH)
     entries = [

@@ -15,6 +15,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jles.data.packing import WHOLE, Budget, Share
 from jles.errors import InputError
+from jles.local_devices import devices_of
 from jles.train.parallel_config import ParallelConfig
 
 _AXIS = "structures"
@@ -101,28 +102,13 @@ def choose_devices(
     chosen = [] if config else [jax.local_devices()[0]]
     for process in range(jax.process_count() if config else 0):
         # Sorted by process, so that the share of a process is one piece.
-        own = [device for device in jax.devices() if device.process_index == process]
-        wanted = len(own) if config.devices == "all" else config.devices
-        if wanted > len(own):
-            raise InputError(_too_few(own, wanted, process))
-        chosen += own[:wanted]
+        chosen += devices_of(process, config.devices)
     is_fixed = not isinstance(batch_size, Budget)
     if is_fixed and batch_size % (len(chosen) * accumulate):
         raise InputError(_does_not_divide(batch_size, len(chosen), accumulate))
     if len(chosen) == 1:
         return Devices()
     return Devices(Mesh(np.array(chosen), (_AXIS,), axis_types=(AxisType.Auto,)))
-
-
-def _too_few(own, wanted: int, process: int) -> str:
-    where = f"process {process}" if jax.process_count() > 1 else "this process"
-    have = f"{len(own)} ({own[0].platform})" if own else "none"
-    hint = (
-        f"; XLA_FLAGS=--xla_force_host_platform_device_count={wanted} makes so many of a CPU"
-        if own and own[0].platform == "cpu"
-        else ""
-    )
-    return f"parallel.devices: {wanted} asked for, {where} has {have}{hint}"
 
 
 def _does_not_divide(batch_size: int, devices: int, accumulate: int) -> str:

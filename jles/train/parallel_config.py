@@ -6,15 +6,7 @@ from msgspec import Meta
 
 from jles.config import Config, count
 from jles.errors import InputError
-
-_MANY = 2**20
-DeviceCount = count(_MANY) | Literal["all"]
-
-
-class LocalDevices(Config, tag_field="kind", tag="local"):
-    """Devices of this process."""
-
-    devices: DeviceCount = "all"
+from jles.local_devices import MANY, DeviceCount, LocalDevices
 
 
 class ClusterProcesses(Config, tag_field="kind", tag="cluster"):
@@ -34,8 +26,8 @@ class ManualProcesses(Config, tag_field="kind", tag="manual"):
     """
 
     coordinator: str
-    processes: count(_MANY)
-    process: Annotated[int, Meta(ge=0, le=_MANY)]
+    processes: count(MANY)
+    process: Annotated[int, Meta(ge=0, le=MANY)]
     devices: DeviceCount = "all"
 
     def __post_init__(self):

@@ -21,7 +21,8 @@ from jax.experimental import multihost_utils
 
 from jles.config import first_difference
 from jles.errors import InputError
-from jles.train.parallel_config import ClusterProcesses, LocalDevices, ParallelConfig
+from jles.local_devices import LocalDevices
+from jles.train.parallel_config import ClusterProcesses, ParallelConfig
 
 HEARTBEAT = 30
 """Seconds without a sign of life after which a process counts as dead."""

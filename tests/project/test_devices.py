@@ -1,43 +1,29 @@
 """The page on devices and export runs on four devices, and sharding changes no result."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 
 import pytest
 
 from tests.support.paths import ROOT
+from tests.support.programs_on_devices import on_devices
 
 PAGE = (ROOT / "docs" / "devices.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 ROUNDING = 1e-12
 
 
-def on_four_devices(*arguments):
-    """Runs Python with a CPU that appears as four devices; what it printed."""
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"
-    environment = os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, *map(str, arguments)]
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
-
-
 def test_every_block_runs_on_four_devices(tmp_path):
     script = tmp_path / "page.py"
     check = "\nassert jax.device_count() == 4\n"
     script.write_text("\n\n".join(BLOCKS) + check, encoding="utf-8")
-    on_four_devices(script)
+    on_devices(4, script)
 
 
 @pytest.fixture(scope="module")
 def comparisons():
     """Results of tests/support/four_devices.py, by name."""
-    return json.loads(on_four_devices("-m", "tests.support.four_devices").splitlines()[-1])
+    return json.loads(on_devices(4, "-m", "tests.support.four_devices").splitlines()[-1])
 
 
 @pytest.mark.parametrize(("method", "rounding"), [("direct", ROUNDING), ("mesh", 1e-11)])

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from jles.dynamics import engine, model_system
+from jles.dynamics import engine, one_device
 from jles.dynamics.run import run_md
 from jles.predict.model import Model
 from jles.structures.batch import build_structure, on_device
@@ -84,7 +84,7 @@ def test_a_run_whose_slots_grow_is_the_run_with_room_and_resumes(tmp_path, monke
     settings["velocities"] = {"temperature": 1000.0}
 
     def run(name, growth, steps=40, resume=False):
-        for module in (engine, model_system):
+        for module in (engine, one_device):
             monkeypatch.setattr(module, "NEAR_GROWTH", growth)
         run_md(model, rattled(1), settings | {"steps": steps}, tmp_path / name, resume=resume)
         said = capfd.readouterr().err.count("neighbours within the cutoff from")

@@ -25,11 +25,11 @@ from jles.electrostatics import (
     self_energy,
 )
 from jles.electrostatics.sums.mesh import MeshPlan
+from jles.local_devices import LocalDevices
 from jles.train.config import OptimizerConfig
 from jles.train.losses import Weights
 from jles.train.optimizer import build_optimizer
 from jles.train.parallel import Devices, choose_devices
-from jles.train.parallel_config import LocalDevices
 from jles.train.step import build_steps
 from tests.support.small_systems import (
     mixed_frames,

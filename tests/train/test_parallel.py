@@ -15,10 +15,10 @@ import yaml
 from jles.config import from_dict
 from jles.data.frames import digests
 from jles.data.loader import Share
+from jles.local_devices import LocalDevices
 from jles.train.config import TrainConfig
 from jles.train.directory import what_to_train
 from jles.train.parallel import _does_not_divide, choose_devices
-from jles.train.parallel_config import LocalDevices
 from jles.train.processes import check_same, from_first, together
 from tests.support.messages import message_of
 from tests.support.paths import ROOT

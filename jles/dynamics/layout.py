@@ -1,0 +1,28 @@
+"""How the atoms of a run lie on devices, as functions that the `System` of a model uses."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from jaxtyping import Array
+
+from jles.dynamics.system import Capacity, NeighborList
+
+
+class Layout(NamedTuple):
+    """A model for the atoms of a run, on one device or on several.
+
+    The neighbour list has the attributes `params`, of the model, and `plan`, of its sum.
+
+    Attributes:
+        potential: functions of `(params, structure)`, with the names of those of `Potential`.
+        at: traced, `(positions, cell, neighbors) -> structure`, the argument of `potential`.
+        rebuild: see `System.rebuild_neighbors`.
+        search: see `System.search_neighbors`.
+        missing_slots: see `System`.
+    """
+
+    potential: Any
+    at: Callable[..., Any]
+    rebuild: Callable[..., tuple[NeighborList, Capacity]]
+    search: Callable[..., tuple[NeighborList, Array]] | None
+    missing_slots: Callable[..., Array]

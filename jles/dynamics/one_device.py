@@ -1,0 +1,104 @@
+"""All atoms of a run on one device, as a `Structure` with a neighbour list."""
+
+import math
+from dataclasses import dataclass, field, replace
+
+import jax
+import jax.numpy as jnp
+
+from jles.dynamics.host_search import CELL_MARGIN, HostSearch
+from jles.dynamics.layout import Layout
+from jles.dynamics.system import Capacity
+from jles.electrostatics.plan import SumPlan
+from jles.models.potential import Params
+from jles.structures.batch import on_device, pad_structure, size_of
+from jles.structures.prune import most_neighbors, most_neighbors_jit, prune
+from jles.structures.search import (
+    SearchPlan,
+    host_is_faster,
+    plan_search,
+    search,
+    search_jit,
+)
+from jles.structures.skin import NEAR_GROWTH, ROUNDING
+from jles.structures.structure import Structure
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class ModelNeighbors:
+    """Neighbour list and parameters of a model.
+
+    Attributes:
+        params: parameters of the model.
+        structure: with all neighbours within cutoff + skin.
+        near: static; slots per atom for neighbours within the cutoff.
+        search: static; shapes of the search on the device.
+    """
+
+    params: Params
+    structure: Structure
+    near: int = field(metadata={"static": True})
+    search: SearchPlan = field(metadata={"static": True})
+
+    @property
+    def plan(self) -> SumPlan:
+        """Of the electrostatic sum."""
+        return self.structure.plan
+
+
+def on_one_device(host_search: HostSearch) -> Layout:
+    """The layout of a run on one device."""
+    model = host_search.model
+    cutoff = model.config.backbone.cutoff
+    counted = cutoff * ROUNDING
+
+    def full(positions, cell, neighbors):
+        return replace(neighbors.structure, positions=positions, cell=cell)
+
+    def at(positions, cell, neighbors):
+        return prune(full(positions, cell, neighbors), cutoff, neighbors.near)
+
+    def missing_slots(positions, cell, neighbors):
+        return most_neighbors(full(positions, cell, neighbors), counted) - neighbors.near
+
+    def rebuild(positions, cell, before):
+        exact, capacity = host_search(positions, cell, before)
+        size = size_of(exact)._replace(neighbors=capacity.neighbors, plan=capacity.plan)
+        structure = on_device(pad_structure(exact, size))
+        crowd = int(most_neighbors_jit(structure, counted))
+        near = min(math.ceil(NEAR_GROWTH * crowd), capacity.neighbors)
+        # If everything is compiled again anyway, let these grow too.
+        if crowd > capacity.near or capacity != before:
+            capacity = capacity._replace(near=max(near, capacity.near, 1))
+        plan = _search_plan(host_search, positions, cell, structure, capacity)
+        neighbors = ModelNeighbors(model.params, structure, capacity.near, plan)
+        return neighbors, capacity._replace(search=plan)
+
+    def search_neighbors(positions, cell, neighbors):
+        if host_is_faster(neighbors.search):
+            return neighbors, jnp.ones((), bool)
+        found = search(neighbors.search, positions, cell)
+        structure = replace(
+            neighbors.structure,
+            neighbor_index=found.index,
+            neighbor_shift=found.shift,
+            neighbor_mask=found.mask,
+        )
+        return replace(neighbors, structure=structure), found.incomplete
+
+    return Layout(model.potential, at, rebuild, search_neighbors, missing_slots)
+
+
+def _search_plan(
+    host_search: HostSearch, positions, cell, structure: Structure, capacity: Capacity
+) -> SearchPlan:
+    """That of the capacity, unless it does not suffice."""
+    plan, slots = capacity.search, capacity.neighbors
+    if plan is not None and plan.slots == slots:
+        places = structure.positions, structure.cell
+        if host_is_faster(plan) or not search_jit(plan, *places).incomplete:
+            return plan
+    margin = CELL_MARGIN if host_search.moves_cell else 0.0
+    reach = (host_search.model.config.backbone.cutoff + host_search.skin) * ROUNDING
+    return plan_search(positions, cell, host_search.atoms.pbc, reach, slots, margin=margin)

@@ -1,0 +1,241 @@
+r"""A model whose atoms are shared by devices; traced.
+
+Every device has the positions of all atoms, and applies the network to its own atoms and to
+those around them that matter to these (see `jles.lammps.domain`). From there on moments stay
+with the owner of their atom. The structure factor is a sum over devices, like the energy and
+the coupling E . P of the charges. Each of these sums, and the gradient with respect to
+positions, is one `all-reduce`; no features or moments of atoms are sent.
+"""
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Array, Bool, Float, Int
+
+from jles.bloch.crystal_coupling import crystal_coupling
+from jles.bloch.weighted import bloch_weight, bloch_weighted
+from jles.electrostatics.multipoles import Multipoles, self_energy, summed_channels
+from jles.electrostatics.partial_sums import energy_of_sums, partial_sums
+from jles.electrostatics.plan import SumPlan
+from jles.electrostatics.response.applied_field import Enthalpy, enthalpy, sum_of_dipoles
+from jles.electrostatics.response.induction import Response
+from jles.lammps.domain import Domain
+from jles.lammps.own_part import near_neighbors
+from jles.models.potential import EnergyParts, Params, Potential
+from jles.products import matmul, vdot
+from jles.structures.skin import ROUNDING
+from jles.structures.structure import Structure
+from jles.typing import Cell, Positions
+
+AXIS = "atoms"
+"""The axis of the mesh of devices."""
+
+OWN, WHOLE = PartitionSpec(AXIS), PartitionSpec()
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class SharedAtoms:
+    """Atoms that devices share; has what an `Evaluation` reads of a `Structure`.
+
+    Attributes:
+        positions: of all atoms, angstrom.
+        cell: rows are lattice vectors, angstrom.
+        mask: True for every atom.
+        domain: those of all devices, with a leading axis of devices; inside of `jax.shard_map`
+            that of one device.
+    """
+
+    positions: Positions
+    cell: Cell
+    mask: Bool[Array, " atoms"]
+    domain: Domain
+
+    @property
+    def plan(self) -> SumPlan:
+        """Of the electrostatic sum."""
+        return self.domain.plan
+
+
+class _Own(NamedTuple):
+    """Network output of the own atoms, padded.
+
+    Attributes:
+        short_range: energy of all of them, eV.
+        places: positions, angstrom.
+        mask: False for padding.
+        moments: permanent, zero on padding; None without latent charges.
+        response: of the moments; None without one.
+    """
+
+    short_range: Array
+    places: Positions
+    mask: Bool[Array, " own"]
+    moments: Multipoles | None
+    response: Response | None
+
+
+class SharedPotential:
+    """Functions of `(params, atoms)` like those of a `Potential`; atoms are `SharedAtoms`.
+
+    Args:
+        potential: of a model that `check_model` of `several_devices` accepts.
+        mesh: devices, along the axis `AXIS`.
+    """
+
+    def __init__(self, potential: Potential, mesh: Mesh):
+        self.config = potential.config
+        self._potential, self._mesh = potential, mesh
+        soft = self.config.charge_softness is not None
+        self._coupling = crystal_coupling(self._charges, to_second_order=not soft)
+
+    def energy_fn(self, params: Params, atoms: SharedAtoms) -> Float[Array, ""]:
+        """Energy, eV."""
+        return self.enthalpy_fn(params, atoms)
+
+    def enthalpy_fn(
+        self, params: Params, atoms: SharedAtoms, field: Float[Array, " 3"] | None = None
+    ) -> Float[Array, ""]:
+        """Enthalpy (eV) in a field, V/angstrom."""
+        return sum(self.parts_fn(params, atoms, field))
+
+    def parts_fn(
+        self, params: Params, atoms: SharedAtoms, field: Float[Array, " 3"] | None = None
+    ) -> EnergyParts:
+        """Short-range and long-range parts of the energy, or of the enthalpy in a field."""
+        own = self._all_own(params, atoms)
+        short = jnp.sum(own.short_range)
+        if own.moments is None:
+            return EnergyParts(short, jnp.zeros_like(short))
+        return EnergyParts(short, self._long_range(params, atoms, own, field).energy)
+
+    def dipole_fn(self, params: Params, atoms: SharedAtoms) -> Float[Array, " 3"]:
+        """Polarization, e angstrom."""
+        axes = jnp.eye(3, dtype=atoms.positions.dtype)
+        return jnp.stack([self.coupling_fn(params, atoms, axis) for axis in axes])
+
+    def coupling_fn(
+        self, params: Params, atoms: SharedAtoms, field: Float[Array, " 3"]
+    ) -> Float[Array, ""]:
+        """E . P, e angstrom times the unit of the field."""
+        own = self._all_own(params, atoms)
+        moments = self._long_range(params, atoms, own).effective
+        along = vdot(field, sum_of_dipoles(moments.dipoles, field.dtype))
+        return along + self._coupling_of_charges(params, atoms, field)
+
+    def crowds(self, atoms: SharedAtoms) -> Int[Array, " devices"]:
+        """Most neighbours within the cutoff that an atom of every device has."""
+        cutoff = self.config.backbone.cutoff * ROUNDING
+
+        def on_device(atoms):
+            return near_neighbors(atoms.domain, atoms.positions, atoms.cell, cutoff)[1][None]
+
+        return self._shared(on_device, atoms)
+
+    def _shared(self, function, atoms: SharedAtoms, *everywhere):
+        """`function(atoms of a device, *everywhere)` on every device, results joined."""
+
+        def on_device(atoms, *everywhere):
+            domain = jax.tree.map(lambda array: array[0], atoms.domain)
+            return function(replace(atoms, domain=domain), *everywhere)
+
+        specs = SharedAtoms(WHOLE, WHOLE, WHOLE, OWN)
+        return jax.shard_map(
+            on_device,
+            mesh=self._mesh,
+            in_specs=(specs, *[WHOLE] * len(everywhere)),
+            out_specs=OWN,
+            check_vma=False,
+        )(atoms, *everywhere)
+
+    def _all_own(self, params, atoms) -> _Own:
+        """Network output of all atoms, each on the device of its owner."""
+
+        def on_device(atoms, params):
+            own = self._own(params, atoms)
+            return own._replace(short_range=own.short_range[None])
+
+        return self._shared(on_device, atoms, params)
+
+    def _own(self, params, atoms: SharedAtoms, bloch=None) -> _Own:
+        """Network output of the own atoms of a device."""
+        domain, positions, cell = atoms.domain, atoms.positions, atoms.cell
+        domain, _ = near_neighbors(domain, positions, cell, self.config.backbone.cutoff)
+        places = positions[domain.atom]
+        neighbors = positions[domain.neighbor]
+        neighbors = neighbors + matmul(domain.shift.astype(cell.dtype), cell)
+        if bloch is not None:
+            weight = bloch_weight(neighbors - places[:, None], bloch)
+            neighbors = bloch_weighted(neighbors, weight)
+        structure = Structure(
+            positions=places,
+            cell=cell,
+            numbers=domain.numbers,
+            mask=domain.own,
+            neighbor_index=domain.sender,
+            neighbor_shift=domain.shift,
+            neighbor_mask=domain.present,
+            total_charge=jnp.zeros((), cell.dtype),
+            periodic=jnp.ones((), bool),
+            open_axis=jnp.full((), -1, jnp.int32),
+            slab_height=jnp.ones((), cell.dtype),
+            plan=domain.plan,
+        )
+        own = self._potential.own_parts_fn(params, structure, neighbors, bloch)
+        found = _Own(own.short_range, places, domain.own, own.moments, own.response)
+        first = domain.first
+        return jax.tree.map(lambda array: array[:first] if array.ndim else array, found)
+
+    def _long_range(self, params, atoms, own: _Own, field=None) -> Enthalpy:
+        config = self.config.electrostatics
+
+        def interaction(moments: Multipoles) -> Array:
+            energy = self._lattice_energy(moments, own.places, atoms)
+            if not config.remove_self:
+                return energy
+            return energy - config.self_terms * self_energy(moments, config.sigma)
+
+        return enthalpy(
+            interaction,
+            own.moments,
+            own.places,
+            own.response,
+            field,
+            periodic=True,
+            mask=own.mask,
+            coupling=lambda field, _: self._coupling_of_charges(params, atoms, field),
+        )
+
+    def _lattice_energy(self, moments, places, atoms: SharedAtoms) -> Array:
+        """Of the lattice sum, self-interaction included, eV."""
+        config, plan = self.config.electrostatics, atoms.plan
+
+        def on_device(moments, places, cell):
+            return partial_sums(moments, places, cell, plan)[None]
+
+        sums = jax.shard_map(
+            on_device,
+            mesh=self._mesh,
+            in_specs=(OWN, OWN, WHOLE),
+            out_specs=OWN,
+            check_vma=False,
+        )(moments, places, atoms.cell)
+        options = {"sigma": config.sigma, "k_max": config.k_max, "cutoff": config.cutoff}
+        return energy_of_sums(jnp.sum(sums, axis=0), atoms.cell, plan, **options)
+
+    def _coupling_of_charges(self, params, atoms, field) -> Array:
+        """E . P of the charges, with exact derivatives; a sum over atoms, so over devices."""
+
+        def on_device(atoms, params, field):
+            return self._coupling(field, params, atoms)[None]
+
+        return jnp.sum(self._shared(on_device, atoms, params, field))
+
+    def _charges(self, params, atoms: SharedAtoms, bloch) -> Float[Array, " atoms"]:
+        """Charges of the own atoms of a device, e, zero for all others."""
+        charges = summed_channels(self._own(params, atoms, bloch).moments.charges)
+        places = atoms.domain.atom[: atoms.domain.first]
+        return jnp.zeros(len(atoms.positions), charges.dtype).at[places].add(charges)

@@ -29,6 +29,8 @@ class StepSizes(NamedTuple):
         pairs: pairs of atoms of a step of the sum over a cluster.
         born_atoms: up to this many atoms the three reverse passes of Born charges run together.
         batch_in_turn: whether a training takes the structures of a batch one after the other.
+        recompute: whether a backbone keeps only the results of its blocks for derivatives and
+            computes the rest again, also where all atoms are one block.
     """
 
     block_bytes: int
@@ -38,6 +40,7 @@ class StepSizes(NamedTuple):
     pairs: int
     born_atoms: int
     batch_in_turn: bool
+    recompute: bool = False
 
 
 CPU = StepSizes(

@@ -157,6 +157,7 @@ class TrainConfig(Config):
     validate_every: count(MANY) = 1
     parallel: ParallelConfig | None = None
     accumulate: count(1_000_000) = 1
+    remat: bool = False
 
     @property
     def batches(self) -> int | Budget:

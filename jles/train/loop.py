@@ -124,7 +124,12 @@ def _train(config: TrainConfig, devices: Devices, files: _Files | None) -> None:
         print(line, file=sys.stderr, flush=True)
     optimizer = build_optimizer(config.optimizer)
     steps = build_steps(
-        prepared.potential, optimizer, needed_labels(config), devices, config.accumulate
+        prepared.potential,
+        optimizer,
+        needed_labels(config),
+        devices,
+        config.accumulate,
+        config.remat,
     )
     run = LoopState(
         steps.init(prepared.params), prepared.params, build_plateau(config.optimizer).init()

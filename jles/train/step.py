@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec
 
 from jles.meshes import any_mesh, on_several_devices, spec_of
 from jles.models.potential import Potential
-from jles.step_sizes import step_sizes
+from jles.step_sizes import step_sizes, use_step_sizes
 from jles.train.losses import (
     LABELS,
     Errors,
@@ -58,6 +58,7 @@ def build_steps(
     needed: Collection[str],
     devices: Devices = Devices(),  # noqa: B008 (immutable)
     accumulate: int = 1,
+    remat: bool = False,
 ) -> Steps:
     """The steps of a training, compiled once per batch shape; weights and rates are traced.
 
@@ -70,6 +71,8 @@ def build_steps(
             each of them (`Devices.everywhere`).
         accumulate: parts of a device's batch that are computed one after the other, in the
             memory of one part; it divides the batch. A CPU takes every structure by itself.
+        remat: compute intermediate arrays of the backbone again in derivatives, instead of
+            keeping them.
     """
     shown = tuple(name for name in LABELS if name in {"energy", "forces", *needed})
 
@@ -79,7 +82,8 @@ def build_steps(
         return TrainState(first, average, optimizer.init(params))
 
     def loss_fn(params, batch, labels, weights, counts):
-        errors = batch_errors(potential, params, batch, labels, needed)
+        with use_step_sizes(step_sizes()._replace(recompute=remat)):
+            errors = batch_errors(potential, params, batch, labels, needed)
         return loss_of(errors, weights, counts), errors
 
     gradient_fn = jax.value_and_grad(loss_fn, has_aux=True)

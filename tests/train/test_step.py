@@ -144,14 +144,19 @@ def test_a_step_sees_the_same_loss_in_turn_as_together(response_frames):
 
 
 def test_the_parts_of_a_batch_add_up_to_it(response_frames):
-    """On accelerators, which take a batch, or the parts of `accumulate`, at once."""
+    """On accelerators, which take a batch, or the parts of `accumulate`, at once.
+
+    So they do if the layers are computed again for derivatives.
+    """
     structure, labels, _ = next(
         iter(response_loader(response_frames, batch_size=4).epoch(None))
     )
     start = jax.tree.map(jnp.asarray, RESPONSE_PARAMS)
     results = []
     for parts in (1, 2):
-        steps = build_steps(linear_responses([]), optax.sgd(1.0), NO_STRESS, accumulate=parts)
+        steps = build_steps(
+            linear_responses([]), optax.sgd(1.0), NO_STRESS, accumulate=parts, remat=parts == 2
+        )
         with use_step_sizes(ACCELERATOR):
             results.append(
                 steps.train(steps.init(start), structure, labels, Weights(1.0, 2.0), 0.1, 0.0)

@@ -34,11 +34,12 @@ def by_blocks(function: Callable, bytes_per_atom: int, *arrays):
         arrays: or trees of arrays; None is passed on.
     """
     atoms = jax.tree.leaves(arrays)[0].shape[0]
-    chunks = split(atoms, max(1, step_sizes().block_bytes // bytes_per_atom))
-    if chunks.is_one:
-        return function(*arrays)
+    sizes = step_sizes()
+    chunks = split(atoms, max(1, sizes.block_bytes // bytes_per_atom))
     policy = jax.checkpoint_policies.save_only_these_names(_SAVED)
     block = jax.checkpoint(function, policy=policy)
+    if chunks.is_one:
+        return block(*arrays) if sizes.recompute else function(*arrays)
     blocks = jax.tree.map(lambda array: in_chunks(array, chunks, fill=_fill(array)), arrays)
     results = jax.lax.map(lambda one: block(*one), blocks)
     return jax.tree.map(lambda one: one.reshape(-1, *one.shape[2:])[:atoms], results)

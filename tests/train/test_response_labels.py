@@ -205,7 +205,7 @@ def test_errors_are_sums_over_what_is_labelled(response_frames):
 )
 def test_only_what_is_needed_is_held_and_computed(response_frames, needed, computed):
     calls, responses = [], [name for name in RESPONSES if name in needed]
-    structure, labels, _ = next(iter(response_loader(response_frames, responses).epoch(None)))
+    structure, labels, *_ = next(iter(response_loader(response_frames, responses).epoch(None)))
     assert set(labels.values) == set(labels.has) == {"energy", "forces", "stress", *responses}
     jax.eval_shape(
         lambda p: batch_errors(linear_responses(calls), p, structure, labels, needed),

@@ -121,7 +121,7 @@ def same_leaves(first, second, rtol=0.0, atol=0.0):
 
 def test_a_step_sees_the_same_loss_in_turn_as_together(response_frames):
     """On a CPU structures come one after the other; every label at once."""
-    structure, labels, _ = next(iter(response_loader(response_frames).epoch(None)))
+    structure, labels, *_ = next(iter(response_loader(response_frames).epoch(None)))
     steps = build_steps(linear_responses([]), optax.sgd(1.0), LABELS)
     weights, start = (
         Weights(1.0, 2.0, 3.0, 4.0, 5.0, 6.0),

@@ -11,6 +11,7 @@ from jles.lammps.rank_arrays import RankInput
 from jles.models.config import (
     FlowCharges,
     MomentConfig,
+    ResponseConfig,
     ScalarPolarizability,
     ScreeningConfig,
     SoftnessConfig,
@@ -40,6 +41,18 @@ CONFIGS = {
         dipoles=MomentConfig(hidden=(3,), channels=1),
         polarizability=ScalarPolarizability(hidden=()),
         screening=ScreeningConfig(positive="H", epsilon_infinity=1.8),
+    ),
+    "self-consistent": small_config(
+        backbone=small_backbone(l_max=1, body_order=1),
+        dipoles=MomentConfig(hidden=(3,), channels=1),
+        charge_softness=SoftnessConfig(hidden=()),
+        polarizability=ScalarPolarizability(hidden=()),
+        response=ResponseConfig(mode="self-consistent"),
+    ),
+    "self-consistent dipoles": small_config(
+        backbone=small_backbone(**SMALL),
+        polarizability=ScalarPolarizability(hidden=()),
+        response=ResponseConfig(mode="self-consistent"),
     ),
     "dipoles, one-shot response": small_config(
         backbone=small_backbone(l_max=1, body_order=1),
@@ -93,6 +106,7 @@ def together(comm, force_field, atoms, owner):
         pytest.param("charge flow", CRYSTAL, marks=pytest.mark.long),
         ("dipoles, one-shot response", CRYSTAL),
         ("charges", SLAB),
+        pytest.param("self-consistent", CRYSTAL, marks=pytest.mark.long),
         pytest.param("dipoles, one-shot response", SLAB, marks=pytest.mark.long),
     ],
 )
@@ -137,6 +151,7 @@ def in_a_field(model, atoms):
     [
         ("messages", CRYSTAL, True),
         pytest.param("dipoles", SLAB, True, marks=pytest.mark.long),
+        ("self-consistent dipoles", CRYSTAL, False),
         pytest.param("charge flow", SLAB, False, marks=pytest.mark.long),
         pytest.param("dipoles, polarizability", CRYSTAL, False, marks=pytest.mark.long),
     ],

@@ -147,19 +147,19 @@ def in_a_field(model, atoms):
 
 
 @pytest.mark.parametrize(
-    ("name", "pbc", "born"),
+    ("name", "pbc", "born", "ranks"),
     [
-        ("messages", CRYSTAL, True),
-        pytest.param("dipoles", SLAB, True, marks=pytest.mark.long),
-        ("self-consistent dipoles", CRYSTAL, False),
-        pytest.param("charge flow", SLAB, False, marks=pytest.mark.long),
-        pytest.param("dipoles, polarizability", CRYSTAL, False, marks=pytest.mark.long),
+        ("messages", CRYSTAL, True, 2),
+        pytest.param("dipoles", SLAB, True, 4, marks=pytest.mark.long),
+        pytest.param("self-consistent dipoles", CRYSTAL, False, 4, marks=pytest.mark.long),
+        pytest.param("charge flow", SLAB, False, 1, marks=pytest.mark.long),
+        pytest.param("dipoles, polarizability", CRYSTAL, False, 4, marks=pytest.mark.long),
     ],
 )
-def test_ranks_together_equal_the_whole_in_a_field(name, pbc, born):
+def test_ranks_together_equal_the_whole_in_a_field(name, pbc, born, ranks):
     model, atoms = model_of(CONFIGS[name]), rattled(3, count=24, cell=CELL)
     atoms.pbc = pbc
-    owner = (atoms.get_scaled_positions()[:, 0] > 0.5).astype(int)
+    owner = (ranks * atoms.get_scaled_positions()[:, 0]).astype(int)
     moved = atoms.copy()
     # Atoms of the box in which LAMMPS has wrapped them, and what brings them back.
     shifts = np.zeros((24, 3))
@@ -175,7 +175,7 @@ def test_ranks_together_equal_the_whole_in_a_field(name, pbc, born):
     if not born:
         # The induced dipoles see the field.
         polarization = polarization + polarizability(model, atoms) @ FIELD
-    for own, found in on_ranks(2, rank):
+    for own, found in on_ranks(ranks, rank):
         np.testing.assert_allclose(found.energy, energy, rtol=1e-11)
         np.testing.assert_allclose(found.forces, forces[own], atol=1e-11)
         np.testing.assert_allclose(found.polarization, polarization, atol=1e-10)

@@ -93,7 +93,7 @@ class Induced(NamedTuple):
     energy: Float[Array, ""]
     charges: Array | None
     dipoles: Array | None
-    report: SolveReport | None
+    report: SolveReport
 
 
 def local_field(

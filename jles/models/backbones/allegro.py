@@ -18,8 +18,13 @@ from jles.models.backbones.envelope import envelope
 from jles.models.backbones.features import Features
 from jles.models.backbones.graph import Graph
 from jles.models.backbones.irrep_messages import NORMAL, hidden_layers, scaled_silu
-from jles.models.backbones.irreps import part, spherical_harmonics, to_tensors, to_vectors
-from jles.models.backbones.pair_products import mixed_products, pair_products, paths_to
+from jles.models.backbones.irreps import (
+    by_degree,
+    spherical_harmonics,
+    to_tensors,
+    to_vectors,
+)
+from jles.models.backbones.pair_products import mixed, pair_products, paths_to
 from jles.models.backbones.radial import bessel, bessel_scale, initial_frequencies
 from jles.models.backbones.state_embedding import with_state
 
@@ -149,10 +154,10 @@ def _two_body(config: AllegroConfig, weights: Weights, center, neighbor, vectors
     hidden = (radial @ first + center[:, None] + neighbor) / math.sqrt(3.0)
     scalars = _perceptron(rest, scaled_silu(hidden)) * cut
     harmonics = spherical_harmonics(vectors / distance[..., None], config.l_max)
-    by_degree = jnp.split(scalars @ weights.embedding, config.l_max + 1, axis=-1)
+    embedded = jnp.split(scalars @ weights.embedding, config.l_max + 1, axis=-1)
     tensors = [
-        weight[:, :, None] * harmonics[:, :, part(l), None]
-        for l, weight in enumerate(by_degree)
+        weight[:, :, None] * one[..., None]
+        for weight, one in zip(embedded, by_degree(harmonics, 2), strict=True)
     ]
     return cut, harmonics, scalars, tensors
 
@@ -167,16 +172,17 @@ def _pair_layers(config: AllegroConfig, weights: Weights, cut, harmonics, scalar
     for layer in weights.layers:
         summed = save(jnp.einsum("inm,ins->ims", harmonics, scalars) / root)
         environment = [
-            summed[:, part(l)] @ matrix for l, matrix in enumerate(layer.environment)
+            one @ matrix
+            for one, matrix in zip(by_degree(summed, 1), layer.environment, strict=True)
         ]
-        found = [product[:, :, 0] for product in pair_products(tensors, environment, 0)]
+        products = pair_products(tensors, environment, 0)
+        found = [product[:, :, 0] for product in products]
         update = _perceptron(layer.network, jnp.concatenate([scalars, *found], axis=-1)) * cut
         scalars = (scalars + ratio * update) / math.sqrt(1.0 + ratio**2)
         if layer.mixing:
-            tensors = [
-                mixed_products(tensors, environment, l, matrix)
-                for l, matrix in enumerate(layer.mixing)
-            ]
+            higher = range(1, config.l_max + 1)
+            products = [products, *(pair_products(tensors, environment, l) for l in higher)]
+            tensors = list(map(mixed, products, layer.mixing))
     invariants = jnp.sum(scalars, axis=1) / root
     if weights.readout is None:
         return (invariants,)

@@ -5,7 +5,8 @@ within one l, lexicographically descending, so that l = 1 reads x, y, z.
 """
 
 import math
-from functools import cache
+from functools import cache, reduce
+from operator import add, mul
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -115,18 +116,55 @@ def _merge(terms):
     return tuple((weight, factors) for factors, weight in total.items())
 
 
+@cache
+def _factored(l_max: int, body_order: int):
+    r"""The invariants as :math:`\sum_a s_a \sum_w w \sum_{b c} s_b B_c`, with few operations.
+
+    s are the entries times their multiplicity, which most coefficients are products of.
+
+    Returns:
+        For each invariant a list of (a, products by weight w). A product is a list of indices;
+        those of s follow those of B.
+    """
+    many = [_multiplicity(monomial) for monomial in monomials(l_max)]
+    factored = []
+    for terms in invariant_terms(l_max, body_order):
+        groups = {}
+        for coefficient, factors in terms:
+            weight, taken = coefficient, list(factors)
+            # The last of several factors is B, so that squares are s B.
+            for place, n in enumerate(factors[: max(1, len(factors) - 1)]):
+                if place < 2 and weight % many[n] == 0:
+                    weight //= many[n]
+                    taken[place] += len(many)
+            first, *rest = taken
+            groups.setdefault(first, {}).setdefault(weight, []).append(rest)
+        factored.append(groups)
+    return factored
+
+
 def invariants(basis: list[Float[Array, "..."]], l_max: int, body_order: int) -> list:
     """Values of every invariant; `basis[n]` is the entry of monomial n, of any shape."""
+    scaled = [
+        entry if _multiplicity(monomial) == 1 else _multiplicity(monomial) * entry
+        for entry, monomial in zip(basis, monomials(l_max), strict=True)
+    ]
+    entries = [*basis, *scaled]
+
+    def inner(by_weight):
+        """A sum of products, None for one; every weight is applied once."""
+        found = []
+        for weight, products in by_weight.items():
+            if products == [[]]:
+                return None
+            total = reduce(add, (reduce(mul, (entries[n] for n in one)) for one in products))
+            found.append(total if weight == 1 else weight * total)
+        return reduce(add, found)
+
     values = []
-    for terms in invariant_terms(l_max, body_order):
-        total = None
-        for weight, factors in terms:
-            product = basis[factors[0]]
-            for n in factors[1:]:
-                product = product * basis[n]
-            product = product if weight == 1 else weight * product
-            total = product if total is None else total + product
-        values.append(total)
+    for groups in _factored(l_max, body_order):
+        found = [(entries[first], inner(by_weight)) for first, by_weight in groups.items()]
+        values.append(reduce(add, (one if by is None else one * by for one, by in found)))
     return values
 
 

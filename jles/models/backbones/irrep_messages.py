@@ -22,7 +22,7 @@ from scipy.linalg import block_diag
 from jles.models.backbones.blocks import by_blocks, known_neighbors, save
 from jles.models.backbones.envelope import envelope
 from jles.models.backbones.graph import Graph
-from jles.models.backbones.irreps import coupling, part, spherical_harmonics
+from jles.models.backbones.irreps import by_degree, coupling, spherical_harmonics
 from jles.models.backbones.radial import bessel
 from jles.models.backbones.record import Envelope
 
@@ -115,9 +115,8 @@ def mix(
     features: Float[Array, "atoms components channels"], matrices
 ) -> Float[Array, "atoms components channels"]:
     """Channels of every degree mixed by its matrix."""
-    return jnp.concatenate(
-        [features[:, part(l)] @ matrix for l, matrix in enumerate(matrices)], axis=1
-    )
+    parts = zip(by_degree(features, 1), matrices, strict=True)
+    return jnp.concatenate([one @ matrix for one, matrix in parts], axis=1)
 
 
 def mix_by_element(
@@ -133,8 +132,8 @@ def mix_by_element(
     channels = features.shape[2]
     chosen = jax.nn.one_hot(species, matrices[0].shape[1], dtype=features.dtype)
     results = []
-    for l, matrix in enumerate(matrices):
-        every = jnp.einsum("imu,uev->imev", features[:, part(l)], matrix)
+    for one, matrix in zip(by_degree(features, 1), matrices, strict=False):
+        every = jnp.einsum("imu,uev->imev", one, matrix)
         found = jnp.einsum("imev,ie->imv", every, chosen)
         results.append(found.reshape(found.shape[0], -1, channels))
     return jnp.concatenate(results, axis=1)
@@ -240,9 +239,10 @@ def _sums_by_element(parameters, table, silu_scale, radial, harmonics, species):
     last = network[-1].reshape(len(network[-1]), -1, channels)
     last = last / math.sqrt(len(network[-1]))
     sums = []
-    for l, matrix in enumerate(mix):
-        kernel = last[:, l, None] * table  # (hidden, elements, channels)
-        found = jnp.einsum("ihme,hec->imc", density[:, :, part(l)], kernel) @ matrix
+    parts = by_degree(density, 2), jnp.split(last, len(mix), axis=1), mix
+    for one, radial_of_path, matrix in zip(*parts, strict=False):
+        kernel = radial_of_path * table  # (hidden, elements, channels)
+        found = jnp.einsum("ihme,hec->imc", one, kernel) @ matrix
         sums.append(found.reshape(found.shape[0], -1, channels))
     return save(jnp.concatenate(sums, axis=1))
 
@@ -257,29 +257,26 @@ def _message(every: tuple[Path, ...], silu_scale: float):
             hidden = hidden * weight[..., None]
         channels = values.shape[-1]
         last = network[-1].reshape(-1, len(every), channels) / math.sqrt(len(network[-1]))
-        coupled = [[] for _ in mix]
+        factors = jnp.einsum("inh,hpc->inpc", hidden, last)
+        factors = jnp.split(factors, len(every), axis=2)
+        sources, angular = by_degree(values, 2), by_degree(harmonics, 2)
+        coupled = [None] * len(every)
         for l2 in sorted({path.edge for path in every}):
             places = [n for n, path in enumerate(every) if path.edge == l2]
-            factors = jnp.einsum("inh,hpc->inpc", hidden, last[:, np.array(places)])
-            moved = [
-                factors[:, :, k, None] * values[:, :, part(every[n].source)]
-                for k, n in enumerate(places)
-            ]
+            moved = [factors[n] * sources[every[n].source] for n in places]
             moved = jnp.concatenate(moved, axis=2)
             flat = moved.reshape(*moved.shape[:2], -1)
-            sums = jnp.einsum("inq,inx->iqx", harmonics[..., part(l2)], flat)
+            sums = jnp.einsum("inq,inx->iqx", angular[l2], flat)
             sums = sums.reshape(len(sums), -1, channels)
             table = _couplings(tuple(every[n] for n in places)).astype(sums.dtype)
-            results = jnp.einsum("ixc,xk->ikc", sums, table)
-            start = 0
-            for n in places:
-                l3 = every[n].target
-                coupled[l3].append((n, results[:, start : start + 2 * l3 + 1]))
-                start += 2 * l3 + 1
+            found = jnp.einsum("ixc,xk->ikc", sums, table)
+            ends = np.cumsum([2 * every[n].target + 1 for n in places])
+            for n, one in zip(places, jnp.split(found, ends[:-1], axis=1), strict=True):
+                coupled[n] = one
         results = []
-        for found, matrix in zip(coupled, mix, strict=True):
-            ordered = [one for _, one in sorted(found, key=lambda pair: pair[0])]
-            mixed = jnp.concatenate(ordered, axis=2) @ matrix
+        for l3, matrix in enumerate(mix):
+            found = [one for one, path in zip(coupled, every, strict=True) if path.target == l3]
+            mixed = jnp.concatenate(found, axis=2) @ matrix
             results.append(mixed.reshape(mixed.shape[0], -1, channels))
         return jnp.concatenate(results, axis=1)
 

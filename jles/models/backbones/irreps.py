@@ -4,6 +4,7 @@ All features have natural parity, (-1)^l. Components of one degree are in the or
 which those of l = 1 are x, y, z. e3nn-jax takes seconds to import, so only functions import it.
 """
 
+import math
 from collections.abc import Sequence
 from functools import cache
 from itertools import combinations_with_replacement, permutations
@@ -14,27 +15,53 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jles.products import matmul
+
 
 def part(l: int) -> slice:
     """The slice of degree `l` among the components of degrees 0, 1, ..."""
     return slice(l**2, (l + 1) ** 2)
 
 
+def by_degree(components: Float[Array, "..."], axis: int) -> list[Float[Array, "..."]]:
+    """The components of degrees 0, 1, ... of an axis that holds them one after the other.
+
+    One split has one concatenation as its reverse, which compiles faster than many slices.
+    """
+    degrees = math.isqrt(components.shape[axis])
+    return jnp.split(components, [l**2 for l in range(1, degrees)], axis)
+
+
 def spherical_harmonics(
     unit: Float[Array, "*batch 3"], max_ell: int
 ) -> Float[Array, "*batch components"]:
     """Harmonics of unit vectors up to degree `max_ell`; the squares of one l sum to 2l+1."""
+    found = [jnp.ones_like(unit[..., :1]), math.sqrt(3.0) * unit][: max_ell + 1]
+    for l in range(2, max_ell + 1):
+        products = found[-1][..., :, None] * unit[..., None, :]
+        table = jnp.asarray(_next_harmonics(l), unit.dtype)
+        # An accelerator would round the factors of other products.
+        found.append(matmul(products.reshape(*unit.shape[:-1], -1), table))
+    return jnp.concatenate(found, axis=-1)
+
+
+@cache
+def _next_harmonics(l: int) -> np.ndarray:
+    """Harmonics of degree `l` from products of those of degree l-1 with the vector."""
     import e3nn_jax as e3nn
 
-    return e3nn.spherical_harmonics(
-        _natural(max_ell),
-        unit,
-        normalize=False,
-        normalization="component",
-        # Without products of matrices, which would be rounded on accelerators, and without a
-        # derivative rule, which would be traced outside the precision of the network.
-        algorithm=("recursive", "sparse"),
-    ).array
+    vector = np.array([0.36, 0.48, 0.8])
+    before = math.sqrt(3.0) * vector
+    for n in range(2, l):
+        before = np.outer(before, vector).ravel() @ _next_harmonics(n)
+    table = coupling(l - 1, 1, l).reshape(-1, 2 * l + 1)
+    found = np.outer(before, vector).ravel() @ table
+    with jax.ensure_compile_time_eval():
+        of_e3nn = e3nn.spherical_harmonics(
+            _natural(l), vector, normalize=False, normalization="component"
+        )
+    sign = np.sign(found @ np.asarray(of_e3nn.array)[part(l)])
+    return sign * math.sqrt(2 * l + 1) / np.linalg.norm(found) * table
 
 
 def _natural(max_ell: int) -> str:

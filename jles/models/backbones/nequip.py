@@ -25,7 +25,7 @@ from jles.models.backbones.irrep_messages import (
     paths,
     scaled_silu,
 )
-from jles.models.backbones.irreps import of_degree, part
+from jles.models.backbones.irreps import of_degree
 from jles.models.backbones.nequip_config import NequipConfig
 from jles.models.backbones.radial import bessel_scale, initial_frequencies
 from jles.models.backbones.state_embedding import initial_features
@@ -120,9 +120,9 @@ class Layer(nn.Module):
 
         def update(received, species, before):
             kept = mix_by_element(before, species, skips)
-            many = kept.shape[1]
-            both = math.sqrt(0.5) * (received[:, :many] + kept)
-            return save(gate(jnp.concatenate([both, received[:, many:]], axis=1), self.target))
+            both, rest = jnp.split(received, [kept.shape[1]], axis=1)
+            both = math.sqrt(0.5) * (both + kept)
+            return save(gate(jnp.concatenate([both, rest], axis=1), self.target))
 
         rows = self.target + (self.target + 1) ** 2
         size = self.n_elements * rows * channels * table.itemsize
@@ -147,6 +147,8 @@ def gate(
         rows: scalars, the gates of degrees 1 to `target`, then their components.
         target: highest degree.
     """
-    scalars = scaled_silu(rows[:, : 1 + target])
-    gated = [rows[:, target:][:, part(l)] * scalars[:, l, None] for l in range(1, target + 1)]
-    return jnp.concatenate([scalars[:, :1], *gated], axis=1)
+    ends = [target + l**2 for l in range(1, target + 1)]
+    scalars, *higher = jnp.split(rows, ends, axis=1)
+    scalars, *gates = jnp.split(scaled_silu(scalars), 1 + target, axis=1)
+    gated = [one * by for one, by in zip(higher, gates, strict=True)]
+    return jnp.concatenate([scalars, *gated], axis=1)

@@ -60,21 +60,15 @@ def pair_products(pairs: PairFeatures, environment: AtomFeatures, l: int) -> Pai
     return products
 
 
-def mixed_products(
-    pairs: PairFeatures,
-    environment: AtomFeatures,
-    l: int,
-    mixing: Float[Array, "paths_channels out"],
+def mixed(
+    products: PairFeatures, mixing: Float[Array, "paths_channels out"]
 ) -> Float[Array, "atoms neighbors _ out"]:
-    """Linear combinations of the channels of all paths to degree `l`.
+    """Linear combinations of the channels of all paths to one degree.
 
     Args:
-        pairs: as of `pair_products`, as are `environment` and `l`.
-        environment: see `pairs`.
-        l: see `pairs`.
+        products: of every path.
         mixing: weights, with the channels of the first path first.
     """
-    products = pair_products(pairs, environment, l)
     matrices = jnp.split(mixing, len(products))
     # The products of all paths side by side would take another way through memory.
     return sum(one @ matrix for one, matrix in zip(products, matrices, strict=True))

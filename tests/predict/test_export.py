@@ -121,6 +121,36 @@ def test_clusters_with_response_in_a_field():
     np.testing.assert_allclose(found["forces"][:4], expected.forces, atol=1e-10)
 
 
+SUMS = {"cutoff": 3.0, "avg_num_neighbors": 20.0}
+BACKBONES = {
+    "mace": SUMS | {"hidden_irreps": "2x0e + 2x1o", "max_ell": 1, "correlation": 2},
+    "nequip": SUMS | {"num_layers": 2, "l_max": 1, "num_features": 2, "invariant_neurons": 2},
+    "allegro": SUMS | {"l_max": 1, "num_scalar_features": 2, "num_tensor_features": 2},
+    "painn": SUMS | {"n_atom_basis": 2, "n_interactions": 2},
+}
+
+
+def model_with(kind):
+    return model_of(backbone={"kind": kind} | BACKBONES[kind])
+
+
+@pytest.mark.parametrize("kind", BACKBONES)
+def test_every_backbone_is_exported_for_any_numbers_of_atoms_and_neighbours(kind):
+    program = jles.export(model_with(kind), crystal(2))
+    shapes = {str(size) for array in program.in_avals for size in array.shape}
+    assert {"atoms", "neighbors"} <= shapes
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", BACKBONES)
+def test_the_program_of_every_backbone_computes_the_same(kind):
+    model = model_with(kind)
+    program = jles.export(model, crystal(2), WANT)
+    for repeat in (1, 2):
+        arrays = inputs(model, crystal(repeat))
+        check(program.call(arrays), model, crystal(repeat), arrays)
+
+
 def test_multipoles_are_arguments_and_results_of_programs():
     moments = jles.Multipoles(np.ones(2), np.ones((2, 3)))
     program = jax_export.export(jax.jit(lambda m: m._replace(dipoles=None)))(moments)

@@ -3,7 +3,7 @@
 Run:     python experiments/streaming.py --out results/streaming
 Needs:   the sets spice-bec and dipeptides-spice for the padding; 500 MB of disk; one core,
          a few minutes. Without the sets only the throughput is measured.
-Writes:  streaming.json; 5,000 synthetic molecules as shards, and these twenty times.
+Writes:  streaming.json; 2,000 synthetic molecules as shards, and these fifty times.
 Expect:  memory that does not grow with the number of frames; at most a tenth of the atoms
          padding with twelve shapes.
 """
@@ -37,10 +37,10 @@ from jles.train.optimizer import build_optimizer
 from jles.train.prepare import needed_labels, prepare
 from jles.train.step import build_steps
 
-FRAMES = 5_000
-TIMES = 20
+FRAMES = 2_000
+TIMES = 50
 CUTOFF = 5.5
-SECONDS = 20
+SECONDS = 10
 
 
 def synthetic(count):

@@ -35,6 +35,7 @@ from jles.lammps.rank_arrays import (
 )
 from jles.lammps.rank_sums import RankSums
 from jles.lammps.refusals import reach_of
+from jles.lammps.relaxed_part import Ranks, Relaxation, relaxed_part
 from jles.lammps.tally import Tally, timed
 from jles.models.config import ModelConfig
 from jles.predict.model import Model
@@ -80,6 +81,8 @@ class ForceField:
         self._derivatives = jax.jit(derivatives, static_argnums=(3, 4))
         self._induced_part = jax.jit(induced_part, static_argnums=(3, 4))
         self._responding = jax.jit(partial(responding_derivatives, model.potential))
+        self._relaxation = Relaxation()
+        self._relaxed_part = jax.jit(partial(relaxed_part, model.potential))
         self._field_forces = jax.jit(partial(field_forces, model.potential))
 
     @property
@@ -213,6 +216,8 @@ class ForceField:
             return float(part.energy), moments, found
         if field is not None:
             field = jnp.asarray(field, self._model.dtype)
+        if self._model.config.response.mode == "self-consistent":
+            return self._relax(part, unique, sums, cell, field)
         with self._computing():
             induced = self._induced_part(part, sums, cell, *how, field)
             induced = jax.block_until_ready(induced)
@@ -224,6 +229,26 @@ class ForceField:
             )
         charges = np.asarray(induced.charges, np.float64)
         return float(energy), Moments(charges, induced.dipole, part.dipole), found
+
+    def _relax(self, part: RespondingPart, unique: RankAtoms, sums: RankSums, cell, field):
+        """What `_finish` returns, with self-consistent induced moments."""
+        how = self._plan, self._model.config.electrostatics
+        ranks = Ranks(self._added, self._number)
+        with self._computing():
+            local = self._relaxation(part.own, sums, cell, *how, field, ranks)
+            arguments = self._model.params, self._domain, self._padded(unique), cell
+            whole = jax.block_until_ready(self._relaxed_part(*arguments, local, field))
+        sums = self._added(whole.sums)
+        with self._computing():
+            found = jax.block_until_ready(self._derivatives(whole, sums, cell, *how))
+        charges = np.asarray(whole.charges, np.float64)
+        return float(whole.energy), Moments(charges, whole.dipole, part.dipole), found
+
+    def _number(self, value) -> float:
+        own, total = np.array([float(value)]), np.empty(1)
+        with self._exchanging():
+            self._comm.Allreduce(own, total)
+        return float(total[0])
 
     def _fit_plan(self, atoms: RankInput) -> None:
         """Plans the sum, with room where the box has grown; the same on every rank."""
@@ -328,8 +353,7 @@ class ForceField:
     def _added(self, sums: RankSums) -> RankSums:
         """Sums over the atoms of all ranks."""
         own = jax.tree.map(np.asarray, sums)
-        size = sum(array.nbytes for array in jax.tree.leaves(own))
-        self.tally.sums = size * (2 if self._responds else 1)
+        self.tally.sums += sum(array.nbytes for array in jax.tree.leaves(own))
         total = jax.tree.map(np.empty_like, own)
         with self._exchanging():
             jax.tree.map(self._comm.Allreduce, own, total)

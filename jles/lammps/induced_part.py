@@ -32,8 +32,10 @@ from jles.electrostatics.plan import SumPlan
 from jles.electrostatics.response.applied_field import sum_of_dipoles
 from jles.electrostatics.response.induction import (
     Induced,
+    LocalField,
+    apply_response,
+    dot,
     effective_multipoles,
-    induce,
     local_field,
 )
 from jles.lammps.domain import Domain
@@ -183,8 +185,26 @@ def responding_derivatives(
     return own_energy, Derivatives(energy, -gradient, -virial, -by_strain)
 
 
-def _induced(own: Own, slope, cell, plan, config: ElectrostaticsConfig, field) -> Induced:
-    """The one-shot response of a rank's moments to the local fields of all moments."""
+def field_at(
+    own: Own,
+    moments: Multipoles,
+    slope: RankSums,
+    cell: Cell,
+    plan: SumPlan,
+    config: ElectrostaticsConfig,
+    field: Float[Array, " 3"] | None,
+) -> LocalField:
+    """Local fields of moments at a rank's atoms; traced.
+
+    Args:
+        own: of the rank.
+        moments: of its atoms, which leave out their own field where the model does.
+        slope: derivative of the energy by the sums of these moments over all ranks.
+        cell: rows are lattice vectors, angstrom.
+        plan: static, of the sum.
+        config: of the sum, static.
+        field: applied, latent, V/angstrom; None for none.
+    """
 
     def interaction(moments):
         energy = inner(rank_sums(moments, own.places, cell, plan, config), slope)
@@ -192,7 +212,14 @@ def _induced(own: Own, slope, cell, plan, config: ElectrostaticsConfig, field) -
             energy = energy - config.self_terms * self_energy(moments, config.sigma)
         return energy
 
-    source = local_field(interaction, own.moments, own.response)
+    source = local_field(interaction, moments, own.response)
     if field is not None and source.dipoles is not None:
         source = source._replace(dipoles=source.dipoles + field)
-    return induce(interaction, source, own.response)
+    return source
+
+
+def _induced(own: Own, slope, cell, plan, config: ElectrostaticsConfig, field) -> Induced:
+    """The one-shot response of a rank's moments to the local fields of all moments."""
+    source = field_at(own, own.moments, slope, cell, plan, config, field)
+    moments = apply_response(own.response, source)
+    return Induced(-0.5 * dot(source, moments), *moments, None)

@@ -67,9 +67,9 @@ def physical_factor(
             totals.chosen_charge / max(totals.chosen, 1.0),
             (totals.charge - totals.chosen_charge) / max(others, 1.0),
         )
-        present = np.array([totals.chosen > 0, others > 0])
-        factor = float(gauge_sign(jnp.array(means), np.array([True, False]), present))
+        present = jnp.array([totals.chosen > 0, others > 0])
+        factor = float(gauge_sign(jnp.array(means), jnp.array([True, False]), present))
     if config.epsilon_infinity is not None and bulk:
-        total = totals.polarizability / 3.0 * np.eye(3)
+        total = totals.polarizability / 3.0 * jnp.eye(3)
         factor *= float(hidden_permittivity(config.epsilon_infinity, total, volume)) ** 0.5
     return factor

@@ -123,7 +123,7 @@ def gathered(
     of_charges = first - charge * place / max(atoms.total, 1)
     excess = total[10 + _MOMENTS :].reshape(-1, 3) / max(atoms.total, 1)
     # The acoustic sum rule: a field moves no neutral system as a whole.
-    rows = columns[:, 3:].reshape(len(columns), -1, 3) - excess
+    rows = columns[:, 3:].reshape(len(columns), len(excess), 3) - excess
     forces = columns[:, :3]
     if applied.field is not None:
         energy -= applied.field @ (of_charges + permanent)

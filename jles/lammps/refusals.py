@@ -21,8 +21,6 @@ def check_model(config: ModelConfig, where: str) -> None:
         "state": config.state is not None,
     }
     if {"charge_softness", "polarizability"} & set(config.heads):
-        mode = config.response.mode
-        reasons[f"response.mode '{mode}'"] = mode != "one-shot"
         reasons["response.conserve_charge"] = config.response.conserve_charge
     if config.charges is not None:
         kind, total = config.charges.kind, config.charges.total

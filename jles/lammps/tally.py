@@ -16,7 +16,8 @@ class Tally:
         steps: evaluations.
         lists: neighbour lists made.
         traces: compilations of the part of the rank.
-        compute: seconds in the model, lists included, of the last steps.
+        compute: seconds in the model, of the last steps; with lists, and with the sums over
+            ranks of a self-consistent response.
         processor: processor time of the same, over all threads, s.
         exchange: seconds in MPI, waiting for other ranks included, of the last steps.
         sums: bytes of structure factor that the rank adds to those of others in a step.
@@ -31,7 +32,7 @@ class Tally:
 
     def begin(self) -> None:
         """Begins a step."""
-        self.steps += 1
+        self.steps, self.sums = self.steps + 1, 0
         for times in (self.compute, self.processor, self.exchange):
             times.append(0.0)
 

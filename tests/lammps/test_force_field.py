@@ -11,6 +11,7 @@ from jles.lammps.rank_arrays import RankInput
 from jles.models.config import (
     FlowCharges,
     MomentConfig,
+    ResponseConfig,
     ScalarPolarizability,
     ScreeningConfig,
     SoftnessConfig,
@@ -40,6 +41,18 @@ CONFIGS = {
         dipoles=MomentConfig(hidden=(3,), channels=1),
         polarizability=ScalarPolarizability(hidden=()),
         screening=ScreeningConfig(positive="H", epsilon_infinity=1.8),
+    ),
+    "self-consistent": small_config(
+        backbone=small_backbone(l_max=1, body_order=1),
+        dipoles=MomentConfig(hidden=(3,), channels=1),
+        charge_softness=SoftnessConfig(hidden=()),
+        polarizability=ScalarPolarizability(hidden=()),
+        response=ResponseConfig(mode="self-consistent"),
+    ),
+    "self-consistent dipoles": small_config(
+        backbone=small_backbone(**SMALL),
+        polarizability=ScalarPolarizability(hidden=()),
+        response=ResponseConfig(mode="self-consistent"),
     ),
     "dipoles, one-shot response": small_config(
         backbone=small_backbone(l_max=1, body_order=1),
@@ -93,6 +106,7 @@ def together(comm, force_field, atoms, owner):
         pytest.param("charge flow", CRYSTAL, marks=pytest.mark.long),
         ("dipoles, one-shot response", CRYSTAL),
         ("charges", SLAB),
+        pytest.param("self-consistent", CRYSTAL, marks=pytest.mark.long),
         pytest.param("dipoles, one-shot response", SLAB, marks=pytest.mark.long),
     ],
 )
@@ -133,18 +147,19 @@ def in_a_field(model, atoms):
 
 
 @pytest.mark.parametrize(
-    ("name", "pbc", "born"),
+    ("name", "pbc", "born", "ranks"),
     [
-        ("messages", CRYSTAL, True),
-        pytest.param("dipoles", SLAB, True, marks=pytest.mark.long),
-        pytest.param("charge flow", SLAB, False, marks=pytest.mark.long),
-        pytest.param("dipoles, polarizability", CRYSTAL, False, marks=pytest.mark.long),
+        ("messages", CRYSTAL, True, 2),
+        pytest.param("dipoles", SLAB, True, 4, marks=pytest.mark.long),
+        pytest.param("self-consistent dipoles", CRYSTAL, False, 4, marks=pytest.mark.long),
+        pytest.param("charge flow", SLAB, False, 1, marks=pytest.mark.long),
+        pytest.param("dipoles, polarizability", CRYSTAL, False, 4, marks=pytest.mark.long),
     ],
 )
-def test_ranks_together_equal_the_whole_in_a_field(name, pbc, born):
+def test_ranks_together_equal_the_whole_in_a_field(name, pbc, born, ranks):
     model, atoms = model_of(CONFIGS[name]), rattled(3, count=24, cell=CELL)
     atoms.pbc = pbc
-    owner = (atoms.get_scaled_positions()[:, 0] > 0.5).astype(int)
+    owner = (ranks * atoms.get_scaled_positions()[:, 0]).astype(int)
     moved = atoms.copy()
     # Atoms of the box in which LAMMPS has wrapped them, and what brings them back.
     shifts = np.zeros((24, 3))
@@ -160,7 +175,7 @@ def test_ranks_together_equal_the_whole_in_a_field(name, pbc, born):
     if not born:
         # The induced dipoles see the field.
         polarization = polarization + polarizability(model, atoms) @ FIELD
-    for own, found in on_ranks(2, rank):
+    for own, found in on_ranks(ranks, rank):
         np.testing.assert_allclose(found.energy, energy, rtol=1e-11)
         np.testing.assert_allclose(found.forces, forces[own], atol=1e-11)
         np.testing.assert_allclose(found.polarization, polarization, atol=1e-10)

@@ -64,13 +64,6 @@ def test_units():
         ({"charges": DirectCharges(total="shift")}, "charges.total 'shift'"),
         (
             {
-                "polarizability": ScalarPolarizability(),
-                "response": ResponseConfig(mode="self-consistent"),
-            },
-            "response.mode 'self-consistent'",
-        ),
-        (
-            {
                 "charge_softness": SoftnessConfig(),
                 "response": ResponseConfig(conserve_charge=True),
             },

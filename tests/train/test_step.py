@@ -148,7 +148,7 @@ def test_the_parts_of_a_batch_add_up_to_it(response_frames):
 
     So they do if the layers are computed again for derivatives.
     """
-    structure, labels, _ = next(
+    structure, labels, *_ = next(
         iter(response_loader(response_frames, batch_size=4).epoch(None))
     )
     start = jax.tree.map(jnp.asarray, RESPONSE_PARAMS)

@@ -93,7 +93,7 @@ class Induced(NamedTuple):
     energy: Float[Array, ""]
     charges: Array | None
     dipoles: Array | None
-    report: SolveReport
+    report: SolveReport | None
 
 
 def local_field(

@@ -3,7 +3,7 @@
 Run:     python experiments/far_dimers.py --out results/far_dimers
 Needs:   lode-charged-dimers (JLES_DATA), seeds/dimer_{CC,CP,CA}_{les,sr}.pth (published
          models); one core, two minutes without trainings (--only-published).
-Writes:  PAIR_charges/ (models), results.json and far_dimers.png in --out.
+Writes:  PAIR_VARIANT/ (models), results.json and far_dimers.png in --out.
 Expect:  errors of 5.8 meV for CC, 5.8 meV for CA, 14.2 meV for CP and 8.6 meV for PP on DFT
          frames at 13-15 angstrom, which are not in the data; forces of CC 8.3 meV/angstrom
          (Cheng, npj Comput. Mater. 11, 80 (2025)).
@@ -50,6 +50,13 @@ TRAINING = SETTINGS | {
     "loss": {"energy": {0: 1.0, 2 * EPOCHS // 3: 300.0}, "forces": 1.0},
     "optimizer": {"learning_rate": 2e-2, "warmup_steps": 100, "clip_update": 1.0},
     "checkpoint_every": 100,
+}
+
+
+VARIANTS = {
+    "charges": TRAINING,
+    "energy_weight_1": TRAINING | {"loss": {"energy": 1.0, "forces": 1.0}},
+    "total_free": TRAINING | {"model": TRAINING["model"] | {"charges": {"total": "free"}}},
 }
 
 
@@ -225,8 +232,10 @@ def draw(path, pictures: dict) -> None:
         shown = CURVE >= 7.0
         axis.axvspan(FAR[0], FAR[-1], color="#eeeeee", zorder=0)
         axis.plot(CURVE[shown], 1e3 * (law(CURVE)[0] - zero)[shown], color=INK, linewidth=1.0)
-        for label, values in curves.items():
-            color, dash = styles[label]
+        for label, (color, dash) in styles.items():
+            if label not in curves:
+                continue
+            values = curves[label]
             axis.plot(
                 CURVE[shown], 1e3 * (values - zero)[shown], dash, color=color, label=label
             )
@@ -242,6 +251,12 @@ def draw(path, pictures: dict) -> None:
         axis.set_ylabel("energy (meV)")
     axes[0].legend(frameon=False, fontsize=7)
     save_figure(figure, path)
+
+
+def training(name: str, variant: str) -> dict:
+    """Settings of a training on the ten frames, which also choose the best epoch."""
+    file = str(data_set(f"lode-charged-dimers/{name}.xyz"))
+    return VARIANTS[variant] | {"data": {"train": file, "valid": file}}
 
 
 def main(chosen):
@@ -264,13 +279,12 @@ def main(chosen):
                 model = imported(f"seeds/dimer_{name}_{kind}.pth")
                 record[key], curves[key] = score(model, pair, law)
         if not chosen.only_published:
-            file = str(data_set(f"lode-charged-dimers/{name}.xyz"))
-            folder = chosen.out / f"{name}_charges"
-            settings = TRAINING | {"data": {"train": file, "valid": file}}
-            key = "trained here, charges"
-            model = trained(settings, folder, chosen.smoke)
-            record[key], curves[key] = score(model, pair, law)
-            record[key]["training_seconds"] = training_seconds(folder)
+            for variant in VARIANTS if name == "CP" and not chosen.smoke else ("charges",):
+                key = f"trained here, {variant}"
+                folder = chosen.out / f"{name}_{variant}"
+                model = trained(training(name, variant), folder, chosen.smoke)
+                record[key], curves[key] = score(model, pair, law)
+                record[key]["training_seconds"] = training_seconds(folder)
         for key in curves:
             product = record[key].get("product_of_fragment_charges")
             if product is not None:

@@ -256,6 +256,12 @@ def _site(eqn, marks) -> Site:
         if params[_ALONG[name]] == axis:
             refuse(name, mixes)
         return first
+    if name == "stack":
+        return first._replace(axis=axis + (params["axis"] <= axis))
+    if name == "unstack":
+        if params["axis"] == axis:
+            refuse(name, mixes)
+        return first._replace(axis=axis - (params["axis"] < axis))
     whole = eqn.invars[0].aval.shape[axis] if axis < eqn.invars[0].aval.ndim else None
     kept = {
         "slice": lambda: (
@@ -338,6 +344,8 @@ def _scatter(eqn, marks) -> Followed:
     """Sums of edges at their receivers or senders, and extrema at receivers."""
     name = eqn.primitive.name
     target, indices, updates = marks[:3]
+    if indices is None:
+        return Followed([_scatter_components(eqn, target, updates)])
     numbers = eqn.params["dimension_numbers"]
     place = numbers.scatter_dims_to_operand_dims
     is_one = len(place) == 1 and place == numbers.inserted_window_dims
@@ -359,6 +367,22 @@ def _scatter(eqn, marks) -> Followed:
         refuse(name, "by senders")
     reach = max(updates.reach + 1, target.reach if isinstance(target, Site) else 0)
     return Followed([Site("atoms", place[0], reach)], "scatter")
+
+
+def _scatter_components(eqn, target: Site | None, updates: Site | None) -> Site:
+    """Changed components of every atom or edge, by indices that are none of atoms."""
+    numbers = eqn.params["dimension_numbers"]
+    values, _, changes = (var.aval.shape for var in eqn.invars[:3])
+    gone = {*numbers.inserted_window_dims, *numbers.operand_batching_dims}
+    kept = [axis for axis in range(len(values)) if axis not in gone]
+    moved = dict(zip(numbers.update_window_dims, kept, strict=True))
+    places = [target] if target else []
+    places += [updates._replace(axis=moved.get(updates.axis))] if updates else []
+    first = places[0]._replace(reach=max(place.reach for place in places))
+    whole = {new for old, new in moved.items() if changes[old] == values[new]}
+    if len({place[:2] for place in places}) > 1 or first.axis not in whole:
+        refuse(eqn.primitive.name, "by indices other than senders and receivers")
+    return first
 
 
 def _are_ends(eqn, indices: Mark, place: int) -> bool:

@@ -46,6 +46,8 @@ def network(take=lambda values, senders: values[senders], give=lambda values: va
             messages = jnp.concatenate([messages, jnp.take(atoms, receivers, axis=0)], axis=1)
             messages = halved(messages.reshape(-1, 2, 3)).transpose(1, 0, 2).sum(0) @ params
             attention = jax.nn.softmax(messages, axis=1)[:, jnp.array([2, 0, 1])]
+            attention = jnp.stack(jnp.unstack(attention, axis=1), axis=1)
+            attention = attention.at[:, jnp.array([1, 1])].add(messages[:, :2])
             atoms = summed(attention) + summed(give(messages), senders)
             atoms = jax.vmap(lambda row, n: row.at[0].get() + row[n] * row)(atoms, species)
             highest = jax.ops.segment_max(messages, receivers, len(species))
@@ -195,6 +197,10 @@ def masked(_, vectors, species, senders, receivers):
     return first(first(vectors, receivers)[jnp.where(species[0] > 0, senders, 0)], receivers)
 
 
+def components_of_some(_, vectors, species, senders, receivers):
+    return first(vectors.at[:2, 1].add(1.0), receivers)
+
+
 def of_small_integers(_, vectors, species, senders, receivers):
     return first(first(vectors, receivers)[senders.astype(jnp.int8)], receivers)
 
@@ -213,6 +219,7 @@ def of_edges(_, vectors, species, senders, receivers):
         (by_a_matrix, "'dot_general' that sums over the edges"),
         (shifted, "'gather' of atoms by indices other than senders and receivers"),
         (masked, "'gather' of atoms by indices other than senders and receivers"),
+        (components_of_some, "'scatter-add' by indices other than senders and receivers"),
         (of_small_integers, "'gather' of atoms by indices other than senders and receivers"),
         (sorted_atoms, "'sort' along the atoms"),
         (paired, "'dot_general' of the values of all pairs of atoms or edges"),

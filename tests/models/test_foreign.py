@@ -34,27 +34,28 @@ from tests.support.small_systems import (
     write_frames,
 )
 
-# jax-md calls e3nn-jax by old names.
+# jax-md calls e3nn-jax by old names; mlip puts integers of 64 bits into a table of 32.
 # Functions that are called `changed` replace each other.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:scatter inputs have incompatible types:FutureWarning"),
     pytest.mark.filterwarnings("ignore:name. 'changed' was another function"),
 ]
 
 NEQUIP = {
-    "kind": "foreign",
-    "name": "jax-md-nequip",
-    "cutoff": 3.0,
-    "layers": 2,
-    "degree": 1,
-    "options": {
-        "graph_net_steps": 2,
-        "hidden_irreps": "4x0e + 2x1o",
-        "sh_irreps": "1x0e + 1x1o",
-        "num_basis": 3,
-        "radial_net_n_hidden": 4,
-        "n_neighbors": 10.0,
-    },
+    "graph_net_steps": 2,
+    "hidden_irreps": "4x0e + 2x1o",
+    "sh_irreps": "1x0e + 1x1o",
+    "num_basis": 3,
+    "radial_net_n_hidden": 4,
+    "n_neighbors": 10.0,
+}
+SMALL = {"num_rbf": 3, "radial_mlp_hidden": [4]}
+PACKAGES = {
+    "jax-md-nequip": (2, NEQUIP),
+    "mlip-mace": (2, SMALL | {"num_channels": 3, "l_max": 1, "correlation": 2}),
+    "mlip-nequip": (2, SMALL | {"target_irreps": "4x0e + 2x1o", "l_max": 1}),
+    "mlip-visnet": (3, {"num_layers": 2, "num_channels": 4, "num_heads": 2, "num_rbf": 3}),
 }
 
 
@@ -127,14 +128,19 @@ def test_a_replica_that_is_too_small_gives_no_number():
         dipole_fn(potential, atoms)
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A folder with the NequIP of jax-md, trained for two epochs with charges and dipoles."""
+@pytest.fixture(scope="module", params=PACKAGES)
+def trained(request, tmp_path_factory):
+    """A folder with a model of another package, trained for two epochs with charges."""
+    if request.param.startswith("mlip"):
+        pytest.importorskip("mlip")
     folder = tmp_path_factory.mktemp("foreign")
+    layers, options = PACKAGES[request.param]
+    backbone = {"kind": "foreign", "name": request.param, "cutoff": 2.8, "degree": 1}
+    backbone |= {"layers": layers, "options": options}
     frames = [labelled(rattled(seed, count=4)) for seed in range(4)]
     write_frames(folder / "train.xyz", frames)
     write_frames(folder / "start.xyz", [rattled(1, count=4)])
-    model = {"backbone": NEQUIP, "charges": {"hidden": [4]}, "dipoles": {}}
+    model = {"backbone": backbone, "charges": {"hidden": [4]}, "dipoles": {}}
     values = training_values(str(folder / "train.xyz"), epochs=2, model=model)
     values["data"]["valid_fraction"] = 0.25
     md = {
@@ -148,22 +154,23 @@ def trained(tmp_path_factory):
     for name, content in {"train": values, "md": md}.items():
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     assert not main(["train", str(folder / "train.yaml"), "--out", str(folder / "model")])
-    return folder
+    return folder, backbone
 
 
 @pytest.mark.long
-def test_jax_md_nequip_is_trained_stored_and_run_in_a_field(trained):
-    places = trained / "model", trained / "start.xyz", trained / "md.yaml"
-    assert not main(["md", *map(str, places), "--out", str(trained / "run")])
-    assert len(read(trained / "run" / "final.extxyz")) == 4
-    stored = yaml.safe_load((trained / "model" / "config.yaml").read_text(encoding="utf-8"))
-    assert stored["model"]["backbone"] == NEQUIP | {"carries": "traced", "cells": 1}
+def test_models_of_other_packages_are_trained_stored_and_run_in_a_field(trained):
+    folder, backbone = trained
+    places = folder / "model", folder / "start.xyz", folder / "md.yaml"
+    assert not main(["md", *map(str, places), "--out", str(folder / "run")])
+    assert len(read(folder / "run" / "final.extxyz")) == 4
+    stored = yaml.safe_load((folder / "model" / "config.yaml").read_text(encoding="utf-8"))
+    assert stored["model"]["backbone"] == backbone | {"carries": "traced", "cells": 1}
 
 
 @pytest.mark.long
-def test_jax_md_nequip_has_the_born_charges_of_the_crystal(trained):
+def test_models_of_other_packages_have_the_born_charges_of_the_crystal(trained):
     """Equal in a supercell, and equal to those of a replica of the cell."""
-    stored = read_model(trained / "model")
+    stored = read_model(trained[0] / "model")
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, np.float64), stored.params)
     atoms = rattled(2, count=2)
 
@@ -186,7 +193,7 @@ def test_jax_md_nequip_has_the_born_charges_of_the_crystal(trained):
     found = born(atoms)
     twice = born(atoms * (2, 1, 1))
     np.testing.assert_allclose(twice, np.concatenate([found] * 2), rtol=0, atol=1e-10)
-    backbone = stored.config.backbone.replace(carries="replica", cells=2)
+    backbone = stored.config.backbone.replace(carries="replica", cells=3)
     expected = born_of(stored.config.replace(backbone=backbone))(atoms)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10)
     assert np.abs(found[:, 0, 1]).max() > 1e-6

@@ -1,5 +1,6 @@
 """Models written elsewhere: what is refused, and what the message says."""
 
+import sys
 from functools import partial
 
 import jax
@@ -13,6 +14,7 @@ from jles.errors import InputError, InputWarning
 from jles.models.backbones.foreign import register
 from jles.models.backbones.foreign_config import ForeignConfig
 from jles.models.backbones.jax_md_nequip import jax_md_nequip
+from jles.models.backbones.mlip_models import mlip_model
 from jles.models.config import ModelConfig
 from jles.models.store import save_model
 from jles.train.response_labels import check_responses
@@ -54,6 +56,26 @@ def test_options_of_jax_md_nequip_that_do_not_exist_are_refused():
     ):
         with pytest.raises(InputError, match=said):
             jax_md_nequip(3.0, ("H", "O"), **options)
+
+
+def test_models_of_mlip_need_the_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mlip.models", None)
+    with pytest.raises(InputError, match=r"'mlip-mace' needs the package mlip.*jles\[mlip\]"):
+        mlip_model("mace", 3.0, ("H", "O"))
+
+
+def test_options_of_mlip_that_do_not_exist_are_refused():
+    pytest.importorskip("mlip")
+    for options, said in (
+        (
+            {"num_channel": 3},
+            "unknown 'num_channel'; known: .*avg_num_neighbors, .*scaling_std",
+        ),
+        ({"graph_cutoff_angstrom": 3.0}, "'graph_cutoff_angstrom' follows from the cutoff"),
+        ({"use_coulomb_term": True}, "'use_coulomb_term' is mlip's own model of charges"),
+    ):
+        with pytest.raises(InputError, match=said):
+            mlip_model("mace", 3.0, ("H", "O"), **options)
 
 
 def test_a_model_directory_of_a_name_that_is_not_registered_says_how_to_register(tmp_path):

@@ -32,6 +32,7 @@ from jles.models.backbones.foreign_model import (
 from jles.models.backbones.foreign_replica import replica
 from jles.models.backbones.graph import Graph
 from jles.models.backbones.jax_md_nequip import jax_md_nequip
+from jles.models.backbones.mlip_models import MLIP_MODELS
 
 Factory = Callable[..., ForeignModel]
 """`(cutoff, elements, **options) -> ForeignModel`; elements are chemical symbols."""
@@ -39,7 +40,7 @@ Factory = Callable[..., ForeignModel]
 ENTRY_POINTS = "jles.foreign"
 """Group of the entry points by which an installed package registers models."""
 
-_BUILT_IN: dict[str, Factory] = {"jax-md-nequip": jax_md_nequip}
+_BUILT_IN: dict[str, Factory] = {"jax-md-nequip": jax_md_nequip} | MLIP_MODELS
 _FACTORIES: dict[str, Factory] = {}
 _BUILT: dict[tuple, "Built"] = {}
 

@@ -1,9 +1,7 @@
 """The NequIP of jax-md (Batzner et al., Nat. Commun. 13, 2453 (2022)) as a foreign model."""
 
-from jles.errors import InputError
-from jles.models.backbones.features import Features
+from jles.models.backbones.foreign_adapters import check_options, features_of_irreps
 from jles.models.backbones.foreign_model import ForeignModel
-from jles.models.backbones.irreps import to_tensors, to_vectors
 
 
 def jax_md_nequip(cutoff: float, elements: tuple[str, ...], **options) -> ForeignModel:
@@ -20,7 +18,6 @@ def jax_md_nequip(cutoff: float, elements: tuple[str, ...], **options) -> Foreig
     Raises:
         InputError: an option that does not exist, or that follows from cutoff and elements.
     """
-    import e3nn_jax as e3nn
     import jax
     import jax.numpy as jnp
     from jax_md.nn import nequip
@@ -28,14 +25,7 @@ def jax_md_nequip(cutoff: float, elements: tuple[str, ...], **options) -> Foreig
 
     settings = nequip.default_config()
     own = {"r_max": cutoff, "n_elements": len(elements)}
-    for name in options:
-        if name in own:
-            raise InputError(
-                f"options: '{name}' follows from the cutoff and the elements; take it out"
-            )
-        if name not in {*settings.keys(), "shift", "scale"}:
-            known = ", ".join(sorted({*settings.keys(), "shift", "scale"} - set(own)))
-            raise InputError(f"options: unknown '{name}'; known: {known}")
+    check_options(options, {*settings.keys(), "shift", "scale"}, own)
     settings.update({"shift": 0.0, "scale": 1.0} | options | own)
     model = nequip.model_from_config(settings)
 
@@ -58,19 +48,6 @@ def jax_md_nequip(cutoff: float, elements: tuple[str, ...], **options) -> Foreig
         state = model.apply(params, of_graph, capture_intermediates=kept, mutable=True)[1]
         states = {name: one["__call__"][0] for name, one in state["intermediates"].items()}
         energies = states.pop("Linear_2").array[:, 0]
-        hidden = e3nn.concatenate(list(states.values()))
-
-        def of(irrep):
-            chosen = hidden.filter(irrep).array.reshape(energies.shape[0], -1, irrep.dim)
-            return jnp.swapaxes(chosen, 1, 2)
-
-        invariants, *rest = (of(e3nn.Irrep(name)) for name in ("0e", "1o", "2e"))
-        vectors, tensors = (part if part.shape[2] else None for part in rest)
-        return Features(
-            invariants[:, 0],
-            None if vectors is None else to_vectors(vectors),
-            None if tensors is None else to_tensors(tensors),
-            energies,
-        )
+        return features_of_irreps(states.values(), energies)
 
     return ForeignModel(function, init)

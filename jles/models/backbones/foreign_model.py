@@ -1,5 +1,6 @@
 """What a model written elsewhere is, and how it is called."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -157,10 +158,12 @@ class Layout(NamedTuple):
 
     Attributes:
         names: of the leaves, in order.
+        shapes: of the leaves. Those without any number are not stored.
         tree: structure of the parameters.
     """
 
     names: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
     tree: jax.tree_util.PyTreeDef
 
     def named(self, params, dtype) -> dict:
@@ -169,11 +172,18 @@ class Layout(NamedTuple):
         return {
             name: jnp.asarray(leaf, dtype)
             for name, leaf in zip(self.names, leaves, strict=True)
+            if jnp.size(leaf)
         }
 
     def params(self, leaves: Mapping):
         """The parameters that have these leaves."""
-        return jax.tree.unflatten(self.tree, [leaves[name] for name in self.names])
+        dtype = next(iter(leaves.values())).dtype
+        named = zip(self.names, self.shapes, strict=True)
+        found = [
+            leaves[name] if math.prod(shape) else jnp.zeros(shape, dtype)
+            for name, shape in named
+        ]
+        return jax.tree.unflatten(self.tree, found)
 
 
 def layout(model: ForeignModel) -> Layout:
@@ -186,7 +196,7 @@ def layout(model: ForeignModel) -> Layout:
         shapes = jax.eval_shape(model.init, jax.random.key(0))
     except TypeError as error:
         raise InputError(f"params: not a tree of arrays ({first_line(error)})") from None
-    names = []
+    names, sizes = [], []
     for path, leaf in jax.tree.leaves_with_path(shapes):
         # A dot would be read as a level of the tree of all parameters.
         name = jax.tree_util.keystr(path, simple=True, separator="/").replace(".", "_")
@@ -196,9 +206,10 @@ def layout(model: ForeignModel) -> Layout:
                 "the function or in options"
             )
         names.append(name if name and name not in names else f"{name}/{len(names)}")
-    if not names:
+        sizes.append(leaf.shape)
+    if not any(map(math.prod, sizes)):
         raise InputError("params: the model has no parameters; give it one at least")
-    return Layout(tuple(names), jax.tree.structure(shapes))
+    return Layout(tuple(names), tuple(sizes), jax.tree.structure(shapes))
 
 
 def check_params(model: ForeignModel, params) -> None:

@@ -5,7 +5,7 @@ Needs:   the sets spice-bec and dipeptides-spice for the padding; 500 MB of disk
          a few minutes. Without the sets only the throughput is measured.
 Writes:  streaming.json; 2,000 synthetic molecules as shards, and these fifty times.
 Expect:  memory that does not grow with the number of frames; at most a tenth of the atoms
-         padding with twelve shapes.
+         padding with sixteen shapes.
 """
 
 import dataclasses

@@ -84,6 +84,7 @@ class StreamLoader:
         ahead = grain.ReadOptions(num_threads=1, prefetch_buffer_size=_AHEAD)
         batches = grain.MapDataset.source(source).to_iter_dataset(ahead)
         if self._workers:
+            _parse_no_flags()
             options = grain.MultiprocessingOptions(
                 num_workers=self._workers, per_worker_buffer_size=_AHEAD
             )
@@ -184,6 +185,14 @@ def stored_values(frames: StoredFrames) -> dict[str, np.ndarray]:
             has = has * crystal
         found[name] = has.astype(np.int64) * (atoms if quantity.per_atom else 1)
     return found
+
+
+def _parse_no_flags() -> None:
+    """Grain's processes read flags of absl, which expects a program that parses them."""
+    from absl import flags
+
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()
 
 
 @functools.cache

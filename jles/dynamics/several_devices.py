@@ -7,14 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 
+from jles.domains import domain as domains
 from jles.dynamics.host_search import HostSearch
 from jles.dynamics.layout import Layout
 from jles.dynamics.regions import regions
 from jles.dynamics.shared_atoms import AXIS, OWN, WHOLE, SharedAtoms, SharedPotential
 from jles.electrostatics.plan import SumPlan
 from jles.errors import InputError
-from jles.lammps import domain as domains
-from jles.lammps.refusals import reach_of
 from jles.models.backbones.foreign_config import ForeignConfig
 from jles.models.config import ModelConfig, ScreeningConfig
 from jles.models.potential import Params
@@ -59,7 +58,7 @@ def on_several_devices(host_search: HostSearch, devices, couples: bool) -> Layou
     everywhere, on_owner = NamedSharding(mesh, WHOLE), NamedSharding(mesh, OWN)
     potential = SharedPotential(model.potential, mesh)
     params = jax.device_put(model.params, everywhere)
-    reach = reach_of(model.config)
+    reach = domains.reach_of(model.config)
 
     def at(positions, cell, neighbors):
         return replace(neighbors.atoms, positions=positions, cell=cell)
@@ -74,8 +73,10 @@ def on_several_devices(host_search: HostSearch, devices, couples: bool) -> Layou
         owned = regions(positions, cell, atoms.pbc, len(devices))
         rows = [domains.rows_around(table, own, reach.hops) for own in owned]
         most = max(map(len, owned))
+        # Without messages their number does not change.
+        least = 0 if reach.hops else most + len(reach.elements)
         sizes = domains.Capacity(
-            len(atoms), most, capacity.rows, capacity.neighbors, capacity.near
+            len(atoms), most, max(least, capacity.rows), capacity.neighbors, capacity.near
         )
         places = exact.positions, exact.cell
         for around, own in zip(rows, owned, strict=True):

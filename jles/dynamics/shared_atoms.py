@@ -1,14 +1,13 @@
 r"""A model whose atoms are shared by devices; traced.
 
 Every device has the positions of all atoms, and applies the network to its own atoms and to
-those around them that matter to these (see `jles.lammps.domain`). From there on moments stay
+those around them that matter to these (see `jles.domains.domain`). From there on moments stay
 with the owner of their atom. The structure factor is a sum over devices, like the energy and
 the coupling E . P of the charges. Each of these sums, and the gradient with respect to
 positions, is one `all-reduce`; no features or moments of atoms are sent.
 """
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,18 +15,15 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
 from jles.bloch.crystal_coupling import crystal_coupling
-from jles.bloch.weighted import bloch_weight, bloch_weighted
+from jles.domains.domain import Domain
+from jles.domains.own_atoms import OwnAtoms, near_neighbors, own_atoms
 from jles.electrostatics.multipoles import Multipoles, self_energy, summed_channels
 from jles.electrostatics.partial_sums import energy_of_sums, partial_sums
 from jles.electrostatics.plan import SumPlan
 from jles.electrostatics.response.applied_field import Enthalpy, enthalpy, sum_of_dipoles
-from jles.electrostatics.response.induction import Response
-from jles.lammps.domain import Domain
-from jles.lammps.own_part import near_neighbors
 from jles.models.potential import EnergyParts, Params, Potential
-from jles.products import matmul, vdot
+from jles.products import vdot
 from jles.structures.skin import ROUNDING
-from jles.structures.structure import Structure
 from jles.typing import Cell, Positions
 
 AXIS = "atoms"
@@ -58,24 +54,6 @@ class SharedAtoms:
     def plan(self) -> SumPlan:
         """Of the electrostatic sum."""
         return self.domain.plan
-
-
-class _Own(NamedTuple):
-    """Network output of the own atoms, padded.
-
-    Attributes:
-        short_range: energy of all of them, eV.
-        places: positions, angstrom.
-        mask: False for padding.
-        moments: permanent, zero on padding; None without latent charges.
-        response: of the moments; None without one.
-    """
-
-    short_range: Array
-    places: Positions
-    mask: Bool[Array, " own"]
-    moments: Multipoles | None
-    response: Response | None
 
 
 class SharedPotential:
@@ -151,7 +129,7 @@ class SharedPotential:
             check_vma=False,
         )(atoms, *everywhere)
 
-    def _all_own(self, params, atoms) -> _Own:
+    def _all_own(self, params, atoms) -> OwnAtoms:
         """Network output of all atoms, each on the device of its owner."""
 
         def on_device(atoms, params):
@@ -160,36 +138,13 @@ class SharedPotential:
 
         return self._shared(on_device, atoms, params)
 
-    def _own(self, params, atoms: SharedAtoms, bloch=None) -> _Own:
+    def _own(self, params, atoms: SharedAtoms, bloch=None) -> OwnAtoms:
         """Network output of the own atoms of a device."""
-        domain, positions, cell = atoms.domain, atoms.positions, atoms.cell
-        domain, _ = near_neighbors(domain, positions, cell, self.config.backbone.cutoff)
-        places = positions[domain.atom]
-        neighbors = positions[domain.neighbor]
-        neighbors = neighbors + matmul(domain.shift.astype(cell.dtype), cell)
-        if bloch is not None:
-            weight = bloch_weight(neighbors - places[:, None], bloch)
-            neighbors = bloch_weighted(neighbors, weight)
-        structure = Structure(
-            positions=places,
-            cell=cell,
-            numbers=domain.numbers,
-            mask=domain.own,
-            neighbor_index=domain.sender,
-            neighbor_shift=domain.shift,
-            neighbor_mask=domain.present,
-            total_charge=jnp.zeros((), cell.dtype),
-            periodic=jnp.ones((), bool),
-            open_axis=jnp.full((), -1, jnp.int32),
-            slab_height=jnp.ones((), cell.dtype),
-            plan=domain.plan,
-        )
-        own = self._potential.own_parts_fn(params, structure, neighbors, bloch)
-        found = _Own(own.short_range, places, domain.own, own.moments, own.response)
-        first = domain.first
-        return jax.tree.map(lambda array: array[:first] if array.ndim else array, found)
+        places, cutoff = (atoms.positions, atoms.cell), self.config.backbone.cutoff
+        domain, _ = near_neighbors(atoms.domain, *places, cutoff)
+        return own_atoms(self._potential, params, domain, *places, bloch)
 
-    def _long_range(self, params, atoms, own: _Own, field=None) -> Enthalpy:
+    def _long_range(self, params, atoms, own: OwnAtoms, field=None) -> Enthalpy:
         config = self.config.electrostatics
 
         def interaction(moments: Multipoles) -> Array:

@@ -17,11 +17,12 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from jles.domains.domain import Domain
+from jles.domains.own_atoms import near_neighbors
 from jles.electrostatics.multipoles import summed_channels
 from jles.electrostatics.response.applied_field import sum_of_dipoles
 from jles.electrostatics.sums.slab import slab_normal
-from jles.lammps.domain import Domain
-from jles.lammps.own_part import evaluate_own, near_neighbors
+from jles.lammps.own_part import evaluate_own
 from jles.models.potential import Params, Potential
 from jles.products import matmul, vdot
 from jles.typing import Cell, Positions

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from jles.domains.domain import Capacity, Domain, RankAtoms, build_domain, reach_of
 from jles.electrostatics.multipoles import summed_channels
 from jles.electrostatics.plan import SumPlan, open_axes, plan_is_too_small, plan_sum
 from jles.electrostatics.sums.slab import area_vector, plan_slab_height
 from jles.errors import InputError
-from jles.lammps.domain import Capacity, Domain, RankAtoms, build_domain
 from jles.lammps.elements import element_energy
 from jles.lammps.exchange import Exchange, add_ghost_forces, plan_exchange, unique_atoms
 from jles.lammps.field_part import Mean, field_forces
@@ -34,7 +34,6 @@ from jles.lammps.rank_arrays import (
     moment_sums,
 )
 from jles.lammps.rank_sums import RankSums
-from jles.lammps.refusals import reach_of
 from jles.lammps.relaxed_part import Ranks, Relaxation, relaxed_part
 from jles.lammps.tally import Tally, timed
 from jles.models.config import ModelConfig

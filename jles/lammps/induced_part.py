@@ -23,6 +23,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from jles.domains.domain import Domain
+from jles.domains.own_atoms import near_neighbors
 from jles.electrostatics.multipoles import (
     Multipoles,
     self_energy,
@@ -38,13 +40,11 @@ from jles.electrostatics.response.induction import (
     effective_multipoles,
     local_field,
 )
-from jles.lammps.domain import Domain
 from jles.lammps.own_part import (
     Derivatives,
     Own,
     deformation,
     evaluate_own,
-    near_neighbors,
 )
 from jles.lammps.rank_sums import RankSums, energy_of_rank_sums, inner, rank_sums
 from jles.models.config import ElectrostaticsConfig

@@ -18,22 +18,18 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float, Int
 
-from jles.bloch.weighted import bloch_weight, bloch_weighted
+from jles.domains.domain import Domain
+from jles.domains.own_atoms import near_neighbors, own_atoms
 from jles.electrostatics.multipoles import Multipoles, self_energy, summed_channels
 from jles.electrostatics.plan import SumPlan
 from jles.electrostatics.response.applied_field import sum_of_dipoles
 from jles.electrostatics.response.induction import Response
-from jles.lammps.domain import Domain
 from jles.lammps.rank_sums import RankSums, energy_of_rank_sums, rank_sums
 from jles.models.config import ElectrostaticsConfig
 from jles.models.potential import Params, Potential
 from jles.products import matmul
-from jles.structures.prune import near_slots
-from jles.structures.skin import ROUNDING
-from jles.structures.structure import Structure
 from jles.typing import Cell, Positions
 
 
@@ -165,63 +161,12 @@ def evaluate_own(
 
     Derivatives are Bloch-weighted where `bloch` is given, see `jles.bloch.weighted`.
     """
-    places = positions[domain.atom]
-    neighbors = positions[domain.neighbor]
-    neighbors = neighbors + matmul(domain.shift.astype(cell.dtype), cell)
-    if bloch is not None:
-        weight = bloch_weight(neighbors - places[:, None], bloch)
-        neighbors = bloch_weighted(neighbors, weight)
-    structure = Structure(
-        positions=places,
-        cell=cell,
-        numbers=domain.numbers,
-        mask=domain.own,
-        neighbor_index=domain.sender,
-        neighbor_shift=domain.shift,
-        neighbor_mask=domain.present,
-        total_charge=jnp.zeros((), cell.dtype),
-        periodic=jnp.ones((), bool),
-        open_axis=jnp.full((), -1, jnp.int32),
-        slab_height=jnp.ones((), cell.dtype),
-        plan=domain.plan,
-    )
-    own = potential.own_parts_fn(params, structure, neighbors, bloch)
-    energy, moments, response = jax.tree.map(
-        lambda array: array[: domain.first] if array.ndim else array, own
-    )
+    own = own_atoms(potential, params, domain, positions, cell, bloch)
+    energy, moments = own.short_range, own.moments
     config = potential.config.electrostatics
     if moments is not None and config.remove_self:
         energy = energy - config.self_terms * self_energy(moments, config.sigma)
-    return Own(energy, places[: domain.first], moments, response)
-
-
-def near_neighbors(
-    domain: Domain, positions: Positions, cell: Cell, cutoff: float
-) -> tuple[Domain, Int[Array, ""]]:
-    """The domain with the neighbours within the cutoff alone, and the most that a row has."""
-    places = positions[domain.neighbor] + matmul(domain.shift.astype(cell.dtype), cell)
-    vectors = lax.stop_gradient(places - positions[domain.atom][:, None])
-    squared = jnp.sum(vectors**2, axis=-1)
-    counted = domain.present & (squared < (cutoff * ROUNDING) ** 2)
-    source, filled = near_slots(domain.present & (squared < cutoff**2), domain.near)
-    itself = jnp.arange(len(domain.own), dtype=domain.sender.dtype)[:, None]
-
-    def taken(array):
-        return jnp.take_along_axis(array, source, axis=1)
-
-    pruned = Domain(
-        atom=domain.atom,
-        numbers=domain.numbers,
-        own=domain.own,
-        neighbor=taken(domain.neighbor),
-        sender=jnp.where(filled, taken(domain.sender), itself),
-        shift=jnp.take_along_axis(domain.shift, source[..., None], axis=1),
-        present=filled,
-        first=domain.first,
-        near=domain.near,
-        plan=domain.plan,
-    )
-    return pruned, jnp.max(jnp.sum(counted, axis=1))
+    return Own(energy, own.places, moments, own.response)
 
 
 def deformation(strain: Float[Array, "3 3"]) -> Float[Array, "3 3"]:

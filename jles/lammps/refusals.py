@@ -1,9 +1,8 @@
 """Models and boxes that cannot be evaluated in parts."""
 
 from jles.errors import InputError
-from jles.lammps.domain import Reach
 from jles.models.backbones.foreign_config import ForeignConfig
-from jles.models.config import FlowCharges, ModelConfig
+from jles.models.config import ModelConfig
 
 
 def check_model(config: ModelConfig, where: str) -> None:
@@ -81,10 +80,3 @@ def check_boundary(config: ModelConfig, periodic) -> None:
             f"boundary {letters}: a model with latent charges needs two or three periodic "
             "directions in LAMMPS; jles md runs clusters"
         )
-
-
-def reach_of(config: ModelConfig) -> Reach:
-    """How far a model looks; charges that flow depend on the features of neighbours."""
-    backbone = config.backbone
-    flows = isinstance(config.charges, FlowCharges)
-    return Reach(backbone.cutoff, backbone.messages_passed + int(flows), config.numbers)

@@ -19,6 +19,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jles.domains.domain import Domain
+from jles.domains.own_atoms import near_neighbors
 from jles.electrostatics.multipoles import Multipoles, self_energy, summed_channels
 from jles.electrostatics.plan import SumPlan
 from jles.electrostatics.response.applied_field import sum_of_dipoles
@@ -31,9 +33,8 @@ from jles.electrostatics.response.induction import (
     effective_multipoles,
 )
 from jles.errors import InputError
-from jles.lammps.domain import Domain
 from jles.lammps.induced_part import field_at
-from jles.lammps.own_part import Own, OwnPart, deformation, evaluate_own, near_neighbors
+from jles.lammps.own_part import Own, OwnPart, deformation, evaluate_own
 from jles.lammps.rank_sums import RankSums, energy_of_rank_sums, rank_sums
 from jles.models.config import ElectrostaticsConfig
 from jles.models.potential import Params, Potential

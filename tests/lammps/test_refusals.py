@@ -3,13 +3,13 @@
 import pytest
 from ase.units import kcal, mol
 
+from jles.domains.domain import reach_of
 from jles.errors import InputError
 from jles.lammps.elements import elements_of_types
 from jles.lammps.refusals import (
     check_boundary,
     check_coupling,
     check_model,
-    reach_of,
 )
 from jles.lammps.units import energy_unit
 from jles.models.config import (

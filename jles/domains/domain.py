@@ -1,11 +1,11 @@
-r"""The atoms that one rank evaluates, as padded arrays.
+r"""The atoms that one MPI rank or one device evaluates, as padded arrays.
 
-A rank has its *own* atoms and *ghosts*, the atoms around them. Features of an own atom after T
-passes through the network depend on atoms up to T hops away, a hop being a pair within the
-cutoff. Atoms h hops away need features of T - h passes, so those that are T hops away need only
-their element. Atoms up to T - 1 hops away are the *rows* of the network; for a model without
-messages these are the own atoms alone. A neighbour that is no row is represented by a row of
-its element without neighbours.
+Both are called a rank here. A rank has its *own* atoms and *ghosts*, the atoms around them.
+Features of an own atom after T passes through the network depend on atoms up to T hops away, a
+hop being a pair within the cutoff. Atoms h hops away need features of T - h passes, so those
+that are T hops away need only their element. Atoms up to T - 1 hops away are the *rows* of the
+network; for a model without messages these are the own atoms alone. A neighbour that is no row
+is represented by a row of its element without neighbours.
 
 Each atom appears once, in any periodic image; neighbours are searched in the periodic cell.
 """
@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jles.electrostatics.plan import SumPlan
+from jles.models.config import FlowCharges, ModelConfig
 from jles.structures.neighbors import NeighborTable, find_neighbors
 from jles.structures.skin import GROWTH, NEAR_GROWTH, ROUNDING
 
@@ -96,6 +97,13 @@ class Reach(NamedTuple):
     def receptive_field(self) -> float:
         """Distance beyond which no atom matters to an own atom, angstrom."""
         return self.cutoff * (self.hops + 1)
+
+
+def reach_of(config: ModelConfig) -> Reach:
+    """How far a model looks; charges that flow depend on the features of neighbours."""
+    backbone = config.backbone
+    flows = isinstance(config.charges, FlowCharges)
+    return Reach(backbone.cutoff, backbone.messages_passed + int(flows), config.numbers)
 
 
 class RankAtoms(NamedTuple):

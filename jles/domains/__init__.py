@@ -1,0 +1,1 @@
+"""Parts of a structure that are evaluated apart from one another."""

@@ -10,7 +10,7 @@ import pytest
 from tests.support.paths import ROOT
 
 FOLDER = ROOT / "experiments"
-SHARED = {"common.py", "ladder.py"}
+SHARED = {"common.py", "interfaces.py", "ladder.py"}
 SCRIPTS = sorted(path.name for path in FOLDER.glob("*.py") if path.name not in SHARED)
 MISSING_DATA = 77
 """Exit status of a script whose data are missing (experiments/common.py)."""

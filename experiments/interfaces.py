@@ -1,0 +1,100 @@
+"""What the experiments on interfaces share: water, its orientation, heavy hydrogen."""
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from ase.geometry import find_mic
+
+from jles.analysis.estimators.planar import planar_density, planes_of
+from jles.data.sets import data_set
+
+BOND = 1.3
+"""No hydrogen of a molecule is farther from its oxygen, angstrom."""
+HEAVY = 4.0
+"""Mass of hydrogen, u; averages over positions do not depend on masses."""
+
+
+def water_frames() -> list[Atoms]:
+    """Bulk water at 300 K from density-functional dynamics, 64 molecules a frame."""
+    return ase.io.read(data_set("water-rpbe-d3/ef.xyz"), ":")
+
+
+def water_box() -> Atoms:
+    """The first of these frames, with whole molecules."""
+    return whole(water_frames()[0])
+
+
+def whole(atoms: Atoms) -> Atoms:
+    """A copy without labels: oxygens in the cell, hydrogens beside their oxygen."""
+    copy = Atoms(atoms.numbers, atoms.get_positions(wrap=True), cell=atoms.cell, pbc=atoms.pbc)
+    oxygens, hydrogens = water_of(copy)
+    for bonds in hydrogens.T:
+        vectors = copy.positions[bonds] - copy.positions[oxygens]
+        copy.positions[bonds] = copy.positions[oxygens] + find_mic(vectors, copy.cell)[0]
+    return copy
+
+
+def heavy(atoms: Atoms) -> Atoms:
+    """A copy with hydrogens of 4 u, for longer time steps."""
+    copy = atoms.copy()
+    masses = copy.get_masses()
+    masses[copy.numbers == 1] = HEAVY
+    copy.set_masses(masses)
+    return copy
+
+
+def bonded(atoms: Atoms) -> dict[int, np.ndarray]:
+    """The hydrogens of each oxygen, by the distance."""
+    from vesin import NeighborList
+
+    search = NeighborList(cutoff=BOND, full_list=True)
+    wrapped = atoms.get_positions(wrap=True)
+    i, j = search.compute(wrapped, atoms.cell.array, bool(atoms.pbc.all()), "ij")
+    pairs = (atoms.numbers[i] == 8) & (atoms.numbers[j] == 1)
+    i, j = i[pairs].astype(int), j[pairs].astype(int)
+    return {int(oxygen): j[i == oxygen] for oxygen in np.unique(i)}
+
+
+def water_of(atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:
+    """Oxygens (n,) with two hydrogens, and these (n, 2)."""
+    water = {oxygen: found for oxygen, found in bonded(atoms).items() if len(found) == 2}
+    return np.array(list(water)), np.array(list(water.values()))
+
+
+def cosines(positions, water, cell, normal) -> np.ndarray:
+    """Cosine of the bisector H-O-H, from the oxygen to the hydrogens, and the normal."""
+    oxygens, hydrogens = water
+    bonds = positions[hydrogens] - positions[oxygens][:, None]
+    bonds = find_mic(bonds.reshape(-1, 3), cell)[0].reshape(-1, 2, 3)
+    axis = (bonds / np.linalg.norm(bonds, axis=-1, keepdims=True)).sum(axis=1)
+    return axis @ normal / np.linalg.norm(axis, axis=-1)
+
+
+def orientation(first: Atoms, frames, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Density of water, and density times mean cosine of its dipole, along the third vector.
+
+    Args:
+        first: of the run; its molecules are those of all frames.
+        frames: positions, (frames, atoms, 3), angstrom.
+        edges: of the layers, angstrom, over one period.
+
+    Returns:
+        Two arrays (frames, layers), 1/angstrom^3.
+    """
+    cell = first.cell.array
+    planes, water = planes_of(cell), water_of(first)
+    number, cosine = [], []
+    for positions in frames:
+        heights = positions[water[0]] @ planes.normal
+        weights = cosines(positions, water, cell, planes.normal)
+        number.append(planar_density(heights, edges, planes.area, None, planes.period))
+        cosine.append(planar_density(heights, edges, planes.area, weights, planes.period))
+    return np.array(number), np.array(cosine)
+
+
+def in_halves(series: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean over frames, and half the difference of the two halves of the run as its error."""
+    if len(series) < 2:
+        return series.mean(axis=0), np.full(series.shape[1:], np.nan)
+    first, second = np.array_split(series, 2)
+    return series.mean(axis=0), 0.5 * np.abs(first.mean(axis=0) - second.mean(axis=0))

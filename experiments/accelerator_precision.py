@@ -67,6 +67,7 @@ def evaluated(model: Model, atoms, bits: int | None) -> dict[str, np.ndarray]:
     born = model.predict(atoms, ("born_charges",)).born_charges
     return {
         "vectors": np.asarray(vectors),
+        "energy": alone.energy,
         "forces": alone.forces,
         "forces with stress": strained.forces,
         "stress": strained.stress,
@@ -80,7 +81,10 @@ def deviation(value, reference) -> float:
 
 
 def errors(model: Model, atoms) -> dict[str, dict[str, float]]:
-    """Errors for every format and `precision`; vectors are in milliangstrom, largest error."""
+    """Errors for every format and `precision`.
+
+    Vectors are in milliangstrom, largest error; energies in meV/atom; the rest is relative.
+    """
     exact = Model(model.config, model.params, "float64", model.where)
     reference = evaluated(exact, atoms, None)
     found = {}
@@ -88,9 +92,13 @@ def errors(model: Model, atoms) -> dict[str, dict[str, float]]:
         config = model.config.replace(precision=precision)
         one = Model(config, model.params, "float32", model.where)
         values = evaluated(one, atoms, BITS[format])
-        row = {key: deviation(values[key], reference[key]) for key in list(values)[1:]}
-        moved = np.abs(values["vectors"] - reference["vectors"]).max()
-        found[f"{precision}, {format}"] = {"vectors": 1e3 * float(moved)} | row
+        row = {key: deviation(values[key], reference[key]) for key in list(values)[2:]}
+        moved = 1e3 * np.abs(values["vectors"] - reference["vectors"]).max()
+        shift = 1e3 * abs(values["energy"] - reference["energy"]) / len(atoms)
+        found[f"{precision}, {format}"] = {
+            "vectors": float(moved),
+            "energy": float(shift),
+        } | row
     return found
 
 

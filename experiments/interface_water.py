@@ -26,7 +26,7 @@ MODELS = {
     "short range": "seeds/water_interface_sr.pth",
 }
 VACUUM = 30.0
-REACHED = 7.0
+REACHED = 4.0
 """Molecules nearer to the middle than this do not reach a surface, angstrom."""
 
 

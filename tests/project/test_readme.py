@@ -30,6 +30,6 @@ def test_every_command_of_the_readme_is_one_that_jles_knows():
 
 
 def test_relative_links_lead_somewhere():
-    links = re.findall(r"\]\(([^):]+)\)", README)
+    links = re.findall(r"\]\(([^):#]+)(?:#[^)]*)?\)", README)
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []

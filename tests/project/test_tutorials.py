@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.support.paths import ROOT, data_path
+from tests.support.paths import ROOT, data_path, model_path
 
 SCRIPT = ROOT / "tools" / "tutorial.py"
 
@@ -34,6 +34,8 @@ def test_every_tutorial_can_be_run():
 def test_a_tutorial_runs_from_end_to_end(name, tmp_path):
     for source, _ in TUTORIAL.DATA[name].values():
         data_path(source)
+    if name in TUTORIAL.MODELS:
+        model_path(TUTORIAL.MODELS[name])
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, str(SCRIPT), name, "--small", "--out", str(tmp_path)],

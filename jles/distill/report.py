@@ -281,7 +281,8 @@ def in_markdown(record: dict) -> str:
             lines += ["", f"## {title}", "", *_element_table(record[key])]
     if "born_charges" in record:
         lines += ["", f"A third of the trace, in the first {BORN_FRAMES} test frames at most."]
-    lines += [""] + [f"- Note: {note}" for note in record["notes"]]
+    if record["notes"]:
+        lines += ["", *(f"- Note: {note}" for note in record["notes"])]
     lines += ["", "![Errors and Born charges](report.png)", ""]
     return "\n".join(lines)
 

@@ -43,7 +43,8 @@ class Script(NamedTuple):
     Attributes:
         before: until the box exists and the first command needs the forces.
         after: the rest.
-        sets_ghosts: whether the file has a `comm_modify cutoff` of its own.
+        sets_ghosts: whether `before` has a `comm_modify cutoff` of its own; a later one
+            replaces that of jles.
     """
 
     before: list[str]
@@ -90,7 +91,7 @@ def divide(lines: list[str], where: str) -> Script:
         if has_box and at is None and name in _NEEDS_FIX:
             at = number
         has_box |= name in _MAKES_BOX
-        sets_ghosts |= name == "comm_modify" and "cutoff" in words
+        sets_ghosts |= at is None and name == "comm_modify" and "cutoff" in words
     if at is None:
         what = "run or minimize" if has_box else "read_data, read_restart or create_box"
         raise InputError(f"{where}: has no {what}")

@@ -70,7 +70,8 @@ def test_a_changed_ghost_cutoff_is_reported():
 
 
 def test_ghosts_and_skin():
-    assert divide([*FILE, "comm_modify mode single cutoff 8"], "in").sets_ghosts
+    assert divide([*FILE[:2], "comm_modify mode single cutoff 8", *FILE[2:]], "in").sets_ghosts
+    assert not divide([*FILE, "comm_modify mode single cutoff 8"], "in").sets_ghosts
     assert skin_of(FILE) == 0.5
     assert skin_of(["neighbor ${skin} bin"]) == 2.0
     assert ghost_cutoff("Comm style = brick\nCommunication cutoff = 6.4\n") == 6.4

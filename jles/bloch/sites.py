@@ -1,4 +1,4 @@
-"""Which values of a traced function depend on positions, and where they belong.
+"""Marks the values of a traced function that depend on positions, and where they belong.
 
 The function takes edge vectors, senders and receivers (docs/foreign-models.md). Every value is
 marked: `Site` for one that depends on positions, `Ends` for senders and receivers, None for
@@ -208,7 +208,7 @@ def _ends(eqn, marks, atoms) -> Ends | None:
 
 
 def _holds_indices(dtype) -> bool:
-    """Whether numbers of atoms survive a conversion to this type."""
+    """True for integer types that are wide enough to number the atoms."""
     return np.issubdtype(dtype, np.integer) and np.iinfo(dtype).bits >= 32
 
 
@@ -386,7 +386,7 @@ def _scatter_components(eqn, target: Site | None, updates: Site | None) -> Site:
 
 
 def _are_ends(eqn, indices: Mark, place: int) -> bool:
-    """Whether the indices are those of senders or receivers, one for each edge."""
+    """True if the indices are those of senders or receivers, one for each edge."""
     is_list = isinstance(indices, Ends) and not indices.wrapped and indices.axis == 0
     shape = eqn.invars[place].aval.shape
     return is_list and len(shape) == 2 and shape[1] == 1

@@ -1,4 +1,4 @@
-"""`jles data`: what is in a data set and doubtful about it; large sets as shards."""
+"""`jles data`: checks a data set, or writes it as shards."""
 
 from argparse import Namespace
 

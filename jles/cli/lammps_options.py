@@ -31,7 +31,7 @@ def add_inputs(parser: Parser) -> None:
 
 
 def add_rest(parser: Parser) -> None:
-    """What goes to LAMMPS; the last option, because it takes all that follows."""
+    """The arguments for LAMMPS; the last option, because it takes all that follows."""
     parser.add_argument(
         "--options",
         nargs=argparse.REMAINDER,

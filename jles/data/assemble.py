@@ -38,7 +38,7 @@ class Labels(NamedTuple):
 
 
 class Assembly(NamedTuple):
-    """How frames become arrays; the arguments of a loader.
+    """The conversion of frames to arrays; holds the arguments of a loader.
 
     Attributes:
         cutoff: of the neighbours, angstrom.

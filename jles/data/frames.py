@@ -20,7 +20,7 @@ from jles.structures.unread_charge import warn_unread_charge
 
 
 class Outline(NamedTuple):
-    """What is known of a frame without its positions, as `Frame`.
+    """The fields of a `Frame` that are known without its positions.
 
     Attributes:
         numbers: atomic numbers, sorted.

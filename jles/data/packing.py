@@ -1,4 +1,4 @@
-"""Which structures make up which batch: a few sizes, and a number of structures for each."""
+"""Packing of structures into batches: a few sizes, and a number of structures for each."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from jles.structures.sizes import Size, plan_buckets
 
 
 class Budget(NamedTuple):
-    """What a batch may hold, padding included; None for no limit.
+    """Limits of a batch, padding included; None for no limit.
 
     Attributes:
         atoms: atoms of all its structures.
@@ -22,7 +22,7 @@ class Budget(NamedTuple):
     edges: int | None = None
 
     def structures(self, size: Size) -> int:
-        """How many structures of a size fit; at least one."""
+        """The number of structures of a size that fit; at least one."""
         most = [1_000_000]
         if self.atoms is not None:
             most.append(self.atoms // size.atoms)
@@ -160,7 +160,7 @@ class Waste(NamedTuple):
 
 
 def waste(packing: Packing, sizes: Sequence[Size], edges: np.ndarray) -> Waste:
-    """What padding takes, empty structures included.
+    """The part of an epoch that is padding, empty structures included.
 
     Args:
         packing: of the structures.
@@ -182,7 +182,7 @@ def waste(packing: Packing, sizes: Sequence[Size], edges: np.ndarray) -> Waste:
 
 
 def emphasis(packing: Packing, values: Mapping[str, np.ndarray]) -> Callable:
-    """How much a batch counts in an epoch, label by label.
+    """Weight of every batch of an epoch, label by label.
 
     The loss of a batch is a mean over its values. Multiplied by this factor, every value of an
     epoch has the same weight, however many its batch holds.

@@ -46,7 +46,7 @@ class _Lines:
         return line
 
     def blank_to_the_end(self) -> bool:
-        """Whether only blank lines are left; reads them if so."""
+        """True if only blank lines are left, which are then read."""
         while self.next is not None and not self.next.strip():
             self.advance()
         return self.next is None
@@ -101,7 +101,7 @@ def _atom_count(line: str, where: str, frame: int) -> int:
 
 
 def _looks_cut(atoms: list[str]) -> bool:
-    """Whether the last line has fewer words than the others, or a much shorter last word."""
+    """True if the last line has fewer words than the others, or a much shorter last word."""
     words = [line.split() for line in atoms]
     *others, last = words
     if not last or any(len(other) > len(last) for other in others):

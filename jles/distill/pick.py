@@ -9,7 +9,7 @@ from jles.errors import InputError
 
 
 def split_pool(sizes: Sequence[int], held_out: float) -> tuple[np.ndarray, np.ndarray]:
-    """Places of the frames to learn from and of those to test on, in the joined runs.
+    """Places of training and test frames in the joined runs.
 
     The last part of every run is for tests, so that no test frame is a few steps from a
     training frame.

@@ -1,4 +1,4 @@
-"""The directory of a distillation: what it holds, and whether one may start or resume there."""
+"""The directory of a distillation: its files, and checks before a start or a resumption."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +18,7 @@ class Place(NamedTuple):
 
     @property
     def record(self) -> Path:
-        """What is distilled: teacher, starts and configuration."""
+        """File with the teacher, the starts and the configuration."""
         return self.out / "distill.yaml"
 
     @property

@@ -1,4 +1,4 @@
-"""What a student learned: errors against the teacher, charges, Born charges, a picture."""
+"""The report on a student: errors against the teacher, charges, Born charges, a picture."""
 
 import json
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ class Tested(NamedTuple):
         born_elements: atomic numbers of the atoms of the first frames.
         born: their Born charges of the student, e, (atoms, 3, 3); None without.
         teacher_born: those of the teacher; None without.
-        notes: what must be known to read the numbers.
+        notes: remarks needed to read the numbers.
     """
 
     pairs: dict[str, np.ndarray]
@@ -59,7 +59,7 @@ def report(place: Place, about: dict, students: dict[int, Path]) -> dict:
 
     Args:
         place: of the distillation.
-        about: what goes to the head of the report.
+        about: entries for the head of the report.
         students: model directories by the number of their training frames; the largest one is
             the student.
     """

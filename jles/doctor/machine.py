@@ -1,4 +1,4 @@
-"""What a bug report needs to know about a machine: versions, devices, settings, folders."""
+"""A machine as described in a bug report: versions, devices, settings, folders."""
 
 import os
 import platform

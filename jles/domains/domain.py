@@ -80,7 +80,7 @@ class Capacity(NamedTuple):
 
 
 class Reach(NamedTuple):
-    """How far a model looks.
+    """The surroundings of an atom that a model reads.
 
     Attributes:
         cutoff: angstrom.
@@ -100,7 +100,7 @@ class Reach(NamedTuple):
 
 
 def reach_of(config: ModelConfig) -> Reach:
-    """How far a model looks; charges that flow depend on the features of neighbours."""
+    """The reach of a model; charges that flow depend on the features of neighbours."""
     backbone = config.backbone
     flows = isinstance(config.charges, FlowCharges)
     return Reach(backbone.cutoff, backbone.messages_passed + int(flows), config.numbers)

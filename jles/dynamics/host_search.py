@@ -17,7 +17,7 @@ sum, shrinking in that of the search."""
 
 
 class HostSearch(NamedTuple):
-    """What a neighbour search of a run needs.
+    """The neighbour search of a run, on the host.
 
     Attributes:
         model: gives cutoff, sum and precision.

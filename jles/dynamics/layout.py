@@ -1,4 +1,4 @@
-"""How the atoms of a run lie on devices, as functions that the `System` of a model uses."""
+"""Layouts of the atoms of a run on devices: functions that the `System` of a model uses."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

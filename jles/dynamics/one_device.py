@@ -93,7 +93,7 @@ def on_one_device(host_search: HostSearch) -> Layout:
 def _search_plan(
     host_search: HostSearch, positions, cell, structure: Structure, capacity: Capacity
 ) -> SearchPlan:
-    """That of the capacity, unless it does not suffice."""
+    """The search plan of the capacity, or a new one if that does not suffice."""
     plan, slots = capacity.search, capacity.neighbors
     if plan is not None and plan.slots == slots:
         places = structure.positions, structure.cell

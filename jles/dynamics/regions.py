@@ -1,4 +1,4 @@
-"""Which device owns which atoms: regions of the cell with equal numbers of atoms."""
+"""The owner of every atom: regions of the cell with equal numbers of atoms."""
 
 import numpy as np
 from jaxtyping import Float, Int

@@ -1,7 +1,7 @@
 r"""A model whose atoms are shared by devices; traced.
 
 Every device has the positions of all atoms, and applies the network to its own atoms and to
-those around them that matter to these (see `jles.domains.domain`). From there on moments stay
+those around them that these read (see `jles.domains.domain`). From there on moments stay
 with the owner of their atom. The structure factor is a sum over devices, like the energy and
 the coupling E . P of the charges. Each of these sums, and the gradient with respect to
 positions, is one `all-reduce`; no features or moments of atoms are sent.

@@ -139,7 +139,7 @@ def run_lammps(
 
 
 class Asked(NamedTuple):
-    """What the command line asks for; arguments as of `run_lammps`."""
+    """The requests of the command line; arguments as of `run_lammps`."""
 
     types: Sequence[str] | None
     field: Field | None
@@ -147,7 +147,7 @@ class Asked(NamedTuple):
 
 
 class Callback:
-    """What `fix external` calls at every step.
+    """The function that `fix external` calls at every step.
 
     An exception cannot pass through LAMMPS, so every one ends the process here.
     """

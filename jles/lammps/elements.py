@@ -1,4 +1,4 @@
-"""Which element each atom type of LAMMPS is."""
+"""The element of each atom type of LAMMPS."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""Which ranks own a rank's ghosts, and the exchange of their forces.
+"""The owners of a rank's ghosts, and the exchange of forces on ghosts.
 
 The communicator is that of mpi4py. Every function that takes one is called by all ranks.
 """
@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 
 
 class Exchange(NamedTuple):
-    """Where forces on ghosts go to, until LAMMPS makes new lists.
+    """Destinations of the forces on ghosts, until LAMMPS makes new lists.
 
     Attributes:
         send: places of ghosts among the atoms of this rank, those of the first rank first.

@@ -1,4 +1,4 @@
-r"""What one rank contributes to the coupling E . P of the charges and permanent dipoles.
+r"""The part of one rank in the coupling E . P of the charges and permanent dipoles.
 
 Its derivative with respect to positions is that of the infinite crystal, as in
 `jles.bloch.crystal_coupling`:

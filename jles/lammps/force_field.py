@@ -230,7 +230,7 @@ class ForceField:
         return float(energy), Moments(charges, induced.dipole, part.dipole), found
 
     def _relax(self, part: RespondingPart, unique: RankAtoms, sums: RankSums, cell, field):
-        """What `_finish` returns, with self-consistent induced moments."""
+        """As `_finish`, with self-consistent induced moments."""
         how = self._plan, self._model.config.electrostatics
         ranks = Ranks(self._added, self._number)
         with self._computing():

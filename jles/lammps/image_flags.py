@@ -1,4 +1,4 @@
-"""How many times LAMMPS has wrapped an atom around the box."""
+"""Image flags: the number of times LAMMPS has wrapped an atom around the box."""
 
 import numpy as np
 from jaxtyping import Int

@@ -1,4 +1,4 @@
-r"""What one rank contributes if its moments respond, one-shot.
+r"""The part of one rank in energy, forces and virial with one-shot induced moments.
 
 The response energy of rank r depends on the structure factor S of all ranks through the local
 fields :math:`f = -\partial(g\cdot S_r - U_r)/\partial m`, with

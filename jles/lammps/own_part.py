@@ -1,4 +1,4 @@
-r"""What one rank contributes to energy, forces and virial.
+r"""The part of one rank in energy, forces and virial.
 
 The energy of a crystal is
 

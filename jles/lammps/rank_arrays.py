@@ -1,4 +1,4 @@
-"""What goes into the evaluation of a rank, and what comes out."""
+"""Input and output of the evaluation of a rank."""
 
 from typing import NamedTuple
 
@@ -62,7 +62,7 @@ class RankOutput(NamedTuple):
 
 
 class Applied(NamedTuple):
-    """What acts on the charges of all ranks.
+    """The field that acts on the charges of all ranks.
 
     Attributes:
         field: latent, V/angstrom; None for none.

@@ -1,4 +1,4 @@
-"""What the ranks add up for the lattice sum, and its energy: crystals and slabs."""
+"""The sums over ranks for the lattice sum of crystals and slabs, and its energy."""
 
 from typing import NamedTuple
 

@@ -43,7 +43,7 @@ class EnergyParts(NamedTuple):
 
 
 class OwnParts(NamedTuple):
-    """What some atoms of a structure contribute to its energy.
+    """The part of some atoms of a structure in its energy.
 
     Attributes:
         short_range: energy of these atoms, eV.

@@ -151,7 +151,7 @@ def _best_merge(groups, batch_size):
 
 
 def kind_of(size: Size) -> tuple[bool, bool]:
-    """Whether the sums are those of crystals, and of clusters."""
+    """Two flags: True if the sum is that of a crystal, and if it is that of a cluster."""
     return size.plan.periodic, size.plan.cluster
 
 

@@ -49,7 +49,7 @@ def what_to_train(config: TrainConfig) -> dict:
 def has_checkpoint(
     config: TrainConfig, out: Path, log: MetricsLog, checkpoints: Checkpoints
 ) -> bool:
-    """Whether there is a checkpoint to resume from.
+    """True if there is a checkpoint to resume from.
 
     A run killed before its first checkpoint starts again from the beginning. Its metrics may
     already hold the epochs that the checkpoint would have followed.

@@ -96,7 +96,7 @@ def train(config: TrainConfig, out: Path, resume: bool = False) -> Path:
 
 
 class _Files(NamedTuple):
-    """What process 0 writes: the directory of the run and what it holds."""
+    """The files that process 0 writes into the directory of the run."""
 
     out: Path
     log: MetricsLog

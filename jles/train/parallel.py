@@ -34,7 +34,7 @@ class Devices(NamedTuple):
 
     @property
     def share(self) -> Share:
-        """What this process reads of every batch."""
+        """The part of every batch that this process reads."""
         if self.mesh is None:
             return WHOLE
         owners = [device.process_index for device in self.mesh.devices]

@@ -198,7 +198,7 @@ def to_list(files) -> list[str]:
 
 
 def _have(frames: Frames, name: str) -> bool:
-    """Whether some frame has the label; stress counts for crystals only."""
+    """True if some frame has the label; stress counts for crystals only."""
     return any(name in f.labels and (name != "stress" or f.pbc.all()) for f in kinds_of(frames))
 
 

@@ -35,12 +35,12 @@ _LONGEST = 2000
 
 
 def several() -> bool:
-    """Whether this is one of several processes."""
+    """True in one of several processes."""
     return jax.process_count() > 1
 
 
 def is_first() -> bool:
-    """Whether this is process 0, or the only one."""
+    """True in process 0, which may be the only one."""
     return jax.process_index() == 0
 
 

@@ -1,4 +1,4 @@
-"""What a resumed run continues from, and its checkpoints after and within an epoch."""
+"""The state that a resumed run continues from; its checkpoints after and within an epoch."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from jles.train.step import TrainState
 
 
 class Within(NamedTuple):
-    """What was done of an epoch that is not finished.
+    """The finished part of an epoch.
 
     Attributes:
         batches: that were taken.

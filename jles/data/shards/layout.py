@@ -131,7 +131,7 @@ def shard_name(number: int) -> str:
 
 
 def is_shards(path) -> bool:
-    """Whether this is a directory of shards."""
+    """True for a directory of shards."""
     return (Path(path) / INDEX).is_file()
 
 
@@ -242,7 +242,7 @@ def _index(file) -> Index:
 
 @functools.cache
 def label_widths() -> dict[str, tuple]:
-    """Whether a label is per atom, and the shape of its entries, by name."""
+    """By label: True if it is per atom, and the shape of its entries."""
     from jles.quantities.catalogue import labelled
 
     return {

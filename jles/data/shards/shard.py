@@ -37,7 +37,7 @@ def checksum(frame: Frame) -> int:
 
 
 def _arrays(frame: Frame) -> dict[str, np.ndarray]:
-    """What a shard holds of a frame, with a first axis of atoms or of one frame."""
+    """The arrays of a frame in a shard, with a first axis of atoms or of one frame."""
     arrays = {
         "numbers": np.asarray(frame.numbers, np.uint8),
         "positions": np.asarray(frame.positions, np.float64),

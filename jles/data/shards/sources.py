@@ -153,7 +153,7 @@ def vars_of(keys: LabelKeys) -> dict[str, str]:
 
 
 def _unit(values) -> float:
-    """What turns the values of a data set into the units of `Frame`."""
+    """The factor from the unit of a data set to that of `Frame`, negative for gradients."""
     unit = values.attrs.get("units", "")
     unit = unit.decode() if isinstance(unit, bytes) else str(unit)
     factor = _UNITS.get(unit.strip().lower().replace(" ", ""))

@@ -53,7 +53,7 @@ class Response:
 
     @property
     def responds(self) -> bool:
-        """Whether anything responds."""
+        """True if charges or dipoles respond."""
         return self.charge_softness is not None or self.polarizabilities is not None
 
 

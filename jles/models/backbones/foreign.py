@@ -70,7 +70,7 @@ def register(name: str, factory: Factory) -> Factory:
 
 
 def is_registered(name: str) -> bool:
-    """Whether a configuration may use this name."""
+    """True if a configuration may use this name."""
     return name in {*_FACTORIES, *_BUILT_IN, *entry_points(group=ENTRY_POINTS).names}
 
 

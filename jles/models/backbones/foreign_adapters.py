@@ -1,4 +1,4 @@
-"""What the adapters of packages with e3nn-jax share: checks of options, reading of irreps."""
+"""Shared by the adapters of packages with e3nn-jax: checks of options, reading of irreps."""
 
 from collections.abc import Collection, Sequence
 

@@ -1,4 +1,4 @@
-"""What a model written elsewhere is, and how it is called."""
+"""A model written elsewhere: its functions, and calls of them."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -76,7 +76,7 @@ def call(function: Callable, params, vectors, species, senders, receivers) -> Fe
 
 
 def to_features(result) -> Features:
-    """What a foreign function may return, as `Features`.
+    """The result of a foreign function as `Features`.
 
     Raises:
         InputError: something else.
@@ -154,7 +154,7 @@ def check_features(features: Features, atoms: int, degree: int, dtype) -> Featur
 
 
 class Layout(NamedTuple):
-    """How the parameters of a model are named in files.
+    """Names of the parameters of a model in files.
 
     Attributes:
         names: of the leaves, in order.

@@ -123,7 +123,7 @@ def stream_frames(path, keys: LabelKeys = _DEFAULT_KEYS) -> Iterator[Frame]:
     Raises:
         InputError: as `read_frames`, when the frame is reached; nothing for an empty file.
     """
-    for n, atoms in enumerate(_read_atoms(path)):
+    for n, atoms in enumerate(read_atoms(path)):
         yield _frame(atoms, _values_of(atoms), keys, f"{path}, frame {n}")
 
 

@@ -48,6 +48,6 @@ def jax_md_nequip(cutoff: float, elements: tuple[str, ...], **options) -> Foreig
         state = model.apply(params, of_graph, capture_intermediates=kept, mutable=True)[1]
         states = {name: one["__call__"][0] for name, one in state["intermediates"].items()}
         energies = states.pop("Linear_2").array[:, 0]
-        return features_of_irreps(states.values(), energies)
+        return features_of_irreps(list(states.values()), energies)
 
     return ForeignModel(function, init)

@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jles.electrostatics.plan import SumPlan
+from jles.models.backbones.foreign_config import ForeignConfig
 from jles.models.config import FlowCharges, ModelConfig
 from jles.structures.neighbors import NeighborTable, find_neighbors
 from jles.structures.skin import GROWTH, NEAR_GROWTH, ROUNDING
@@ -104,6 +105,22 @@ def reach_of(config: ModelConfig) -> Reach:
     backbone = config.backbone
     flows = isinstance(config.charges, FlowCharges)
     return Reach(backbone.cutoff, backbone.messages_passed + int(flows), config.numbers)
+
+
+def sees_more(config: ModelConfig) -> list[str]:
+    """Keys for which atoms of a model depend on more than their surroundings, for errors.
+
+    Ranks cannot share the atoms of such a model.
+    """
+    keys = {
+        "backbone.kind 'foreign'": isinstance(config.backbone, ForeignConfig),
+        "state": config.state is not None,
+    }
+    if config.charges is not None:
+        kind, total = config.charges.kind, config.charges.total
+        keys["charges.kind 'equilibrated'"] = kind == "equilibrated"
+        keys[f"charges.total '{total}'"] = total != "free"
+    return [key for key, found in keys.items() if found]
 
 
 class RankAtoms(NamedTuple):

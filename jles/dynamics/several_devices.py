@@ -14,7 +14,6 @@ from jles.dynamics.regions import regions
 from jles.dynamics.shared_atoms import AXIS, OWN, WHOLE, SharedAtoms, SharedPotential
 from jles.electrostatics.plan import SumPlan
 from jles.errors import InputError
-from jles.models.backbones.foreign_config import ForeignConfig
 from jles.models.config import ModelConfig, ScreeningConfig
 from jles.models.potential import Params
 from jles.structures.neighbors import NeighborTable
@@ -39,20 +38,23 @@ class SharedNeighbors:
         return self.atoms.plan
 
 
-def on_several_devices(host_search: HostSearch, devices, couples: bool) -> Layout:
+def on_several_devices(
+    host_search: HostSearch, devices, couples: bool, moments: bool = False
+) -> Layout:
     """The layout of a run on several devices.
 
     Args:
         host_search: of the run.
         devices: `jax.Device`, each with an equal part of the atoms.
         couples: whether E . P is needed, for a field or a record.
+        moments: whether latent moments are recorded.
 
     Raises:
         InputError: a model that devices cannot share, a boundary whose sum they cannot share,
             or fewer atoms than devices.
     """
     model, atoms = host_search.model, host_search.atoms
-    check_model(model.config, couples)
+    check_model(model.config, couples, moments)
     check_atoms(model.config, atoms, len(devices))
     mesh = Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,))
     everywhere, on_owner = NamedSharding(mesh, WHOLE), NamedSharding(mesh, OWN)
@@ -99,28 +101,25 @@ def on_several_devices(host_search: HostSearch, devices, couples: bool) -> Layou
     return Layout(potential, at, rebuild, None, missing_slots)
 
 
-def check_model(config: ModelConfig, couples: bool) -> None:
+def check_model(config: ModelConfig, couples: bool, moments: bool = False) -> None:
     """Refuses models whose atoms see more than their surroundings.
 
     Args:
         config: of the model.
         couples: whether E . P is needed, for a field or a record.
+        moments: whether latent moments are recorded.
 
     Raises:
         InputError: names the key of the model's configuration.
     """
-    reasons = {
-        "backbone.kind 'foreign'": isinstance(config.backbone, ForeignConfig),
-        "state": config.state is not None,
-    }
-    if config.charges is not None:
-        kind, total = config.charges.kind, config.charges.total
-        reasons["charges.kind 'equilibrated'"] = kind == "equilibrated"
-        reasons[f"charges.total '{total}'"] = total != "free"
+    reasons = dict.fromkeys(domains.sees_more(config), True)
     if couples:
         why = " in a field, or to record polarization, current, Born charges or polarizability"
         reasons[f"charge_softness{why}"] = config.charge_softness is not None
         reasons[f"screening{why}"] = config.screening != ScreeningConfig()
+    if moments:
+        why = " to record charges, dipoles or quadrupoles"
+        reasons[f"screening.positive{why}"] = config.screening.positive is not None
     for key, found in reasons.items():
         if found:
             raise InputError(

@@ -104,6 +104,22 @@ class SharedPotential:
         along = vdot(field, sum_of_dipoles(moments.dipoles, field.dtype))
         return along + self._coupling_of_charges(params, atoms, field)
 
+    def moments_fn(self, params: Params, atoms: SharedAtoms) -> Multipoles:
+        """Latent moments of all atoms, induced ones included."""
+        own = self._all_own(params, atoms)
+        places = atoms.domain.atom[:, : atoms.domain.first].reshape(-1)
+
+        def in_order(array):
+            inside = jnp.expand_dims(own.mask, range(1, array.ndim))
+            every = jnp.zeros((len(atoms.positions), *array.shape[1:]), array.dtype)
+            return every.at[places].add(jnp.where(inside, array, 0.0))
+
+        return jax.tree.map(in_order, self._long_range(params, atoms, own).effective)
+
+    def factor_fn(self, params: Params, atoms: SharedAtoms) -> Float[Array, ""]:
+        """Sign of moments in records; `check_model` refuses models in which it may be -1."""
+        return jnp.ones((), atoms.positions.dtype)
+
     def crowds(self, atoms: SharedAtoms) -> Int[Array, " devices"]:
         """Most neighbours within the cutoff that an atom of every device has."""
         cutoff = self.config.backbone.cutoff * ROUNDING

@@ -1,7 +1,7 @@
 """Models and boxes that cannot be evaluated in parts."""
 
+from jles.domains.domain import sees_more
 from jles.errors import InputError
-from jles.models.backbones.foreign_config import ForeignConfig
 from jles.models.config import ModelConfig
 
 
@@ -15,22 +15,15 @@ def check_model(config: ModelConfig, where: str) -> None:
     Raises:
         InputError: names the key of the model's configuration.
     """
-    reasons = {
-        "backbone.kind 'foreign'": isinstance(config.backbone, ForeignConfig),
-        "state": config.state is not None,
-    }
-    if {"charge_softness", "polarizability"} & set(config.heads):
-        reasons["response.conserve_charge"] = config.response.conserve_charge
-    if config.charges is not None:
-        kind, total = config.charges.kind, config.charges.total
-        reasons["charges.kind 'equilibrated'"] = kind == "equilibrated"
-        reasons[f"charges.total '{total}'"] = total != "free"
-    for key, found in reasons.items():
-        if found:
-            raise InputError(
-                f"{where}: {key} cannot be divided among MPI ranks yet; jles md or jles serve "
-                "run such a model"
-            )
+    keys = sees_more(config)
+    responds = bool({"charge_softness", "polarizability"} & set(config.heads))
+    if responds and config.response.conserve_charge:
+        keys.append("response.conserve_charge")
+    for key in keys:
+        raise InputError(
+            f"{where}: {key} cannot be divided among MPI ranks yet; jles md or jles serve run "
+            "such a model"
+        )
 
 
 def check_coupling(config: ModelConfig, where: str, field: bool, born_charges: int) -> None:

@@ -91,6 +91,14 @@ def test_models_that_devices_cannot_share_are_refused_by_name(changes, couples, 
         check_model(small_config(**changes), False)
 
 
+def test_the_sign_of_recorded_moments_needs_one_device():
+    config = small_config(screening=ScreeningConfig(positive="H"))
+    with pytest.raises(
+        InputError, match=r"screening\.positive to record charges, .*; take one"
+    ):
+        check_model(config, False, moments=True)
+
+
 def test_open_boundaries_and_too_few_atoms_are_refused():
     slab = rattled(0, 6)
     slab.pbc = (True, True, False)

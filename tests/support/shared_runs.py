@@ -129,7 +129,7 @@ def main() -> None:
     if sys.argv[1] == "forces":
         print(json.dumps(compared(first)))
     elif sys.argv[1] == "records":
-        records = ("polarization", "born_charges", "current")
+        records = ("polarization", "born_charges", "current", "charges", "dipoles")
         both = {first: compared(first, records, (0, 1)), second: compared(second, (), (0, 1))}
         print(json.dumps(both))
     else:

@@ -1,6 +1,10 @@
 """A parser whose slow arguments are added when they are needed, and a shared option."""
 
 import argparse
+import re
+
+_NEGATIVE = re.compile(r"^-(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")
+"""Arguments that are numbers and no options, such as -1e-3."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -11,6 +15,11 @@ class Parser(argparse.ArgumentParser):
     """
 
     late = None
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        # That of Python below 3.14 knows no exponents.
+        self._negative_number_matcher = _NEGATIVE
 
     def parse_known_args(self, *args, **kwargs):
         """As in argparse, after the late arguments were added; unknown ones are an error."""

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jles.errors import InputError
+from jles.predict.prediction import field_array
 
 
 class Field:
@@ -23,9 +24,10 @@ class Field:
         """The field now.
 
         Raises:
-            InputError: a variable that does not exist or has no finite number.
+            InputError: a variable that does not exist or is no number, or a field that is not
+                finite or so strong that the unit must be another one.
         """
-        return np.array([self._value(part) for part in self._components])
+        return field_array([self._value(part) for part in self._components])
 
     def _value(self, part: float | str) -> float:
         if not isinstance(part, str):
@@ -35,7 +37,7 @@ class Field:
         except Exception as error:
             reason = " ".join(str(error).split())
             raise InputError(f"--field: variable {part}: {reason}") from None
-        if not isinstance(value, float) or not np.isfinite(value):
+        if not isinstance(value, float):
             raise InputError(
                 f"--field: {part} is {value}; name an equal-style variable of the input file"
             )

@@ -129,6 +129,13 @@ def test_the_sum_can_be_chosen_on_the_command_line(command):
         options("--method", "fast")
 
 
+def test_negative_numbers_may_have_exponents():
+    found = build_parser().parse_args(
+        ["lammps", "m", "in", "--field", "-1e-3", "-.5", "-2.E+1"]
+    )
+    assert found.field == ["-1e-3", "-.5", "-2.E+1"]
+
+
 def test_the_completion_script_knows_the_commands(capsys):
     pytest.importorskip("shtab")
     assert main(["completion", "bash"]) == 0

@@ -6,6 +6,7 @@ from ase.units import kcal, mol
 from jles.domains.domain import reach_of
 from jles.errors import InputError
 from jles.lammps.elements import elements_of_types
+from jles.lammps.field import Field
 from jles.lammps.refusals import (
     check_boundary,
     check_coupling,
@@ -91,6 +92,30 @@ def test_models_without_field_or_born_charges_in_parts(changes, field, born, mes
     check_coupling(small_config(**changes), "runs/a", False, 0)
     with pytest.raises(InputError, match=message):
         check_coupling(small_config(**changes), "runs/a", field, born)
+
+
+class Variables:
+    """Equal-style variables of LAMMPS."""
+
+    def extract_variable(self, name):
+        return {"E": 0.25, "huge": 1e4}.get(name)
+
+
+def test_a_field_is_numbers_and_variables():
+    assert Field(Variables(), ("-1e-3", "v_E", "E"))().tolist() == [-1e-3, 0.25, 0.25]
+
+
+@pytest.mark.parametrize(
+    ("component", "message"),
+    [
+        ("nan", "field must be three finite numbers"),
+        ("huge", "is stronger than 10; is it in kV/cm"),
+        ("v_missing", "--field: missing is None; name an equal-style variable"),
+    ],
+)
+def test_a_field_that_is_none(component, message):
+    with pytest.raises(InputError, match=message):
+        Field(Variables(), ("0", component, "0"))()
 
 
 def test_clusters_and_wires_need_a_model_without_charges():

@@ -5,12 +5,12 @@ Needs:   seeds/water_interface_les.pth and water_interface_sr.pth (published mod
          water-rpbe-d3 (JLES_DATA); one core, two minutes.
 Writes:  results.json and interface_water.png in --out.
 Expect:  a short-range model leaves a net orientation in the middle of a slab (arXiv
-         2408.15165), because nothing there tells it about the surfaces. With charges the
+         2408.15165), because the surfaces are beyond its cutoff. With charges the
          polarization P of the slab makes a field inside, and a torque of p P / eps0 times a
          factor of the cell: 100 to 200 meV for the dipoles of water and the slab used here.
 
 The slab is cut from the frame of bulk water whose molecules are oriented most along one axis.
-What the cut does to the torques of molecules that reach no surface is due to the long range.
+The cut changes torques on molecules that reach no surface by the long-range part alone.
 """
 
 import numpy as np

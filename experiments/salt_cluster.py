@@ -1,4 +1,4 @@
-"""Does a sodium ion notice that another one is missing at the far end of a NaCl cluster?
+"""Does the force on a sodium ion change when another one, far away in the cluster, is missing?
 
 Run:     python experiments/salt_cluster.py --out results/salt_cluster
 Needs:   seeds/nacl_cluster_les.pth (published model, JLES_DATA); one core, one minute.
@@ -8,8 +8,8 @@ Expect:  different minima of the energy for Na9Cl8+ and Na8Cl8+ when one Na is m
 
 The published structures are not in the data. The cluster here is a rod of rock salt of 2 x 2 x
 4 atoms with one more Na on one end, relaxed by the model. The atom removed is that one; the
-atom moved is a Na at the other end, outside the cutoff of 5.3 angstrom. The model has the total
-charge of both clusters from their composition only.
+atom moved is a Na at the other end, outside the cutoff of 5.3 angstrom. The model has no
+input for the total charge.
 """
 
 import ase.io

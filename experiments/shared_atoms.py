@@ -1,4 +1,4 @@
-"""What do devices send and hold that share the atoms of one simulation?
+"""If devices share the atoms of one simulation, what does each of them send and hold?
 
 Run:     python experiments/shared_atoms.py --out results/shared_atoms
 Needs:   water_v1.pth (published models), water-rpbe-d3; 5 minutes on one core.

@@ -1,7 +1,7 @@
 """How fast are shards read, in how much memory, and how much of a batch is padding?
 
 Run:     python experiments/streaming.py --out results/streaming
-Needs:   the sets spice-bec and dipeptides-spice for the padding; 500 MB of disk; one core,
+Needs:   the sets spice-bec and dipeptides-spice for the padding; 200 MB of disk; one core,
          a few minutes. Without the sets only the throughput is measured.
 Writes:  streaming.json; 2,000 synthetic molecules as shards, and these fifty times.
 Expect:  memory that does not grow with the number of frames; at most a tenth of the atoms

@@ -40,7 +40,11 @@ def add_data_build(kinds) -> None:
         help="cutoffs for which neighbours are counted; 4 4.5 5 5.5 6 by default",
     )
     parser.add_argument(
-        "--shard-size", metavar="MIB", type=int, default=64, help="size of a shard, 64 MiB"
+        "--shard-size",
+        metavar="MIB",
+        type=int,
+        default=64,
+        help="approximate size of a shard (64)",
     )
 
 

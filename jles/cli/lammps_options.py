@@ -26,7 +26,7 @@ def add_inputs(parser: Parser) -> None:
         metavar="STEPS",
         type=int,
         default=0,
-        help="compute Born charges every so many steps, and with them the current",
+        help="compute Born charges, and with them the current, every STEPS steps",
     )
 
 

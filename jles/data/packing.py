@@ -150,8 +150,8 @@ class Waste(NamedTuple):
     Attributes:
         atoms: of the atoms.
         edges: of the neighbour slots.
-        rows: of the neighbour slots, if every structure were padded for itself: rows of atoms
-            with fewer neighbours than the most of the structure.
+        rows: of the neighbour slots, if every structure were padded for itself; each atom then
+            has as many slots as the atom with most neighbours of its structure.
     """
 
     atoms: float

@@ -104,7 +104,7 @@ class StreamLoader:
 
 @dataclass(frozen=True)
 class _Ready:
-    """Structures and labels, and the numbers of their frames; no tree that grain would map."""
+    """Structures, labels and numbers of their frames, in a class that grain passes on whole."""
 
     arrays: tuple
     numbers: np.ndarray

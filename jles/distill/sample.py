@@ -24,7 +24,7 @@ _FEW_ATOMS = 10
 
 
 class Start(NamedTuple):
-    """A structure to start from, and where it is from."""
+    """A structure to start from, and its origin."""
 
     atoms: Atoms
     source: str

@@ -116,6 +116,6 @@ def _called(name: str, make, arguments: Mapping[str, Any]):
 
 
 def in_words(error: Exception) -> str:
-    """Kind and message of an exception of somebody else's code, in one line."""
+    """Kind and message of an exception from other code, in one line."""
     message = " ".join(str(error).split())
     return f"{type(error).__name__}: {message}" if message else type(error).__name__

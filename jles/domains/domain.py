@@ -85,8 +85,8 @@ class Reach(NamedTuple):
 
     Attributes:
         cutoff: angstrom.
-        hops: neighbours of neighbours ... that are rows: how often messages pass, plus one for
-            charges that flow.
+        hops: distance of the farthest rows, in pairs within the cutoff: rounds of message
+            passing, plus one for charges that flow.
         elements: atomic numbers that the model knows.
     """
 

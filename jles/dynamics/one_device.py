@@ -43,7 +43,7 @@ class ModelNeighbors:
 
     @property
     def plan(self) -> SumPlan:
-        """Of the electrostatic sum."""
+        """The plan of the electrostatic sum."""
         return self.structure.plan
 
 

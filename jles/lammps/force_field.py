@@ -86,7 +86,7 @@ class ForceField:
 
     @property
     def config(self) -> ModelConfig:
-        """Of the model."""
+        """The configuration of the model."""
         return self._model.config
 
     @property

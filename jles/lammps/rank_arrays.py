@@ -21,8 +21,8 @@ class RankInput(NamedTuple):
         periodic: of each direction.
         total: number of atoms of all ranks.
         relisted: whether LAMMPS has made new lists, so atoms may have moved between ranks.
-        unwrap: what is to be added to the positions of own atoms so that they are continuous
-            in time, angstrom; None for nothing.
+        unwrap: shift of the positions of own atoms that makes them continuous in time,
+            angstrom; None for no shift.
         field: applied, V/angstrom; None for none.
         born: whether Born charges are wanted.
     """

@@ -36,9 +36,9 @@ def split_sizes(sizes: Sequence[Size], max_buckets: int) -> tuple[tuple[Size, ..
     """The sizes of at most `max_buckets` buckets, and the bucket of every structure.
 
     All structures start in one bucket, or in two if there are crystals and clusters of a
-    long-range model and `max_buckets` allows it. Then the bucket and the place are split that
-    save most work, in the order of the atoms, of the neighbours or of the cost, until there are
-    enough buckets.
+    long-range model and `max_buckets` allows it. Buckets are then split until there are
+    enough. Each split is the one that saves most work; a bucket is cut in the order of the
+    atoms, of the neighbours or of the cost.
 
     Raises:
         InputError: `max_buckets` below 1, or a merged plan that needs too much memory.

@@ -1,4 +1,4 @@
-"""Sizes of structures whose positions are not at hand, as of a data set on disk."""
+"""Sizes of structures whose positions are not in memory, as in a data set on disk."""
 
 import numpy as np
 

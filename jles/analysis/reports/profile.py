@@ -76,7 +76,7 @@ def profiles(
 
 
 def _densities(numbers, heights, edges, area, period) -> dict[str, list]:
-    """Of every element, by run, (frames, layers)."""
+    """Densities of every element, by run, (frames, layers)."""
     from ase.data import chemical_symbols
 
     return {
@@ -128,7 +128,7 @@ def _shared_planes(runs: Sequence[Run], axis: int) -> Planes:
 
 
 def _edges(heights, planes: Planes, width: float, period: float | None):
-    """From the origin over one period, or around all atoms of a slab."""
+    """Edges of the layers: from the origin over one period, or around all atoms of a slab."""
     low, high = 0.0, planes.period
     if period is None:
         low = min(part.min() for part in heights) - width

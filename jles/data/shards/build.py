@@ -53,7 +53,7 @@ def build_shards(
         out: the directory, which must not exist.
         keys: names of the labels in the files.
         cutoffs: for which neighbours are counted, angstrom.
-        shard_bytes: of a shard, about.
+        shard_bytes: approximate size of a shard.
 
     Raises:
         InputError: a frame that cannot be read (named), a directory that exists, a cutoff that
@@ -78,7 +78,7 @@ def write_shards(
     cutoffs: Sequence[float] = CUTOFFS,
     shard_bytes: int = SHARD_BYTES,
 ) -> Index:
-    """As `build_shards`, of (file, number in the file, frame)."""
+    """As `build_shards`, from tuples (file, number in the file, frame)."""
     out = Path(out)
     if out.exists():
         raise InputError(f"{out}: exists already; choose another directory")
@@ -128,7 +128,7 @@ class _Builder:
         self._distances = np.full((_ELEMENTS, _ELEMENTS), np.inf)
 
     def add(self, file: int, number: int, frame: Frame) -> None:
-        """One more frame, behind all others."""
+        """Adds one more frame, behind all others."""
         frame = replace(frame, state=_state(frame))
         try:
             found = self._neighbors(frame)

@@ -17,7 +17,7 @@ _HAS_OWN = {"predict_partial_charges", "use_coulomb_term", "use_total_charge_emb
 def mlip_model(
     network: str, cutoff: float, elements: tuple[str, ...], **options
 ) -> ForeignModel:
-    """A network of mlip; the features of every atom after every layer are the features.
+    """A network of mlip; its features are those of every atom after every layer.
 
     Of irreps, those of natural parity are read: 0e as invariants, 1o as vectors, 2e as tensors.
 
@@ -25,8 +25,8 @@ def mlip_model(
         network: "mace", "nequip" or "visnet".
         cutoff: angstrom.
         elements: chemical symbols.
-        options: of `mlip.models.Mace.Config` and its like; also those of the data set
-            (`mlip.data.DatasetInfo`) that scale a model: `avg_num_neighbors`,
+        options: of the network's `Config`, e.g. `mlip.models.Mace.Config`; also those of the
+            data set (`mlip.data.DatasetInfo`) that scale a model: `avg_num_neighbors`,
             `avg_r_min_angstrom`, `scaling_mean`, `scaling_stdev`.
 
     Raises:

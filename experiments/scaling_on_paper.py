@@ -2,7 +2,7 @@
 
 Run:     python experiments/scaling_on_paper.py --out results/scaling_on_paper
 Needs:   nothing; a second.
-Writes:  tables.md in --out, the tables of docs/scale.md.
+Writes:  results.json and tables.md in --out, the tables of docs/scale.md.
 Expect:  one device prefers the mesh from 10^4 atoms on, many prefer the direct sum, because
          every device transforms the whole mesh.
 
@@ -15,7 +15,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from common import options, run
+from common import options, run, write_results
 
 from jles.electrostatics.cost import direct_cost, mesh_cost
 from jles.electrostatics.sums.kgrid import plan_kgrid
@@ -237,7 +237,7 @@ def main(chosen):
     }
     text = "\n\n".join(f"{name}\n\n{rows}" for name, rows in parts.items()) + "\n"
     write_atomically(out / "tables.md", text)
-    print(text)
+    write_results(out, {name: rows.splitlines() for name, rows in parts.items()})
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 Run:     python experiments/streaming.py --out results/streaming
 Needs:   the sets spice-bec and dipeptides-spice for the padding; 200 MB of disk; one core,
          a few minutes. Without the sets only the throughput is measured.
-Writes:  streaming.json; 2,000 synthetic molecules as shards, and these fifty times.
+Writes:  results.json; 2,000 synthetic molecules as shards, and these fifty times.
 Expect:  memory that does not grow with the number of frames; at most a tenth of the atoms
          padding with sixteen shapes.
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from common import SKIPPED, options, run
+from common import SKIPPED, options, run, write_results
 
 from jles.config import from_dict
 from jles.data.frames import Frame, read_frames
@@ -207,10 +207,10 @@ def main(chosen):
         print(json.dumps(PARTS[name](*values)))
         return
     count, seconds = (30, 1) if chosen.smoke else (FRAMES, SECONDS)
-    chosen.out.mkdir(parents=True, exist_ok=True)
     small, large = chosen.out / "shards-small", chosen.out / "shards-large"
-    file = chosen.out / "streaming.json"
+    file = chosen.out / "results.json"
     results = json.loads(file.read_text()) if file.exists() else {}
+    results.pop("made", None)
     for name, *arguments in (
         ("build", small, count),
         ("multiply", small, large, TIMES),
@@ -222,8 +222,7 @@ def main(chosen):
         key = f"{name} {arguments[0].name}" if arguments else name
         if key not in results:
             results[key] = in_process(name, *arguments)
-            file.write_text(json.dumps(results, indent=2))
-    print(json.dumps(results, indent=2))
+            write_results(chosen.out, results)
 
 
 if __name__ == "__main__":

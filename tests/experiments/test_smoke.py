@@ -41,3 +41,8 @@ def test_every_experiment_has_a_smoke_run(script, tmp_path):
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_the_page_of_results_names_every_experiment(script):
     assert f"`{script}`" in (FOLDER / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_experiment_writes_its_results_with_their_origin(script):
+    assert "write_results(" in (FOLDER / script).read_text(encoding="utf-8")

@@ -112,7 +112,10 @@ class Relaxation:
             smaller = ranks.number(smaller)
             p = jax.tree.map(lambda a, b, factor=smaller / residual: a + factor * b, r, p)
             residual = smaller
-        raise InputError("the self-consistent response does not converge")
+        raise InputError(
+            f"the self-consistent response did not converge in {MAX_STEPS} steps; "
+            "polarizabilities or softness are too large for moments this close"
+        )
 
 
 def _source(own, sums, cell, plan, config, field):

@@ -8,9 +8,9 @@ Expect:  `remat` keeps the results of the blocks of a layer and computes the res
 
 The loss of energies and forces of four frames of water (192 atoms each) is traced with the
 models of configs/*_water.yaml and the sizes of loops of an accelerator, which takes the
-structures at once. Counted are the arrays that its derivative with respect to the parameters
-takes from the evaluation. Nothing is compiled: the compiler of an accelerator decides what
-becomes of them.
+structures at once. The script counts the arrays that the derivative of the loss with respect
+to the parameters takes from the evaluation. Nothing is compiled; the compiler of an accelerator
+may need other memory.
 """
 
 from pathlib import Path

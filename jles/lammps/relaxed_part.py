@@ -113,8 +113,8 @@ class Relaxation:
             p = jax.tree.map(lambda a, b, factor=smaller / residual: a + factor * b, r, p)
             residual = smaller
         raise InputError(
-            f"the self-consistent response did not converge in {MAX_STEPS} steps; "
-            "polarizabilities or softness are too large for moments this close"
+            "the self-consistent response did not converge; polarizabilities or softness are "
+            "too large for moments this close"
         )
 
 

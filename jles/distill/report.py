@@ -19,8 +19,9 @@ from jles.pictures import PALETTE, SECOND, new_figure, parity_axis, points, save
 from jles.predict.errors import statistics
 from jles.predict.model import Model, load_model
 
-BORN_FRAMES = 10
-"""Test frames whose Born charges are computed, with those that the teacher may have."""
+RESPONSE_FRAMES = 10
+"""Test frames whose dipoles, charges and Born charges the teacher is asked for, and whose Born
+charges the student computes."""
 
 _SHOWN = {
     "energy_per_atom": ("meV/atom", 1e3),
@@ -127,8 +128,8 @@ def compare(model: Model, atoms: Sequence[Atoms], frames: Sequence[Frame]) -> Te
         np.concatenate([frame.numbers for frame in frames]),
         charges,
         np.concatenate(theirs),
-        np.concatenate([frame.numbers for frame in frames[:BORN_FRAMES]]),
-        *_born(model, structures[:BORN_FRAMES], frames[:BORN_FRAMES], latent),
+        np.concatenate([frame.numbers for frame in frames[:RESPONSE_FRAMES]]),
+        *_born(model, structures[:RESPONSE_FRAMES], frames[:RESPONSE_FRAMES], latent),
     )
     return _with_sign(tested, model.config.screening.positive is not None)
 
@@ -280,7 +281,10 @@ def in_markdown(record: dict) -> str:
         if key in record:
             lines += ["", f"## {title}", "", *_element_table(record[key])]
     if "born_charges" in record:
-        lines += ["", f"A third of the trace, in the first {BORN_FRAMES} test frames at most."]
+        lines += [
+            "",
+            f"A third of the trace, in the first {RESPONSE_FRAMES} test frames at most.",
+        ]
     if record["notes"]:
         lines += ["", *(f"- Note: {note}" for note in record["notes"])]
     lines += ["", "![Errors and Born charges](report.png)", ""]

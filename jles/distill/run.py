@@ -27,7 +27,7 @@ from jles.distill.pick import (
     uncertain_and_far,
 )
 from jles.distill.place import Place, claim
-from jles.distill.report import report
+from jles.distill.report import RESPONSE_FRAMES, report
 from jles.distill.sample import Start, plan_runs, sample, write_frames
 from jles.distill.student import (
     expected_survey,
@@ -44,9 +44,6 @@ from jles.lock import only_writer
 from jles.predict.committee import Committee
 from jles.predict.model import load_model
 from jles.train.config import TrainConfig
-
-RESPONSE_FRAMES = 10
-"""Test frames whose dipoles, charges and Born charges the teacher is asked for."""
 
 
 def distill(
@@ -110,7 +107,7 @@ class _Students:
 
     def training(self, file: str, frames: int) -> TrainConfig:
         """The training file for a data set of this many frames."""
-        survey = expected_survey(self._starts, frames, False)
+        survey = expected_survey(self._starts, frames)
         student = self._config.student
         return student_config(student_values(student, file, survey), student)
 

@@ -20,11 +20,12 @@ from jles.train.loop import train
 from jles.train.prepare import model_of
 
 
-def expected_survey(starts: Sequence[Frame], frames: int, stress: bool) -> Survey:
-    """The survey of a training set of this many frames like the starts, with all labels."""
+def expected_survey(starts: Sequence[Frame], frames: int) -> Survey:
+    """The survey of a training set of this many frames like the starts.
+
+    Their labels are energy and forces; `student.settings` may add the stress.
+    """
     labels = Counter({"energy": frames, "forces": frames})
-    if stress:
-        labels["stress"] = frames
     return survey_frames(starts)._replace(frames=frames, labels=labels)
 
 

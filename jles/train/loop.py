@@ -137,7 +137,8 @@ def _train(config: TrainConfig, devices: Devices, files: _Files | None) -> None:
     counters = Counters(0, 0, math.inf, -1, Within())
     with together():
         if files:
-            run, counters = _begin(config, files, run, counters)
+            lengths = prepared.train_loader.packing.lengths
+            run, counters = _begin(config, files, run, counters, lengths)
     run, counters = from_first((run, counters))
     run = jax.tree.map(jnp.asarray, LoopState(*run))
     run = run._replace(state=devices.everywhere(run.state))
@@ -148,14 +149,17 @@ def _train(config: TrainConfig, devices: Devices, files: _Files | None) -> None:
         _finish(config, files.out, prepared, run, counters, files.log)
 
 
-def _begin(config: TrainConfig, files: _Files, run: LoopState, counters: Counters):
-    """The state to start from: that of the last checkpoint, if the run continues."""
+def _begin(config: TrainConfig, files: _Files, run: LoopState, counters: Counters, lengths):
+    """The state to start from: that of the last checkpoint, if the run continues.
+
+    `lengths` are those of the batches, see `restore`.
+    """
     files.out.mkdir(parents=True, exist_ok=True)
     if not files.resume:
         text = yaml.safe_dump(to_dict(config), sort_keys=False)
         write_atomically(files.out / "train.yaml", text)
     if files.continues:
-        run, counters = restore(files.checkpoints, run)
+        run, counters = restore(files.checkpoints, run, lengths)
     files.log.start(counters.epoch)
     return LoopState(*run), counters
 
@@ -227,7 +231,8 @@ def _one_epoch(config, prepared: Prepared, steps: Steps, run, counters, epoch, f
         if files and every and step % every == 0 and done < loader.n_batches:
             within = Within(done, loss_sum, jax.tree.map(float, total))
             now = counters._replace(step=step, within=within)
-            save_within(files.checkpoints, run._replace(state=state), now)
+            lengths = loader.packing.lengths
+            save_within(files.checkpoints, run._replace(state=state), now, lengths)
     row = {
         "epoch": epoch,
         "step": step,

@@ -243,6 +243,18 @@ def test_groups_of_conformations_are_read_in_their_units(tmp_path):
     np.testing.assert_allclose(first.labels["forces"], -places[0] * HARTREE / BOHR)
     assert second.labels["energy"] == pytest.approx(-75.0 * HARTREE)
     with h5py.File(path, "r+") as file:
+        cell = file.create_dataset("subset/water/cell", data=[20.0 * np.eye(3)] * 2)
+        cell.attrs["units"] = "bohr"
+    crystals = list(frames_of(path, keys))
+    np.testing.assert_allclose([one.cell for one in crystals], [20.0 * BOHR * np.eye(3)] * 2)
+    assert all(one.pbc.all() for one in crystals)
+    with h5py.File(path, "r+") as file:
+        file["subset/water/total_charge"] = np.zeros(3)
+    line = message_of(lambda: list(frames_of(path, keys)))
+    assert "/subset/water/total_charge has 3 rows" in line
+    assert "2 frames" in line
+    with h5py.File(path, "r+") as file:
+        del file["subset/water/total_charge"]
         file["subset/water/conformations"].attrs["units"] = "furlong"
     assert "furlong" in message_of(lambda: list(frames_of(path, keys)))
 

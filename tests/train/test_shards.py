@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from jles.config import from_dict
@@ -9,8 +10,17 @@ from jles.data.shards.build import build_shards
 from jles.data.stream import StreamLoader
 from jles.models.store import read_model
 from jles.train import loop
+from jles.train.checkpoints import Checkpoints
 from jles.train.config import DataConfig, TrainConfig
 from jles.train.prepare import load_frames
+from jles.train.run_state import (
+    Counters,
+    LoopState,
+    Within,
+    restore,
+    save_after_epoch,
+    save_within,
+)
 from tests.support.messages import message_of
 from tests.support.small_systems import (
     labelled,
@@ -87,6 +97,22 @@ def test_metrics_are_those_of_memory_and_a_stopped_epoch_goes_on(places, tmp_pat
     record = [read_model(out).training for out in (whole, stopped)]
     assert record[0] == record[1]
     assert record[0]["frames"] == 11
+
+
+def test_an_epoch_of_other_batches_is_not_continued(tmp_path):
+    """Batches of other lengths hold other frames: some would be lost, others come twice."""
+    run = LoopState({"w": np.ones(2)}, {"w": np.zeros(2)}, ())
+    counters = Counters(3, 17, 0.5, 2, Within(2, 0.25))
+    with Checkpoints(tmp_path) as checkpoints:
+        save_within(checkpoints, run, counters, (4, 8))
+        found, now = restore(checkpoints, run, (4, 8))
+        assert now == counters
+        np.testing.assert_array_equal(found.state["w"], run.state["w"])
+        line = message_of(restore, checkpoints, run, (6, 8))
+        assert "within epoch 4" in line
+        assert "held 4, 8 structures" in line
+        save_after_epoch(checkpoints, run, Counters(4, 18, 0.5, -1))
+        assert restore(checkpoints, run, (6, 8))[1].epoch == 4
 
 
 def test_shards_stand_alone_and_have_their_labels(places, tmp_path):

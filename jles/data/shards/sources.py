@@ -136,15 +136,26 @@ def _conformations(group, keys: LabelKeys):
     wanted = {value for value in vars_of(keys).values() if value in group}
     cells = group.get("cell")
     scale = {name: _unit(group[name]) for name in wanted}
+    for name in sorted(wanted | {"cell"} & set(group)):
+        _check_rows(group[name], places)
     for n in range(len(places)):
         atoms = Atoms(numbers, places[n] * _unit(places))
         if cells is not None:
-            atoms.set_cell(cells[n])
+            atoms.set_cell(cells[n] * _unit(cells))
             atoms.pbc = True
         for name in wanted:
             value = group[name][n] if group[name].ndim else group[name][()]
             atoms.info[name] = np.asarray(value) * scale[name]
         yield atoms
+
+
+def _check_rows(values, places) -> None:
+    """Refuses values that are neither one number nor one row for every frame."""
+    if values.ndim and len(values) != len(places):
+        raise InputError(
+            f"{values.file.filename}: {values.name} has {len(values)} rows, {places.name} has "
+            f"{len(places)} frames; there must be one row for every frame"
+        )
 
 
 def vars_of(keys: LabelKeys) -> dict[str, str]:

@@ -1,0 +1,143 @@
+"""Do forces of distorted SrTiO3 contain the Born charges of the crystal?
+
+Run:     python experiments/strontium_titanate.py --out results/strontium_titanate
+Needs:   neuralil-srtio3 (JLES_DATA); one core, about 20 minutes for two trainings.
+Writes:  a model with and one without latent charges, results.json, strontium_titanate.png.
+Expect:  Z* of Sr 2.56, of Ti 7.26, of O -5.73 along Ti-O and -2.15 across (LDA, Ghosez,
+         Michenaud and Gonze, Phys. Rev. B 58, 6224 (1998); quoted, not checked).
+
+The 150 cells of 135 atoms are strongly distorted: their forces are 2.5 to 6 eV/angstrom (RMS),
+and do not sum to zero, by 0.3 eV/angstrom. The cutoff is below half the cell of 12.04 angstrom.
+Energies and forces give charges divided by sqrt(epsilon_infinity); 5.3 is the measured one.
+"""
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from common import error_of, options, run, trained, training_seconds, write_results
+
+from jles.data.sets import data_set
+from jles.models.config import ScreeningConfig
+from jles.pictures import ACCENT, INK, new_figure, parity_axis, save_figure
+from jles.predict.model import load_model
+
+FILE = "neuralil-srtio3/SrTiO3.xyz"
+TEST, VALID = 30, 10
+EPOCHS = 25
+EPSILON_INFINITY = 5.3
+CONSTANT = 12.04069779 / 3.0  # angstrom, of the cells of the data
+PUBLISHED = {"Sr": 2.56, "Ti": 7.26, "O along Ti-O": -5.73, "O across": -2.15}
+CASES = {"with": {"total": "shift"}, "without": None}
+
+
+def settings(case: str, files: dict) -> dict:
+    """Training settings with or without latent charges."""
+    return {
+        "data": {"train": files["train"], "valid": files["valid"], "max_buckets": 1},
+        "model": {
+            "backbone": {"cutoff": 4.5, "l_max": 2, "body_order": 3, "n_radial_basis": 8},
+            "charges": CASES[case],
+            "electrostatics": {"sigma": 1.0, "k_max": 3.14159},
+        },
+        "epochs": EPOCHS,
+        "batch_size": 1,
+        "loss": {"energy": {0: 1.0, 2 * EPOCHS // 3: 30.0}, "forces": 1.0},
+        "optimizer": {"learning_rate": 2e-2, "warmup_steps": 100, "clip_update": 1.0},
+        "validate_every": 5,
+        "checkpoint_every": 5,
+    }
+
+
+def split(out):
+    """Files of the training and validation frames, and the test frames."""
+    frames = ase.io.read(data_set(FILE), ":")
+    order = np.random.default_rng(0).permutation(len(frames))
+    parts = {"valid": order[TEST : TEST + VALID], "train": order[TEST + VALID :]}
+    out.mkdir(parents=True, exist_ok=True)
+    files = {name: str(out / f"{name}.extxyz") for name in parts}
+    for name, chosen in parts.items():
+        ase.io.write(files[name], [frames[n] for n in chosen], format="extxyz")
+    return files, [frames[n] for n in order[:TEST]]
+
+
+def crystal() -> Atoms:
+    """The ideal cell: Sr, Ti, the O along Ti-O of the first axis, two O across it."""
+    corners = [[0, 0, 0], [0.5, 0.5, 0.5], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]
+    return Atoms("SrTiO3", CONSTANT * np.array(corners), cell=[CONSTANT] * 3, pbc=True)
+
+
+def errors(model, frames) -> tuple[dict, list]:
+    """Errors of forces (meV/angstrom) and energies (meV/atom); pairs of forces."""
+    found = model.predict(frames, want=("energy", "forces"))
+    pairs = [(a.get_forces(), r.forces) for a, r in zip(frames, found, strict=True)]
+    energy = [
+        (r.energy - a.get_potential_energy()) / len(a)
+        for a, r in zip(frames, found, strict=True)
+    ]
+    forces = error_of(pairs)
+    by_temperature = {}
+    for kelvin in sorted({int(a.info["T"]) for a in frames}):
+        chosen = [p for a, p in zip(frames, pairs, strict=True) if int(a.info["T"]) == kelvin]
+        one = error_of(chosen)
+        by_temperature[f"{kelvin} K"] = {k: 1e3 * one[k] for k in ("rmse", "mae")}
+    return {
+        "force_rmse": 1e3 * forces["rmse"],
+        "force_mae": 1e3 * forces["mae"],
+        "force_r2": forces["r2"],
+        "forces_by_temperature": by_temperature,
+        "energy_rmse": 1e3 * float(np.sqrt(np.mean(np.square(energy)))),
+        "energy_mae": 1e3 * float(np.mean(np.abs(energy))),
+    }, pairs
+
+
+def born_charges(folder) -> dict:
+    """Born charges (e) of the ideal crystal, and their sum before the sum rule is imposed."""
+    screening = ScreeningConfig(EPSILON_INFINITY, "Ti")
+    model = load_model(folder, "float64", screening=screening)
+    found = model.predict(crystal(), want=("born_charges",))
+    z = np.asarray(found.born_charges)
+    return {
+        "Sr": float(np.trace(z[0]) / 3.0),
+        "Ti": float(np.trace(z[1]) / 3.0),
+        "O along Ti-O": float(z[2, 0, 0]),
+        "O across": float(z[2, 1, 1]),
+        "acoustic_sum": float(np.abs(np.asarray(found.acoustic_sum)).max()),
+    }
+
+
+def draw(path, forces, born: dict) -> None:
+    """Forces of the test frames, and Born charges beside the published ones."""
+    figure, (left, right) = new_figure(4.2, 3.8, columns=2)
+    reference, predicted = (np.concatenate([np.ravel(x) for x in part]) for part in forces)
+    parity_axis(left, reference, predicted, "forces", "eV/Å")
+    places = np.arange(len(PUBLISHED))
+    bars = right.bar(places - 0.2, list(PUBLISHED.values()), 0.36, color=INK, label="LDA")
+    right.bar_label(bars, fmt="%.1f", fontsize=8, padding=2)
+    own = [born[name] for name in PUBLISHED]
+    bars = right.bar(places + 0.2, own, 0.36, color=ACCENT, label="from forces, trained here")
+    right.bar_label(bars, fmt="%.1f", fontsize=8, padding=2)
+    right.set_xticks(places, [name.replace(" ", "\n", 1) for name in PUBLISHED])
+    right.set_ylabel("Born charge (e)")
+    right.margins(y=0.12)
+    right.legend(frameon=False, fontsize=8)
+    save_figure(figure, path)
+
+
+def main(chosen):
+    out = chosen.out
+    files, test = split(out)
+    results, forces, born = {"published_born_charges": PUBLISHED}, None, None
+    for case in CASES:
+        model = trained(settings(case, files), out / case, chosen.smoke)
+        results[case], pairs = errors(model, test[:2] if chosen.smoke else test)
+        results[case]["training_seconds"] = training_seconds(out / case)
+        if case == "with":
+            born, forces = born_charges(out / case), list(zip(*pairs, strict=True))
+            results[case]["born_charges"] = born
+        print(case, results[case], flush=True)
+    draw(out / "strontium_titanate.png", forces, born)
+    write_results(out, results)
+
+
+if __name__ == "__main__":
+    run(main, options(__doc__, "results/strontium_titanate"))

@@ -25,6 +25,9 @@ DENSITY, POTENTIAL, FIELD = (
 )
 """Names of columns; "error of" before them names their standard errors."""
 
+MOMENTS = ("charges", "dipoles", "quadrupoles")
+"""Records that the potential is made of; without charges there is none."""
+
 _MOST_LAYERS = 100_000
 _SAME = 1e-6
 
@@ -36,7 +39,9 @@ def profiles(
     sigma: float = 1.0,
     temperature: float | None = None,
 ) -> Outcome:
-    """Densities in layers and, where charges were recorded, their potential and field.
+    """Densities in layers and, where charges were recorded, the potential and field.
+
+    Recorded dipoles and quadrupoles are part of the potential.
 
     Args:
         runs: of the same atoms in the same fixed cell, with positions recorded.
@@ -46,7 +51,7 @@ def profiles(
         temperature: K, for the title; by default the mean of the runs.
 
     Raises:
-        InputError: different atoms or cells, a width out of range, or charges that were
+        InputError: different atoms or cells, a width out of range, or moments that were
             recorded at other steps than positions.
     """
     planes = _shared_planes(runs, axis)
@@ -58,7 +63,7 @@ def profiles(
     series = _densities(runs[0].numbers, heights, edges, planes.area, period)
     charged = all(run.has("charges") for run in runs)
     if charged:
-        series |= _electric(runs, records, heights, middles, planes.area, period, sigma)
+        series |= _electric(runs, records, planes, heights, middles, period, sigma)
     columns = {"height (angstrom)": middles}
     for name, parts in series.items():
         found = pooled([block_average(part) for part in parts], [len(part) for part in parts])
@@ -90,22 +95,48 @@ def _densities(numbers, heights, edges, area, period) -> dict[str, list]:
     }
 
 
-def _electric(runs, records, heights, middles, area, period, sigma) -> dict[str, list]:
+def _electric(runs, records, planes: Planes, heights, middles, period, sigma) -> dict:
     """Potential and field of the recorded moments, by run, (frames, layers)."""
     found = {POTENTIAL: [], FIELD: []}
     for run, record, part in zip(runs, records, heights, strict=True):
-        charges = run.read("charges")
-        if not np.array_equal(charges.steps, record.steps):
-            raise InputError(
-                f"{run.path}: charges and positions were recorded at different steps; record "
-                "both at the same interval"
-            )
+        moments = _moments_along(run, record.steps, planes.normal)
         frames = [
-            planar_potential(middles, h, q.sum(axis=-1), area, period, sigma=sigma)
-            for h, q in zip(part, charges.values, strict=True)
+            planar_potential(
+                middles,
+                part[n],
+                area=planes.area,
+                period=period,
+                sigma=sigma,
+                **{name: values[n] for name, values in moments.items()},
+            )
+            for n in range(len(part))
         ]
         found[POTENTIAL].append(np.array([frame.potential for frame in frames]))
         found[FIELD].append(np.array([frame.field for frame in frames]))
+    return found
+
+
+def _moments_along(run: Run, steps, normal) -> dict[str, np.ndarray]:
+    """Recorded moments, as components along the normal, by name, (frames, atoms).
+
+    Raises:
+        InputError: moments that were recorded at other steps than positions.
+    """
+    found = {}
+    for name in MOMENTS:
+        if not run.has(name):
+            continue
+        record = run.read(name)
+        if not np.array_equal(record.steps, steps):
+            raise InputError(
+                f"{run.path}: {name} and positions were recorded at different steps; record "
+                "both at the same interval"
+            )
+        found[name] = record.values
+    found["charges"] = found["charges"].sum(axis=-1)
+    for name in MOMENTS[1:]:
+        while name in found and found[name].ndim > 2:
+            found[name] = found[name] @ normal
     return found
 
 

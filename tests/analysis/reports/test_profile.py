@@ -40,6 +40,23 @@ def test_the_field_between_two_sheets(tmp_path, rng, periodic):
     assert np.sum(density) * 20.0 * width == pytest.approx(1.0)
 
 
+def test_a_layer_of_dipoles_makes_a_step(tmp_path, rng):
+    """The potential rises by u/(epsilon0 A); dipoles in the plane and a pair of charges at one
+    height add nothing."""
+    dipoles = np.tile([[0.3, -0.2, 0.05], [0.1, 0.0, 0.03]], (12, 1, 1))
+    records = {
+        "positions": {"positions": np.full((12, 2, 3), 30.0)},
+        "charges": {"charges": np.tile([[0.2], [-0.2]], (12, 1, 1))},
+        "dipoles": {"dipoles": dipoles},
+    }
+    path = write_run(
+        tmp_path / "run", records, numbers=(11, 17), cell=CELL, pbc=(True, True, False)
+    )
+    table = profiles([open_run(path)], width=0.5, sigma=0.05).columns
+    step = table[POTENTIAL][-1] - table[POTENTIAL][0]
+    assert step == pytest.approx(0.08 / (EPSILON0 * 20.0), rel=1e-5)
+
+
 def test_the_command_writes_a_table_and_a_picture(tmp_path, rng, capsys):
     path = capacitor(tmp_path / "run", rng, (True, True, True))
     assert main(["analyse", "profile", str(path), "--width", "1"]) == 0

@@ -79,7 +79,7 @@ def settings(system: str, backbone: str, moments: str, epochs: int) -> dict:
         "model": model | {"backbone": sizes} | MOMENTS[moments],
         "epochs": epochs,
         "batch_size": 1,
-        "loss": {"energy": {0: 1.0, max(1, int(0.6 * epochs)): 30.0}, "forces": 1.0},
+        "loss": {"energy": {0: 1.0, max(1, round(0.8 * epochs)): 10.0}, "forces": 1.0},
         "optimizer": {
             "learning_rate": RATES[backbone],
             "warmup_steps": 100,

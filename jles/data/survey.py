@@ -91,7 +91,8 @@ def _distances(frames: Sequence[Frame]) -> tuple[np.ndarray, int]:
         except InputError as error:
             raise InputError(f"{frame.source}: {error}") from None
         # The first atoms of a large frame are a sufficient sample of environments.
-        apart = table_distances(table, frame.positions, frame.cell)[:_MOST_ATOMS]
+        first = slice(_MOST_ATOMS)
+        apart = table_distances(table, frame.positions, frame.cell, first)
         found.append(apart[np.isfinite(apart)])
         atoms += len(apart)
     return np.sort(np.concatenate(found)), atoms

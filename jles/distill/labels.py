@@ -71,7 +71,7 @@ def _optional(teacher: Teacher, atoms: Atoms, name: str, where: str):
         return None
     try:
         return _checked(teacher, atoms, name, where)
-    except NotImplementedError:
+    except PropertyNotImplementedError:
         return None
 
 
@@ -79,13 +79,14 @@ def _checked(teacher: Teacher, atoms: Atoms, name: str, where: str):
     """The quantity, with finite numbers.
 
     Raises:
-        NotImplementedError: the teacher does not have it; not of energy and forces.
+        InputError: it fails, is not finite, or is an energy or forces that the teacher lacks.
+        PropertyNotImplementedError: the teacher lacks another quantity.
     """
     try:
         value = np.asarray(teacher.calculator.get_property(name, atoms), np.float64)
     except PropertyNotImplementedError:
         if name not in ("energy", "forces"):
-            raise NotImplementedError(name) from None
+            raise
         raise InputError(
             f"teacher {teacher.name}: has no {name}; a student needs energies and forces"
         ) from None

@@ -18,6 +18,7 @@ from jles.predict.model import Model
 from jles.train.config import TrainConfig
 from jles.train.loop import train
 from jles.train.prepare import model_of
+from jles.train.starting_config import starting_config
 
 
 def expected_survey(starts: Sequence[Frame], frames: int) -> Survey:
@@ -35,9 +36,6 @@ def student_values(config: StudentConfig, file: str, survey: Survey) -> dict:
     Raises:
         InputError: the training file cannot be read.
     """
-    # Imported here: the record of the configuration needs its names of backbones only.
-    from jles.train.starting_config import starting_config
-
     if config.training_file is None:
         values = yaml.safe_load(starting_config(config.backbone, [file], survey))
     else:

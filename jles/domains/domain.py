@@ -16,20 +16,19 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
 from jles.electrostatics.plan import SumPlan
 from jles.models.backbones.foreign_config import ForeignConfig
 from jles.models.config import FlowCharges, ModelConfig
-from jles.structures.neighbors import NeighborTable, find_neighbors
+from jles.structures.neighbors import NeighborTable, find_neighbors, table_distances
 from jles.structures.skin import GROWTH, NEAR_GROWTH, ROUNDING
+from jles.structures.structure import HostOrDevice
 
 _ROOM = 1.1
 """Growth of the number of atoms that is left room for; a row costs time."""
 
 _MULTIPLE = 8
-
-HostOrDevice = Array | np.ndarray
 
 
 @jax.tree_util.register_dataclass
@@ -201,7 +200,8 @@ def needed(
         cell: rows are lattice vectors, angstrom.
         reach: of the model.
     """
-    crowd = _most_near(positions, cell, table, rows, reach.cutoff * ROUNDING)
+    near = table_distances(table, positions, cell, rows) < reach.cutoff * ROUNDING
+    crowd = int(near.sum(axis=1).max(initial=0))
     count = len(rows) + len(reach.elements)
     return Capacity(len(positions), own, count, table.index.shape[1], crowd)
 
@@ -253,13 +253,6 @@ def padded_domain(
         near=capacity.near,
         plan=plan,
     )
-
-
-def _most_near(positions, cell, table: NeighborTable, rows, cutoff: float) -> int:
-    index, shift, mask = (array[rows] for array in table)
-    vectors = positions[index] + shift @ cell - positions[rows][:, None]
-    near = mask & (np.sum(vectors**2, axis=-1) < cutoff**2)
-    return int(near.sum(axis=1).max(initial=0))
 
 
 def enough(capacity: Capacity, need: Capacity) -> Capacity:

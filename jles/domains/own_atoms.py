@@ -1,5 +1,6 @@
 """The network applied to one domain; traced."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import jax
@@ -95,16 +96,11 @@ def near_neighbors(
     def taken(array):
         return jnp.take_along_axis(array, source, axis=1)
 
-    pruned = Domain(
-        atom=domain.atom,
-        numbers=domain.numbers,
-        own=domain.own,
+    pruned = replace(
+        domain,
         neighbor=taken(domain.neighbor),
         sender=jnp.where(filled, taken(domain.sender), itself),
         shift=jnp.take_along_axis(domain.shift, source[..., None], axis=1),
         present=filled,
-        first=domain.first,
-        near=domain.near,
-        plan=domain.plan,
     )
     return pruned, jnp.max(jnp.sum(counted, axis=1))

@@ -23,7 +23,6 @@ from jles.electrostatics.plan import SumPlan
 from jles.electrostatics.response.applied_field import Enthalpy, enthalpy, sum_of_dipoles
 from jles.models.potential import EnergyParts, Params, Potential
 from jles.products import vdot
-from jles.structures.skin import ROUNDING
 from jles.typing import Cell, Positions
 
 AXIS = "atoms"
@@ -122,7 +121,7 @@ class SharedPotential:
 
     def crowds(self, atoms: SharedAtoms) -> Int[Array, " devices"]:
         """Most neighbours of an atom within the cutoff, for every device."""
-        cutoff = self.config.backbone.cutoff * ROUNDING
+        cutoff = self.config.backbone.cutoff
 
         def on_device(atoms):
             return near_neighbors(atoms.domain, atoms.positions, atoms.cell, cutoff)[1][None]

@@ -122,10 +122,7 @@ def induced_part(
     slope = jax.grad(energy_of_rank_sums)(sums, cell, plan, config)
     own = part.own
     found = _induced(own, slope, cell, plan, config, field)
-    moments = Multipoles(
-        jnp.zeros_like(own.moments.charges) if found.charges is None else found.charges,
-        found.dipoles,
-    )
+    moments = induced_moments(own, found)
     total = effective_multipoles(own.moments, found)
     return InducedPart(
         rank_sums(moments, own.places, cell, plan, config),
@@ -216,6 +213,14 @@ def field_at(
     if field is not None and source.dipoles is not None:
         source = source._replace(dipoles=source.dipoles + field)
     return source
+
+
+def induced_moments(own: Own, induced: Induced | LocalField) -> Multipoles:
+    """Induced moments alone; charges zero where none are induced."""
+    charges = induced.charges
+    return Multipoles(
+        jnp.zeros_like(own.moments.charges) if charges is None else charges, induced.dipoles
+    )
 
 
 def _induced(own: Own, slope, cell, plan, config: ElectrostaticsConfig, field) -> Induced:

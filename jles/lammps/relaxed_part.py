@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 
 from jles.domains.domain import Domain
 from jles.domains.own_atoms import near_neighbors
-from jles.electrostatics.multipoles import Multipoles, self_energy, summed_channels
+from jles.electrostatics.multipoles import self_energy, summed_channels
 from jles.electrostatics.plan import SumPlan
 from jles.electrostatics.response.applied_field import sum_of_dipoles
 from jles.electrostatics.response.induction import (
@@ -33,7 +33,7 @@ from jles.electrostatics.response.induction import (
     effective_multipoles,
 )
 from jles.errors import InputError
-from jles.lammps.induced_part import field_at
+from jles.lammps.induced_part import field_at, induced_moments
 from jles.lammps.own_part import Own, OwnPart, deformation, evaluate_own
 from jles.lammps.rank_sums import RankSums, energy_of_rank_sums, rank_sums
 from jles.models.config import ElectrostaticsConfig
@@ -127,7 +127,7 @@ def _source(own, sums, cell, plan, config, field):
 
 def _respond(own, vector, cell, plan, config):
     """The structure factor of R v."""
-    moments = _moments(own, apply_response(own.response, vector))
+    moments = induced_moments(own, apply_response(own.response, vector))
     return rank_sums(moments, own.places, cell, plan, config)
 
 
@@ -135,7 +135,7 @@ def _image(own, vector, sums, cell, plan, config):
     """(1 + K R) v, and the part of this rank in R v . (1 + K R) v."""
     response = apply_response(own.response, vector)
     slope = jax.grad(energy_of_rank_sums)(sums, cell, plan, config)
-    local = field_at(own, _moments(own, response), slope, cell, plan, config, None)
+    local = field_at(own, induced_moments(own, response), slope, cell, plan, config, None)
     image = jax.tree.map(jnp.subtract, vector, local)
     return image, dot(response, image)
 
@@ -145,14 +145,6 @@ def _advance(own, w, r, p, image, length):
     w = jax.tree.map(lambda a, b: a + length * b, w, p)
     r = jax.tree.map(lambda a, b: a - length * b, r, image)
     return w, r, dot(r, apply_response(own.response, r))
-
-
-def _moments(own: Own, induced: LocalField) -> Multipoles:
-    """Induced moments alone; charges zero where none are induced."""
-    charges = induced.charges
-    return Multipoles(
-        jnp.zeros_like(own.moments.charges) if charges is None else charges, induced.dipoles
-    )
 
 
 def relaxed_part(

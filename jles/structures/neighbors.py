@@ -61,12 +61,21 @@ def find_neighbors(positions, cell, pbc, cutoff: float) -> NeighborTable:
 
 
 def table_distances(
-    table: NeighborTable, positions, cell
-) -> Float[np.ndarray, "atoms neighbors"]:
-    """Distances (angstrom) of the neighbours of every atom; infinite in padding slots."""
-    there = np.asarray(positions)[table.index] + table.shift @ np.asarray(cell, np.float64)
-    apart = np.linalg.norm(there - np.asarray(positions)[:, None], axis=-1)
-    return np.where(table.mask, apart, np.inf)
+    table: NeighborTable, positions, cell, rows=slice(None)
+) -> Float[np.ndarray, "rows neighbors"]:
+    """Distances (angstrom) of the neighbours of some atoms; infinite in padding slots.
+
+    Args:
+        table: neighbours of every atom.
+        positions: of every atom, angstrom.
+        cell: rows are lattice vectors, angstrom.
+        rows: the atoms, by default all.
+    """
+    index, shift, mask = (array[rows] for array in table)
+    positions = np.asarray(positions)
+    there = positions[index] + shift @ np.asarray(cell, np.float64)
+    apart = np.linalg.norm(there - positions[rows][:, None], axis=-1)
+    return np.where(mask, apart, np.inf)
 
 
 def rewrap_shifts(table: NeighborTable, images) -> Int[np.ndarray, "atoms neighbors 3"]:

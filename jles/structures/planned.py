@@ -3,6 +3,7 @@
 import numpy as np
 
 from jles.electrostatics.plan import SumPlan, open_axes, plan_sum
+from jles.electrostatics.sums.slab import area_vector
 from jles.lattice import reduction
 from jles.structures.sizes import Size
 
@@ -46,6 +47,6 @@ def planned_size(
 
 def _normal(cell, pbc) -> np.ndarray:
     """Unit vector perpendicular to the two periodic vectors."""
-    first, second = np.asarray(cell, np.float64)[np.asarray(pbc, bool)]
-    normal = np.cross(first, second)
+    (axis,) = open_axes(pbc)
+    normal = area_vector(np.asarray(cell, np.float64), axis)
     return normal / np.linalg.norm(normal)

@@ -69,7 +69,7 @@ def _plain(counters: Counters) -> dict:
 def _read_counters(host: dict) -> tuple[Counters, list[int] | None]:
     """The counters, and the lengths of the batches of an epoch that is not finished."""
     within = Within()
-    if "within" in host:  # new in 2026
+    if "within" in host:  # earlier versions did not save it
         batches, loss, *errors = host["within"]
         within = Within(batches, loss, Errors(*(PerLabel(*part) for part in errors)))
     best = float(host["best_loss"]), host["best_epoch"]

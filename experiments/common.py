@@ -17,7 +17,7 @@ from ase import Atoms
 from ase.data import chemical_symbols
 
 from jles.config import from_dict
-from jles.data.sets import MissingDataError, published_model
+from jles.data.sets import MissingDataError, data_set, published_model
 from jles.dynamics.config import MdConfig
 from jles.dynamics.run import run_md
 from jles.files import write_atomically
@@ -97,6 +97,18 @@ def shortened(values: dict) -> dict:
     }
     short = {"epochs": 2, "validate_every": 1, "checkpoint_every": 2}
     return values | short | {"model": model, "data": data, "loss": loss}
+
+
+def divided(file: str, test: int, valid: int, out: Path) -> tuple[dict[str, str], list[Atoms]]:
+    """Files of training and validation frames of a data set, in `out`, and its test frames."""
+    frames = ase.io.read(data_set(file), ":")
+    order = np.random.default_rng(0).permutation(len(frames))
+    parts = {"valid": order[test : test + valid], "train": order[test + valid :]}
+    out.mkdir(parents=True, exist_ok=True)
+    files = {name: str(out / f"{name}.extxyz") for name in parts}
+    for name, chosen in parts.items():
+        ase.io.write(files[name], [frames[n] for n in chosen], format="extxyz")
+    return files, [frames[n] for n in order[:test]]
 
 
 def training_seconds(out: Path) -> float | None:

@@ -12,15 +12,13 @@ of 0.2 eV/angstrom RMS), the others strongly distorted (1 to 2 eV/angstrom); err
 for both. The forces of a frame do not sum to zero, by 0.3 to 2.3 eV/angstrom.
 """
 
-import ase.io
 import numpy as np
 from ase.data import covalent_radii
 from ase.neighborlist import neighbor_list
-from common import error_of, options, run, trained, training_seconds, write_results
+from common import divided, error_of, options, run, trained, training_seconds, write_results
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from jles.data.sets import data_set
 from jles.pictures import ACCENT, INK, SECOND, new_figure, save_figure
 
 FILE = "neuralil-ean/EAN.xyz"
@@ -48,22 +46,6 @@ def settings(case: str, files: dict) -> dict:
         "validate_every": 5,
         "checkpoint_every": 10,
     }
-
-
-def split(out):
-    """Files of the training and validation frames, and the test frames."""
-    frames = ase.io.read(data_set(FILE), ":")
-    order = np.random.default_rng(0).permutation(len(frames))
-    parts = {
-        "test": order[:TEST],
-        "valid": order[TEST : TEST + VALID],
-        "train": order[TEST + VALID :],
-    }
-    out.mkdir(parents=True, exist_ok=True)
-    files = {name: str(out / f"{name}.extxyz") for name in parts}
-    for name, chosen in parts.items():
-        ase.io.write(files[name], [frames[n] for n in chosen], format="extxyz")
-    return files, [frames[n] for n in parts["test"]]
 
 
 def size_of_forces(atoms) -> float:
@@ -142,7 +124,7 @@ def draw(path, results: dict, charges: dict) -> None:
 
 def main(chosen):
     out = chosen.out
-    files, test = split(out)
+    files, test = divided(FILE, TEST, VALID, out)
     results, charges = {}, {}
     for case in CASES:
         model = trained(settings(case, files), out / case, chosen.smoke)

@@ -11,12 +11,10 @@ and do not sum to zero, by 0.3 eV/angstrom. The cutoff is below half the cell of
 Energies and forces give charges divided by sqrt(epsilon_infinity); 5.3 is the measured one.
 """
 
-import ase.io
 import numpy as np
 from ase import Atoms
-from common import error_of, options, run, trained, training_seconds, write_results
+from common import divided, error_of, options, run, trained, training_seconds, write_results
 
-from jles.data.sets import data_set
 from jles.models.config import ScreeningConfig
 from jles.pictures import ACCENT, INK, new_figure, parity_axis, save_figure
 from jles.predict.model import load_model
@@ -46,18 +44,6 @@ def settings(case: str, files: dict) -> dict:
         "validate_every": 5,
         "checkpoint_every": 5,
     }
-
-
-def split(out):
-    """Files of the training and validation frames, and the test frames."""
-    frames = ase.io.read(data_set(FILE), ":")
-    order = np.random.default_rng(0).permutation(len(frames))
-    parts = {"valid": order[TEST : TEST + VALID], "train": order[TEST + VALID :]}
-    out.mkdir(parents=True, exist_ok=True)
-    files = {name: str(out / f"{name}.extxyz") for name in parts}
-    for name, chosen in parts.items():
-        ase.io.write(files[name], [frames[n] for n in chosen], format="extxyz")
-    return files, [frames[n] for n in order[:TEST]]
 
 
 def crystal() -> Atoms:
@@ -125,7 +111,7 @@ def draw(path, forces, born: dict) -> None:
 
 def main(chosen):
     out = chosen.out
-    files, test = split(out)
+    files, test = divided(FILE, TEST, VALID, out)
     results, forces, born = {"published_born_charges": PUBLISHED}, None, None
     for case in CASES:
         model = trained(settings(case, files), out / case, chosen.smoke)

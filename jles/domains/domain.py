@@ -116,9 +116,7 @@ def sees_more(config: ModelConfig) -> list[str]:
         "state": config.state is not None,
     }
     if config.charges is not None:
-        kind, total = config.charges.kind, config.charges.total
-        keys["charges.kind 'equilibrated'"] = kind == "equilibrated"
-        keys[f"charges.total '{total}'"] = total != "free"
+        keys["charges.kind 'equilibrated'"] = config.charges.kind == "equilibrated"
     return [key for key, found in keys.items() if found]
 
 

@@ -16,8 +16,6 @@ from jles.quantities.evaluation import Evaluation
 _COUPLED = {"polarization", "born_charges", "polarizability"}
 """Quantities that are derivatives of E . P."""
 
-_MOMENTS = {"charges", "dipoles", "quadrupoles"}
-
 
 def model_system(
     model: Model,
@@ -53,7 +51,7 @@ def model_system(
     host_search = HostSearch(model, atoms, skin, moves_cell, total_charge)
     if len(devices) > 1:
         couples = needs_polarization or bool(_COUPLED & wanted)
-        layout = on_several_devices(host_search, devices, couples, bool(_MOMENTS & wanted))
+        layout = on_several_devices(host_search, devices, couples)
     else:
         layout = on_one_device(host_search)
     potential, at = layout.potential, layout.at

@@ -14,7 +14,7 @@ from jles.dynamics.regions import regions
 from jles.dynamics.shared_atoms import AXIS, OWN, WHOLE, SharedAtoms, SharedPotential
 from jles.electrostatics.plan import SumPlan
 from jles.errors import InputError
-from jles.models.config import ModelConfig, ScreeningConfig
+from jles.models.config import ModelConfig
 from jles.models.potential import Params
 from jles.structures.neighbors import NeighborTable
 
@@ -38,23 +38,20 @@ class SharedNeighbors:
         return self.atoms.plan
 
 
-def on_several_devices(
-    host_search: HostSearch, devices, couples: bool, moments: bool = False
-) -> Layout:
+def on_several_devices(host_search: HostSearch, devices, couples: bool) -> Layout:
     """The layout of a run on several devices.
 
     Args:
         host_search: of the run.
         devices: `jax.Device`, each with an equal part of the atoms.
         couples: whether E . P is needed, for a field or a record.
-        moments: whether latent moments are recorded.
 
     Raises:
         InputError: a model that devices cannot share, a boundary whose sum they cannot share,
             or fewer atoms than devices.
     """
     model, atoms = host_search.model, host_search.atoms
-    check_model(model.config, couples, moments)
+    check_model(model.config, couples)
     check_atoms(model.config, atoms, len(devices))
     mesh = Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,))
     everywhere, on_owner = NamedSharding(mesh, WHOLE), NamedSharding(mesh, OWN)
@@ -91,9 +88,10 @@ def on_several_devices(
             for around, own in zip(rows, owned, strict=True)
         ]
         stacked = jax.tree.map(lambda *arrays: np.stack(arrays), *of_devices)
+        of_all = *places, np.ones(len(atoms), bool), exact.total_charge
+        slab = exact.open_axis, exact.slab_height
         shared = SharedAtoms(
-            *jax.device_put((*places, np.ones(len(atoms), bool)), everywhere),
-            jax.device_put(stacked, on_owner),
+            *jax.device_put((*of_all, *slab), everywhere), jax.device_put(stacked, on_owner)
         )
         capacity = capacity._replace(neighbors=sizes.slots, near=sizes.near, rows=sizes.rows)
         return SharedNeighbors(params, shared), capacity
@@ -101,13 +99,12 @@ def on_several_devices(
     return Layout(potential, at, rebuild, None, missing_slots)
 
 
-def check_model(config: ModelConfig, couples: bool, moments: bool = False) -> None:
+def check_model(config: ModelConfig, couples: bool) -> None:
     """Refuses models whose atoms see more than their surroundings.
 
     Args:
         config: of the model.
         couples: whether E . P is needed, for a field or a record.
-        moments: whether latent moments are recorded.
 
     Raises:
         InputError: names the key of the model's configuration.
@@ -116,10 +113,6 @@ def check_model(config: ModelConfig, couples: bool, moments: bool = False) -> No
     if couples:
         why = " in a field, or to record polarization, current, Born charges or polarizability"
         reasons[f"charge_softness{why}"] = config.charge_softness is not None
-        reasons[f"screening{why}"] = config.screening != ScreeningConfig()
-    if moments:
-        why = " to record charges, dipoles or quadrupoles"
-        reasons[f"screening.positive{why}"] = config.screening.positive is not None
     for key, found in reasons.items():
         if found:
             raise InputError(
@@ -129,7 +122,7 @@ def check_model(config: ModelConfig, couples: bool, moments: bool = False) -> No
 
 
 def check_atoms(config: ModelConfig, atoms, devices: int) -> None:
-    """Refuses open directions where there is a lattice sum, and fewer atoms than devices.
+    """Refuses clusters where there is a sum over moments, and fewer atoms than devices.
 
     Args:
         config: of the model.
@@ -144,9 +137,8 @@ def check_atoms(config: ModelConfig, atoms, devices: int) -> None:
             f"parallel.devices: {devices} devices cannot share {len(atoms)} atoms; "
             "take fewer devices"
         )
-    if config.charges is not None and not atoms.pbc.all():
-        pbc = " ".join("FT"[int(p)] for p in atoms.pbc)
+    if config.charges is not None and not atoms.pbc.any():
         raise InputError(
-            f"parallel: pbc is {pbc}; devices can share the atoms of a model with latent "
-            "charges in a crystal (pbc T T T) only: take one device"
+            "parallel: pbc is F F F; devices can share the atoms of a model with latent "
+            "charges in a crystal or slab only: take one device"
         )

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jles.domains.domain import Capacity, Domain, RankAtoms, build_domain, reach_of
+from jles.domains.rank_sums import RankSums
 from jles.electrostatics.multipoles import summed_channels
 from jles.electrostatics.plan import SumPlan, open_axes, plan_is_too_small, plan_sum
 from jles.electrostatics.sums.slab import area_vector, plan_slab_height
@@ -33,7 +34,6 @@ from jles.lammps.rank_arrays import (
     gathered,
     moment_sums,
 )
-from jles.lammps.rank_sums import RankSums
 from jles.lammps.relaxed_part import Ranks, Relaxation, relaxed_part
 from jles.lammps.tally import Tally, timed
 from jles.models.config import ModelConfig

@@ -25,6 +25,7 @@ from jaxtyping import Array, Float, Int
 
 from jles.domains.domain import Domain
 from jles.domains.own_atoms import near_neighbors
+from jles.domains.rank_sums import RankSums, energy_of_rank_sums, inner, rank_sums
 from jles.electrostatics.multipoles import (
     Multipoles,
     self_energy,
@@ -46,7 +47,6 @@ from jles.lammps.own_part import (
     deformation,
     evaluate_own,
 )
-from jles.lammps.rank_sums import RankSums, energy_of_rank_sums, inner, rank_sums
 from jles.models.config import ElectrostaticsConfig
 from jles.models.potential import Params, Potential
 from jles.observables.screening import sum_polarizabilities

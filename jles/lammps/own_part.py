@@ -22,11 +22,11 @@ from jaxtyping import Array, Float, Int
 
 from jles.domains.domain import Domain
 from jles.domains.own_atoms import near_neighbors, own_atoms
+from jles.domains.rank_sums import RankSums, energy_of_rank_sums, rank_sums
 from jles.electrostatics.multipoles import Multipoles, self_energy, summed_channels
 from jles.electrostatics.plan import SumPlan
 from jles.electrostatics.response.applied_field import sum_of_dipoles
 from jles.electrostatics.response.induction import Response
-from jles.lammps.rank_sums import RankSums, energy_of_rank_sums, rank_sums
 from jles.models.config import ElectrostaticsConfig
 from jles.models.potential import Params, Potential
 from jles.products import matmul

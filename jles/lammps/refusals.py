@@ -16,6 +16,8 @@ def check_model(config: ModelConfig, where: str) -> None:
         InputError: names the key of the model's configuration.
     """
     keys = sees_more(config)
+    if config.charges is not None and config.charges.total != "free":
+        keys.append(f"charges.total '{config.charges.total}'")
     responds = bool({"charge_softness", "polarizability"} & set(config.heads))
     if responds and config.response.conserve_charge:
         keys.append("response.conserve_charge")

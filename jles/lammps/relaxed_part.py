@@ -21,6 +21,7 @@ from jaxtyping import Array, Float
 
 from jles.domains.domain import Domain
 from jles.domains.own_atoms import near_neighbors
+from jles.domains.rank_sums import RankSums, energy_of_rank_sums, rank_sums
 from jles.electrostatics.multipoles import self_energy, summed_channels
 from jles.electrostatics.plan import SumPlan
 from jles.electrostatics.response.applied_field import sum_of_dipoles
@@ -35,7 +36,6 @@ from jles.electrostatics.response.induction import (
 from jles.errors import InputError
 from jles.lammps.induced_part import field_at, induced_moments
 from jles.lammps.own_part import Own, OwnPart, deformation, evaluate_own
-from jles.lammps.rank_sums import RankSums, energy_of_rank_sums, rank_sums
 from jles.models.config import ElectrostaticsConfig
 from jles.models.potential import Params, Potential
 from jles.products import matmul

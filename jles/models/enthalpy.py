@@ -95,7 +95,9 @@ class LongRange:
             latent = Latent(self.enthalpy(params, environment).effective, None)
         else:
             latent = self._heads.latent(params, environment)
-        return physical_factor(latent, structure, self._config.screening)
+        bulk = structure.periodic & (structure.open_axis < 0)
+        atoms = structure.numbers, structure.mask, structure.cell, bulk
+        return physical_factor(latent, *atoms, self._config.screening)
 
     def coupling(
         self, params: dict, structure: Structure, field: Float[Array, " 3"]

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from ase.data import atomic_numbers
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from jles.electrostatics.multipoles import Multipoles, summed_channels
 from jles.electrostatics.response.induction import Response, positive
@@ -16,7 +16,7 @@ from jles.models.heads import FlowReadout, MomentReadout, PolarizabilityReadout
 from jles.models.network import apply_network
 from jles.models.readouts import Readout
 from jles.observables.screening import gauge_sign, hidden_permittivity, sum_polarizabilities
-from jles.structures.structure import Structure
+from jles.typing import AtomMask, Cell, Charges, Scalar
 
 _MADE_OF = {"dipoles": "vectors", "quadrupoles": "tensors"}
 """The equivariant features that each moment is made of."""
@@ -75,18 +75,25 @@ class LatentHeads:
                 Bloch-weighted. The shift that corrects the total charge is uniform, so it
                 transports no charge: it is computed from `plain`.
         """
+        latent = self.unconstrained(params, environment)
+        if self._config.charges.total == "free":
+            return latent
+        steady = latent if plain is None else self.unconstrained(params, plain)
+        structure = environment.structure
+        share = missing_share(steady, structure.mask, structure.total_charge, self._config)
+        return with_share(latent, share, structure.mask, self._config)
+
+    def unconstrained(self, params: dict, environment: Environment) -> Latent:
+        """As `latent`, before the charges are made to sum to the total charge."""
         config, mask = self._config, environment.structure.mask
-        plain = environment if plain is None else plain
 
         def read(name):
             if name not in self._readouts:
                 return None
             return at_atoms(self.values(params, name, environment), mask)
 
-        charges = self._charges(params, environment)
+        charges = read("charges")
         softness = self._softness(params, environment)
-        if config.charges.total != "free":
-            charges += self._shift(params, plain, softness, charges)
         if not config.heads:
             return Latent(Multipoles(charges), None)
         moments = Multipoles(charges[:, 0], read("dipoles"), read("quadrupoles"))
@@ -98,10 +105,6 @@ class LatentHeads:
         )
         return Latent(moments, response if response.responds else None)
 
-    def _charges(self, params, environment):
-        """As read, zero on padding, (atoms, channels)."""
-        return at_atoms(self.values(params, "charges", environment), environment.structure.mask)
-
     def _softness(self, params, environment):
         """Charge softness, e/V, zero on padding; None without the head."""
         if self._config.charge_softness is None:
@@ -110,17 +113,6 @@ class LatentHeads:
         # The scale of the read-out multiplies the softplus, not its argument.
         scale = self._config.charge_softness.scale
         return at_atoms(positive(values / scale, scale), environment.structure.mask)
-
-    def _shift(self, params, plain, softness, charges):
-        """The shift that makes the charges sum to the total charge of the structure."""
-        structure = plain.structure
-        missing = structure.total_charge - jnp.sum(self._charges(params, plain))
-        if self._config.charges.total == "softness":
-            total = jnp.sum(self._softness(params, plain))
-            return (missing / jnp.where(total > 0.0, total, 1.0) * softness)[:, None]
-        count = jnp.sum(structure.mask, dtype=charges.dtype)
-        count = jnp.maximum(count, 1.0) * charges.shape[1]
-        return at_atoms(jnp.full_like(charges, missing / count), structure.mask)
 
     def _inputs(self, name: str, environment: Environment) -> tuple:
         _, graph, features = environment
@@ -138,22 +130,84 @@ def at_atoms(values, mask):
     return jnp.where(mask.reshape(-1, *[1] * (values.ndim - 1)), values, 0.0)
 
 
-def physical_factor(
-    latent: Latent, structure: Structure, config: ScreeningConfig
+def missing_share(
+    latent: Latent, mask: AtomMask, total_charge: Scalar, config: ModelConfig
 ) -> Float[Array, ""]:
-    """The factor from latent to physical moments, see `ScreeningConfig`."""
+    """What `with_share` needs for charges that sum to `total_charge` (e).
+
+    Args:
+        latent: of all atoms, `LatentHeads.unconstrained`.
+        mask: False on padding.
+        total_charge: e.
+        config: of a model whose `charges.total` is not "free".
+    """
+    missing = total_charge - jnp.sum(latent.moments.charges)
+    total = jnp.sum(_weights(latent, mask, config))
+    return missing / jnp.where(total > 0.0, total, 1.0)
+
+
+def with_share(
+    latent: Latent, share: Float[Array, ""], mask: AtomMask, config: ModelConfig
+) -> Latent:
+    """Charges shifted by `share`, or by `share` times the softness of their atom."""
+    charges = latent.moments.charges
+    charges = charges + share * _weights(latent, mask, config)
+    return latent._replace(moments=latent.moments._replace(charges=charges))
+
+
+def _weights(latent: Latent, mask, config: ModelConfig) -> Array:
+    softness = None if latent.response is None else latent.response.charge_softness
+    return charge_weights(latent.moments.charges, softness, mask, config.charges.total)
+
+
+def charge_weights(
+    charges: Charges,
+    softness: Float[Array, " atoms"] | None,
+    mask: AtomMask,
+    total: str,
+) -> Charges:
+    """Shares of the charges in what is missing in their sum, in the shape of `charges`.
+
+    Args:
+        charges: of all atoms or of some.
+        softness: of their atoms, zero on padding; None without.
+        mask: False on padding.
+        total: "shift" or "softness", see `DirectCharges`.
+    """
+    if total == "softness":
+        return softness.reshape(-1, *[1] * (charges.ndim - 1))
+    return at_atoms(jnp.ones_like(charges), mask)
+
+
+def physical_factor(
+    latent: Latent,
+    numbers: Int[Array, " atoms"],
+    mask: AtomMask,
+    cell: Cell,
+    bulk: Bool[Array, ""],
+    config: ScreeningConfig,
+) -> Float[Array, ""]:
+    """The factor from latent to physical moments, see `ScreeningConfig`.
+
+    Args:
+        latent: of all atoms.
+        numbers: atomic numbers.
+        mask: False on padding.
+        cell: rows are lattice vectors, angstrom.
+        bulk: whether all directions are periodic. The volume of a slab's cell is that of its
+            vacuum: no permittivity follows from it.
+        config: of the model.
+    """
     charges = summed_channels(latent.moments.charges)
     factor = jnp.ones((), charges.dtype)
     if config.positive is not None:
-        chosen = structure.numbers == atomic_numbers[config.positive]
-        factor = gauge_sign(charges, chosen, structure.mask)
+        chosen = numbers == atomic_numbers[config.positive]
+        factor = gauge_sign(charges, chosen, mask)
     if config.epsilon_infinity is not None:
         total = None
         if latent.response is not None and latent.response.polarizabilities is not None:
             total = sum_polarizabilities(latent.response.polarizabilities)
-        volume = jnp.abs(jnp.linalg.det(structure.cell))
+        volume = jnp.abs(jnp.linalg.det(cell))
         hidden = hidden_permittivity(config.epsilon_infinity, total, volume)
-        # The volume of a slab's cell is that of its vacuum: no permittivity follows from it.
-        bulk = structure.periodic & (structure.open_axis < 0)
         factor = factor * jnp.where(bulk, jnp.sqrt(hidden), 1.0)
     return factor.astype(charges.dtype)

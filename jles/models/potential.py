@@ -158,8 +158,9 @@ class Potential:
     ) -> OwnParts:
         """Contributions of the atoms where `structure.mask` is True, without any lattice sum.
 
-        With these a structure can be evaluated in parts (`jles.lammps`). The model must have
-        permanent moments that depend on the surroundings of their atom alone.
+        With these a structure can be evaluated in parts (`jles.domains`). Permanent moments
+        must depend on the surroundings of their atom alone; charges are not shifted to a total
+        charge, see `latent.with_share`.
 
         Args:
             params: of the model.
@@ -172,7 +173,7 @@ class Potential:
         short = self._short_range(params, environment)
         if self._long_range is None:
             return OwnParts(short, None, None)
-        return OwnParts(short, *self._heads.latent(params, environment))
+        return OwnParts(short, *self._heads.unconstrained(params, environment))
 
     def _short_range(self, params, environment: Environment):
         features = environment.features

@@ -1,7 +1,7 @@
 """Atoms shared by devices against one device, for tests/dynamics/test_devices.py.
 
 Run with eight devices (XLA_FLAGS=--xla_force_host_platform_device_count=8); prints one JSON
-line. The argument is "forces", "records" or "runs".
+line. The argument is "forces", "records", "constraints" or "runs".
 """
 
 import json
@@ -17,10 +17,13 @@ from jles.dynamics.model_system import model_system
 from jles.dynamics.run import run_md
 from jles.dynamics.system import Capacity
 from jles.models.config import (
+    DirectCharges,
     FlowCharges,
     MomentConfig,
     ResponseConfig,
     ScalarPolarizability,
+    ScreeningConfig,
+    SoftnessConfig,
 )
 from jles.predict.model import Model
 from tests.support.four_devices import errors, sent
@@ -33,6 +36,7 @@ SMALL = {"l_max": 1, "body_order": 1}
 CONFIGS = {
     "messages and dipoles": small_config(
         backbone=small_backbone(layers=1, messages=("ar",), **SMALL),
+        charges=DirectCharges(hidden=(4,), total="shift"),
         dipoles=MomentConfig(hidden=(), channels=1),
     ),
     "flow and response": small_config(
@@ -41,6 +45,23 @@ CONFIGS = {
         polarizability=ScalarPolarizability(hidden=()),
         response=ResponseConfig(mode="self-consistent"),
     ),
+    "slab of given charge": small_config(
+        backbone=small_backbone(**SMALL),
+        charges=DirectCharges(hidden=(), total="shift"),
+        dipoles=MomentConfig(hidden=(), channels=1),
+        screening=ScreeningConfig(positive="H"),
+    ),
+    "charges by softness": small_config(
+        backbone=small_backbone(**SMALL),
+        charges=DirectCharges(hidden=(), total="softness"),
+        charge_softness=SoftnessConfig(hidden=()),
+    ),
+    "permittivity": small_config(
+        backbone=small_backbone(**SMALL),
+        charges=DirectCharges(hidden=(), total="shift"),
+        polarizability=ScalarPolarizability(hidden=()),
+        screening=ScreeningConfig(epsilon_infinity=1.9),
+    ),
 }
 
 
@@ -48,9 +69,19 @@ def model_of(name: str) -> Model:
     return Model(CONFIGS[name], small_model(CONFIGS[name])[1], "float64")
 
 
-def evaluation(model: Model, count: int, records=(), derivatives=(0,)):
-    """Energy with derivatives, in a field where there are records; their arguments."""
+def start(name: str):
+    """A charged crystal, or a charged slab far from its cell."""
     atoms = rattled(0, ATOMS, CELL)
+    atoms.info["total_charge"] = 0.5
+    if name.startswith("slab"):
+        atoms.pbc = (True, True, False)
+        atoms.positions += [3.0, -7.0, 40.0]
+    return atoms
+
+
+def evaluation(name: str, count: int, records=(), derivatives=(0,)):
+    """Energy with derivatives, in a field where there are records; their arguments."""
+    model, atoms = model_of(name), start(name)
     system = model_system(
         model,
         atoms,
@@ -79,9 +110,9 @@ def evaluation(model: Model, count: int, records=(), derivatives=(0,)):
 
 
 def compared(name: str, *how) -> dict:
-    model, found = model_of(name), {}
+    found = {}
     for count in (1, DEVICES):
-        values, arguments = evaluation(model, count, *how)
+        values, arguments = evaluation(name, count, *how)
         program = values.lower(*arguments).compile()
         found[count] = program(*arguments)
     plan = arguments[2].plan
@@ -104,7 +135,8 @@ def shared_and_resumed() -> dict:
         "record": {"thermo": 2, "positions": 2, "polarization": 3, "current": 3},
     }
     config["record"]["born_charges"] = 6
-    model, atoms = model_of("messages and dipoles"), rattled(0, ATOMS, CELL)
+    name = "messages and dipoles"
+    model, atoms = model_of(name), start(name)
     with tempfile.TemporaryDirectory() as folder:
         out = {name: Path(folder) / name for name in ("alone", "shared")}
         run_md(model, atoms, config, out["alone"])
@@ -125,13 +157,21 @@ def shared_and_resumed() -> dict:
 
 def main() -> None:
     jax.config.update("jax_enable_x64", True)
-    first, second = CONFIGS
+    first, second, slab, soft, permittivity = CONFIGS
     if sys.argv[1] == "forces":
         print(json.dumps(compared(first)))
     elif sys.argv[1] == "records":
         records = ("polarization", "born_charges", "current", "charges", "dipoles")
         both = {first: compared(first, records, (0, 1)), second: compared(second, (), (0, 1))}
         print(json.dumps(both))
+    elif sys.argv[1] == "constraints":
+        responses = ("polarization", "born_charges", "current")
+        found = {
+            slab: compared(slab, (*responses, "charges")),
+            soft: compared(soft, (), (0, 1)),
+            permittivity: compared(permittivity, responses, (0, 1)),
+        }
+        print(json.dumps(found))
     else:
         print(json.dumps(shared_and_resumed()))
 

@@ -1,4 +1,7 @@
-"""The sums over ranks for the lattice sum of crystals and slabs, and its energy."""
+"""The sums over ranks for the lattice sum of crystals and slabs, and its energy.
+
+A slab is summed in the cell of its plan, or in one that is given and may be traced.
+"""
 
 from typing import NamedTuple
 
@@ -8,7 +11,7 @@ from jaxtyping import Array, Float
 
 from jles.electrostatics.multipoles import Multipoles
 from jles.electrostatics.partial_sums import energy_of_sums, partial_sums
-from jles.electrostatics.plan import SumPlan
+from jles.electrostatics.plan import SlabPlan, SumPlan
 from jles.electrostatics.sums.slab import slab_cell, slab_energy, slab_moments
 from jles.models.config import ElectrostaticsConfig
 from jles.typing import Cell, Positions
@@ -32,6 +35,8 @@ def rank_sums(
     cell: Cell,
     plan: SumPlan,
     config: ElectrostaticsConfig,
+    slab: SlabPlan | None = None,
+    centre: Float[Array, " 3"] | None = None,
 ) -> RankSums:
     """The part of some atoms; traced.
 
@@ -42,20 +47,26 @@ def rank_sums(
         cell: rows are lattice vectors, angstrom.
         plan: static, of a crystal or slab.
         config: of the sum, static.
+        slab: the cell that a slab is summed in; by default that of the plan.
+        centre: see `slab_moments`; by default that of the box.
     """
     if plan.slab is None:
         return RankSums(partial_sums(moments, positions, cell, plan), None)
-    axis = plan.slab.axis
-    upright = slab_cell(cell, axis, plan.slab.height)
+    axis, height = plan.slab if slab is None else slab
+    upright = slab_cell(cell, axis, height)
     waves = partial_sums(moments, positions, upright, plan._replace(slab=None))
-    centre = 0.5 * cell[axis]
+    centre = 0.5 * cell[axis] if centre is None else centre
     return RankSums(
         waves, slab_moments(moments, positions, upright, axis, config.sigma, centre)
     )
 
 
 def energy_of_rank_sums(
-    sums: RankSums, cell: Cell, plan: SumPlan, config: ElectrostaticsConfig
+    sums: RankSums,
+    cell: Cell,
+    plan: SumPlan,
+    config: ElectrostaticsConfig,
+    slab: SlabPlan | None = None,
 ) -> Float[Array, ""]:
     """Energy (eV) of the sums of all ranks, self-interaction included; 0 without charges."""
     if sums.waves is None:
@@ -63,8 +74,8 @@ def energy_of_rank_sums(
     options = {"sigma": config.sigma, "k_max": config.k_max, "cutoff": config.cutoff}
     if plan.slab is None:
         return energy_of_sums(sums.waves, cell, plan, **options)
-    axis = plan.slab.axis
-    upright = slab_cell(cell, axis, plan.slab.height)
+    axis, height = plan.slab if slab is None else slab
+    upright = slab_cell(cell, axis, height)
     energy = energy_of_sums(sums.waves, upright, plan._replace(slab=None), **options)
     return energy + slab_energy(sums.along, upright, axis)
 

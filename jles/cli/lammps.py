@@ -45,6 +45,7 @@ def run_on(comm, arguments: Namespace):
         Path(arguments.input),
         comm=comm,
         types=arguments.types,
+        total_charge=arguments.total_charge,
         field=arguments.field,
         born_charges=arguments.born_charges,
         options=arguments.options,

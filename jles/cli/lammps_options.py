@@ -6,7 +6,7 @@ from jles.cli.parser import Parser
 
 
 def add_inputs(parser: Parser) -> None:
-    """Model, input file, elements, field and Born charges."""
+    """Model, input file, elements, total charge, field and Born charges."""
     parser.add_argument("model", metavar="MODEL", help="a model directory")
     parser.add_argument("input", metavar="in.lammps", help="an input file of LAMMPS")
     parser.add_argument(
@@ -14,6 +14,13 @@ def add_inputs(parser: Parser) -> None:
         metavar="ELEMENT",
         nargs="+",
         help="element of each atom type, in order (default: from the masses)",
+    )
+    parser.add_argument(
+        "--total-charge",
+        metavar="Q",
+        type=float,
+        default=0.0,
+        help="of the box, e, for models that see it (default: 0)",
     )
     parser.add_argument(
         "--field",

@@ -14,10 +14,16 @@ import numpy as np
 from jles.errors import InputError
 from jles.lammps.elements import elements_of_types
 from jles.lammps.field import Field
-from jles.lammps.force_field import Failed, ForceField
+from jles.lammps.force_field import ForceField
 from jles.lammps.image_flags import image_flags
 from jles.lammps.rank_arrays import RankInput
-from jles.lammps.refusals import check_boundary, check_coupling, check_model
+from jles.lammps.ranks import Failed
+from jles.lammps.refusals import (
+    check_boundary,
+    check_coupling,
+    check_model,
+    check_total_charge,
+)
 from jles.lammps.script import (
     BORN_CHARGES,
     CHARGES,
@@ -85,6 +91,7 @@ def run_lammps(
     *,
     comm,
     types: Sequence[str] | None = None,
+    total_charge: float = 0.0,
     field: Sequence[str] | None = None,
     born_charges: int = 0,
     options: Sequence[str] = (),
@@ -96,6 +103,7 @@ def run_lammps(
         path: of the input file.
         comm: communicator of mpi4py, of all ranks.
         types: chemical symbol of each atom type; by default from the masses.
+        total_charge: of the box, e.
         field: applied, three numbers (V/angstrom) or names of equal-style variables; None for
             none.
         born_charges: steps between computations of Born charges; 0 for never.
@@ -109,9 +117,11 @@ def run_lammps(
     """
     check_model(model.config, model.where)
     check_coupling(model.config, model.where, field is not None, born_charges)
+    couples = field is not None or born_charges > 0
+    check_total_charge(model.config, model.where, total_charge, couples)
     lines = _on_all(comm, lambda: read_script(path))
     script = divide(lines, str(path))
-    force_field = ForceField(model, comm)
+    force_field = ForceField(model, comm, total_charge)
     ghosts = None
     if not script.sets_ghosts:
         ghosts = force_field.receptive_field + skin_of(lines)

@@ -22,7 +22,8 @@ from jles.domains.own_atoms import near_neighbors
 from jles.electrostatics.multipoles import summed_channels
 from jles.electrostatics.response.applied_field import sum_of_dipoles
 from jles.electrostatics.sums.slab import slab_normal
-from jles.lammps.own_part import evaluate_own
+from jles.lammps.charge_sum import ChargeSum, constrained
+from jles.lammps.network_pass import evaluate_own
 from jles.models.potential import Params, Potential
 from jles.products import matmul, vdot
 from jles.typing import Cell, Positions
@@ -48,6 +49,7 @@ def field_forces(
     cell: Cell,
     fields: Float[Array, "fields 3"],
     mean: Mean,
+    sum_of_charges: ChargeSum | None,
 ) -> Float[Array, "fields atoms 3"]:
     """Derivatives of E . P of this rank, to be added over ranks; traced.
 
@@ -59,6 +61,8 @@ def field_forces(
         cell: rows are lattice vectors, angstrom.
         fields: latent, V/angstrom.
         mean: of all atoms.
+        sum_of_charges: of all ranks; None where it is free. The shift of the charges that it
+            causes is uniform, so it transports no charge.
     """
     fixed, _ = near_neighbors(domain, positions, cell, potential.config.backbone.cutoff)
     places, own = fixed.atom[: fixed.first], fixed.own[: fixed.first]
@@ -69,7 +73,8 @@ def field_forces(
         charges = summed_channels(found.moments.charges)
         weight = 1.0 + matmul(lax.stop_gradient(found.places) - mean.place, lift)
         dipole = sum_of_dipoles(found.moments.dipoles, positions.dtype)
-        return jnp.sum(charges * weight) + vdot(along, dipole), charges
+        whole = summed_channels(constrained(found, sum_of_charges).moments.charges)
+        return jnp.sum(charges * weight) + vdot(along, dipole), whole
 
     origin = jnp.zeros(3, positions.dtype)
 

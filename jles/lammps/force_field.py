@@ -10,31 +10,24 @@ import numpy as np
 from jaxtyping import Float
 
 from jles.domains.domain import Capacity, Domain, RankAtoms, build_domain, reach_of
-from jles.domains.rank_sums import RankSums
-from jles.electrostatics.multipoles import summed_channels
 from jles.electrostatics.plan import SumPlan, open_axes, plan_is_too_small, plan_sum
 from jles.electrostatics.sums.slab import area_vector, plan_slab_height
 from jles.errors import InputError
+from jles.lammps.charge_sum import ChargeSum
 from jles.lammps.elements import element_energy
 from jles.lammps.exchange import Exchange, add_ghost_forces, plan_exchange, unique_atoms
 from jles.lammps.field_part import Mean, field_forces
-from jles.lammps.induced_part import (
-    RespondingPart,
-    induced_part,
-    responding_derivatives,
-    responding_part,
-)
-from jles.lammps.own_part import Derivatives, OwnPart, derivatives, own_part
+from jles.lammps.network_pass import NetworkPass, network_pass
 from jles.lammps.polarization import physical_factor, totals_of, unpacked
 from jles.lammps.rank_arrays import (
     Applied,
-    Moments,
     RankInput,
     RankOutput,
     gathered,
     moment_sums,
 )
-from jles.lammps.relaxed_part import Ranks, Relaxation, relaxed_part
+from jles.lammps.ranks import Ranks
+from jles.lammps.ranks_energy import RanksEnergy
 from jles.lammps.tally import Tally, timed
 from jles.models.config import ModelConfig
 from jles.predict.model import Model
@@ -47,10 +40,6 @@ _PLAN_MARGIN = 0.1
 """Room for the box to grow in, once it has grown."""
 
 
-class Failed(Exception):
-    """An error that every rank knows of, with the same message on all of them."""
-
-
 class ForceField:
     """A model evaluated by the ranks of a communicator together.
 
@@ -58,6 +47,7 @@ class ForceField:
         model: one that `check_model` accepts.
         comm: communicator of mpi4py. Objects and arrays go through `alltoall`, `allgather`,
             `Allreduce` and `Alltoallv`.
+        total_charge: e, of all atoms; for models that see it.
 
     Attributes:
         ghost_cutoff: how far ghosts reach, angstrom; set before the first call. Without
@@ -65,7 +55,7 @@ class ForceField:
         tally: times and bytes.
     """
 
-    def __init__(self, model: Model, comm):
+    def __init__(self, model: Model, comm, total_charge: float = 0.0):
         self._model, self._comm = model, comm
         self._reach = reach_of(model.config)
         self._capacity, self._plan = Capacity(), SumPlan()
@@ -75,13 +65,9 @@ class ForceField:
         self._listed: tuple | None = None
         self._relisted: tuple | None = None
         self.ghost_cutoff, self.tally = np.inf, Tally()
-        self._responds = bool({"charge_softness", "polarizability"} & set(model.config.heads))
-        self._own_part = jax.jit(self._traced_part)
-        self._derivatives = jax.jit(derivatives, static_argnums=(3, 4))
-        self._induced_part = jax.jit(induced_part, static_argnums=(3, 4))
-        self._responding = jax.jit(partial(responding_derivatives, model.potential))
-        self._relaxation = Relaxation()
-        self._relaxed_part = jax.jit(partial(relaxed_part, model.potential))
+        self._ranks = Ranks(comm, self.tally)
+        self._energy = RanksEnergy(model.config, self._ranks, total_charge, self._computing)
+        self._network = jax.jit(self._traced_network)
         self._field_forces = jax.jit(partial(field_forces, model.potential))
 
     @property
@@ -94,10 +80,9 @@ class ForceField:
         """Distance beyond which no atom matters to an own atom, angstrom."""
         return self._reach.receptive_field
 
-    def _traced_part(self, params, domain, positions, cell):
+    def _traced_network(self, params, domain, positions, cell):
         self.tally.traces += 1
-        evaluate = responding_part if self._responds else own_part
-        return evaluate(self._model.potential, params, domain, positions, cell)
+        return network_pass(self._model.potential, params, domain, positions, cell)
 
     def __call__(self, atoms: RankInput) -> RankOutput:
         """Evaluates one configuration; called by all ranks.
@@ -112,25 +97,28 @@ class ForceField:
     def _evaluate(self, atoms: RankInput) -> RankOutput:
         if atoms.relisted or self._places is None:
             self._places = unique_atoms(atoms.tags, atoms.own)
-            with self._exchanging():
+            with self._ranks.waiting():
                 self._exchange = plan_exchange(self._comm, atoms.tags[self._places], atoms.own)
             self._domain = None
         unique = RankAtoms(
             atoms.numbers[self._places], atoms.positions[self._places], atoms.own
         )
         self._fit_plan(atoms)
-        part, message = None, ""
+        network, message = None, ""
         try:
             with self._computing():
-                part = self._part(unique, atoms)
+                network = self._of_network(unique, atoms)
         except InputError as error:
             message = str(error)
-        self._check(message)
-        applied = self._applied(part, unique, atoms)
-        energy, moments, found = self._finish(part, unique, atoms, applied.field)
+        self._ranks.check(message)
+        dtype = self._model.dtype
+        state = self._energy.start(network, jnp.asarray(atoms.cell, dtype), self._plan)
+        applied = self._applied(state.part, unique, atoms)
+        field = None if applied.field is None else jnp.asarray(applied.field, dtype)
+        energy, moments, found = self._energy.finish(state, field)
         count, config = len(unique.numbers), self._model.config
         forces = np.asarray(found.forces, np.float64)[:count]
-        rows = self._coupling_rows(unique, atoms, applied)[:, :count]
+        rows = self._coupling_rows(unique, atoms, applied, state.total)[:, :count]
         energy += element_energy(unique.numbers[: atoms.own], config.element_energies)
         places = atoms.positions[: atoms.own]
         if atoms.unwrap is not None:
@@ -145,10 +133,9 @@ class ForceField:
             ]
         )
         columns = np.concatenate([forces, *rows], axis=1)
-        with self._exchanging():
+        with self._ranks.waiting():
             columns = add_ghost_forces(self._comm, self._exchange, columns, atoms.own)
-            total = np.empty_like(own)
-            self._comm.Allreduce(own, total)
+        total = self._ranks.array(own)
         self.tally.forces += 8 * columns.shape[1] * len(self._exchange.send)
         return gathered(total, columns, moments, found, atoms, applied)
 
@@ -157,21 +144,15 @@ class ForceField:
         config = self._model.config
         if config.charges is None:
             return Applied(None, 1.0, None)
-        if self._responds:
-            charges, trace = summed_channels(part.own.moments.charges), part.trace
-        else:
-            charges, trace = part.charges, 0.0
+        trace = part.trace if self._energy.responds else 0.0
         own = totals_of(
-            np.asarray(charges, np.float64)[: atoms.own],
+            np.asarray(part.charges, np.float64)[: atoms.own],
             unique.numbers[: atoms.own],
             atoms.positions[: atoms.own],
             float(trace),
             config.screening,
         )
-        totals = np.empty_like(own)
-        with self._exchanging():
-            self._comm.Allreduce(own, totals)
-        totals, count = unpacked(totals), max(atoms.total, 1)
+        totals, count = unpacked(self._ranks.array(own)), max(atoms.total, 1)
         volume, bulk = abs(np.linalg.det(atoms.cell)), all(atoms.periodic)
         factor = physical_factor(totals, count, volume, bulk, config.screening)
         field = None if atoms.field is None else factor * np.asarray(atoms.field, np.float64)
@@ -179,7 +160,11 @@ class ForceField:
         return Applied(field, factor, means)
 
     def _coupling_rows(
-        self, unique: RankAtoms, atoms: RankInput, applied: Applied
+        self,
+        unique: RankAtoms,
+        atoms: RankInput,
+        applied: Applied,
+        charges: ChargeSum | None,
     ) -> Float[np.ndarray, "rows atoms 3"]:
         """Born charges (e) or, without them, forces of the field; no rows for neither."""
         if atoms.born:
@@ -196,58 +181,11 @@ class ForceField:
             atoms.cell.astype(dtype),
             fields.astype(dtype),
             Mean(*(np.asarray(value, dtype) for value in applied.mean)),
+            charges,
         )
         with self._computing():
             rows = jax.block_until_ready(self._field_forces(*arguments))
         return np.asarray(rows, np.float64)
-
-    def _finish(
-        self, part: OwnPart | RespondingPart, unique: RankAtoms, atoms: RankInput, field
-    ) -> tuple[float, Moments, Derivatives]:
-        """Energy of this rank (eV), its effective moments, and derivatives."""
-        sums = self._added(part.sums)
-        cell = jnp.asarray(atoms.cell, self._model.dtype)
-        how = self._plan, self._model.config.electrostatics
-        if not self._responds:
-            with self._computing():
-                found = jax.block_until_ready(self._derivatives(part, sums, cell, *how))
-            moments = Moments(np.asarray(part.charges, np.float64), part.dipole, part.dipole)
-            return float(part.energy), moments, found
-        if field is not None:
-            field = jnp.asarray(field, self._model.dtype)
-        if self._model.config.response.mode == "self-consistent":
-            return self._relax(part, unique, sums, cell, field)
-        with self._computing():
-            induced = self._induced_part(part, sums, cell, *how, field)
-            induced = jax.block_until_ready(induced)
-        both = self._added(induced.sums)
-        with self._computing():
-            arguments = self._model.params, self._domain, self._padded(unique), cell
-            energy, found = jax.block_until_ready(
-                self._responding(*arguments, sums, both, field)
-            )
-        charges = np.asarray(induced.charges, np.float64)
-        return float(energy), Moments(charges, induced.dipole, part.dipole), found
-
-    def _relax(self, part: RespondingPart, unique: RankAtoms, sums: RankSums, cell, field):
-        """As `_finish`, with self-consistent induced moments."""
-        how = self._plan, self._model.config.electrostatics
-        ranks = Ranks(self._added, self._number)
-        with self._computing():
-            local = self._relaxation(part.own, sums, cell, *how, field, ranks)
-            arguments = self._model.params, self._domain, self._padded(unique), cell
-            whole = jax.block_until_ready(self._relaxed_part(*arguments, local, field))
-        sums = self._added(whole.sums)
-        with self._computing():
-            found = jax.block_until_ready(self._derivatives(whole, sums, cell, *how))
-        charges = np.asarray(whole.charges, np.float64)
-        return float(whole.energy), Moments(charges, whole.dipole, part.dipole), found
-
-    def _number(self, value) -> float:
-        own, total = np.array([float(value)]), np.empty(1)
-        with self._exchanging():
-            self._comm.Allreduce(own, total)
-        return float(total[0])
 
     def _fit_plan(self, atoms: RankInput) -> None:
         """Plans the sum, with room where the box has grown; the same on every rank."""
@@ -276,12 +214,12 @@ class ForceField:
         normal /= np.linalg.norm(normal)
         heights = atoms.positions[: atoms.own] @ normal
         lowest = heights.min(initial=np.inf), -heights.max(initial=-np.inf)
-        with self._exchanging():
+        with self._ranks.waiting():
             low, high = np.min(self._comm.allgather(lowest), axis=0) * (1.0, -1.0)
         return np.outer((low, high), normal)
 
-    def _part(self, unique: RankAtoms, atoms: RankInput) -> OwnPart | RespondingPart:
-        """The part of this rank, with new lists and larger arrays where they are needed."""
+    def _of_network(self, unique: RankAtoms, atoms: RankInput) -> NetworkPass:
+        """The network of this rank, with new lists and larger arrays where they are needed."""
         positions, cell = unique.positions, atoms.cell
         if atoms.relisted or self._relisted is None:
             self._relisted = positions.copy(), cell.copy()
@@ -291,10 +229,10 @@ class ForceField:
         cell_now = np.asarray(cell, self._model.dtype)
         while True:
             padded = self._padded(unique)
-            part = self._own_part(self._model.params, self._domain, padded, cell_now)
-            if int(part.crowd) <= self._domain.near:
-                return jax.block_until_ready(part)
-            near = int(NEAR_GROWTH * int(part.crowd)) + 1
+            found = self._network(self._model.params, self._domain, padded, cell_now)
+            if int(found.crowd) <= self._domain.near:
+                return jax.block_until_ready(found)
+            near = int(NEAR_GROWTH * int(found.crowd)) + 1
             self._capacity = self._capacity._replace(near=near)
             self._make_lists(unique, atoms)
 
@@ -337,34 +275,10 @@ class ForceField:
                 "more often (neigh_modify every 1 delay 0 check yes)"
             )
 
-    def _check(self, message: str) -> None:
-        """Agrees with the other ranks that none of them has failed.
-
-        Raises:
-            Failed: one has, `message` is its error; on every rank.
-        """
-        with self._exchanging():
-            failed = np.array([bool(message)], np.int64)
-            self._comm.Allreduce(failed.copy(), failed)
-            if failed[0]:
-                raise Failed(next(filter(None, self._comm.allgather(message))))
-
-    def _added(self, sums: RankSums) -> RankSums:
-        """Sums over the atoms of all ranks."""
-        own = jax.tree.map(np.asarray, sums)
-        self.tally.sums += sum(array.nbytes for array in jax.tree.leaves(own))
-        total = jax.tree.map(np.empty_like, own)
-        with self._exchanging():
-            jax.tree.map(self._comm.Allreduce, own, total)
-        return jax.tree.map(jnp.asarray, total)
-
     @contextmanager
     def _computing(self):
         with timed(self.tally.compute), timed(self.tally.processor, time.process_time):
             yield
-
-    def _exchanging(self):
-        return timed(self.tally.exchange)
 
 
 def _stale(reference, positions, cell, cutoff: float, skin: float = SKIN) -> bool:

@@ -21,18 +21,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
-from jles.domains.domain import Domain
-from jles.domains.own_atoms import near_neighbors
 from jles.domains.rank_sums import RankSums, energy_of_rank_sums, inner, rank_sums
-from jles.electrostatics.multipoles import (
-    Multipoles,
-    self_energy,
-    summed_channels,
-)
+from jles.electrostatics.multipoles import Multipoles
 from jles.electrostatics.plan import SumPlan
-from jles.electrostatics.response.applied_field import sum_of_dipoles
 from jles.electrostatics.response.induction import (
     Induced,
     LocalField,
@@ -41,35 +34,31 @@ from jles.electrostatics.response.induction import (
     effective_multipoles,
     local_field,
 )
-from jles.lammps.own_part import (
-    Derivatives,
-    Own,
-    deformation,
-    evaluate_own,
-)
+from jles.lammps.charge_sum import ChargeSum, constrained
+from jles.lammps.network_pass import Own, deformation
+from jles.lammps.own_part import Pull, latent_sums, without_self
 from jles.models.config import ElectrostaticsConfig
-from jles.models.potential import Params, Potential
 from jles.observables.screening import sum_polarizabilities
 from jles.products import matmul
-from jles.typing import Cell, Positions
+from jles.typing import Cell
 
 
 class RespondingPart(NamedTuple):
-    """Network output of one rank and its part of the structure factor.
+    """Permanent moments of one rank.
 
     Attributes:
-        own: of the first rows.
-        sums: S_r.
+        own: output of its network, with charges whose sum is constrained.
+        sums: S_r, the part of the structure factor.
+        charges: of the first rows, e.
+        dipole: sum of the dipoles, e angstrom; zero without.
         trace: of the polarizabilities, e angstrom^2/V; zero without.
-        dipole: sum of the permanent dipoles, e angstrom; zero without.
-        crowd: see `OwnPart`.
     """
 
     own: Own
     sums: RankSums
-    trace: Float[Array, ""]
+    charges: Float[Array, " first"]
     dipole: Float[Array, " 3"]
-    crowd: Int[Array, ""]
+    trace: Float[Array, ""]
 
 
 class InducedPart(NamedTuple):
@@ -87,18 +76,19 @@ class InducedPart(NamedTuple):
 
 
 def responding_part(
-    potential: Potential, params: Params, domain: Domain, positions: Positions, cell: Cell
+    own: Own,
+    total: ChargeSum | None,
+    cell: Cell,
+    plan: SumPlan,
+    config: ElectrostaticsConfig,
 ) -> RespondingPart:
     """Permanent moments of one rank; traced, arguments as of `own_part`."""
-    fixed, crowd = near_neighbors(domain, positions, cell, potential.config.backbone.cutoff)
-    own = evaluate_own(potential, params, fixed, positions, cell)
-    how = domain.plan, potential.config.electrostatics
+    own = constrained(own, total)
     trace = jnp.zeros((), cell.dtype)
     if own.response.polarizabilities is not None:
         trace = jnp.trace(sum_polarizabilities(own.response.polarizabilities))
-    dipole = sum_of_dipoles(own.moments.dipoles, cell.dtype)
-    sums = rank_sums(own.moments, own.places, cell, *how)
-    return RespondingPart(own, sums, trace, dipole, crowd)
+    sums = rank_sums(own.moments, own.places, cell, plan, config)
+    return RespondingPart(own, sums, *latent_sums(own.moments, cell.dtype), trace)
 
 
 def induced_part(
@@ -124,38 +114,33 @@ def induced_part(
     found = _induced(own, slope, cell, plan, config, field)
     moments = induced_moments(own, found)
     total = effective_multipoles(own.moments, found)
-    return InducedPart(
-        rank_sums(moments, own.places, cell, plan, config),
-        summed_channels(total.charges),
-        sum_of_dipoles(total.dipoles, cell.dtype),
-    )
+    sums = rank_sums(moments, own.places, cell, plan, config)
+    return InducedPart(sums, *latent_sums(total, cell.dtype))
 
 
-def responding_derivatives(
-    potential: Potential,
-    params: Params,
-    domain: Domain,
-    positions: Positions,
+def responding_pull(
+    own: Own,
+    total: ChargeSum | None,
     cell: Cell,
     sums: RankSums,
     induced_sums: RankSums,
+    plan: SumPlan,
+    config: ElectrostaticsConfig,
     field: Float[Array, " 3"] | None = None,
-) -> tuple[Float[Array, ""], Derivatives]:
+) -> tuple[Float[Array, ""], Pull]:
     """E_r + h_r of this rank, and derivatives of the energy of all ranks; traced.
 
     Args:
-        potential: of the model.
-        params: of the model.
-        domain: of the rank.
-        positions: of own atoms and ghosts, padded, angstrom.
+        own: output of the network of this rank.
+        total: sum of the charges of all ranks; None where it is free.
         cell: rows are lattice vectors, angstrom.
         sums: S, of all ranks.
         induced_sums: T, of all ranks.
+        plan: static, of the sum.
+        config: of the sum, static.
         field: applied, latent, V/angstrom; None for none. Its energy with the permanent
             moments is not included.
     """
-    config, plan = potential.config.electrostatics, domain.plan
-    fixed, _ = near_neighbors(domain, positions, cell, potential.config.backbone.cutoff)
     strain = jnp.zeros((3, 3), cell.dtype)
 
     def lattice(sums, strain):
@@ -169,17 +154,16 @@ def responding_derivatives(
         sums, strain
     )
 
-    def parts(positions, strain):
-        deform = deformation(strain)
-        strained = matmul(cell, deform)
-        own = evaluate_own(potential, params, fixed, matmul(positions, deform), strained)
+    def parts(own, strain, total):
+        own = constrained(own, total)
+        strained = matmul(cell, deformation(strain))
         response = _induced(own, slope, strained, plan, config, field)
-        sums = rank_sums(own.moments, own.places, strained, plan, config)
-        return own.energy + response.energy, sums
+        energy = without_self(own.short_range, own.moments, config) + response.energy
+        return energy, rank_sums(own.moments, own.places, strained, plan, config)
 
-    (own_energy, _), back = jax.vjp(parts, positions, strain)
-    gradient, virial = back((jnp.ones_like(own_energy), slope_of_all))
-    return own_energy, Derivatives(energy, -gradient, -virial, -by_strain)
+    (own_energy, _), back = jax.vjp(parts, own, strain, total)
+    by_own = back((jnp.ones_like(own_energy), slope_of_all))
+    return own_energy, Pull(energy, *by_own, by_strain)
 
 
 def field_at(
@@ -205,9 +189,7 @@ def field_at(
 
     def interaction(moments):
         energy = inner(rank_sums(moments, own.places, cell, plan, config), slope)
-        if config.remove_self:
-            energy = energy - config.self_terms * self_energy(moments, config.sigma)
-        return energy
+        return without_self(energy, moments, config)
 
     source = local_field(interaction, moments, own.response)
     if field is not None and source.dipoles is not None:

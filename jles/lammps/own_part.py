@@ -6,11 +6,12 @@ The energy of a crystal is
 
 with the energy :math:`E_r` of the own atoms of rank r (short range, less the self-energy of
 their moments), their part :math:`S_r` of the structure factor, and the energy of the lattice
-sum :math:`E_k`. Each rank computes :math:`E_r, S_r` (`own_part`). The sum over ranks S is the
-only quantity that all ranks need. With it each rank computes :math:`E_k` and its derivative
-:math:`\partial E_k/\partial S`, which goes back through the network of the rank
-(`derivatives`). The result is the derivative with respect to the positions of own atoms and
-ghosts; the ranks exchange those of ghosts.
+sum :math:`E_k`. Each rank computes :math:`E_r, S_r` from the output of its network
+(`own_part`). The sum over ranks S is the only quantity that all ranks need. With it each rank
+computes :math:`E_k` and its derivative :math:`\partial E_k/\partial S`, which goes back to the
+output of the network (`pulled`) and through it (`through_network`). The result is the
+derivative with respect to the positions of own atoms and ghosts; the ranks exchange those of
+ghosts. Charges whose sum is constrained depend on two more sums, see `charge_sum`.
 """
 
 from collections.abc import Callable
@@ -18,19 +19,17 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
-from jles.domains.domain import Domain
-from jles.domains.own_atoms import near_neighbors, own_atoms
 from jles.domains.rank_sums import RankSums, energy_of_rank_sums, rank_sums
 from jles.electrostatics.multipoles import Multipoles, self_energy, summed_channels
 from jles.electrostatics.plan import SumPlan
 from jles.electrostatics.response.applied_field import sum_of_dipoles
-from jles.electrostatics.response.induction import Response
+from jles.lammps.charge_sum import ChargeSum, charge_sum, constrained
+from jles.lammps.network_pass import NetworkPass, Own, deformation
 from jles.models.config import ElectrostaticsConfig
-from jles.models.potential import Params, Potential
 from jles.products import matmul
-from jles.typing import Cell, Positions
+from jles.typing import Cell
 
 
 class OwnPart(NamedTuple):
@@ -41,17 +40,33 @@ class OwnPart(NamedTuple):
         sums: S_r, the part of the structure factor.
         charges: latent charges of the first rows, e, summed over channels; zero without.
         dipole: sum of their latent dipoles, e angstrom; zero without.
-        crowd: neighbours within the cutoff of the row that has most; if they exceed
-            `Domain.near`, the part is wrong.
-        back: `(derivative by E_r, derivative by S_r) -> (by positions, by strain)`.
+        back: `(derivative by E_r, derivative by S_r) -> (by the output of the network, by
+            strain, by the sum of the charges)`.
     """
 
     energy: Float[Array, ""]
     sums: RankSums
     charges: Float[Array, " first"]
     dipole: Float[Array, " 3"]
-    crowd: Int[Array, ""]
     back: Callable
+
+
+class Pull(NamedTuple):
+    """Derivatives of the energy of all ranks by the output of the network of one rank.
+
+    Attributes:
+        lattice_energy: E_k, eV; the same on every rank.
+        own: by the output.
+        strain: by strain at fixed output.
+        total: by the sum of the charges, to be added over ranks; None where it is free.
+        lattice_strain: by strain at fixed S; the same on every rank.
+    """
+
+    lattice_energy: Float[Array, ""]
+    own: Own
+    strain: Float[Array, "3 3"]
+    total: ChargeSum | None
+    lattice_strain: Float[Array, "3 3"]
 
 
 class Derivatives(NamedTuple):
@@ -71,38 +86,45 @@ class Derivatives(NamedTuple):
 
 
 def own_part(
-    potential: Potential, params: Params, domain: Domain, positions: Positions, cell: Cell
+    own: Own,
+    total: ChargeSum | None,
+    cell: Cell,
+    plan: SumPlan,
+    config: ElectrostaticsConfig,
 ) -> OwnPart:
     """The part of one rank; traced.
 
     Args:
-        potential: of a model that `jles.lammps.refusals` accepts.
-        params: of the model.
-        domain: lists of the rank.
-        positions: of own atoms and ghosts, padded, angstrom.
+        own: output of its network.
+        total: sum of the charges of all ranks; None where it is free.
         cell: rows are lattice vectors, angstrom.
+        plan: static, of the sum.
+        config: of the sum, static.
     """
-    config = potential.config
-    fixed, near = near_neighbors(domain, positions, cell, config.backbone.cutoff)
 
-    def parts(positions, strain):
-        deform = deformation(strain)
-        moved = matmul(positions, deform), matmul(cell, deform)
-        return _parts(potential, params, fixed, *moved)
+    def parts(own, strain, total):
+        own = constrained(own, total)
+        if own.moments is None:
+            nothing = jnp.zeros(len(own.places), cell.dtype), jnp.zeros(3, cell.dtype)
+            return (own.short_range, RankSums(None, None)), nothing
+        energy = without_self(own.short_range, own.moments, config)
+        strained = matmul(cell, deformation(strain))
+        sums = rank_sums(own.moments, own.places, strained, plan, config)
+        return (energy, sums), latent_sums(own.moments, cell.dtype)
 
-    strain = jnp.zeros((3, 3), positions.dtype)
-    (energy, sums), back, moments = jax.vjp(parts, positions, strain, has_aux=True)
-    return OwnPart(energy, sums, *moments, near, back)
+    strain = jnp.zeros((3, 3), cell.dtype)
+    (energy, sums), back, moments = jax.vjp(parts, own, strain, total, has_aux=True)
+    return OwnPart(energy, sums, *moments, back)
 
 
-def derivatives(
+def pulled(
     part: OwnPart,
     sums: RankSums,
     cell: Cell,
     plan: SumPlan,
     config: ElectrostaticsConfig,
-) -> Derivatives:
-    """Derivatives of the energy of all ranks; traced.
+) -> Pull:
+    """Derivatives by the output of the network; traced.
 
     Args:
         part: of this rank.
@@ -117,58 +139,37 @@ def derivatives(
 
     strain = jnp.zeros((3, 3), cell.dtype)
     energy, slopes = jax.value_and_grad(lattice_energy, (0, 1))(sums, strain)
-    gradient, by_strain = part.back((jnp.ones_like(part.energy), slopes[0]))
-    return Derivatives(energy, -gradient, -by_strain, -slopes[1])
+    return Pull(energy, *part.back((jnp.ones_like(part.energy), slopes[0])), slopes[1])
 
 
-class Own(NamedTuple):
-    """Network output of the first rows, which hold the own atoms.
+def through_network(network: NetworkPass, pull: Pull, total: ChargeSum | None) -> Derivatives:
+    """Derivatives by positions and strain; traced.
 
-    Attributes:
-        energy: short range, less the self-energy of the moments where the model removes it, eV.
-        places: positions, angstrom.
-        moments: permanent; None without latent charges.
-        response: of the moments; None without one.
+    Args:
+        network: of this rank.
+        pull: of this rank.
+        total: `Pull.total`, those of all ranks added up.
     """
-
-    energy: Float[Array, ""]
-    places: Positions
-    moments: Multipoles | None
-    response: Response | None
-
-
-def _parts(potential, params, domain: Domain, positions, cell):
-    """(E_r, S_r), and the charges of the first rows with the sum of their dipoles."""
-    own = evaluate_own(potential, params, domain, positions, cell)
-    if own.moments is None:
-        nothing = jnp.zeros(domain.first, cell.dtype), jnp.zeros(3, cell.dtype)
-        return (own.energy, RankSums(None, None)), nothing
-    config = potential.config.electrostatics
-    sums = rank_sums(own.moments, own.places, cell, domain.plan, config)
-    dipole = sum_of_dipoles(own.moments.dipoles, cell.dtype)
-    return (own.energy, sums), (summed_channels(own.moments.charges), dipole)
+    by_own = pull.own
+    if total is not None:
+        _, back = jax.vjp(charge_sum, network.own)
+        by_own = jax.tree.map(jnp.add, by_own, back(total)[0])
+    gradient, by_strain = network.back(by_own)
+    virial = -(pull.strain + by_strain)
+    return Derivatives(pull.lattice_energy, -gradient, virial, -pull.lattice_strain)
 
 
-def evaluate_own(
-    potential: Potential,
-    params: Params,
-    domain: Domain,
-    positions: Positions,
-    cell: Cell,
-    bloch: Float[Array, " 3"] | None = None,
-) -> Own:
-    """Applies the network to the rows of a domain; arguments as of `own_part`.
-
-    Derivatives are Bloch-weighted where `bloch` is given, see `jles.bloch.weighted`.
-    """
-    own = own_atoms(potential, params, domain, positions, cell, bloch)
-    energy, moments = own.short_range, own.moments
-    config = potential.config.electrostatics
-    if moments is not None and config.remove_self:
-        energy = energy - config.self_terms * self_energy(moments, config.sigma)
-    return Own(energy, own.places, moments, own.response)
+def without_self(
+    energy: Float[Array, ""], moments: Multipoles, config: ElectrostaticsConfig
+) -> Float[Array, ""]:
+    """The energy (eV) less the self-energy of the moments where the model removes it."""
+    if not config.remove_self:
+        return energy
+    return energy - config.self_terms * self_energy(moments, config.sigma)
 
 
-def deformation(strain: Float[Array, "3 3"]) -> Float[Array, "3 3"]:
-    """1 + strain, symmetrized."""
-    return jnp.eye(3, dtype=strain.dtype) + 0.5 * (strain + strain.T)
+def latent_sums(
+    moments: Multipoles, dtype
+) -> tuple[Float[Array, " first"], Float[Array, " 3"]]:
+    """Charges summed over channels, e, and the sum of all dipoles, e angstrom."""
+    return summed_channels(moments.charges), sum_of_dipoles(moments.dipoles, dtype)

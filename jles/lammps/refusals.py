@@ -1,5 +1,7 @@
 """Models and boxes that cannot be evaluated in parts."""
 
+import math
+
 from jles.domains.domain import sees_more
 from jles.errors import InputError
 from jles.models.config import ModelConfig
@@ -16,8 +18,6 @@ def check_model(config: ModelConfig, where: str) -> None:
         InputError: names the key of the model's configuration.
     """
     keys = sees_more(config)
-    if config.charges is not None and config.charges.total != "free":
-        keys.append(f"charges.total '{config.charges.total}'")
     responds = bool({"charge_softness", "polarizability"} & set(config.heads))
     if responds and config.response.conserve_charge:
         keys.append("response.conserve_charge")
@@ -56,6 +56,32 @@ def check_coupling(config: ModelConfig, where: str, field: bool, born_charges: i
         raise InputError(
             f"{where}: --born-charges with polarizability cannot be divided among MPI ranks "
             "yet; use jles md or jles predict"
+        )
+
+
+def check_total_charge(config: ModelConfig, where: str, charge: float, couples: bool) -> None:
+    """Refuses a total charge that would have no effect, or in a field.
+
+    Args:
+        config: of the model.
+        where: its name in errors.
+        charge: of the box, e.
+        couples: whether there is a field, or Born charges are computed.
+
+    Raises:
+        InputError: names the option.
+    """
+    if not math.isfinite(charge):
+        raise InputError(f"--total-charge {charge:g}: must be a finite number, in e")
+    if charge and not config.sees_charge:
+        raise InputError(
+            f"--total-charge {charge:g}: {where} does not see the total charge "
+            "(charges.total is free)"
+        )
+    if charge and couples:
+        raise InputError(
+            f"--total-charge {charge:g} with --field or --born-charges: forces of a field obey "
+            "the sum rule of a neutral box here; use jles md"
         )
 
 

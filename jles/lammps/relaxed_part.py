@@ -12,19 +12,12 @@ The energy is stationary in w:
 so its derivatives are those at fixed w, as if the moments were permanent (`relaxed_part`).
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jles.domains.domain import Domain
-from jles.domains.own_atoms import near_neighbors
 from jles.domains.rank_sums import RankSums, energy_of_rank_sums, rank_sums
-from jles.electrostatics.multipoles import self_energy, summed_channels
 from jles.electrostatics.plan import SumPlan
-from jles.electrostatics.response.applied_field import sum_of_dipoles
 from jles.electrostatics.response.induction import (
     MAX_STEPS,
     Induced,
@@ -34,24 +27,14 @@ from jles.electrostatics.response.induction import (
     effective_multipoles,
 )
 from jles.errors import InputError
+from jles.lammps.charge_sum import ChargeSum, constrained
 from jles.lammps.induced_part import field_at, induced_moments
-from jles.lammps.own_part import Own, OwnPart, deformation, evaluate_own
+from jles.lammps.network_pass import Own, deformation
+from jles.lammps.own_part import OwnPart, latent_sums, without_self
+from jles.lammps.ranks import Ranks
 from jles.models.config import ElectrostaticsConfig
-from jles.models.potential import Params, Potential
 from jles.products import matmul
-from jles.typing import Cell, Positions
-
-
-class Ranks(NamedTuple):
-    """Sums over all ranks.
-
-    Attributes:
-        sums: of structure factors.
-        number: of single numbers.
-    """
-
-    sums: Callable[[RankSums], RankSums]
-    number: Callable[[Array], float]
+from jles.typing import Cell
 
 
 class Relaxation:
@@ -76,7 +59,7 @@ class Relaxation:
         """The solution w at the atoms of this rank; called by all ranks.
 
         Args:
-            own: of this rank.
+            own: output of the network of this rank, with charges whose sum is constrained.
             sums: S of the permanent moments of all ranks.
             cell: rows are lattice vectors, angstrom.
             plan: of the sum.
@@ -148,44 +131,38 @@ def _advance(own, w, r, p, image, length):
 
 
 def relaxed_part(
-    potential: Potential,
-    params: Params,
-    domain: Domain,
-    positions: Positions,
+    own: Own,
+    total: ChargeSum | None,
     cell: Cell,
     w: LocalField,
+    plan: SumPlan,
+    config: ElectrostaticsConfig,
     field: Float[Array, " 3"] | None = None,
 ) -> OwnPart:
     """The part of one rank at fixed w; traced, other arguments as of `own_part`.
 
     Args:
-        potential: of the model.
-        params: of the model.
-        domain: of the rank.
-        positions: of own atoms and ghosts, padded, angstrom.
+        own: output of the network of this rank.
+        total: sum of the charges of all ranks; None where it is free.
         cell: rows are lattice vectors, angstrom.
         w: from `Relaxation`.
+        plan: static, of the sum.
+        config: of the sum, static.
         field: applied, latent, V/angstrom; None for none.
     """
-    config = potential.config.electrostatics
-    fixed, near = near_neighbors(domain, positions, cell, potential.config.backbone.cutoff)
 
-    def parts(positions, strain):
-        deform = deformation(strain)
-        strained = matmul(cell, deform)
-        own = evaluate_own(potential, params, fixed, matmul(positions, deform), strained)
+    def parts(own, strain, total):
+        own = constrained(own, total)
         induced = apply_response(own.response, w)
-        moments = effective_multipoles(own.moments, Induced(own.energy, *induced, None))
-        energy = own.energy + 0.5 * dot(w, induced)
-        if config.remove_self:
-            before, after = (self_energy(m, config.sigma) for m in (own.moments, moments))
-            energy += config.self_terms * (before - after)
+        moments = effective_multipoles(own.moments, Induced(own.short_range, *induced, None))
+        energy = own.short_range + 0.5 * dot(w, induced)
         if field is not None and induced.dipoles is not None:
             energy -= jnp.sum(induced.dipoles * field)
-        sums = rank_sums(moments, own.places, strained, domain.plan, config)
-        dipole = sum_of_dipoles(moments.dipoles, cell.dtype)
-        return (energy, sums), (summed_channels(moments.charges), dipole)
+        strained = matmul(cell, deformation(strain))
+        sums = rank_sums(moments, own.places, strained, plan, config)
+        energy = without_self(energy, moments, config)
+        return (energy, sums), latent_sums(moments, cell.dtype)
 
-    strain = jnp.zeros((3, 3), positions.dtype)
-    (energy, sums), back, moments = jax.vjp(parts, positions, strain, has_aux=True)
-    return OwnPart(energy, sums, *moments, near, back)
+    strain = jnp.zeros((3, 3), cell.dtype)
+    (energy, sums), back, moments = jax.vjp(parts, own, strain, total, has_aux=True)
+    return OwnPart(energy, sums, *moments, back)

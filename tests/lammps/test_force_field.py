@@ -6,9 +6,11 @@ import pytest
 from jles.errors import InputError
 from jles.lammps.driver import on_each
 from jles.lammps.exchange import add_ghost_forces, plan_exchange, unique_atoms
-from jles.lammps.force_field import Failed, ForceField
+from jles.lammps.force_field import ForceField
 from jles.lammps.rank_arrays import RankInput
+from jles.lammps.ranks import Failed
 from jles.models.config import (
+    DirectCharges,
     FlowCharges,
     MomentConfig,
     ResponseConfig,
@@ -24,6 +26,22 @@ CELL = np.array([[9.0, 0.0, 0.0], [1.0, 6.5, 0.0], [0.4, -0.8, 6.2]])
 SMALL = {"l_max": 0, "body_order": 1}
 CONFIGS = {
     "charges": small_config(backbone=small_backbone(**SMALL)),
+    "shift": small_config(
+        backbone=small_backbone(**SMALL),
+        charges=DirectCharges(hidden=(), channels=2, total="shift"),
+    ),
+    "softness": small_config(
+        backbone=small_backbone(**SMALL),
+        charges=DirectCharges(hidden=(), total="softness"),
+        charge_softness=SoftnessConfig(hidden=()),
+        polarizability=ScalarPolarizability(hidden=()),
+    ),
+    "self-consistent shift": small_config(
+        backbone=small_backbone(**SMALL),
+        charges=FlowCharges(hidden=(), flow_width=2, total="shift"),
+        polarizability=ScalarPolarizability(hidden=()),
+        response=ResponseConfig(mode="self-consistent"),
+    ),
     "messages": small_config(
         backbone=small_backbone(layers=1, messages=("ar",), **SMALL),
         element_energies={"H": -1.5, "O": -3.25},
@@ -103,6 +121,10 @@ def together(comm, force_field, atoms, owner):
     ("name", "pbc"),
     [
         ("messages", CRYSTAL),
+        ("shift", CRYSTAL),
+        pytest.param("shift", SLAB, marks=pytest.mark.long),
+        pytest.param("softness", CRYSTAL, marks=pytest.mark.long),
+        pytest.param("self-consistent shift", CRYSTAL, marks=pytest.mark.long),
         pytest.param("charge flow", CRYSTAL, marks=pytest.mark.long),
         ("dipoles, one-shot response", CRYSTAL),
         ("charges", SLAB),
@@ -114,23 +136,26 @@ def test_ranks_together_equal_the_whole(name, pbc):
     """On two ranks, and after atoms have moved between them."""
     model = model_of(CONFIGS[name])
     frames = [rattled(seed, count=24, cell=CELL) for seed in (3, 4)]
+    charge = 0.75 if model.config.sees_charge else 0.0
     for atoms in frames:
-        atoms.pbc = pbc
+        atoms.pbc, atoms.info["total_charge"] = pbc, charge
     halves = [(atoms.get_scaled_positions()[:, 0] > 0.5).astype(int) for atoms in frames]
     cases = list(zip(frames, halves, strict=True))
 
     def rank(comm):
-        force_field = ForceField(model, comm)
+        force_field = ForceField(model, comm, charge)
         return [together(comm, force_field, *case) for case in cases]
 
     want = ("energy", "forces", "stress", "charges")
     expected = [model.predict(atoms, want=want) for atoms in frames]
     for found in on_ranks(2, rank):
         for (energy, forces, stress, charges), whole in zip(found, expected, strict=True):
+            exactly = {"rtol": 1e-12, "atol": 1e-12}
             np.testing.assert_allclose(energy, whole.energy, rtol=1e-12)
-            np.testing.assert_allclose(forces, whole.forces, atol=1e-12)
-            np.testing.assert_allclose(stress, whole.stress, atol=1e-12)
-            np.testing.assert_allclose(charges, whole.charges, atol=1e-12)
+            np.testing.assert_allclose(forces, whole.forces, **exactly)
+            np.testing.assert_allclose(stress, whole.stress, **exactly)
+            of_atoms = whole.charges.reshape(len(charges), -1).sum(axis=1)
+            np.testing.assert_allclose(charges, of_atoms, **exactly)
 
 
 FIELD = np.array([0.02, -0.05, 0.03])
@@ -151,6 +176,8 @@ def in_a_field(model, atoms):
     [
         ("messages", CRYSTAL, True, 2),
         pytest.param("dipoles", SLAB, True, 4, marks=pytest.mark.long),
+        pytest.param("shift", CRYSTAL, True, 2, marks=pytest.mark.long),
+        pytest.param("shift", SLAB, False, 4, marks=pytest.mark.long),
         pytest.param("self-consistent dipoles", CRYSTAL, False, 4, marks=pytest.mark.long),
         pytest.param("charge flow", SLAB, False, 1, marks=pytest.mark.long),
         pytest.param("dipoles, polarizability", CRYSTAL, False, 4, marks=pytest.mark.long),

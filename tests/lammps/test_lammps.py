@@ -28,6 +28,7 @@ CONFIG = small_config(
     charges=DirectCharges(hidden=()),
     element_energies={"H": -1.5, "O": -3.25},
 )
+CONSTRAINED = CONFIG.replace(charges=DirectCharges(hidden=(), total="shift"))
 
 INPUT = """units metal
 atom_style atomic
@@ -59,26 +60,27 @@ def _lammps_with_mpi():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A model and the atoms of an input file."""
+    """Models of free and of constrained charges, and the atoms of an input file."""
     folder = tmp_path_factory.mktemp("lammps")
     params = jax.tree.map(np.asarray, small_model(CONFIG)[1])
     save_model(folder / "model", CONFIG, params)
+    save_model(folder / "constrained", CONSTRAINED, params)
     atoms = rattled(3, count=24, cell=CELL)
     options = {"specorder": ["H", "O"], "masses": True, "atom_style": "atomic"}
     write_lammps_data(folder / "start.data", atoms, units="metal", **options)
     return folder
 
 
-def run(folder, ranks, grid, commands="", *options, ensemble="nve"):
+def run(folder, ranks, grid, commands="", *options, ensemble="nve", model="model"):
     """Runs LAMMPS on ranks of MPI; the finished process."""
     text = INPUT.format(grid=grid, commands=commands, ensemble=ensemble)
-    return start(folder, ranks, text, *options)
+    return start(folder, ranks, text, *options, model=model)
 
 
-def start(folder, ranks, text, *options):
+def start(folder, ranks, text, *options, model="model"):
     """Runs an input file; arguments as of `run`."""
     (folder / "in.lammps").write_text(text)
-    command = [MPIEXEC, "-n", str(ranks), sys.executable, "-m", "jles", "lammps", "model"]
+    command = [MPIEXEC, "-n", str(ranks), sys.executable, "-m", "jles", "lammps", model]
     return subprocess.run(
         [*command, "in.lammps", *options, "--options", "-log", "run.log"],
         cwd=folder,
@@ -109,9 +111,10 @@ def tables_of(folder):
     return tables
 
 
-def check_run(folder):
+def check_run(folder, model="model", charge=0.0):
     """Every frame of the dump is what the model predicts for its positions."""
-    model, atoms = load_model(folder / "model", "float64"), rattled(3, count=24, cell=CELL)
+    model, atoms = load_model(folder / model, "float64"), rattled(3, count=24, cell=CELL)
+    atoms.info["total_charge"] = charge
     (first,), (_, last) = tables_of(folder)
     frames, results = frames_of(folder), []
     for frame in frames:
@@ -139,9 +142,10 @@ def test_two_ranks_follow_the_model_while_atoms_migrate(folder):
 @pytest.mark.long
 @pytest.mark.parametrize(("ranks", "grid"), [(1, "1 1 1"), (2, "1 1 2"), (4, "2 2 1")])
 def test_any_grid_of_ranks(folder, ranks, grid):
-    done = run(folder, ranks, grid, "", "--dtype", "float64")
+    options = "--dtype", "float64", "--total-charge", "0.75"
+    done = run(folder, ranks, grid, "", *options, model="constrained")
     assert done.returncode == 0, done.stderr
-    check_run(folder)
+    check_run(folder, "constrained", charge=0.75)
 
 
 @pytest.mark.long
@@ -165,7 +169,7 @@ boundary s p p
 read_data start.data
 pair_style none
 neighbor 0.4 bin
-variable Ez equal 0.03*cos(200*PI*time)
+variable Ez equal 0.03*cos(100*PI*time)
 fix 1 all nve
 timestep 0.0005
 thermo_style custom step pe f_jles[1] f_jles[2] f_jles[3] f_jles[6] c_jles_current[*]
@@ -183,9 +187,12 @@ run 20
 @pytest.mark.parametrize("ranks", [1, 2, 4])
 def test_a_slab_in_a_field_that_varies(folder, ranks):
     asked = ("--dtype", "float64", "--field", "0.01", "-0.02", "v_Ez", "--born-charges", "10")
-    done = start(folder, ranks, COUPLED, *asked)
+    done = start(folder, ranks, COUPLED, *asked, model="constrained")
     assert done.returncode == 0, done.stderr
-    model, atoms = load_model(folder / "model", "float64"), rattled(3, count=24, cell=CELL)
+    model, atoms = (
+        load_model(folder / "constrained", "float64"),
+        rattled(3, count=24, cell=CELL),
+    )
     atoms.pbc = False, True, True
     rows = [line.split() for line in (folder / "run.log").read_text().splitlines()]
     rows = [np.array(row, float) for row in rows if len(row) == 9 and row[0].isdigit()]

@@ -11,6 +11,7 @@ from jles.lammps.refusals import (
     check_boundary,
     check_coupling,
     check_model,
+    check_total_charge,
 )
 from jles.lammps.units import energy_unit
 from jles.models.config import (
@@ -62,7 +63,6 @@ def test_units():
     ("changes", "key"),
     [
         ({"charges": EquilibratedCharges()}, "charges.kind 'equilibrated'"),
-        ({"charges": DirectCharges(total="shift")}, "charges.total 'shift'"),
         (
             {
                 "charge_softness": SoftnessConfig(),
@@ -92,6 +92,26 @@ def test_models_without_field_or_born_charges_in_parts(changes, field, born, mes
     check_coupling(small_config(**changes), "runs/a", False, 0)
     with pytest.raises(InputError, match=message):
         check_coupling(small_config(**changes), "runs/a", field, born)
+
+
+@pytest.mark.parametrize(
+    ("changes", "charge", "couples", "message"),
+    [
+        ({}, 1.0, False, "--total-charge 1: runs/a does not see the total charge"),
+        (
+            {"charges": DirectCharges(total="shift")},
+            -1.0,
+            True,
+            "--total-charge -1 with --field",
+        ),
+        ({}, float("nan"), False, "--total-charge nan: must be a finite number"),
+    ],
+)
+def test_total_charges_without_effect_or_in_a_field(changes, charge, couples, message):
+    check_total_charge(small_config(**changes), "runs/a", 0.0, couples)
+    check_total_charge(small_config(charges=DirectCharges(total="shift")), "runs/a", 1.0, False)
+    with pytest.raises(InputError, match=message):
+        check_total_charge(small_config(**changes), "runs/a", charge, couples)
 
 
 class Variables:

@@ -11,7 +11,8 @@ from ase.data import chemical_symbols
 
 from jles.cli.model_on_frames import atoms_of, label_keys, load, plan, predict_frame
 from jles.cli.predict import outputs_of
-from jles.data.frames import check_elements, read_frames
+from jles.data.frames import check_elements
+from jles.data.shards.stored import open_frames
 from jles.electrostatics.multipoles import traceless
 from jles.errors import InputError
 from jles.files import write_atomically
@@ -58,7 +59,7 @@ def run(arguments: Namespace) -> None:
     With `--phonopy-born` the structure needs no labels: without any, only BORN is written.
     """
     model = load(arguments)
-    frames = read_frames(arguments.data, label_keys(model))
+    frames = open_frames(arguments.data, label_keys(model))
     check_elements(frames, model.config.numbers, f"of the model {arguments.model}")
     out = Path(arguments.out)
     if (out / "config.yaml").exists():

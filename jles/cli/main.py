@@ -153,7 +153,7 @@ def _add_evaluate(commands) -> None:
     parser = _add_command(commands, "evaluate", "errors of a model on labelled structures")
     parser.add_argument("model", metavar="MODEL", help="a model directory")
     parser.add_argument(
-        "data", metavar="DATA", help="structures with labels, any file ASE reads"
+        "data", metavar="DATA", help="structures with labels, any file ASE reads, or shards"
     )
     parser.add_argument(
         "--out", metavar="DIR", default="evaluation", help="where to write (evaluation)"
@@ -382,5 +382,8 @@ def _add_kinds(parser: argparse.ArgumentParser) -> None:
         help=f"backbone: {', '.join(sorted(kinds()))}",
     )
     parser.add_argument(
-        "data", metavar="DATA", nargs="+", help="training structures, any files ASE reads"
+        "data",
+        metavar="DATA",
+        nargs="+",
+        help="training structures, any files ASE reads; shards",
     )

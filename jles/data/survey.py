@@ -7,7 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from ase.data import chemical_symbols
 
-from jles.data.frames import Frame, read_frames
+from jles.data.frames import Frame, Outline, read_frames
+from jles.data.shards.layout import is_shards
+from jles.data.shards.stored import StoredFrames, WholeFrames
 from jles.errors import InputError
 from jles.structures.neighbors import find_neighbors, table_distances
 
@@ -49,25 +51,37 @@ class Survey(NamedTuple):
 
 
 def survey(files: Sequence[str]) -> Survey:
-    """The survey of files, see `read_frames`.
+    """The survey of files, see `read_frames`, or of one directory of shards.
 
     Neighbours are counted in up to 40 frames, spread evenly over the data.
 
     Raises:
-        InputError: as `read_frames`.
+        InputError: as `read_frames` and `StoredFrames`.
     """
+    shards = [file for file in files if is_shards(file)]
+    if shards and len(files) > 1:
+        raise InputError(f"{shards[0]}: is a directory of shards and must stand alone")
+    if shards:
+        stored = StoredFrames(shards[0])
+        return survey_frames(stored, WholeFrames(stored))
     return survey_frames([frame for file in files for frame in read_frames(file)])
 
 
-def survey_frames(frames: Sequence[Frame]) -> Survey:
-    """The survey of frames that were read already.
+def survey_frames(
+    frames: Sequence[Frame | Outline], whole: Sequence[Frame] | None = None
+) -> Survey:
+    """The survey of frames.
+
+    Args:
+        frames: all of them.
+        whole: the same with positions, where `frames` are outlines.
 
     Raises:
         InputError: two atoms of a frame are at the same position.
     """
     sizes = [len(frame.numbers) for frame in frames]
     numbers = sorted({int(z) for frame in frames for z in frame.numbers})
-    distances, sampled = _distances(frames)
+    distances, sampled = _distances(frames if whole is None else whole)
     return Survey(
         frames=len(frames),
         atoms=float(np.mean(sizes)),

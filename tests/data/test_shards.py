@@ -16,7 +16,8 @@ from jles.data.frames import LabelKeys, read_frames
 from jles.data.shards.build import build_shards
 from jles.data.shards.layout import INDEX, is_shards, read_index
 from jles.data.shards.sources import frames_of
-from jles.data.shards.stored import StoredFrames
+from jles.data.shards.stored import StoredFrames, open_frames
+from jles.data.survey import survey
 from jles.data.xyz import check_xyz
 from jles.errors import InputError
 from jles.structures.batch import build_structure, merge_sizes, size_of
@@ -99,6 +100,15 @@ def test_every_frame_comes_back_bit_for_bit(frames, folder):
             assert outline.labels["energy"] == frame.labels["energy"]
     part = stored.take(np.array([5, 2]))
     same(frames[2], part.read(1))
+
+
+def test_commands_see_the_frames_of_the_files(files, frames, folder):
+    for frame, stored in zip(frames, open_frames(folder, LabelKeys()), strict=True):
+        same(frame, stored)
+    of_files, of_shards = survey(files), survey([str(folder)])
+    np.testing.assert_array_equal(of_shards.distances, of_files.distances)
+    assert of_shards._replace(distances=0) == of_files._replace(distances=0)
+    assert "must stand alone" in message_of(survey, [str(folder), files[0]])
 
 
 def test_neighbours_are_counted_for_every_cutoff(frames, folder):
@@ -198,6 +208,19 @@ def test_nothing_is_left_of_a_build_that_fails(files, tmp_path):
     assert f"{bad}, frame 1: atom 0 and atom 1" in line
     assert [path.name for path in tmp_path.iterdir()] == ["bad.xyz"]
     assert "exists already" in message_of(build_shards, files, tmp_path)
+
+
+@pytest.mark.parametrize("state", ["liquid", np.array([0.5, 1.0, 1.0]), np.array([1, 2])])
+def test_states_that_are_no_labels_of_atoms_are_refused(state, tmp_path):
+    """Instead of a model that misses them later."""
+    atoms = rattled(3, count=3)
+    atoms.info["state"] = state
+    file = write_frames(tmp_path / "a.xyz", [rattled(1, count=2), atoms])
+    line = message_of(build_shards, [file], tmp_path / "out")
+    assert f"{file}, frame 1: 'state' is " in line
+    assert "it must be 3 integers, one for each atom, or one; --labels state=NAME" in line
+    build_shards([file], tmp_path / "out", LabelKeys(state="unused"))
+    assert StoredFrames(tmp_path / "out").read(1).state is None
 
 
 # Other sources -----------------------------------------------------------------------------

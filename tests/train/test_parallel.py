@@ -15,6 +15,7 @@ import yaml
 from jles.config import from_dict
 from jles.data.frames import digests
 from jles.data.loader import Share
+from jles.data.shards.build import build_shards
 from jles.local_devices import LocalDevices
 from jles.train.config import TrainConfig
 from jles.train.directory import what_to_train
@@ -120,16 +121,19 @@ import os, signal, sys
 import jles.train.loop
 from jles.cli.main import main
 from jles.data.loader import Loader
+from jles.data.stream import StreamLoader
 
-epoch_of = Loader.epoch
+def trapped(epoch_of):
+    def epoch(self, order=None, **options):
+        for n, batch in enumerate(epoch_of(self, order, **options)):
+            if order is not None and order[1] == int(sys.argv[1]) and n == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield batch
 
-def epoch(self, order=None, **options):
-    for n, batch in enumerate(epoch_of(self, order, **options)):
-        if order is not None and order[1] == int(sys.argv[1]) and n == 1:
-            os.kill(os.getpid(), signal.SIGKILL)
-        yield batch
+    return epoch
 
-Loader.epoch = epoch
+for loader in (Loader, StreamLoader):
+    loader.epoch = trapped(loader.epoch)
 jles.train.loop.learning_curve = jles.train.loop.validation_pictures = lambda *_: None
 sys.exit(main(sys.argv[2:]))
 """
@@ -248,6 +252,24 @@ def test_two_processes_have_the_metrics_of_one_and_go_on_after_a_kill(tmp_path):
     assert statuses == [2, 2]
     assert "already holds a run" in error_line(errors[0])
     assert errors[1] == ""
+
+
+@pytest.mark.long
+def test_two_processes_read_their_shares_of_shards(tmp_path):
+    """The metrics of one process with the files in memory, after a kill within an epoch too."""
+    config = training_file(tmp_path)
+    one, two = tmp_path / "one", tmp_path / "two"
+    finish(start(1, config, "--out", one))
+    for name in ("train", "valid"):
+        build_shards([str(tmp_path / f"{name}.xyz")], tmp_path / name, shard_bytes=1500)
+    keys = (f"data.train={tmp_path / 'train'}", f"data.valid={tmp_path / 'valid'}")
+    more = ((*keys, "checkpoint_steps=1"),) * 2
+    statuses, errors = start_two(config, "--out", two, more=more, kills=(NEVER, 2))
+    assert statuses == [2, -signal.SIGKILL], errors
+    assert len(metrics(two)) == 2
+    statuses, errors = start_two(config, "--out", two, "--resume", more=more)
+    assert statuses == [0, 0], errors
+    np.testing.assert_allclose(metrics(two), metrics(one), rtol=ROUNDING)
 
 
 @pytest.mark.long

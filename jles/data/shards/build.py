@@ -28,6 +28,7 @@ from jles.data.shards.sources import frames_of, vars_of
 from jles.errors import InputError
 from jles.files import NO_ROOM, unwritable
 from jles.follow import ProgressBar
+from jles.structures.labels import whole_labels
 from jles.structures.neighbors import find_neighbors, table_distances
 from jles.structures.planned import slab_extent
 
@@ -56,8 +57,8 @@ def build_shards(
         shard_bytes: approximate size of a shard.
 
     Raises:
-        InputError: a frame that cannot be read (named), a directory that exists, a cutoff that
-            is not positive, a full disk.
+        InputError: a frame that cannot be read or whose state is no label of atoms (named), a
+            directory that exists, a cutoff that is not positive, a full disk.
     """
 
     def numbered():
@@ -87,7 +88,9 @@ def write_shards(
     work = out.with_name(f".{out.name}.{os.getpid()}.{secrets.token_hex(4)}.partial")
     try:
         work.mkdir(parents=True)
-        builder = _Builder(work, tuple(sorted(set(cutoffs))), shard_bytes)
+        builder = _Builder(
+            work, tuple(sorted(set(cutoffs))), shard_bytes, keys.get("state", "state")
+        )
         for file, number, frame in frames:
             builder.add(file, number, frame)
         index = builder.finish(tuple(map(str, files)), keys)
@@ -112,8 +115,11 @@ class _Pending(NamedTuple):
 class _Builder:
     """Collects frames and writes a shard whenever enough of one kind have come."""
 
-    def __init__(self, folder: Path, cutoffs: tuple[float, ...], shard_bytes: int):
+    def __init__(
+        self, folder: Path, cutoffs: tuple[float, ...], shard_bytes: int, state_key: str
+    ):
         self._folder, self._cutoffs, self._limit = folder, cutoffs, shard_bytes
+        self._state_key = state_key
         self._names = tuple(label_widths())
         self._columns = {
             # Typed arrays: an index of millions of frames is built in little memory.
@@ -129,7 +135,7 @@ class _Builder:
 
     def add(self, file: int, number: int, frame: Frame) -> None:
         """Adds one more frame, behind all others."""
-        frame = replace(frame, state=_state(frame))
+        frame = replace(frame, state=_state(frame, self._state_key))
         try:
             found = self._neighbors(frame)
         except InputError as error:
@@ -234,16 +240,21 @@ def _table(rows: dict[bytes, int], dtype, width: int) -> np.ndarray:
     return np.frombuffer(b"".join(rows), dtype).reshape(-1, width)
 
 
-def _state(frame: Frame):
-    """The state as numbers, or None where it is no label of the atoms."""
+def _state(frame: Frame, key: str):
+    """The label of every atom, or None where there is none.
+
+    Raises:
+        InputError: no labels of atoms; names the frame and the option for another key.
+    """
     if frame.state is None:
         return None
     try:
-        value = np.asarray(frame.state, np.float64)
-    except (TypeError, ValueError):
-        return None
-    count = len(frame.numbers)
-    return np.broadcast_to(value, (count,)) if value.shape in {(), (1,), (count,)} else None
+        return whole_labels(frame.state, len(frame.numbers), key)
+    except InputError as error:
+        raise InputError(
+            f"{frame.source}: {error}; --labels state=NAME takes another key, or none if no "
+            "frame has NAME"
+        ) from None
 
 
 def _size(frame: Frame) -> int:

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from ase.data import chemical_symbols
 
-from jles.data.frames import Frame, Outline
+from jles.data.frames import Frame, LabelKeys, Outline, read_frames
 from jles.data.shards.build import digest
-from jles.data.shards.layout import REBUILD, Index, read_index
+from jles.data.shards.layout import REBUILD, Index, is_shards, read_index
 from jles.data.shards.shard import Shard
 from jles.errors import InputError
 from jles.structures.distances import DistanceRange
@@ -155,3 +155,35 @@ class StoredFrames(Sequence[Outline]):
             self._open.popitem(last=False)[1].close()
         self._open[number] = Shard(self.folder / self.index.shards[number][0])
         return self._open[number]
+
+
+class WholeFrames(Sequence[Frame]):
+    """Stored frames as a sequence of `Frame`, each read when it is asked for.
+
+    Args:
+        stored: the frames.
+    """
+
+    def __init__(self, stored: StoredFrames):
+        self._stored = stored
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+    def __getitem__(self, n):
+        if isinstance(n, slice):
+            return WholeFrames(self._stored.take(np.arange(len(self))[n]))
+        return self._stored.read(n)
+
+
+def open_frames(path, keys: LabelKeys) -> Sequence[Frame]:
+    """The frames of a file, or of a directory of shards, which are read one at a time.
+
+    Args:
+        path: of the file or directory.
+        keys: names of the labels in a file; those of shards were named when they were built.
+
+    Raises:
+        InputError: as `read_frames` and `StoredFrames`.
+    """
+    return WholeFrames(StoredFrames(path)) if is_shards(path) else read_frames(path, keys)

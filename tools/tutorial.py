@@ -68,8 +68,8 @@ SMALL = {
     "ferroelectric": {
         "* (2, 2, 2)": "* (1, 1, 1)",
         "steps: 200": "steps: 5",
-        "steps: 2500": "steps: 40",
-        "period: 4000": "period: 64",
+        "steps: 2500": "steps: 100",
+        "period: 4000": "period: 160",
         "current: 5, positions: 50": "current: 1, positions: 10",
         "thermo: 5": "thermo: 1",
     },

@@ -210,12 +210,19 @@ def read_atoms(path):
     from ase.io import iread
     from ase.io.formats import UnknownFileTypeError
 
+    from jles.data.shards.layout import is_shards
+
     file, index = Path(path), ":"
     if not file.exists() and "@" in file.name:
         name, _, index = str(path).rpartition("@")
         file = Path(name)
     if not file.exists():
         raise InputError(f"{file}: no such file")
+    if is_shards(file):
+        raise InputError(
+            f"{file}: is a directory of shards, which only jles train, evaluate, init-config "
+            "and data check read; give the files that it was built from"
+        )
     if file.is_file() and file.stat().st_size == 0:
         raise InputError(f"{file}: the file is empty")
     if file.suffix in {".xyz", ".extxyz"}:

@@ -24,14 +24,14 @@ class OwnAtoms(NamedTuple):
     """Network output of the first rows, which hold the own atoms.
 
     Attributes:
-        short_range: energy of all own atoms, eV.
+        short_range: energies, eV, zero for padding.
         places: positions, angstrom.
         mask: False for padding.
         moments: permanent, zero for padding; None without latent charges.
         response: of the moments; None without one.
     """
 
-    short_range: Float[Array, ""]
+    short_range: Float[Array, " first"]
     places: Positions
     mask: Bool[Array, " first"]
     moments: Multipoles | None

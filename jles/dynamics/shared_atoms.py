@@ -186,7 +186,7 @@ class SharedPotential:
 
         def on_device(atoms, params):
             own = self._own(params, atoms)
-            return own._replace(short_range=own.short_range[None])
+            return own._replace(short_range=jnp.sum(own.short_range)[None])
 
         own, charges = self._shared(on_device, atoms, params), self.config.charges
         if charges is None or charges.total == "free":

@@ -28,6 +28,7 @@ from jles.lammps.script import (
     BORN_CHARGES,
     CHARGES,
     FIX,
+    check_energies,
     commands_of_jles,
     divide,
     ghost_cutoff,
@@ -121,6 +122,7 @@ def run_lammps(
     check_total_charge(model.config, model.where, total_charge, couples)
     lines = _on_all(comm, lambda: read_script(path))
     script = divide(lines, str(path))
+    check_energies(lines, str(path), field is not None)
     force_field = ForceField(model, comm, total_charge)
     ghosts = None
     if not script.sets_ghosts:
@@ -195,6 +197,7 @@ class Callback:
         found = self._force_field(atoms)
         forces[:] = found.forces / self._unit
         lmp.fix_external_set_energy_global(FIX, found.energy / self._unit)
+        lmp.numpy.fix_external_set_energy_peratom(FIX, found.energies / self._unit)
         virial = 0.5 * (found.virial + found.virial.T) / self._unit
         order = (0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2)
         lmp.fix_external_set_virial_global(FIX, [float(virial[at]) for at in order])

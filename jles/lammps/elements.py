@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from ase.data import atomic_masses, atomic_numbers, chemical_symbols
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from jles.errors import InputError
 
@@ -34,9 +34,12 @@ def elements_of_types(
     return np.array([_of_mass(n, mass, known) for n, mass in enumerate(masses, 1)])
 
 
-def element_energy(numbers: Int[np.ndarray, " atoms"], energies: Mapping[str, float]) -> float:
-    """Sum of the element energies of atoms, eV; by symbol, zero for others."""
-    return sum((energies.get(chemical_symbols[z], 0.0) for z in numbers.tolist()), 0.0)
+def element_energies(
+    numbers: Int[np.ndarray, " atoms"], energies: Mapping[str, float]
+) -> Float[np.ndarray, " atoms"]:
+    """The element energies of atoms, eV; by symbol, zero for others."""
+    of_atoms = [energies.get(chemical_symbols[z], 0.0) for z in numbers.tolist()]
+    return np.array(of_atoms, np.float64)
 
 
 def _of_symbols(symbols, types, known):

@@ -14,7 +14,7 @@ from jles.electrostatics.plan import SumPlan, open_axes, plan_is_too_small, plan
 from jles.electrostatics.sums.slab import area_vector, plan_slab_height
 from jles.errors import InputError
 from jles.lammps.charge_sum import ChargeSum
-from jles.lammps.elements import element_energy
+from jles.lammps.elements import element_energies
 from jles.lammps.exchange import Exchange, add_ghost_forces, plan_exchange, unique_atoms
 from jles.lammps.field_part import Mean, field_forces
 from jles.lammps.network_pass import NetworkPass, network_pass
@@ -119,13 +119,14 @@ class ForceField:
         count, config = len(unique.numbers), self._model.config
         forces = np.asarray(found.forces, np.float64)[:count]
         rows = self._coupling_rows(unique, atoms, applied, state.total)[:, :count]
-        energy += element_energy(unique.numbers[: atoms.own], config.element_energies)
+        elements = element_energies(unique.numbers[: atoms.own], config.element_energies)
+        energies = elements + np.asarray(found.atomic, np.float64)[: atoms.own]
         places = atoms.positions[: atoms.own]
         if atoms.unwrap is not None:
             places = places + atoms.unwrap
         own = np.concatenate(
             [
-                [energy],
+                [energy + elements.sum()],
                 np.ravel(np.asarray(found.virial, np.float64)),
                 moment_sums(moments.charges[: atoms.own], places, moments.dipole),
                 np.asarray(moments.permanent, np.float64),
@@ -137,7 +138,7 @@ class ForceField:
             columns = add_ghost_forces(self._comm, self._exchange, columns, atoms.own)
         total = self._ranks.array(own)
         self.tally.forces += 8 * columns.shape[1] * len(self._exchange.send)
-        return gathered(total, columns, moments, found, atoms, applied)
+        return gathered(total, columns, energies, moments, found, atoms, applied)
 
     def _applied(self, part, unique: RankAtoms, atoms: RankInput) -> Applied:
         """Field, factor and means of all ranks, from the permanent moments."""

@@ -158,7 +158,8 @@ def responding_pull(
         own = constrained(own, total)
         strained = matmul(cell, deformation(strain))
         response = _induced(own, slope, strained, plan, config, field)
-        energy = without_self(own.short_range, own.moments, config) + response.energy
+        short = jnp.sum(own.short_range)
+        energy = without_self(short, own.moments, config) + response.energy
         return energy, rank_sums(own.moments, own.places, strained, plan, config)
 
     (own_energy, _), back = jax.vjp(parts, own, strain, total)

@@ -21,7 +21,7 @@ class Own(NamedTuple):
     """Network output of the first rows, which hold the own atoms.
 
     Attributes:
-        short_range: energy of the own atoms, eV.
+        short_range: energies, eV, zero for padding.
         places: positions, angstrom.
         moments: permanent; None without latent charges.
         response: of the moments; None without one.
@@ -29,7 +29,7 @@ class Own(NamedTuple):
             free.
     """
 
-    short_range: Float[Array, ""]
+    short_range: Float[Array, " first"]
     places: Positions
     moments: Multipoles | None
     response: Response | None

@@ -70,16 +70,18 @@ class Pull(NamedTuple):
 
 
 class Derivatives(NamedTuple):
-    """Derivatives of the energy of all ranks.
+    """Derivatives of the energy of all ranks, and its parts.
 
     Attributes:
         lattice_energy: E_k, eV; the same on every rank.
+        atomic: energies of the first rows, eV, see `atomic_energies`.
         forces: of own atoms and ghosts, eV/angstrom; to be added over ranks.
         virial: -dE/dstrain of the atoms of the rank, eV, to be added over ranks.
         lattice_virial: the same of E_k at fixed S; the same on every rank.
     """
 
     lattice_energy: Float[Array, ""]
+    atomic: Float[Array, " first"]
     forces: Float[Array, "atoms 3"]
     virial: Float[Array, "3 3"]
     lattice_virial: Float[Array, "3 3"]
@@ -104,10 +106,11 @@ def own_part(
 
     def parts(own, strain, total):
         own = constrained(own, total)
+        short = jnp.sum(own.short_range)
         if own.moments is None:
             nothing = jnp.zeros(len(own.places), cell.dtype), jnp.zeros(3, cell.dtype)
-            return (own.short_range, RankSums(None, None)), nothing
-        energy = without_self(own.short_range, own.moments, config)
+            return (short, RankSums(None, None)), nothing
+        energy = without_self(short, own.moments, config)
         strained = matmul(cell, deformation(strain))
         sums = rank_sums(own.moments, own.places, strained, plan, config)
         return (energy, sums), latent_sums(own.moments, cell.dtype)
@@ -142,21 +145,44 @@ def pulled(
     return Pull(energy, *part.back((jnp.ones_like(part.energy), slopes[0])), slopes[1])
 
 
-def through_network(network: NetworkPass, pull: Pull, total: ChargeSum | None) -> Derivatives:
-    """Derivatives by positions and strain; traced.
+def through_network(
+    network: NetworkPass, charges: ChargeSum | None, pull: Pull, total: ChargeSum | None
+) -> Derivatives:
+    """Derivatives by positions and strain, and energies of the atoms; traced.
 
     Args:
         network: of this rank.
+        charges: sum of the charges of all ranks; None where it is free.
         pull: of this rank.
         total: `Pull.total`, those of all ranks added up.
     """
+    atomic = atomic_energies(constrained(network.own, charges), pull.own)
     by_own = pull.own
     if total is not None:
         _, back = jax.vjp(charge_sum, network.own)
         by_own = jax.tree.map(jnp.add, by_own, back(total)[0])
     gradient, by_strain = network.back(by_own)
     virial = -(pull.strain + by_strain)
-    return Derivatives(pull.lattice_energy, -gradient, virial, -pull.lattice_strain)
+    return Derivatives(pull.lattice_energy, atomic, -gradient, virial, -pull.lattice_strain)
+
+
+def atomic_energies(own: Own, slope: Own) -> Float[Array, " first"]:
+    r"""Energies of a rank's atoms, eV, which add up to the energy of all ranks.
+
+    The long-range energy, that of induced moments included, is a quadratic form of the
+    permanent moments m, so it is :math:`\sum_i \tfrac12 m_i\cdot\partial E/\partial m_i`. A
+    field adds linear terms; the sum then differs from the energy.
+
+    Args:
+        own: output of the network, with charges whose sum is constrained.
+        slope: derivative of the energy of all ranks by it.
+    """
+    energies = own.short_range
+    for moment, by_moment in zip(
+        jax.tree.leaves(own.moments), jax.tree.leaves(slope.moments), strict=True
+    ):
+        energies += 0.5 * jnp.sum((moment * by_moment).reshape(len(energies), -1), axis=1)
+    return energies
 
 
 def without_self(

@@ -48,6 +48,8 @@ class RankOutput(NamedTuple):
         forces: on own atoms, eV/angstrom; in a field with its own.
         virial: of all ranks, -dE/dstrain, eV; without the field.
         charges: latent charges of own atoms, e.
+        energies: of own atoms, element energies included, eV; without a field they add up to
+            `energy`.
         polarization: of all ranks, on the branch of the unwrapped positions, e angstrom.
         born_charges: of own atoms, e, first index polarization, second displacement; they obey
             the acoustic sum rule with a total charge of zero. None where not wanted.
@@ -57,6 +59,7 @@ class RankOutput(NamedTuple):
     forces: Float[np.ndarray, "own 3"]
     virial: Float[np.ndarray, "3 3"]
     charges: Float[np.ndarray, " own"]
+    energies: Float[np.ndarray, " own"]
     polarization: Float[np.ndarray, " 3"]
     born_charges: Float[np.ndarray, "own 3 3"] | None
 
@@ -102,6 +105,7 @@ def moment_sums(charges, places, dipole) -> Float[np.ndarray, " 10"]:
 def gathered(
     total: Float[np.ndarray, " sums"],
     columns: Float[np.ndarray, "own width"],
+    energies: Float[np.ndarray, " own"],
     moments: Moments,
     lattice: Derivatives,
     atoms: RankInput,
@@ -113,6 +117,7 @@ def gathered(
         total: energy, virial, `moment_sums`, permanent dipoles and sums of the coupling rows,
             added over ranks.
         columns: forces on own atoms and coupling rows, those of other ranks included.
+        energies: of own atoms, eV.
         moments: of this rank.
         lattice: energy and virial of the lattice sum.
         atoms: of this rank.
@@ -136,6 +141,7 @@ def gathered(
         forces,
         virial + np.asarray(lattice.lattice_virial, np.float64),
         moments.charges[: atoms.own],
+        energies,
         applied.factor * (of_charges + dipole),
         rows if atoms.born else None,
     )

@@ -105,7 +105,8 @@ class RanksEnergy:
         energy, moments, pull = found
         total = None if pull.total is None else self._ranks.sums(pull.total)
         with self._computing():
-            derivatives = self._through_network(state.network, pull, total)
+            start = state.network, state.total
+            derivatives = self._through_network(*start, pull, total)
             return energy, moments, jax.block_until_ready(derivatives)
 
     def _sum_of_charges(self, network: NetworkPass) -> ChargeSum | None:

@@ -154,8 +154,8 @@ def relaxed_part(
     def parts(own, strain, total):
         own = constrained(own, total)
         induced = apply_response(own.response, w)
-        moments = effective_multipoles(own.moments, Induced(own.short_range, *induced, None))
-        energy = own.short_range + 0.5 * dot(w, induced)
+        energy = jnp.sum(own.short_range) + 0.5 * dot(w, induced)
+        moments = effective_multipoles(own.moments, Induced(energy, *induced, None))
         if field is not None and induced.dipoles is not None:
             energy -= jnp.sum(induced.dipoles * field)
         strained = matmul(cell, deformation(strain))

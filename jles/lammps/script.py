@@ -98,6 +98,25 @@ def divide(lines: list[str], where: str) -> Script:
     return Script(lines[:at], lines[at:], sets_ghosts)
 
 
+def check_energies(lines: list[str], where: str, field: bool) -> None:
+    """Refuses energies of atoms in a field, whose sum would not be the enthalpy.
+
+    Args:
+        lines: of an input file.
+        where: its name, for errors.
+        field: whether a field is applied.
+
+    Raises:
+        InputError: names the line.
+    """
+    for number, (_, words) in enumerate(_commands(lines), 1):
+        if field and words[:1] == ["compute"] and "pe/atom" in words:
+            raise InputError(
+                f"{where}: line {number}: compute pe/atom with --field; the energy of a field "
+                "is not divided among atoms"
+            )
+
+
 def commands_of_jles(charges: bool, ghosts: float | None, born_charges: bool = False) -> str:
     """Commands between the two parts.
 

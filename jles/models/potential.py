@@ -46,12 +46,12 @@ class OwnParts(NamedTuple):
     """The part of some atoms of a structure in its energy.
 
     Attributes:
-        short_range: energy of these atoms, eV.
+        short_range: energies of these atoms, eV; zero for others.
         moments: their permanent moments, zero for other atoms; None without latent charges.
         response: of their moments; None without one.
     """
 
-    short_range: Float[Array, ""]
+    short_range: Float[Array, " atoms"]
     moments: Multipoles | None
     response: Response | None
 
@@ -142,7 +142,7 @@ class Potential:
     ) -> EnergyParts:
         """Short-range and long-range parts of the energy, or of the enthalpy in a field."""
         environment = self._environments(params, structure)
-        short = self._short_range(params, environment)
+        short = jnp.sum(self._short_range(params, environment))
         if self._long_range is None:
             return EnergyParts(short, jnp.zeros_like(short))
         if field is not None:
@@ -176,6 +176,7 @@ class Potential:
         return OwnParts(short, *self._heads.unconstrained(params, environment))
 
     def _short_range(self, params, environment: Environment):
+        """Energies of the atoms, eV, zero on padding."""
         features = environment.features
         atomic = apply_network(
             self._energy_readout,
@@ -185,7 +186,7 @@ class Potential:
         )[:, 0]
         if features.energies is not None:
             atomic = atomic + features.energies
-        return jnp.sum(jnp.where(environment.structure.mask, atomic, 0.0))
+        return jnp.where(environment.structure.mask, atomic, 0.0)
 
     @any_mesh(_by_atoms)
     def moments_fn(self, params: Params, structure: Structure) -> Multipoles:

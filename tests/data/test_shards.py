@@ -109,6 +109,7 @@ def test_commands_see_the_frames_of_the_files(files, frames, folder):
     np.testing.assert_array_equal(of_shards.distances, of_files.distances)
     assert of_shards._replace(distances=0) == of_files._replace(distances=0)
     assert "must stand alone" in message_of(survey, [str(folder), files[0]])
+    assert f"{folder}: is a directory of shards, which" in message_of(read_frames, folder)
 
 
 def test_neighbours_are_counted_for_every_cutoff(frames, folder):

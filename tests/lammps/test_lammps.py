@@ -38,9 +38,11 @@ pair_style none
 neighbor 0.4 bin
 neigh_modify every 1 delay 0 check yes
 {commands}
+compute e all pe/atom
+compute sum all reduce sum c_e
 fix 1 all {ensemble}
 timestep 0.0005
-thermo_style custom step pe etotal pxx pyy pzz pxy pxz pyz
+thermo_style custom step pe etotal pxx pyy pzz pxy pxz pyz c_sum
 thermo_modify format float %.15g norm no
 dump 1 all custom 20 run.dump id x y z fx fy fz d_latent_charge
 dump_modify 1 sort id format float %.15g
@@ -100,13 +102,13 @@ def frames_of(folder):
 
 
 def tables_of(folder):
-    """Rows of the log for each run: step, energy, total energy, six pressures."""
+    """Rows of the log for each run: step, energy, total energy, six pressures, sum of c_e."""
     tables = []
     for line in (folder / "run.log").read_text().splitlines():
         words = line.split()
         if words[:2] == ["Step", "PotEng"]:
             tables.append([])
-        elif tables and len(words) == 9 and words[0].isdigit():
+        elif tables and len(words) == 10 and words[0].isdigit():
             tables[-1].append([float(word) for word in words])
     return tables
 
@@ -127,7 +129,9 @@ def check_run(folder, model="model", charge=0.0):
     np.testing.assert_allclose(last[1], results[-1].energy, rtol=1e-9)
     # The first row has no velocities, so its pressure is that of the model.
     stress = results[0].stress[[0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2]]
-    np.testing.assert_allclose(first[3:], -stress / units.bar, rtol=1e-6)
+    np.testing.assert_allclose(first[3:9], -stress / units.bar, rtol=1e-6)
+    for row in (first, last):
+        np.testing.assert_allclose(row[9], row[1], rtol=1e-12)
 
 
 def test_two_ranks_follow_the_model_while_atoms_migrate(folder):

@@ -6,6 +6,7 @@ import pytest
 from jles.errors import InputError
 from jles.lammps.image_flags import image_flags
 from jles.lammps.script import (
+    check_energies,
     commands_of_jles,
     divide,
     ghost_cutoff,
@@ -55,6 +56,13 @@ def test_files_that_are_included_are_part_of_the_file(tmp_path, monkeypatch):
 def test_files_without_a_place_for_jles(lines, message):
     with pytest.raises(InputError, match=message):
         divide(lines, "in")
+
+
+def test_energies_of_atoms_are_refused_in_a_field():
+    lines = [*FILE, "compute e all pe/atom"]
+    check_energies(lines, "in", field=False)
+    with pytest.raises(InputError, match="in: line 10: compute pe/atom with --field"):
+        check_energies(lines, "in", field=True)
 
 
 def test_every_run_is_preceded_by_a_report():

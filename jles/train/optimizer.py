@@ -13,13 +13,21 @@ import optax
 from jles.train.config import OptimizerConfig, Schedule
 from jles.typing import Scalar
 
+_EPSILON = 1e-12
+"""Added by Adam to the size of gradients.
+
+The usual 1e-8 is not small beside gradients of a loss in (eV/angstrom)^2 whose forces are
+known to a fraction of a meV/angstrom: parameters then nearly stop.
+"""
+
 
 def build_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
     """Clipping, Adam or AMSGrad, decoupled weight decay; the caller applies the learning rate.
 
     Weight decay acts on matrices and tables only, not on biases.
     """
-    scale = optax.scale_by_adam() if config.name == "adamw" else optax.scale_by_amsgrad()
+    adam = optax.scale_by_adam if config.name == "adamw" else optax.scale_by_amsgrad
+    scale = adam(eps=_EPSILON)
     steps = [scale if config.clip_update is None else _bounded(scale, config.clip_update)]
     if config.clip_norm is not None:
         steps.insert(0, optax.clip_by_global_norm(config.clip_norm))

@@ -19,7 +19,7 @@ def adam_by_hand(gradients, amsgrad, clip, decay, params):
         second = 0.999 * second + 0.001 * (factor * gradient) ** 2
         corrected = second / (1 - 0.999**t)
         largest = np.maximum(largest, corrected)
-        scale = np.sqrt(largest if amsgrad else corrected) + 1e-8
+        scale = np.sqrt(largest if amsgrad else corrected) + 1e-12
         yield first / (1 - 0.9**t) / scale + decay * params
 
 
@@ -35,6 +35,21 @@ def test_optimizer_follows_its_formula(name, clip, decay, rng):
     for gradient, update in zip(gradients, expected, strict=True):
         updates, state = optimizer.update({"table": gradient}, state, params)
         np.testing.assert_allclose(updates["table"], update, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["adamw", "amsgrad"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_small_labels_make_the_same_steps(name, dtype, rng):
+    """Adam's steps do not depend on the unit of the loss, down to gradients of 1e-8."""
+    optimizer = build_optimizer(OptimizerConfig(name=name, clip_norm=None))
+    params = {"table": jnp.ones((3, 2), dtype)}
+    ordinary = tiny = optimizer.init(params)
+    for _ in range(3):
+        gradient = {"table": jnp.asarray(rng.normal(size=(3, 2)), dtype)}
+        expected, ordinary = optimizer.update(gradient, ordinary, params)
+        scaled = jax.tree.map(lambda leaf: 1e-8 * leaf, gradient)
+        updates, tiny = optimizer.update(scaled, tiny, params)
+        np.testing.assert_allclose(updates["table"], expected["table"], rtol=5e-3)
 
 
 @pytest.mark.parametrize("name", ["adamw", "amsgrad"])

@@ -122,12 +122,12 @@ def _training(record, data: Survey) -> Iterator[str]:
     batch = min(batch, max(1, data.frames // 10))
     steps = max(1, round((1.0 - _held_out(data)) * data.frames / batch))
     epochs = int(min(2000, max(10, round(_STEPS / steps))))
-    late = max(1, round(0.8 * epochs))
+    late = max(1, round(0.9 * epochs))
     words = f"{batch * data.atoms:.0f} atoms per step; more on a GPU"
     yield _line("batch_size", batch, words, indent=0)
     yield _line("epochs", epochs, f"{epochs * steps} steps", indent=0)
     yield "loss:"
-    yield _line("energy", {0: 1.0, late: 10.0}, "error per atom; more weight in the last fifth")
+    yield _line("energy", {0: 1.0, late: 10.0}, "error per atom; more weight in the last tenth")
     yield _line("forces", 1.0)
     for name in ("stress", "born_charges", "dipole", "polarizability"):
         if data.labels[name]:

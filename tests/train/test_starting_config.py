@@ -61,7 +61,7 @@ def test_the_cutoff_follows_the_density(spacing, cutoff, tmp_path):
     # Eight atoms a frame: three frames a step, a third of the frames held out.
     assert (config["batch_size"], config["data"]["valid_fraction"]) == (3, 0.33)
     assert config["epochs"] == 2000
-    assert list(config["loss"]["energy"]) == [0, 1600]
+    assert list(config["loss"]["energy"]) == [0, 1800]
     assert config["model"]["backbone"]["cutoff"] == cutoff
 
 

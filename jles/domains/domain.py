@@ -115,8 +115,6 @@ def sees_more(config: ModelConfig) -> list[str]:
         "backbone.kind 'foreign'": isinstance(config.backbone, ForeignConfig),
         "state": config.state is not None,
     }
-    if config.charges is not None:
-        keys["charges.kind 'equilibrated'"] = config.charges.kind == "equilibrated"
     return [key for key, found in keys.items() if found]
 
 

@@ -29,6 +29,7 @@ class OwnAtoms(NamedTuple):
         mask: False for padding.
         moments: permanent, zero for padding; None without latent charges.
         response: of the moments; None without one.
+        valence: see `OwnParts`.
     """
 
     short_range: Float[Array, " first"]
@@ -36,6 +37,7 @@ class OwnAtoms(NamedTuple):
     mask: Bool[Array, " first"]
     moments: Multipoles | None
     response: Response | None
+    valence: tuple[Float[Array, " first"], Float[Array, " first"]] | None
 
 
 def own_atoms(
@@ -77,7 +79,8 @@ def own_atoms(
         plan=domain.plan,
     )
     own = potential.own_parts_fn(params, structure, neighbors, bloch)
-    found = OwnAtoms(own.short_range, places, domain.own, own.moments, own.response)
+    latent = own.moments, own.response, own.valence
+    found = OwnAtoms(own.short_range, places, domain.own, *latent)
     first = domain.first
     return jax.tree.map(lambda array: array[:first] if array.ndim else array, found)
 

@@ -110,6 +110,8 @@ def check_model(config: ModelConfig, couples: bool) -> None:
         InputError: names the key of the model's configuration.
     """
     reasons = dict.fromkeys(domains.sees_more(config), True)
+    if config.charges is not None:
+        reasons["charges.kind 'equilibrated'"] = config.charges.kind == "equilibrated"
     if couples:
         why = " in a field, or to record polarization, current, Born charges or polarizability"
         reasons[f"charge_softness{why}"] = config.charge_softness is not None

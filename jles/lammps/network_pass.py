@@ -17,6 +17,20 @@ from jles.products import matmul
 from jles.typing import Cell, Positions
 
 
+class Valence(NamedTuple):
+    """What charges are equilibrated by.
+
+    Attributes:
+        electronegativity: V; zero on padding.
+        hardness: V/e; one on padding.
+        present: one for atoms, zero on padding.
+    """
+
+    electronegativity: Float[Array, " first"]
+    hardness: Float[Array, " first"]
+    present: Float[Array, " first"]
+
+
 class Own(NamedTuple):
     """Network output of the first rows, which hold the own atoms.
 
@@ -27,6 +41,8 @@ class Own(NamedTuple):
         response: of the moments; None without one.
         weights: shares of the charges in what is missing in their sum; None where the sum is
             free.
+        valence: of charges that are equilibrated, which are no output of the network; None for
+            others.
     """
 
     short_range: Float[Array, " first"]
@@ -34,6 +50,7 @@ class Own(NamedTuple):
     moments: Multipoles | None
     response: Response | None
     weights: Array | None
+    valence: Valence | None
 
 
 class NetworkPass(NamedTuple):
@@ -90,10 +107,18 @@ def evaluate_own(
     """
     own = own_atoms(potential, params, domain, positions, cell, bloch)
     charges, weights = potential.config.charges, None
+    if own.valence is not None:
+        electronegativity, hardness = own.valence
+        valence = Valence(
+            jnp.where(own.mask, electronegativity, 0.0),
+            jnp.where(own.mask, hardness, 1.0),
+            own.mask.astype(hardness.dtype),
+        )
+        return Own(own.short_range, own.places, None, None, None, valence)
     if charges is not None and charges.total != "free":
         softness = None if own.response is None else own.response.charge_softness
         weights = charge_weights(own.moments.charges, softness, own.mask, charges.total)
-    return Own(own.short_range, own.places, own.moments, own.response, weights)
+    return Own(own.short_range, own.places, own.moments, own.response, weights, None)
 
 
 def deformation(strain: Float[Array, "3 3"]) -> Float[Array, "3 3"]:

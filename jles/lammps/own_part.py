@@ -146,18 +146,26 @@ def pulled(
 
 
 def through_network(
-    network: NetworkPass, charges: ChargeSum | None, pull: Pull, total: ChargeSum | None
+    network: NetworkPass,
+    own: Own,
+    charges: ChargeSum | None,
+    pull: Pull,
+    total: ChargeSum | None,
 ) -> Derivatives:
     """Derivatives by positions and strain, and energies of the atoms; traced.
 
     Args:
         network: of this rank.
+        own: its output, with equilibrated charges where the model has them.
         charges: sum of the charges of all ranks; None where it is free.
         pull: of this rank.
         total: `Pull.total`, those of all ranks added up.
     """
-    atomic = atomic_energies(constrained(network.own, charges), pull.own)
+    atomic = atomic_energies(constrained(own, charges), pull.own)
     by_own = pull.own
+    if network.own.moments is None:
+        # Equilibrated charges minimize the energy: it does not change with them.
+        by_own = by_own._replace(moments=None)
     if total is not None:
         _, back = jax.vjp(charge_sum, network.own)
         by_own = jax.tree.map(jnp.add, by_own, back(total)[0])
@@ -171,7 +179,8 @@ def atomic_energies(own: Own, slope: Own) -> Float[Array, " first"]:
 
     The long-range energy, that of induced moments included, is a quadratic form of the
     permanent moments m, so it is :math:`\sum_i \tfrac12 m_i\cdot\partial E/\partial m_i`. A
-    field adds linear terms; the sum then differs from the energy.
+    field adds linear terms; the sum then differs from the energy. The linear term of
+    equilibrated charges is included.
 
     Args:
         own: output of the network, with charges whose sum is constrained.
@@ -182,6 +191,9 @@ def atomic_energies(own: Own, slope: Own) -> Float[Array, " first"]:
         jax.tree.leaves(own.moments), jax.tree.leaves(slope.moments), strict=True
     ):
         energies += 0.5 * jnp.sum((moment * by_moment).reshape(len(energies), -1), axis=1)
+    if own.valence is not None:
+        # The term that is linear in the charges.
+        energies += 0.5 * own.valence.electronegativity * slope.valence.electronegativity
     return energies
 
 

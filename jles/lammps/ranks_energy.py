@@ -9,13 +9,14 @@ from jaxtyping import Array, Float
 from jles.domains.rank_sums import RankSums
 from jles.electrostatics.plan import SumPlan
 from jles.lammps.charge_sum import ChargeSum, charge_sum
+from jles.lammps.equilibrated_part import Equilibration, equilibrated_part
 from jles.lammps.induced_part import (
     RespondingPart,
     induced_part,
     responding_part,
     responding_pull,
 )
-from jles.lammps.network_pass import NetworkPass
+from jles.lammps.network_pass import NetworkPass, Own
 from jles.lammps.own_part import (
     Derivatives,
     OwnPart,
@@ -35,7 +36,8 @@ class RankState(NamedTuple):
     """A rank after its network.
 
     Attributes:
-        network: its output.
+        network: of the rank.
+        own: its output, with equilibrated charges where the model has them.
         total: the sum of the charges of all ranks; None where it is free.
         cell: rows are lattice vectors, angstrom.
         plan: of the sum.
@@ -43,6 +45,7 @@ class RankState(NamedTuple):
     """
 
     network: NetworkPass
+    own: Own
     total: ChargeSum | None
     cell: Cell
     plan: SumPlan
@@ -66,7 +69,11 @@ class RanksEnergy:
         self._total_charge = total_charge
         self.responds = bool({"charge_softness", "polarizability"} & set(config.heads))
         self._charge_sum = jax.jit(charge_sum)
-        of_rank = responding_part if self.responds else own_part
+        charges = config.charges
+        self._equilibrates = charges is not None and charges.kind == "equilibrated"
+        self._equilibration = Equilibration()
+        of_rank = equilibrated_part if self._equilibrates else own_part
+        of_rank = responding_part if self.responds else of_rank
         self._own_part = jax.jit(of_rank, static_argnums=(3, 4))
         self._pulled = jax.jit(pulled, static_argnums=(3, 4))
         self._induced_part = jax.jit(induced_part, static_argnums=(3, 4))
@@ -76,12 +83,18 @@ class RanksEnergy:
         self._through_network = jax.jit(through_network)
 
     def start(self, network: NetworkPass, cell: Cell, plan: SumPlan) -> RankState:
-        """Permanent moments of this rank."""
-        total = self._sum_of_charges(network)
+        """Permanent moments of this rank, or equilibrated charges.
+
+        Raises:
+            InputError: the charges do not converge; on every rank.
+        """
+        total, own = self._sum_of_charges(network), network.own
         with self._computing():
             how = plan, self._config.electrostatics
-            part = jax.block_until_ready(self._own_part(network.own, total, cell, *how))
-        return RankState(network, total, cell, plan, part)
+            if self._equilibrates:
+                own = self._equilibration(own, cell, *how, self._total_charge, self._ranks)
+            part = jax.block_until_ready(self._own_part(own, total, cell, *how))
+        return RankState(network, own, total, cell, plan, part)
 
     def finish(
         self, state: RankState, field: Float[Array, " 3"] | None
@@ -105,7 +118,7 @@ class RanksEnergy:
         energy, moments, pull = found
         total = None if pull.total is None else self._ranks.sums(pull.total)
         with self._computing():
-            start = state.network, state.total
+            start = state.network, state.own, state.total
             derivatives = self._through_network(*start, pull, total)
             return energy, moments, jax.block_until_ready(derivatives)
 

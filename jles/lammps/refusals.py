@@ -47,6 +47,11 @@ def check_coupling(config: ModelConfig, where: str, field: bool, born_charges: i
         return
     if config.charges is None:
         raise InputError(f"{where}: {option} needs a model with latent charges")
+    if config.charges.kind == "equilibrated":
+        raise InputError(
+            f"{where}: {option} with charges.kind 'equilibrated': charge flows through a "
+            "crystal as through a metal, there is no polarization"
+        )
     if config.charge_softness is not None:
         raise InputError(
             f"{where}: {option} with charge_softness cannot be divided among MPI ranks; "

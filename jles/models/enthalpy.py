@@ -146,6 +146,13 @@ def long_range_interaction(structure: Structure, config: ElectrostaticsConfig) -
     )
 
 
+def electronegativity_and_hardness(
+    values: Float[Array, "atoms 2"],
+) -> tuple[Float[Array, " atoms"], Float[Array, " atoms"]]:
+    """Electronegativity, V, and hardness, V/e, of read-outs in units of `HARDNESS_SCALE`."""
+    return HARDNESS_SCALE * values[:, 0], positive(values[:, 1], HARDNESS_SCALE)
+
+
 def equilibrated_enthalpy(
     values: Float[Array, "atoms 2"],
     structure: Structure,
@@ -172,8 +179,7 @@ def equilibrated_enthalpy(
             "charges.kind 'equilibrated' has no response to a field in a crystal: charge flows "
             "through it as through a metal; use a cluster"
         )
-    electronegativity = HARDNESS_SCALE * values[:, 0]
-    hardness = positive(values[:, 1], HARDNESS_SCALE)
+    electronegativity, hardness = electronegativity_and_hardness(values)
     if config.remove_self:
         unit = Multipoles(jnp.ones(1, values.dtype))
         hardness += 2.0 * self_energy(unit, config.sigma)

@@ -18,7 +18,7 @@ from jles.models.backbones.build import check_backbone
 from jles.models.backbones.features import Features
 from jles.models.config import HEADS, ModelConfig
 from jles.models.describe import describe
-from jles.models.enthalpy import LongRange
+from jles.models.enthalpy import LongRange, electronegativity_and_hardness
 from jles.models.environment import Environment, Environments
 from jles.models.latent import LatentHeads
 from jles.models.network import apply_network
@@ -49,11 +49,14 @@ class OwnParts(NamedTuple):
         short_range: energies of these atoms, eV; zero for others.
         moments: their permanent moments, zero for other atoms; None without latent charges.
         response: of their moments; None without one.
+        valence: electronegativity (V) and hardness (V/e), on padding too; None unless charges
+            are equilibrated, which leaves them no moments here.
     """
 
     short_range: Float[Array, " atoms"]
     moments: Multipoles | None
     response: Response | None
+    valence: tuple[Float[Array, " atoms"], Float[Array, " atoms"]] | None
 
 
 class Potential:
@@ -172,8 +175,11 @@ class Potential:
         environment = self._environments(params, structure, bloch, neighbors)
         short = self._short_range(params, environment)
         if self._long_range is None:
-            return OwnParts(short, None, None)
-        return OwnParts(short, *self._heads.unconstrained(params, environment))
+            return OwnParts(short, None, None, None)
+        if self.config.charges.kind == "equilibrated":
+            values = self._heads.values(params, "charges", environment)
+            return OwnParts(short, None, None, electronegativity_and_hardness(values))
+        return OwnParts(short, *self._heads.unconstrained(params, environment), None)
 
     def _short_range(self, params, environment: Environment):
         """Energies of the atoms, eV, zero on padding."""

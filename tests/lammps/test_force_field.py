@@ -11,6 +11,7 @@ from jles.lammps.rank_arrays import RankInput
 from jles.lammps.ranks import Failed
 from jles.models.config import (
     DirectCharges,
+    EquilibratedCharges,
     FlowCharges,
     MomentConfig,
     ResponseConfig,
@@ -29,6 +30,9 @@ CONFIGS = {
     "shift": small_config(
         backbone=small_backbone(**SMALL),
         charges=DirectCharges(hidden=(), channels=2, total="shift"),
+    ),
+    "equilibrated": small_config(
+        backbone=small_backbone(**SMALL), charges=EquilibratedCharges(hidden=())
     ),
     "softness": small_config(
         backbone=small_backbone(**SMALL),
@@ -128,6 +132,8 @@ def together(comm, force_field, atoms, owner, rounding=1e-12):
         ("messages", CRYSTAL),
         ("shift", CRYSTAL),
         pytest.param("shift", SLAB, marks=pytest.mark.long),
+        pytest.param("equilibrated", CRYSTAL, marks=pytest.mark.long),
+        pytest.param("equilibrated", SLAB, marks=pytest.mark.long),
         pytest.param("softness", CRYSTAL, marks=pytest.mark.long),
         pytest.param("self-consistent shift", CRYSTAL, marks=pytest.mark.long),
         pytest.param("charge flow", CRYSTAL, marks=pytest.mark.long),

@@ -62,7 +62,6 @@ def test_units():
 @pytest.mark.parametrize(
     ("changes", "key"),
     [
-        ({"charges": EquilibratedCharges()}, "charges.kind 'equilibrated'"),
         (
             {
                 "charge_softness": SoftnessConfig(),
@@ -82,6 +81,12 @@ def test_models_that_cannot_be_divided(changes, key):
     ("changes", "field", "born", "message"),
     [
         ({"charges": None}, True, 0, "--field needs a model with latent charges"),
+        (
+            {"charges": EquilibratedCharges()},
+            True,
+            0,
+            "--field with charges.kind 'equilibrated'",
+        ),
         ({"charge_softness": SoftnessConfig()}, True, 0, "--field with charge_softness"),
         ({"polarizability": ScalarPolarizability()}, True, 5, "--born-charges with polarizab"),
         ({}, False, -1, "--born-charges -1: must be a number of steps"),

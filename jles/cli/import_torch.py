@@ -11,14 +11,11 @@ from jles.lock import only_writer
 def run(arguments: Namespace) -> None:
     """Reads the checkpoint without executing it and writes the model directory."""
     energies = parse_offsets(arguments.offsets)
-    if (Path(arguments.out) / "config.yaml").exists():
-        raise InputError(
-            f"{arguments.out}: already holds a model; remove it or give another -o"
-        )
 
     from jles.interop.torch_import import import_torch
-    from jles.models.store import save_model
+    from jles.models.store import check_free, save_model
 
+    check_free(arguments.out)
     config, params = import_torch(arguments.checkpoint, energies)
     source = {"imported_from": Path(arguments.checkpoint).name}
     with only_writer(arguments.out):

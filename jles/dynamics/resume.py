@@ -1,4 +1,4 @@
-"""Checks of a resumed run: its settings and its electrostatic sum must be the same."""
+"""Checks of the directory of a run, and that a resumed one has the same settings and sum."""
 
 from pathlib import Path
 
@@ -11,6 +11,17 @@ from jles.errors import InputError
 RESTARTABLE = ("steps", "checkpoint", "block", "parallel")
 """Keys that may change when a run is resumed: the trajectory does not depend on them,
 except for rounding on other devices."""
+
+
+def check_place(out: Path) -> None:
+    """Refuses to start a run in the directory of a model or a training.
+
+    Raises:
+        InputError: the run would replace their configuration.
+    """
+    config = out / "config.yaml"
+    if (out / "train.yaml").exists() or (config.exists() and "steps" not in read_yaml(config)):
+        raise InputError(f"{out}: holds a model or a training; give another --out")
 
 
 def check_config(path: Path, config: MdConfig) -> None:

@@ -22,7 +22,7 @@ from jles.dynamics.forces import Forcing
 from jles.dynamics.model_system import model_system
 from jles.dynamics.records import build_recorders
 from jles.dynamics.report import Drift, Log, MdProgress
-from jles.dynamics.resume import check_config, check_sum, sum_settings
+from jles.dynamics.resume import check_config, check_place, check_sum, sum_settings
 from jles.dynamics.start import check_start, compact_cell, initial_momenta
 from jles.dynamics.trajectory import Trajectory
 from jles.dynamics.units import BOLTZMANN
@@ -151,6 +151,8 @@ class Run:
             raise InputError(f"{self.out}: holds no run to resume; leave out --resume")
         if resume:
             check_config(self.out / "config.yaml", self.config)
+        else:
+            check_place(self.out)
 
     def _create(self) -> None:
         self.out.mkdir(parents=True, exist_ok=True)

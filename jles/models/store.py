@@ -33,6 +33,21 @@ class StoredModel(NamedTuple):
     metrics: dict
 
 
+_FILES = ("config.yaml", "params.safetensors", "metrics.json", "README.md")
+
+
+def check_free(path) -> None:
+    """Refuses a directory with files that a new model would replace.
+
+    Raises:
+        InputError: names the directory and the file.
+    """
+    for name in _FILES:
+        if (Path(path) / name).exists():
+            held = "already holds a model or a run" if name == _FILES[0] else f"has a {name}"
+            raise InputError(f"{path}: {held}, which would be replaced; give another directory")
+
+
 def save_model(path, config: ModelConfig, params, metrics=None, training=None) -> None:
     """Writes a model directory; if that fails, an existing one stays as it was.
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from jles.config import first_difference, from_dict, read_yaml, to_dict
 from jles.errors import InputError
+from jles.models.store import check_free
 from jles.train.checkpoints import Checkpoints
 from jles.train.config import TrainConfig
 from jles.train.log import MetricsLog
@@ -23,8 +24,7 @@ def check_directory(config: TrainConfig, out: Path, log: MetricsLog, resume: boo
     if not resume:
         if log.exists() or (out / "checkpoints").exists():
             raise InputError(f"{out}: already holds a run; give --resume or another --out")
-        if (out / "config.yaml").exists():
-            raise InputError(f"{out}: already holds a model; give another --out")
+        check_free(out)
         return
     stored_file = out / "train.yaml"
     if not stored_file.is_file():

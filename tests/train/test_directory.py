@@ -31,6 +31,10 @@ def test_a_place_that_is_taken_is_refused(run, tmp_path):
     (tmp_path / "model" / "config.yaml").write_text("format: 1", encoding="utf-8")
     with pytest.raises(InputError, match="already holds a model"):
         loop.train(run.config, tmp_path / "model")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "README.md").write_text("my project", encoding="utf-8")
+    with pytest.raises(InputError, match=r"has a README\.md, which would be replaced"):
+        loop.train(run.config, tmp_path / "mine")
 
 
 def test_the_directory_of_a_live_run_is_left_untouched(run):

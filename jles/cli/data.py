@@ -26,6 +26,7 @@ def _build(arguments: Namespace) -> int:
         keys,
         arguments.cutoff or CUTOFFS,
         arguments.shard_size * 2**20,
+        need=tuple(dict(arguments.labels)),
     )
     print("\n".join(summary(arguments.out, index)))
     return 0

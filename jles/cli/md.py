@@ -1,9 +1,11 @@
 """`jles md`: molecular dynamics with a model, optionally in an electric field."""
 
 from argparse import Namespace
+from pathlib import Path
 
 from jles.cli.sums import sum_options
 from jles.config import from_dict, override, read_yaml
+from jles.errors import InputError
 
 
 def run(arguments: Namespace) -> None:
@@ -15,8 +17,6 @@ def run(arguments: Namespace) -> None:
 
     import jles
     from jles.dynamics.run import run_md
-    from jles.dynamics.start import read_start
-    from jles.errors import InputError
 
     atoms = read_start(arguments.start)
     sums = sum_options(arguments)
@@ -25,8 +25,25 @@ def run(arguments: Namespace) -> None:
         run_md(model, atoms, config, arguments.out, arguments.resume)
     except InputError as error:
         # A message that begins with a file or a step already names the place.
-        place = (
-            "" if str(error).startswith((arguments.out, "step ")) else f"{arguments.start}: "
-        )
+        named = (f"{arguments.out}:", f"{arguments.out}/", "step ")
+        place = "" if str(error).startswith(named) else f"{arguments.start}: "
         raise InputError(f"{place}{error}") from None
     print(f"{arguments.out}: trajectory.h5, log.csv, final.extxyz")
+
+
+def read_start(path: str):
+    """One frame of a file as `ase.Atoms`; `FILE@INDEX` as in ASE, by default the last.
+
+    Raises:
+        InputError: the file cannot be read, or the index selects no frame or several.
+    """
+    from jles.data.frames import read_atoms
+
+    file = Path(path)
+    chosen = path if not file.exists() and "@" in file.name else f"{path}@-1"
+    frames = list(read_atoms(chosen))
+    if not frames:
+        raise InputError(f"{path}: there is no such frame")
+    if len(frames) > 1:
+        raise InputError(f"{path}: {len(frames)} frames; give the index of one, e.g. FILE@-1")
+    return frames[0]

@@ -12,11 +12,15 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jles.config import Config
+from jles.data.lmdb_file import SUFFIXES as LMDB
+from jles.data.lmdb_file import check_lmdb
 from jles.data.xyz import check_xyz
 from jles.errors import InputError
 from jles.quantities.catalogue import labelled
 from jles.structures.neighbors import check_geometry
 from jles.structures.unread_charge import warn_unread_charge
+
+_LAST_ELEMENT = 118
 
 
 class Outline(NamedTuple):
@@ -225,21 +229,34 @@ def read_atoms(path):
         )
     if file.is_file() and file.stat().st_size == 0:
         raise InputError(f"{file}: the file is empty")
-    if file.suffix in {".xyz", ".extxyz"}:
+    if file.suffix in {".xyz", ".extxyz"} and file.is_file():
         check_xyz(file)
+    if file.suffix in LMDB:
+        check_lmdb(file)
     frame = 0
     try:
         for atoms in iread(str(file), index=index, do_not_split_by_at_sign=True):
             yield atoms
             frame += 1
     except UnknownFileTypeError:
-        raise InputError(f"{file}: not a file format that ASE knows; try .extxyz") from None
+        hdf5 = file.suffix.lower() in {".h5", ".hdf5"}
+        remedy = "HDF5 is read by jles data build" if hdf5 else "try .extxyz"
+        raise InputError(f"{file}: not a file format that ASE knows; {remedy}") from None
     except Exception as error:
+        if file.is_dir():
+            raise InputError(_of_directory(file)) from None
         # ASE's readers raise errors of many types: KeyError, IndexError, ...
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
             f"{path}, frame {frame}: cannot be read ({type(error).__name__}: {reason})"
         ) from None
+
+
+def _of_directory(path: Path) -> str:
+    """Says that a directory cannot be read as a file of structures."""
+    if (path / "index.h5").is_file():
+        return f"{path}: is a directory of shards; give the files that it was built from"
+    return f"{path}: is a directory without index.h5, so no shards; give a file of structures"
 
 
 def _values_of(atoms) -> dict:
@@ -253,9 +270,10 @@ def _frame(atoms, values, keys, source) -> Frame:
     try:
         positions, cell, pbc = check_geometry(atoms.positions, atoms.cell.array, atoms.pbc)
         numbers = np.asarray(atoms.numbers, np.int32)
-        unknown = np.flatnonzero(numbers < 1)
+        unknown = np.flatnonzero((numbers < 1) | (numbers > _LAST_ELEMENT))
         if len(unknown):
-            raise InputError(f"atom {unknown[0]} has no element (X)")
+            number = numbers[unknown[0]]
+            raise InputError(f"atom {unknown[0]} has no element (atomic number {number})")
         if len(numbers) == 0:
             raise InputError("no atoms; a frame needs at least one")
         labels = {}
@@ -289,9 +307,8 @@ def _label(name, key, value, n_atoms):
     flat = (*rows, math.prod(shape[len(rows) :]))
     if value.shape not in {shape, flat, (math.prod(shape),)}:
         also = " or (6,)" if name == "stress" else ""
-        raise InputError(
-            f"'{key}' ({name}) has shape {value.shape}; it must be {shape} or {flat}{also}"
-        )
+        shapes = " or ".join(map(str, dict.fromkeys((shape, flat))))
+        raise InputError(f"'{key}' ({name}) has shape {value.shape}; it must be {shapes}{also}")
     if not np.isfinite(value).all():
         # A label that is NaN throughout is how some codes write "not computed".
         if name not in ("energy", "forces") and np.isnan(value).all():

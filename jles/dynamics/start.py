@@ -9,30 +9,6 @@ from jles.jax_md.chains import degrees_of_freedom
 from jles.lattice import inverse, reduction
 
 
-def read_start(path: str):
-    """Reads one frame of a file as `ase.Atoms`; `FILE@INDEX` as in ASE, by default the last.
-
-    Raises:
-        InputError: the file cannot be read, or the index selects several frames.
-    """
-    from ase.io import read
-
-    try:
-        atoms = read(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (IndexError, StopIteration):
-        # An index beyond the end; ASE's readers also raise them on damaged files.
-        raise InputError(f"{path}: there is no such frame, or the file is damaged") from None
-    except Exception as error:
-        # ASE's readers raise exceptions of any type on damaged files.
-        line = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{path}: ASE cannot read a structure from it ({line})") from None
-    if isinstance(atoms, list):
-        raise InputError(f"{path}: {len(atoms)} frames; give the index of one, e.g. FILE@-1")
-    return atoms
-
-
 def check_start(atoms, config: MdConfig) -> None:
     """Checks that the structure suits the ensemble and the field.
 

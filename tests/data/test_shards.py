@@ -283,6 +283,55 @@ def test_groups_of_conformations_are_read_in_their_units(tmp_path):
     assert "furlong" in message_of(lambda: list(frames_of(path, keys)))
 
 
+@pytest.mark.parametrize(
+    ("name", "values", "words"),
+    [
+        # Three frames: (3, 3) could be one cell, or the lengths of three.
+        ("cell", np.eye(3) * 8.0, "it must be (3, 3, 3), a cell for every frame"),
+        ("atomic_numbers", [8, 1], "it must be (3, 2, 3), positions of every frame"),
+        ("atomic_numbers", [8, 300, 1], "atom 1 has no element (atomic number 300)"),
+        ("atomic_numbers", [b"O", b"H", b"H"], "it must hold atomic numbers"),
+        ("energy", [b"a", b"b", b"c"], "it must hold numbers"),
+    ],
+)
+def test_values_of_hdf5_that_are_wrong_or_ambiguous_are_named(tmp_path, name, values, words):
+    path = tmp_path / "set.h5"
+    good = {
+        "atomic_numbers": [8, 1, 1],
+        "conformations": np.random.default_rng(0).normal(size=(3, 3, 3)),
+    }
+    with h5py.File(path, "w") as file:
+        for key, value in (good | {name: values}).items():
+            file[key] = value
+    line = message_of(lambda: list(frames_of(path, LabelKeys())))
+    assert line.startswith(str(path))
+    assert words in line
+
+
+def test_a_damaged_lmdb_file_is_one_line(tmp_path, capfd):
+    pytest.importorskip("lmdb")
+    path = tmp_path / "set.aselmdb"
+    path.write_bytes(b"no database" * 9)
+    for read_all in (lambda: list(frames_of(path, LabelKeys())), lambda: read_frames(path)):
+        assert "set.aselmdb: cannot be read as LMDB" in message_of(read_all)
+    assert capfd.readouterr().err == ""
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_label_that_is_asked_for_must_be_there(files, tmp_path, capsys):
+    out = str(tmp_path / "shards")
+    assert main(["data", "build", *files, "-o", out, "--labels", "energy=REF_energy"]) == 2
+    assert "no frame has 'REF_energy' (the label energy)" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_is_no_file_of_structures(folder, tmp_path, capsys):
+    for place, words in ((folder, "is a directory of shards"), (tmp_path, "without index.h5")):
+        out = str(tmp_path / "out")
+        assert main(["data", "build", str(place), "-o", out]) == 2
+        assert words in capsys.readouterr().err
+
+
 def test_a_file_without_frames_is_refused(tmp_path):
     (tmp_path / "none.h5").touch()
     for name in ("none.h5", "missing.xyz"):

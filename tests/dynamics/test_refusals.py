@@ -76,6 +76,13 @@ def test_a_run_that_blows_up_names_step_atom_and_last_good_frame(model, atoms, t
     assert f"step {steps[-1]} in" in message
 
 
+def test_a_run_does_not_replace_the_configuration_of_a_model(folder, capsys):
+    before = snapshot(folder)
+    assert md(folder, folder / "model") == 2
+    assert "holds a model or a training; give another --out" in capsys.readouterr().err
+    assert snapshot(folder) == before
+
+
 def test_a_missing_start_and_one_of_many_frames_are_reported(folder, tmp_path, capsys):
     arguments = [str(folder / "model"), "nowhere.xyz", str(folder / "md.yaml")]
     assert main(["md", *arguments, "--out", str(tmp_path / "out")]) == 2
@@ -86,6 +93,11 @@ def test_a_missing_start_and_one_of_many_frames_are_reported(folder, tmp_path, c
     arguments[1] = f"{folder / 'start.xyz'}@7"
     assert main(["md", *arguments, "--out", str(tmp_path / "out")]) == 2
     assert "start.xyz@7: there is no such frame" in capsys.readouterr().err
+    cut = tmp_path / "cut.xyz"
+    cut.write_text((folder / "start.xyz").read_text(encoding="utf-8")[:-4], encoding="utf-8")
+    arguments[1] = str(cut)
+    assert main(["md", *arguments, "--out", str(tmp_path / "out")]) == 2
+    assert "looks cut off" in capsys.readouterr().err
 
 
 def test_a_checkpoint_of_something_else_is_refused(folder, whole, tmp_path, capsys):

@@ -44,6 +44,7 @@ def build_shards(
     keys: LabelKeys = LabelKeys(),  # noqa: B008 (immutable)
     cutoffs: Sequence[float] = CUTOFFS,
     shard_bytes: int = SHARD_BYTES,
+    need: Sequence[str] = (),
 ) -> Index:
     """Writes the frames of files as a directory of shards.
 
@@ -55,18 +56,27 @@ def build_shards(
         keys: names of the labels in the files.
         cutoffs: for which neighbours are counted, angstrom.
         shard_bytes: approximate size of a shard.
+        need: labels (names of `LabelKeys`) that at least one frame must have.
 
     Raises:
         InputError: a frame that cannot be read or whose state is no label of atoms (named), a
-            directory that exists, a cutoff that is not positive, a full disk.
+            directory that exists, a cutoff that is not positive, a label of `need` that no
+            frame has, a full disk.
     """
 
     def numbered():
+        missing = set(need) & set(label_widths())
         with ProgressBar("file", len(files), brief=True) as bar:
             for number, file in enumerate(files):
                 for count, frame in enumerate(frames_of(file, keys)):
+                    missing -= frame.labels.keys()
                     yield number, count, frame
                 bar.update(number + 1)
+        for name in sorted(missing):
+            raise InputError(
+                f"{', '.join(map(str, files))}: no frame has '{getattr(keys, name)}' (the "
+                f"label {name}); jles data check shows the keys"
+            )
 
     return write_shards(numbered(), out, files, vars_of(keys), cutoffs, shard_bytes)
 
@@ -88,6 +98,9 @@ def write_shards(
     work = out.with_name(f".{out.name}.{os.getpid()}.{secrets.token_hex(4)}.partial")
     try:
         work.mkdir(parents=True)
+    except OSError as error:
+        raise unwritable(out, error) from None
+    try:
         builder = _Builder(
             work, tuple(sorted(set(cutoffs))), shard_bytes, keys.get("state", "state")
         )

@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from jles.data.frames import Frame, LabelKeys, frame_from_atoms, stream_frames
+from jles.data.lmdb_file import SUFFIXES as LMDB
+from jles.data.lmdb_file import check_lmdb
 from jles.errors import InputError
 from jles.files import HDF5_ERRORS
 from jles.units import BOHR, HARTREE
 
-_DATABASES = {".db", ".aselmdb", ".lmdb"}
+_DATABASES = {".db", *LMDB}
 _HDF5 = {".h5", ".hdf5"}
 _PLACES = ("conformations", "coordinates", "positions")
 _NUMBERS = ("atomic_numbers", "species", "numbers")
@@ -58,7 +60,9 @@ def _database(path, keys: LabelKeys) -> Iterator[Frame]:
     """Rows of a database of ASE; the number of a frame is that of its row, from 0."""
     from ase.db import connect
 
-    lmdb = Path(path).suffix.lower() != ".db"
+    lmdb = Path(path).suffix.lower() in LMDB
+    if lmdb:
+        check_lmdb(path)
     try:
         options = {"type": "aselmdb", "readonly": True} if lmdb else {}
         rows = connect(str(path), use_lock_file=False, **options)
@@ -131,13 +135,16 @@ def _conformations(group, keys: LabelKeys):
     """The frames of one group as ASE atoms, with all other values as their `info`."""
     from ase import Atoms
 
-    numbers = group[_first(group, _NUMBERS)][:].reshape(-1)
-    places = group[_first(group, _PLACES)]
+    numbers = _checked(group[_first(group, _NUMBERS)], "atomic numbers")[:].reshape(-1)
+    places = _checked(group[_first(group, _PLACES)], "numbers (angstrom)")
+    _check_shape(places, (len(places), len(numbers), 3), "positions of every frame and atom")
     wanted = {value for value in vars_of(keys).values() if value in group}
     cells = group.get("cell")
-    scale = {name: _unit(group[name]) for name in wanted}
-    for name in sorted(wanted | {"cell"} & set(group)):
+    scale = {name: _unit(_checked(group[name], "numbers")) for name in wanted}
+    for name in sorted(wanted):
         _check_rows(group[name], places)
+    if cells is not None:
+        _check_shape(_checked(cells, "numbers"), (len(places), 3, 3), "a cell for every frame")
     for n in range(len(places)):
         atoms = Atoms(numbers, places[n] * _unit(places))
         if cells is not None:
@@ -147,6 +154,24 @@ def _conformations(group, keys: LabelKeys):
             value = group[name][n] if group[name].ndim else group[name][()]
             atoms.info[name] = np.asarray(value) * scale[name]
         yield atoms
+
+
+def _checked(values, wanted: str):
+    """The data set, which must hold numbers."""
+    if values.dtype.kind not in "iuf":
+        raise InputError(
+            f"{values.file.filename}: {values.name} holds {values.dtype}; it must hold {wanted}"
+        )
+    return values
+
+
+def _check_shape(values, shape: tuple, meaning: str) -> None:
+    """Refuses another shape, which could mean something else."""
+    if values.shape != shape:
+        raise InputError(
+            f"{values.file.filename}: {values.name} has shape {values.shape}; it must be "
+            f"{shape}, {meaning}"
+        )
 
 
 def _check_rows(values, places) -> None:

@@ -129,7 +129,11 @@ class StoredFrames(Sequence[Outline]):
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def distance_range(self, cutoff: float) -> DistanceRange:
-        """Shortest distances of all frames of the directory, within a cutoff, angstrom."""
+        """Shortest distances within a cutoff, angstrom.
+
+        Those of two elements are of all frames of the directory, also of others than these: the
+        index has them for the whole. The shortest distance of a structure is of these frames.
+        """
         found = self.index.distances
         shortest = np.zeros((len(chemical_symbols),) * 2)
         places = np.ix_(self.index.elements, self.index.elements)

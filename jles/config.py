@@ -148,6 +148,8 @@ def override(values: dict, assignments: Iterable[str]) -> dict:
             raise InputError(f"--set {assignment}: {error}") from None
         except (yaml.YAMLError, ValueError):
             raise InputError(f"--set {assignment}: '{text}' is not a YAML value") from None
+        if isinstance(value, dict) and not text.lstrip().startswith("{"):
+            value = text  # a name with a colon at its end, as data.xyz@10:
         *parents, last = path.split(".")
         node = result
         for key in parents:

@@ -39,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None and not _WITHOUT_CACHE & set(sys.argv):
         use_compilation_cache()
     arguments = build_parser().parse_args(argv)
+    if empty := [name for name, value in vars(arguments).items() if _is_empty(value)]:
+        return _complain(f"{empty[0]}: is an empty text; is a variable of the shell not set?")
     command = importlib.import_module(f"jles.cli.{arguments.module}")
     try:
         with _warnings_in_one_line():
@@ -59,6 +61,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         place = f"{error.filename}: " if error.filename else ""
         return _complain(f"{place}{error.strerror}")
     return status or 0
+
+
+def _is_empty(value) -> bool:
+    """True for empty text, which as a name would mean the working directory."""
+    return value == "" or (isinstance(value, list) and "" in value)
 
 
 @contextlib.contextmanager

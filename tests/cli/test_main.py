@@ -129,6 +129,19 @@ def test_the_sum_can_be_chosen_on_the_command_line(command):
         options("--method", "fast")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["import-torch", "m.pth", "-o", ""], "out"),
+        (["info", ""], "model"),
+        (["data", "check", "a.xyz", ""], "files"),
+    ],
+)
+def test_empty_text_is_no_name(arguments, name, capsys):
+    assert main(arguments) == 2
+    assert_one_line_error(capsys, f"{name}: is an empty text")
+
+
 def test_negative_numbers_may_have_exponents():
     found = build_parser().parse_args(
         ["lammps", "m", "in", "--field", "-1e-3", "-.5", "-2.E+1"]

@@ -250,13 +250,16 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
 
 def test_overrides_go_deep_and_leave_the_original():
     given = {"a": {"b": 1}, "c": 2}
-    made = override(given, ["a.b=3", "a.new.x=[1, 2]", "d=null", "e={0: 1, 5: 2}", "f=x=y"])
+    made = override(
+        given, ["a.b=3", "a.new.x=[1, 2]", "d=null", "e={0: 1, 5: 2}", "f=x=y", "g=a.xyz@5:"]
+    )
     assert made == {
         "a": {"b": 3, "new": {"x": [1, 2]}},
         "c": 2,
         "d": None,
         "e": {0: 1, 5: 2},
         "f": "x=y",
+        "g": "a.xyz@5:",
     }
     assert given == {"a": {"b": 1}, "c": 2}
 

@@ -281,6 +281,12 @@ def _new_energies(section: ModelSection, frames: Frames, model: ModelConfig) -> 
             f"model.element_energies: {', '.join(unknown)} not among the model's elements "
             f"({', '.join(model.elements)})"
         )
+    missing = sorted(set(model.elements) - set(section.element_energies))
+    if missing and section.start_from is None:
+        raise InputError(
+            f"model.element_energies: no energy of {', '.join(missing)}; give those of all "
+            f"elements ({', '.join(model.elements)}), or leave the key out to fit them"
+        )
     return dict(section.element_energies)
 
 

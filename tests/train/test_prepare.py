@@ -116,6 +116,9 @@ def test_start_from_keeps_replaces_or_fits_the_element_energies(run, tmp_path):
     assert fitted != stored.element_energies
     values = {"start_from": str(run.out), "element_energies": {"C": 1.0}}
     assert "C not among" in message_of(energies, **values)
+    fresh = WITHOUT_CHARGES | {"element_energies": {"H": 1.0}}
+    config = from_dict(TrainConfig, training_values(train, train, model=fresh), "x")
+    assert "no energy of O; give those of all elements (H, O)" in message_of(prepare, config)
 
 
 def test_an_unlabelled_run_of_another_file_fits_the_rest(tmp_path):

@@ -24,7 +24,7 @@ class SampleConfig(Config):
     temperatures: tuple[positive(1e5, "K"), ...] = (300.0, 600.0)
     steps: count(_MANY) = 2000
     discard: count(_MANY, least=0) = 200
-    interval: count(_MANY) = 20
+    interval: count(_MANY) = 10
     timestep: positive(1000.0, "fs") = 0.5
     friction: positive(1e6, "1/ps") = 10.0
     rattle: Annotated[float, Meta(ge=0.0, le=1.0, description="angstrom")] = 0.02

@@ -94,6 +94,6 @@ def check_enough(wanted: int, available: int, key: str) -> None:
     """Raises an error if the pool has too few frames."""
     if wanted > available:
         raise InputError(
-            f"{key}: {wanted} frames are wanted, and {available} were sampled for this; raise "
+            f"{key}: {wanted} frames are wanted, and {available} are sampled for this; raise "
             f"sample.steps, lower sample.interval, or lower {key}"
         )

@@ -28,7 +28,7 @@ from jles.distill.pick import (
 )
 from jles.distill.place import Place, claim
 from jles.distill.report import RESPONSE_FRAMES, report
-from jles.distill.sample import Start, plan_runs, sample, write_frames
+from jles.distill.sample import Start, frames_of_runs, plan_runs, sample, write_frames
 from jles.distill.student import (
     expected_survey,
     student_config,
@@ -69,6 +69,7 @@ def distill(
     found = load_teacher(teacher, config.teacher)
     frames, checked = read_starts(starts)
     _Students(config, checked).check()
+    split(config.pick, frames_of_runs(frames, config.sample))
     labelled(found, frames[0].atoms, frames[0].source)
     record = {
         "teacher": teacher,
@@ -97,6 +98,18 @@ def read_starts(files: Sequence[str]) -> tuple[list[Start], list[Frame]]:
     if not starts:
         raise InputError(f"{', '.join(map(str, files))}: contains no frames")
     return starts, checked
+
+
+def split(pick, sizes: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the frames to learn from and to test with, for runs of these sizes.
+
+    Raises:
+        InputError: fewer than `pick` asks for.
+    """
+    learn, test = split_pool(sizes, pick.held_out)
+    check_enough(pick.frames, len(learn), "pick.frames")
+    check_enough(pick.test_frames, len(test), "pick.test_frames")
+    return learn, test
 
 
 class _Students:
@@ -149,9 +162,7 @@ class _Distillation:
         """Places of training and test frames in the pool."""
         file, pick = self._place.picks, self._config.pick
         if not file.is_file():
-            learn, test = split_pool(sizes, pick.held_out)
-            check_enough(pick.frames, len(learn), "pick.frames")
-            check_enough(pick.test_frames, len(test), "pick.test_frames")
+            learn, test = split(pick, sizes)
             chosen = self._choose([pool[n] for n in learn])
             picks = {
                 "train": [int(learn[n]) for n in chosen],

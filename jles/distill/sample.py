@@ -47,6 +47,11 @@ def plan_runs(starts: Sequence[Start], config: SampleConfig) -> list[Run]:
     return [Run(number, *pair) for number, pair in enumerate(pairs)]
 
 
+def frames_of_runs(starts: Sequence[Start], config: SampleConfig) -> list[int]:
+    """How many frames each of `plan_runs` gives."""
+    return [config.steps // config.interval] * len(plan_runs(starts, config))
+
+
 def sample(
     teacher: Teacher, runs: Sequence[Run], config: SampleConfig, seed: int, folder: Path
 ) -> list[list[Atoms]]:

@@ -8,7 +8,6 @@ import pytest
 from ase.io import read
 
 import jles
-from jles.cli.main import main
 from jles.errors import InputError
 from tests.support.commands import assert_refused
 from tests.support.salt import CHARGE
@@ -91,6 +90,7 @@ def test_a_directory_is_not_used_twice_and_not_resumed_with_other_settings(disti
         ("student.settings.epohcs=3", ["student.settings", "epohcs", "epochs"]),
         ("student.sizes=[500]", ["student.sizes", "500", "pick.frames"]),
         ("student.training_file=none.yaml", ["none.yaml"]),
+        ("pick.frames=400", ["pick.frames: 400 frames are wanted, and 320 are sampled"]),
     ],
 )
 def test_a_wrong_setting_is_refused_before_anything_is_sampled(
@@ -110,13 +110,6 @@ def test_a_wrong_start_or_teacher_is_refused(distilled, tmp_path, capsys):
     assert_refused(tmp_path, capsys, ["distill", forceless, start, *out], "has no forces")
     words = ("start.xyz, frame 0", "teacher emt fails", "Na")
     assert_refused(tmp_path, capsys, ["distill", "emt", start, *out], *words)
-
-
-def test_too_small_a_pool_says_what_to_change(distilled, tmp_path, capsys):
-    values = ["sample={steps: 10, interval: 5, discard: 0}", "pick.frames=90"]
-    command = ["distill", "tests.support.salt:Salt", str(distilled.start), "--set", *values]
-    assert main([*command, "--out", str(tmp_path / "out")]) == 2
-    assert "pick.frames: 90 frames are wanted" in capsys.readouterr().err
 
 
 @pytest.mark.long

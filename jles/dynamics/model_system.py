@@ -3,10 +3,12 @@
 import numpy as np
 
 from jles.dynamics.host_search import HostSearch
+from jles.dynamics.layout import Layout
 from jles.dynamics.one_device import on_one_device
 from jles.dynamics.several_devices import on_several_devices
 from jles.dynamics.system import System
 from jles.electrostatics.plan import plan_serves
+from jles.models.config import ModelConfig
 from jles.observables.born_charges import dipole_current
 from jles.predict.model import Model
 from jles.predict.prediction import check_wanted
@@ -47,13 +49,31 @@ def model_system(
     wanted = {*records, *(["polarization"] if needs_polarization else [])} - {"current"}
     wanted |= {"stress"} if moves_cell else set()
     check_wanted(sorted(wanted), model.config, atoms.pbc, in_field, "record", atoms.cell.array)
-    config, total_charge = model.config, float(first.total_charge)
+    total_charge = float(first.total_charge)
     host_search = HostSearch(model, atoms, skin, moves_cell, total_charge)
     if len(devices) > 1:
         couples = needs_polarization or bool(_COUPLED & wanted)
         layout = on_several_devices(host_search, devices, couples)
     else:
         layout = on_one_device(host_search)
+    config = model.config
+    functions = _functions(layout, config, total_charge)
+    return System(
+        masses=atoms.get_masses(),
+        rebuild_neighbors=layout.rebuild,
+        search_neighbors=layout.search,
+        missing_slots=layout.missing_slots,
+        cutoff=config.backbone.cutoff,
+        skin=skin,
+        pbc=tuple(bool(p) for p in atoms.pbc),
+        cell=np.asarray(first.cell, np.float64) if not atoms.pbc.all() else atoms.cell.array,
+        charge=total_charge,
+        **functions,
+    )
+
+
+def _functions(layout: Layout, config: ModelConfig, total_charge: float) -> dict:
+    """The fields of `System` that evaluate the model, by name."""
     potential, at = layout.potential, layout.at
 
     def energy(positions, cell, neighbors, field):
@@ -95,19 +115,10 @@ def model_system(
         return value
 
     observables = {name: recorded(name) for name in QUANTITIES} | {"current": current}
-    return System(
-        masses=atoms.get_masses(),
-        energy=energy,
-        rebuild_neighbors=layout.rebuild,
-        search_neighbors=layout.search,
-        fits=fits,
-        missing_slots=layout.missing_slots,
-        cutoff=config.backbone.cutoff,
-        skin=skin,
-        pbc=tuple(bool(p) for p in atoms.pbc),
-        cell=np.asarray(first.cell, np.float64) if not atoms.pbc.all() else atoms.cell.array,
-        charge=total_charge,
-        dipole=dipole,
-        polarizability=polarizability if config.polarizability is not None else None,
-        observables=observables,
-    )
+    return {
+        "energy": energy,
+        "fits": fits,
+        "dipole": dipole,
+        "polarizability": polarizability if config.polarizability is not None else None,
+        "observables": observables,
+    }

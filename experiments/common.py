@@ -67,6 +67,24 @@ def run(main: Callable[[argparse.Namespace], None], parser: argparse.ArgumentPar
 # Training
 
 
+def settings_of_few(files: dict, backbone: dict, charges: dict | None, epochs: int) -> dict:
+    """Training settings for about a hundred frames, from their files `train` and `valid`."""
+    return {
+        "data": {"train": files["train"], "valid": files["valid"], "max_buckets": 1},
+        "model": {
+            "backbone": backbone,
+            "charges": charges,
+            "electrostatics": {"sigma": 1.0, "k_max": 3.14159},
+        },
+        "epochs": epochs,
+        "batch_size": 1,
+        "loss": {"energy": {0: 1.0, 2 * epochs // 3: 30.0}, "forces": 1.0},
+        "optimizer": {"learning_rate": 2e-2, "warmup_steps": 100, "clip_update": 1.0},
+        "validate_every": 5,
+        "checkpoint_every": 5,
+    }
+
+
 def trained(values: dict, out: Path, smoke: bool = False) -> Model:
     """The model of these training settings: loaded if finished, resumed if interrupted."""
     if smoke:

@@ -15,7 +15,16 @@ for both. The forces of a frame do not sum to zero, by 0.3 to 2.3 eV/angstrom.
 import numpy as np
 from ase.data import covalent_radii
 from ase.neighborlist import neighbor_list
-from common import divided, error_of, options, run, trained, training_seconds, write_results
+from common import (
+    divided,
+    error_of,
+    options,
+    run,
+    settings_of_few,
+    trained,
+    training_seconds,
+    write_results,
+)
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -32,20 +41,7 @@ CASES = {"painn_with": {"total": "shift"}, "painn_without": None}
 
 def settings(case: str, files: dict) -> dict:
     """Training settings of one case."""
-    return {
-        "data": {"train": files["train"], "valid": files["valid"], "max_buckets": 1},
-        "model": {
-            "backbone": PAINN,
-            "charges": CASES[case],
-            "electrostatics": {"sigma": 1.0, "k_max": 3.14159},
-        },
-        "epochs": EPOCHS,
-        "batch_size": 1,
-        "loss": {"energy": {0: 1.0, 2 * EPOCHS // 3: 30.0}, "forces": 1.0},
-        "optimizer": {"learning_rate": 2e-2, "warmup_steps": 100, "clip_update": 1.0},
-        "validate_every": 5,
-        "checkpoint_every": 10,
-    }
+    return settings_of_few(files, PAINN, CASES[case], EPOCHS) | {"checkpoint_every": 10}
 
 
 def size_of_forces(atoms) -> float:

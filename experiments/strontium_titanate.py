@@ -13,7 +13,16 @@ Energies and forces give charges divided by sqrt(epsilon_infinity); 5.3 is the m
 
 import numpy as np
 from ase import Atoms
-from common import divided, error_of, options, run, trained, training_seconds, write_results
+from common import (
+    divided,
+    error_of,
+    options,
+    run,
+    settings_of_few,
+    trained,
+    training_seconds,
+    write_results,
+)
 
 from jles.models.config import ScreeningConfig
 from jles.pictures import ACCENT, INK, new_figure, parity_axis, save_figure
@@ -25,25 +34,13 @@ EPOCHS = 25
 EPSILON_INFINITY = 5.3
 CONSTANT = 12.04069779 / 3.0  # angstrom, of the cells of the data
 PUBLISHED = {"Sr": 2.56, "Ti": 7.26, "O along Ti-O": -5.73, "O across": -2.15}
+CACE = {"cutoff": 4.5, "l_max": 2, "body_order": 3, "n_radial_basis": 8}
 CASES = {"with": {"total": "shift"}, "without": None}
 
 
 def settings(case: str, files: dict) -> dict:
     """Training settings with or without latent charges."""
-    return {
-        "data": {"train": files["train"], "valid": files["valid"], "max_buckets": 1},
-        "model": {
-            "backbone": {"cutoff": 4.5, "l_max": 2, "body_order": 3, "n_radial_basis": 8},
-            "charges": CASES[case],
-            "electrostatics": {"sigma": 1.0, "k_max": 3.14159},
-        },
-        "epochs": EPOCHS,
-        "batch_size": 1,
-        "loss": {"energy": {0: 1.0, 2 * EPOCHS // 3: 30.0}, "forces": 1.0},
-        "optimizer": {"learning_rate": 2e-2, "warmup_steps": 100, "clip_update": 1.0},
-        "validate_every": 5,
-        "checkpoint_every": 5,
-    }
+    return settings_of_few(files, CACE, CASES[case], EPOCHS)
 
 
 def crystal() -> Atoms:

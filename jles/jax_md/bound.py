@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jles.errors import InputError
-from jles.models.atoms import charge_of, check_elements
+from jles.models.atoms import charge_of, check_atoms, check_elements
 from jles.models.potential import Params, Potential
 from jles.models.state import labels_of
 from jles.structures.batch import build_structure, on_device
@@ -125,6 +125,7 @@ def bind(model, atoms) -> Bound:
             f"{where} is float64 but JAX computes in float32 here: call "
             'jax.config.update("jax_enable_x64", True) first, or load it as float32'
         )
+    check_atoms(atoms)
     check_elements(atoms, potential.config, where)
     if hasattr(model, "check_charge"):
         model.check_charge(atoms)

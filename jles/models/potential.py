@@ -25,7 +25,7 @@ from jles.models.network import apply_network
 from jles.models.normalization import scale_first_layers
 from jles.models.readouts import Readout
 from jles.structures.batch import on_device
-from jles.structures.structure import Structure
+from jles.structures.structure import Structure, check_structure
 
 Params = dict
 
@@ -201,6 +201,7 @@ class Potential:
         Raises:
             InputError: the model has no latent charges.
         """
+        check_structure(structure)
         if self._long_range is None:
             raise InputError("the model has no latent moments (charges is null)")
         return self._long_range.moments(params, structure)
@@ -210,6 +211,7 @@ class Potential:
         self, params: Params, structure: Structure
     ) -> Float[Array, "atoms channels"]:
         """Latent charges (e) of the permanent moments; no channels without charges."""
+        check_structure(structure)
         if self._long_range is None:
             return jnp.zeros((structure.mask.shape[0], 0), structure.positions.dtype)
         return self._long_range.charges(params, structure)
@@ -220,6 +222,7 @@ class Potential:
 
         In a crystal it is on the branch of the positions, and its derivatives are exact.
         """
+        check_structure(structure)
         if self._long_range is None:
             return jnp.zeros(3, structure.positions.dtype)
         return self._long_range.polarization(params, structure)
@@ -233,6 +236,7 @@ class Potential:
         Raises:
             InputError: the model has no latent charges.
         """
+        check_structure(structure)
         if self._long_range is None:
             raise InputError("the model has no latent charges to couple to a field")
         return self._long_range.coupling(params, structure, field)
@@ -243,6 +247,7 @@ class Potential:
 
         Enthalpy, dipole and coupling contain it.
         """
+        check_structure(structure)
         if self._long_range is None:
             return jnp.ones((), structure.positions.dtype)
         return self._long_range.factor(params, structure)

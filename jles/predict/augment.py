@@ -1,5 +1,6 @@
 """A short-range model written elsewhere, with latent charges on its features."""
 
+import inspect
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -18,7 +19,12 @@ from jles.models.backbones.foreign import (
     register,
 )
 from jles.models.backbones.foreign_config import ForeignConfig
-from jles.models.backbones.foreign_model import ForeignModel, call, check_params
+from jles.models.backbones.foreign_model import (
+    ForeignModel,
+    call,
+    check_features,
+    check_params,
+)
 from jles.models.config import ModelConfig
 from jles.models.potential import build_potential
 from jles.predict.model import Model
@@ -111,6 +117,7 @@ def _named(function, name, params) -> str:
             f"function: is of type {type(function).__name__}; give a function of (params, "
             "vectors, species, senders, receivers) or the name of a registered model"
         )
+    _check_signature(function)
     if params is None:
         raise InputError("params: missing; give the parameters of the function")
     name = getattr(function, "__name__", None) if name is None else name
@@ -156,10 +163,12 @@ def _measured(backbone, elements, params, layers, degree, charged) -> tuple[int,
     ends = jax.ShapeDtypeStruct((6,), int)
     arguments = shapes, jax.ShapeDtypeStruct((6, 3), dtype), *[ends] * 3
     with about(backbone):
+        found = _shapes(function, arguments)
         if degree is None:
-            found = jax.eval_shape(function, *arguments)
             has = [getattr(found, name) is not None for name in EQUIVARIANT]
             degree = 0 if not has[0] else 1 + int(has[1])
+        # A wrong shape is named here; the trace below would stop at the operation behind it.
+        _shapes(lambda *graph: check_features(function(*graph), 6, degree, dtype), arguments)
         if layers is None and backbone.carries == "replica":
             raise InputError(
                 "layers: needed with carries 'replica': the receptive field over the cutoff"
@@ -173,3 +182,38 @@ def _measured(backbone, elements, params, layers, degree, charged) -> tuple[int,
             if charged:
                 raise
             return 1, degree
+
+
+_UNTRACEABLE = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+)
+
+
+def _shapes(function, arguments) -> Features:
+    """Shapes of the features.
+
+    Raises:
+        InputError: JAX cannot trace the function.
+    """
+    try:
+        return jax.eval_shape(function, *arguments)
+    except _UNTRACEABLE as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"JAX cannot trace it ({reason}); use jax.numpy in place of numpy, and no values "
+            "of arrays in if, for or int()"
+        ) from None
+
+
+def _check_signature(function: Callable) -> None:
+    """Refuses a function that cannot take the five arguments."""
+    try:
+        inspect.signature(function).bind(*range(5))
+    except ValueError:
+        return  # it has no signature that Python could read
+    except TypeError as error:
+        raise InputError(
+            f"function: cannot take (params, vectors, species, senders, receivers) ({error})"
+        ) from None

@@ -216,6 +216,8 @@ def test_mistakes_are_named(model, door):
         energy_fn(R, neighbor=neighbors, box=np.ones((2, 2)))
     with pytest.raises(InputError, match="takes a Model or a Potential, got str"):
         jles.jax_md.neighbor_list("runs/water", crystal())
+    with pytest.raises(InputError, match="not ase.Atoms; read the file"):
+        jles.jax_md.neighbor_list(model, "start.xyz")
     with pytest.raises(InputError, match="skin must be positive"):
         jles.jax_md.neighbor_list(model, crystal(), skin=0.0)
     with pytest.raises(InputError, match="has not seen"):

@@ -128,6 +128,14 @@ def not_traceless(features, *_):
             lambda features, *_: features._replace(vectors=features.vectors[:, 0]),
             r"returns vectors of shape \(\d+, 3\) for .* atoms; return \(atoms, vectors, 3\)",
         ),
+        (
+            lambda features, *_: features._replace(invariants=features.invariants[:-1]),
+            r"returns invariants of shape \(5, 4\) for 6 atoms; return \(atoms, features\)",
+        ),
+        (
+            lambda features, *_: np.asarray(features.invariants),
+            "JAX cannot trace it .*; use jax.numpy in place of numpy",
+        ),
         (not_traceless, "its tensors are not symmetric and traceless"),
         (lambda features, *_: 1.0, r"returns float; return jles\.Features"),
         (
@@ -157,6 +165,8 @@ def test_wrong_arguments_are_refused_in_one_line():
         augmented(function, params, name="toy")
     with pytest.raises(InputError, match="params: missing"):
         augmented(function, None)
+    with pytest.raises(InputError, match="cannot take .params, vectors, species, senders, rec"):
+        augmented(lambda params, graph: None, params, name="two")
     with pytest.raises(InputError, match="layers: needed with carries 'replica'"):
         augmented(function, params, carries="replica")
     with pytest.raises(

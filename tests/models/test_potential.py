@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ase import Atoms
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +16,7 @@ from jles.models.potential import build_potential, without_long_range
 from jles.observables.stress import energy_and_forces
 from jles.structures.batch import empty_structure, size_of, stack
 from tests.support.coulomb_oracles import central_difference, dense_ewald
+from tests.support.messages import message_of
 from tests.support.small_systems import (
     TRICLINIC,
     of_structure,
@@ -293,3 +295,12 @@ def test_initial_parameters_depend_on_the_key_and_their_dtype_is_kept():
 def test_impossible_models_are_refused(make, word):
     with pytest.raises(InputError, match=word):
         make()
+
+
+def test_every_function_names_atoms_that_are_given_in_place_of_a_structure():
+    potential, field = build_potential(small_config()), np.zeros(3)
+    functions = [getattr(potential, f"{name}_fn") for name in ("energy", "dipole", "charges")]
+    functions += [potential.moments_fn, potential.factor_fn, potential.features_fn]
+    for function in (*functions, lambda *given: potential.coupling_fn(*given, field)):
+        message = message_of(function, {}, Atoms("H"))
+        assert message.startswith("structure: is of type Atoms; pass potential.structure")

@@ -21,6 +21,6 @@ class Features(NamedTuple):
     """
 
     invariants: Float[Array, "atoms features"]
-    vectors: Float[Array, "atoms vectors 3"] | None
-    tensors: Float[Array, "atoms tensors 3 3"] | None
+    vectors: Float[Array, "atoms vectors 3"] | None = None
+    tensors: Float[Array, "atoms tensors 3 3"] | None = None
     energies: Float[Array, " atoms"] | None = None

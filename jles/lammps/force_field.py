@@ -89,6 +89,7 @@ class ForceField:
 
         Raises:
             Failed: a rank cannot be evaluated; on every rank.
+            InputError: moments or charges do not converge; on every rank.
         """
         self.tally.begin()
         with jax.enable_x64(self._model.dtype == "float64"):

@@ -23,7 +23,7 @@ class Ranks:
     """
 
     def __init__(self, comm, tally: Tally):
-        self.comm, self._tally = comm, tally
+        self._comm, self._tally = comm, tally
 
     def waiting(self):
         """A `with` block whose time is spent in MPI."""
@@ -37,9 +37,9 @@ class Ranks:
         """
         with self.waiting():
             failed = np.array([bool(message)], np.int64)
-            self.comm.Allreduce(failed.copy(), failed)
+            self._comm.Allreduce(failed.copy(), failed)
             if failed[0]:
-                raise Failed(next(filter(None, self.comm.allgather(message))))
+                raise Failed(next(filter(None, self._comm.allgather(message))))
 
     def sums(self, own: RankSums | ChargeSum) -> RankSums | ChargeSum:
         """Sums over the atoms of all ranks."""
@@ -47,14 +47,14 @@ class Ranks:
         self._tally.sums += sum(array.nbytes for array in jax.tree.leaves(own))
         total = jax.tree.map(np.empty_like, own)
         with self.waiting():
-            jax.tree.map(self.comm.Allreduce, own, total)
+            jax.tree.map(self._comm.Allreduce, own, total)
         return jax.tree.map(jnp.asarray, total)
 
     def array(self, own: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
         """The sum of arrays over ranks."""
         total = np.empty_like(own)
         with self.waiting():
-            self.comm.Allreduce(own, total)
+            self._comm.Allreduce(own, total)
         return total
 
     def number(self, value) -> float:

@@ -72,8 +72,8 @@ class RanksEnergy:
         charges = config.charges
         self._equilibrates = charges is not None and charges.kind == "equilibrated"
         self._equilibration = Equilibration()
-        of_rank = equilibrated_part if self._equilibrates else own_part
-        of_rank = responding_part if self.responds else of_rank
+        permanent = responding_part if self.responds else own_part
+        of_rank = equilibrated_part if self._equilibrates else permanent
         self._own_part = jax.jit(of_rank, static_argnums=(3, 4))
         self._pulled = jax.jit(pulled, static_argnums=(3, 4))
         self._induced_part = jax.jit(induced_part, static_argnums=(3, 4))

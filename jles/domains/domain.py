@@ -227,9 +227,7 @@ def padded_domain(
     lone = capacity.rows - len(elements)
     row_of = np.full(len(numbers), -1)
     row_of[rows] = np.arange(count)
-    by_element = np.full(max(reach.elements) + 1, lone)
-    by_element[elements] = lone + np.arange(len(elements))
-    sender = np.where(row_of >= 0, row_of, by_element[numbers])
+    sender = np.where(row_of >= 0, row_of, element_rows(numbers, reach, capacity.rows))
     shape = (capacity.rows, capacity.slots)
     itself = np.repeat(np.arange(capacity.rows)[:, None], capacity.slots, axis=1)
     present = _padded(table.mask[rows], shape, False)
@@ -249,6 +247,22 @@ def padded_domain(
         near=capacity.near,
         plan=plan,
     )
+
+
+def element_rows(
+    numbers: Int[np.ndarray, " atoms"], reach: Reach, rows: int
+) -> Int[np.ndarray, " atoms"]:
+    """The row that represents the element of each atom; the last of `rows` rows do so.
+
+    Args:
+        numbers: atomic numbers.
+        reach: of the model.
+        rows: how many there are.
+    """
+    elements = np.asarray(reach.elements)
+    by_number = np.zeros(elements.max() + 1, np.int32)
+    by_number[elements] = rows - len(elements) + np.arange(len(elements))
+    return by_number[numbers]
 
 
 def enough(capacity: Capacity, need: Capacity) -> Capacity:

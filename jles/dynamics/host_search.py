@@ -8,7 +8,8 @@ from jles.electrostatics.plan import grow_plan, merge_plans
 from jles.models.state import labels_of
 from jles.predict.model import Model
 from jles.structures.batch import Size, build_structure, size_of
-from jles.structures.skin import GROWTH
+from jles.structures.search import SearchPlan, host_is_faster, plan_search, search_jit
+from jles.structures.skin import GROWTH, ROUNDING
 from jles.structures.structure import Structure
 
 CELL_MARGIN = 0.1
@@ -65,6 +66,26 @@ class HostSearch(NamedTuple):
             **sums,
         )
         return exact, _enough(capacity, size_of(exact))
+
+    def plan_of_search(
+        self, positions, cell, structure: Structure, capacity: Capacity
+    ) -> SearchPlan:
+        """The plan of the capacity for a search on the device, or a new one if it must be.
+
+        Args:
+            positions: angstrom; need not be wrapped.
+            cell: rows are lattice vectors, angstrom.
+            structure: with these positions, in the precision of the run.
+            capacity: with the slots of the lists.
+        """
+        plan, slots = capacity.search, capacity.neighbors
+        if plan is not None and plan.slots == slots:
+            places = structure.positions, structure.cell
+            if host_is_faster(plan) or not search_jit(plan, *places).incomplete:
+                return plan
+        margin = CELL_MARGIN if self.moves_cell else 0.0
+        reach = (self.model.config.backbone.cutoff + self.skin) * ROUNDING
+        return plan_search(positions, cell, self.atoms.pbc, reach, slots, margin=margin)
 
 
 def _enough(capacity: Capacity, need: Size) -> Capacity:

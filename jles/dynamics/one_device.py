@@ -6,20 +6,13 @@ from dataclasses import dataclass, field, replace
 import jax
 import jax.numpy as jnp
 
-from jles.dynamics.host_search import CELL_MARGIN, HostSearch
+from jles.dynamics.host_search import HostSearch
 from jles.dynamics.layout import Layout
-from jles.dynamics.system import Capacity
 from jles.electrostatics.plan import SumPlan
 from jles.models.potential import Params
 from jles.structures.batch import on_device, pad_structure, size_of
 from jles.structures.prune import most_neighbors, most_neighbors_jit, prune
-from jles.structures.search import (
-    SearchPlan,
-    host_is_faster,
-    plan_search,
-    search,
-    search_jit,
-)
+from jles.structures.search import SearchPlan, host_is_faster, search
 from jles.structures.skin import NEAR_GROWTH, ROUNDING
 from jles.structures.structure import Structure
 
@@ -71,7 +64,7 @@ def on_one_device(host_search: HostSearch) -> Layout:
         # If everything is compiled again anyway, let these grow too.
         if crowd > capacity.near or capacity != before:
             capacity = capacity._replace(near=max(near, capacity.near, 1))
-        plan = _search_plan(host_search, positions, cell, structure, capacity)
+        plan = host_search.plan_of_search(positions, cell, structure, capacity)
         neighbors = ModelNeighbors(model.params, structure, capacity.near, plan)
         return neighbors, capacity._replace(search=plan)
 
@@ -88,17 +81,3 @@ def on_one_device(host_search: HostSearch) -> Layout:
         return replace(neighbors, structure=structure), found.incomplete
 
     return Layout(model.potential, at, rebuild, search_neighbors, missing_slots)
-
-
-def _search_plan(
-    host_search: HostSearch, positions, cell, structure: Structure, capacity: Capacity
-) -> SearchPlan:
-    """The search plan of the capacity, or a new one if that does not suffice."""
-    plan, slots = capacity.search, capacity.neighbors
-    if plan is not None and plan.slots == slots:
-        places = structure.positions, structure.cell
-        if host_is_faster(plan) or not search_jit(plan, *places).incomplete:
-            return plan
-    margin = CELL_MARGIN if host_search.moves_cell else 0.0
-    reach = (host_search.model.config.backbone.cutoff + host_search.skin) * ROUNDING
-    return plan_search(positions, cell, host_search.atoms.pbc, reach, slots, margin=margin)

@@ -1,6 +1,6 @@
 """The atoms of a run shared by the devices of a process."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import jax
 import jax.numpy as jnp
@@ -12,11 +12,14 @@ from jles.dynamics.host_search import HostSearch
 from jles.dynamics.layout import Layout
 from jles.dynamics.regions import regions
 from jles.dynamics.shared_atoms import AXIS, OWN, WHOLE, SharedAtoms, SharedPotential
+from jles.dynamics.system import Capacity
 from jles.electrostatics.plan import SumPlan
 from jles.errors import InputError
 from jles.models.config import ModelConfig
 from jles.models.potential import Params
 from jles.structures.neighbors import NeighborTable
+from jles.structures.search import SearchPlan, host_is_faster
+from jles.structures.structure import Structure
 
 
 @jax.tree_util.register_dataclass
@@ -26,11 +29,13 @@ class SharedNeighbors:
 
     Attributes:
         params: of the model, on every device.
-        atoms: of the run; their positions and cell are those of the last search.
+        atoms: of the run; positions and cell are those of the last search on the host.
+        search: static; shapes of the search on the devices.
     """
 
     params: Params
     atoms: SharedAtoms
+    search: SearchPlan = field(metadata={"static": True})
 
     @property
     def plan(self) -> SumPlan:
@@ -55,7 +60,7 @@ def on_several_devices(host_search: HostSearch, devices, couples: bool) -> Layou
     check_atoms(model.config, atoms, len(devices))
     mesh = Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,))
     everywhere, on_owner = NamedSharding(mesh, WHOLE), NamedSharding(mesh, OWN)
-    potential = SharedPotential(model.potential, mesh)
+    potential = SharedPotential(model.potential, mesh, atoms.numbers)
     params = jax.device_put(model.params, everywhere)
     reach = domains.reach_of(model.config)
 
@@ -68,35 +73,58 @@ def on_several_devices(host_search: HostSearch, devices, couples: bool) -> Layou
 
     def rebuild(positions, cell, before):
         exact, capacity = host_search(positions, cell, before)
-        table = NeighborTable(exact.neighbor_index, exact.neighbor_shift, exact.neighbor_mask)
         owned = regions(positions, cell, atoms.pbc, len(devices))
-        rows = [domains.rows_around(table, own, reach.hops) for own in owned]
-        most = max(map(len, owned))
-        # Without messages their number does not change.
-        least = 0 if reach.hops else most + len(reach.elements)
-        sizes = domains.Capacity(
-            len(atoms), most, max(least, capacity.rows), capacity.neighbors, capacity.near
-        )
-        places = exact.positions, exact.cell
-        for around, own in zip(rows, owned, strict=True):
-            need = domains.needed(table, around, len(own), *places, reach)
-            sizes = domains.enough(sizes, need)
-        of_devices = [
-            domains.padded_domain(
-                table, around, len(own), atoms.numbers, reach, capacity.plan, sizes
-            )
-            for around, own in zip(rows, owned, strict=True)
-        ]
-        stacked = jax.tree.map(lambda *arrays: np.stack(arrays), *of_devices)
-        of_all = *places, np.ones(len(atoms), bool), exact.total_charge
+        of_devices, capacity = _domains_of(exact, owned, reach, capacity)
+        of_all = exact.positions, exact.cell, np.ones(len(atoms), bool), exact.total_charge
         slab = exact.open_axis, exact.slab_height
         shared = SharedAtoms(
-            *jax.device_put((*of_all, *slab), everywhere), jax.device_put(stacked, on_owner)
+            *jax.device_put((*of_all, *slab), everywhere), jax.device_put(of_devices, on_owner)
         )
-        capacity = capacity._replace(neighbors=sizes.slots, near=sizes.near, rows=sizes.rows)
-        return SharedNeighbors(params, shared), capacity
+        plan = host_search.plan_of_search(positions, cell, exact, capacity)
+        return SharedNeighbors(params, shared, plan), capacity._replace(search=plan)
 
-    return Layout(potential, at, rebuild, None, missing_slots)
+    def search(positions, cell, neighbors):
+        if host_is_faster(neighbors.search):
+            return neighbors, jnp.ones((), bool)
+        found, incomplete = potential.search(neighbors.search, at(positions, cell, neighbors))
+        renewed = replace(neighbors.atoms, domain=found)
+        return replace(neighbors, atoms=renewed), jnp.any(incomplete)
+
+    return Layout(potential, at, rebuild, search, missing_slots)
+
+
+def _domains_of(
+    structure: Structure, owned: list[np.ndarray], reach: domains.Reach, capacity: Capacity
+) -> tuple[domains.Domain, Capacity]:
+    """The domains of all devices, stacked, and the capacity that they need.
+
+    Args:
+        structure: with its neighbour list, not padded.
+        owned: of every device its own atoms.
+        reach: of the model.
+        capacity: of earlier lists, enough for the neighbours of every atom.
+    """
+    table = NeighborTable(
+        structure.neighbor_index, structure.neighbor_shift, structure.neighbor_mask
+    )
+    rows = [domains.rows_around(table, own, reach.hops) for own in owned]
+    most = max(map(len, owned))
+    # Without messages their number does not change.
+    least = 0 if reach.hops else most + len(reach.elements)
+    slots = capacity.neighbors, capacity.near
+    sizes = domains.Capacity(len(structure.numbers), most, max(least, capacity.rows), *slots)
+    places = structure.positions, structure.cell
+    for around, own in zip(rows, owned, strict=True):
+        need = domains.needed(table, around, len(own), *places, reach)
+        sizes = domains.enough(sizes, need)
+    how = structure.numbers, reach, capacity.plan, sizes
+    of_devices = [
+        domains.padded_domain(table, around, len(own), *how)
+        for around, own in zip(rows, owned, strict=True)
+    ]
+    stacked = jax.tree.map(lambda *arrays: np.stack(arrays), *of_devices)
+    found = capacity._replace(neighbors=sizes.slots, near=sizes.near, rows=sizes.rows)
+    return stacked, found
 
 
 def check_model(config: ModelConfig, couples: bool) -> None:

@@ -13,14 +13,16 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
 from jles.bloch.crystal_coupling import crystal_coupling
-from jles.domains.domain import Domain
+from jles.domains.domain import Domain, reach_of
 from jles.domains.own_atoms import OwnAtoms, near_neighbors, own_atoms
 from jles.domains.rank_sums import energy_of_rank_sums, rank_sums
+from jles.domains.search_domain import search_domain
 from jles.electrostatics.multipoles import Multipoles, self_energy, summed_channels
 from jles.electrostatics.plan import SlabPlan, SumPlan
 from jles.electrostatics.response.applied_field import Enthalpy, enthalpy, sum_of_dipoles
@@ -28,6 +30,7 @@ from jles.models.config import ScreeningConfig
 from jles.models.latent import Latent, missing_share, physical_factor, with_share
 from jles.models.potential import EnergyParts, Params, Potential
 from jles.products import vdot
+from jles.structures.search import SearchPlan
 from jles.typing import Cell, Positions
 
 AXIS = "atoms"
@@ -90,10 +93,11 @@ class SharedPotential:
     Args:
         potential: of a model that `check_model` of `several_devices` accepts.
         mesh: devices, along the axis `AXIS`.
+        numbers: atomic numbers of all atoms.
     """
 
-    def __init__(self, potential: Potential, mesh: Mesh):
-        self.config = potential.config
+    def __init__(self, potential: Potential, mesh: Mesh, numbers: Int[np.ndarray, " atoms"]):
+        self.config, self._numbers = potential.config, numbers
         self._potential, self._mesh = potential, mesh
         soft = self.config.charge_softness is not None
         self._coupling = crystal_coupling(self._charges, to_second_order=not soft)
@@ -163,6 +167,17 @@ class SharedPotential:
 
         def on_device(atoms):
             return near_neighbors(atoms.domain, atoms.positions, atoms.cell, cutoff)[1][None]
+
+        return self._shared(on_device, atoms)
+
+    def search(self, plan: SearchPlan, atoms: SharedAtoms) -> tuple[Domain, Array]:
+        """The lists of all devices for new positions, and where something may be missing."""
+        reach = reach_of(self.config)
+
+        def on_device(atoms):
+            places = self._numbers, atoms.positions, atoms.cell
+            found = search_domain(plan, atoms.domain, *places, reach)
+            return jax.tree.map(lambda array: array[None], found)
 
         return self._shared(on_device, atoms)
 

@@ -71,7 +71,7 @@ class SearchPlan(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Neighbours receiver by receiver, as in `NeighborTable`.
+    """Neighbours receiver by receiver, as in `NeighborTable`; rows are the receivers.
 
     Attributes:
         index: neighbour in each slot; padding slots hold the atom itself.
@@ -80,9 +80,9 @@ class Found(NamedTuple):
         incomplete: whether a neighbour may be missing, because the plan does not suffice.
     """
 
-    index: Int[Array, "atoms slots"]
-    shift: Int[Array, "atoms slots 3"]
-    mask: Bool[Array, "atoms slots"]
+    index: Int[Array, "rows slots"]
+    shift: Int[Array, "rows slots 3"]
+    mask: Bool[Array, "rows slots"]
     incomplete: Bool[Array, ""]
 
 
@@ -141,7 +141,12 @@ def _integers(values) -> tuple[int, int, int]:
     return tuple(map(int, values))
 
 
-def search(plan: SearchPlan, positions: Positions, cell: Cell) -> Found:
+def search(
+    plan: SearchPlan,
+    positions: Positions,
+    cell: Cell,
+    receivers: Int[Array, " rows"] | None = None,
+) -> Found:
     """All neighbours closer than `plan.reach`, periodic images included; traced.
 
     Slots of a row are ordered by (index, shift), as those of `find_neighbors`.
@@ -150,22 +155,24 @@ def search(plan: SearchPlan, positions: Positions, cell: Cell) -> Found:
         plan: static, see `plan_search`.
         positions: angstrom; need not be wrapped.
         cell: rows are lattice vectors with a volume, also where a direction is open.
+        receivers: atoms whose neighbours are searched; by default all.
     """
     places = _Places(plan, *lax.stop_gradient((positions, cell)))
-    count = len(positions)
+    receivers = _numbers(len(positions)) if receivers is None else receivers
+    count = len(receivers)
     look = _all_pairs if plan.bins is None else _in_bins
     width, collect, full = look(plan, places)
     rows = min(count, max(1, CANDIDATES_AT_ONCE // width))
     tiles = -(-count // rows)
     if tiles == 1:
-        index, shift, number = collect(_numbers(count))
+        index, shift, number = collect(receivers)
     else:
-        receivers = jnp.minimum(_numbers(tiles * rows), count - 1).reshape(tiles, rows)
-        parts = lax.map(collect, receivers)
+        tiled = receivers[jnp.minimum(_numbers(tiles * rows), count - 1)]
+        parts = lax.map(collect, tiled.reshape(tiles, rows))
         index, shift, number = (part.reshape(-1, *part.shape[2:])[:count] for part in parts)
     mask = _numbers(plan.slots) < number[:, None]
-    index = jnp.where(mask, index, _numbers(count)[:, None])
-    shift = shift + places.images[:, None, :] - places.images[index]
+    index = jnp.where(mask, index, receivers[:, None])
+    shift = shift + places.images[receivers, None, :] - places.images[index]
     shift = jnp.where(mask[..., None], shift, 0).astype(jnp.int32)
     return Found(index, shift, mask, full | places.squeezed | jnp.any(number > plan.slots))
 

@@ -34,6 +34,7 @@ def test_devices_send_sums_and_forces_and_give_the_energy_of_one():
     few = size // 8 - found["numbers of sum"] - 3 * 24
     # Energies, and the sum of the charges with its derivative.
     assert 0 < few <= 8
+    assert found["shapes last"]
 
 
 @pytest.mark.long
@@ -54,8 +55,10 @@ def test_charged_slabs_and_screened_models_are_those_of_one_device():
 
 
 @pytest.mark.long
-def test_a_run_on_eight_devices_resumed_on_two_is_that_of_one():
-    found = compared("runs")
+@pytest.mark.parametrize("ensemble", ["langevin", "npt"])
+def test_a_run_on_eight_devices_resumed_on_two_is_that_of_one(ensemble):
+    """With neighbours that are searched on the devices."""
+    found = compared(ensemble)
     assert found["same sets"]
     assert max(found["errors"].values()) < 1e-8
 

@@ -1,7 +1,7 @@
 """Atoms shared by devices against one device, for tests/dynamics/test_devices.py.
 
 Run with eight devices (XLA_FLAGS=--xla_force_host_platform_device_count=8); prints one JSON
-line. The argument is "forces", "records", "constraints" or "runs".
+line. The argument is "forces", "records", "constraints", "langevin" or "npt".
 """
 
 import json
@@ -79,18 +79,34 @@ def start(name: str):
     return atoms
 
 
-def evaluation(name: str, count: int, records=(), derivatives=(0,)):
-    """Energy with derivatives, in a field where there are records; their arguments."""
-    model, atoms = model_of(name), start(name)
-    system = model_system(
-        model,
-        atoms,
+def system_of(name: str, count: int, records=()):
+    return model_system(
+        model_of(name),
+        start(name),
         skin=0.4,
         moves_cell=False,
         in_field=bool(records),
         records=records,
         devices=jax.devices()[:count],
     )
+
+
+def shapes_last(name: str) -> bool:
+    """Whether new lists of atoms that moved to other devices need no new compilation."""
+    system, atoms = system_of(name, DEVICES), start(name)
+    lists, found = [], Capacity()
+    for seed in (0, 1, 2):
+        moved = atoms.copy()
+        moved.rattle(0.05, seed=seed)
+        moved.translate([seed, -seed, 0.0])
+        one, found = system.rebuild_neighbors(moved.positions, atoms.cell.array, found)
+        lists.append((jax.tree.map(jnp.shape, one), found))
+    return lists[0] == lists[1] == lists[2]
+
+
+def evaluation(name: str, count: int, records=(), derivatives=(0,)):
+    """Energy with derivatives, in a field where there are records; their arguments."""
+    system, atoms = system_of(name, count, records), start(name)
     positions, cell = atoms.positions, atoms.cell.array
     neighbors, _ = system.rebuild_neighbors(positions, cell, Capacity())
     velocities = np.random.default_rng(1).normal(size=positions.shape)
@@ -123,19 +139,31 @@ def compared(name: str, *how) -> dict:
     }
 
 
-def shared_and_resumed() -> dict:
+LANGEVIN = {
+    "ensemble": {"kind": "langevin", "temperature": 300.0},
+    "record": {"thermo": 2, "positions": 2, "polarization": 3, "current": 3, "born_charges": 6},
+}
+NPT = {
+    "ensemble": {
+        "kind": "npt",
+        "temperature": 300.0,
+        "pressure": 2.0,
+        "pressure_unit": "GPa",
+        "barostat_time": 50.0,
+    },
+    "record": {"thermo": 2, "positions": 2},
+}
+
+
+def shared_and_resumed(name: str, changes: dict) -> dict:
     """Errors of a run on eight devices that two devices continue, against one device."""
     config = {
         "steps": 12,
         "timestep": 0.5,
         "dtype": "float64",
-        "ensemble": {"kind": "langevin", "temperature": 300.0},
-        "neighbors": {"skin": 0.1},
+        "neighbors": {"skin": 0.3},
         "block": 4,
-        "record": {"thermo": 2, "positions": 2, "polarization": 3, "current": 3},
-    }
-    config["record"]["born_charges"] = 6
-    name = "messages and dipoles"
+    } | changes
     model, atoms = model_of(name), start(name)
     with tempfile.TemporaryDirectory() as folder:
         out = {name: Path(folder) / name for name in ("alone", "shared")}
@@ -159,7 +187,7 @@ def main() -> None:
     jax.config.update("jax_enable_x64", True)
     first, second, slab, soft, permittivity = CONFIGS
     if sys.argv[1] == "forces":
-        print(json.dumps(compared(first)))
+        print(json.dumps(compared(first) | {"shapes last": shapes_last(first)}))
     elif sys.argv[1] == "records":
         records = ("polarization", "born_charges", "current", "charges", "dipoles")
         both = {first: compared(first, records, (0, 1)), second: compared(second, (), (0, 1))}
@@ -173,7 +201,8 @@ def main() -> None:
         }
         print(json.dumps(found))
     else:
-        print(json.dumps(shared_and_resumed()))
+        changes = NPT if sys.argv[1] == "npt" else LANGEVIN
+        print(json.dumps(shared_and_resumed(first, changes)))
 
 
 if __name__ == "__main__":

@@ -244,19 +244,15 @@ def read_atoms(path):
         raise InputError(f"{file}: not a file format that ASE knows; {remedy}") from None
     except Exception as error:
         if file.is_dir():
-            raise InputError(_of_directory(file)) from None
+            raise InputError(
+                f"{file}: is a directory without index.h5, so no shards; give a file of "
+                "structures"
+            ) from None
         # ASE's readers raise errors of many types: KeyError, IndexError, ...
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
             f"{path}, frame {frame}: cannot be read ({type(error).__name__}: {reason})"
         ) from None
-
-
-def _of_directory(path: Path) -> str:
-    """Says that a directory cannot be read as a file of structures."""
-    if (path / "index.h5").is_file():
-        return f"{path}: is a directory of shards; give the files that it was built from"
-    return f"{path}: is a directory without index.h5, so no shards; give a file of structures"
 
 
 def _values_of(atoms) -> dict:

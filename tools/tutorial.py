@@ -35,6 +35,7 @@ DATA = {
     "fine-tuning": {"born.xyz": ("water-rpbe-d3/ef_bec.xyz", ":")},
     "many-cores": {"water.xyz": ("water-rpbe-d3/ef.xyz", ":")},
     "research-script": {"born.xyz": ("water-rpbe-d3/ef_bec.xyz", ":8")},
+    "slab": {},
 }
 """Files that a tutorial starts from, by page: named data set and frames."""
 
@@ -85,6 +86,13 @@ SMALL = {
         "thermo          10": "thermo          1",
     },
     "research-script": {},
+    "slab": {
+        "* (2, 2, 3)": "* (2, 2, 1)",
+        '"steps": 600': '"steps": 10',
+        '"steps": 2500': '"steps": 100',
+        "--skip 1": "--skip 0.02",
+        "skip=1000.0": "skip=20.0",
+    },
 }
 """Replacements of the tiny case."""
 

@@ -33,6 +33,29 @@ BACKBONES = {
 }
 
 
+def merged(values: dict, changes: dict) -> dict:
+    """Nested values with some of them changed."""
+    result = dict(values)
+    for key, change in changes.items():
+        inner = result.get(key)
+        nested = isinstance(change, dict) and isinstance(inner, dict)
+        result[key] = merged(inner, change) if nested else change
+    return result
+
+
+# What `jles init-config` writes, see docs/training.md.
+RECOMMENDED = {
+    "batch_size": 1,
+    "loss": {"energy": {0: 1.0, 7: 1.0, 10: 10.0}},  # 7: the base raises it there
+    "optimizer": {"learning_rate": 0.02, "clip_update": 1.0},
+}
+
+
+def recommended(**changes) -> dict:
+    """Changes of the recommended settings, as changes of the base."""
+    return merged(RECOMMENDED, changes)
+
+
 VARIANTS = {
     "base": {},
     "seed 1": {"seed": 1},
@@ -67,6 +90,18 @@ VARIANTS = {
     "mace, rate 0.005": {"kind": "mace", "optimizer": {"learning_rate": 0.005}},
     "mace, rate 0.02": {"kind": "mace", "optimizer": {"learning_rate": 0.02}},
     "cace, rate 0.01": {"kind": "cace", "optimizer": {"learning_rate": 0.01}},
+    "recommended": recommended(),
+    "recommended, seed 1": recommended(seed=1),
+    "recommended, seed 2": recommended(seed=2),
+    "recommended, amsgrad": recommended(optimizer={"name": "amsgrad"}),
+    "recommended, constant rate": recommended(optimizer={"schedule": "constant"}),
+    "recommended, steps": recommended(optimizer={"schedule": "step", "step_epochs": 3}),
+    "recommended, sigma 0.7": recommended(model={"electrostatics": {"sigma": 0.7}}),
+    "recommended, sigma 1.5": recommended(model={"electrostatics": {"sigma": 1.5}}),
+    "recommended, k_max 5": recommended(model={"electrostatics": {"k_max": 5.0}}),
+    "recommended, float64": recommended(dtype="float64"),
+    "recommended, dipoles": recommended(model={"dipoles": {}}),
+    "recommended, no charges": recommended(model={"charges": None}),
     "cace, rate 0.03": {"kind": "cace", "optimizer": {"learning_rate": 0.03}},
 }
 """What each variant changes; `kind` is another backbone."""
@@ -95,16 +130,6 @@ def settings(changes: dict) -> dict:
         "checkpoint_every": EPOCHS,
     }
     return merged(base, {key: value for key, value in changes.items() if key != "kind"})
-
-
-def merged(values: dict, changes: dict) -> dict:
-    """Nested values with some of them changed."""
-    result = dict(values)
-    for key, change in changes.items():
-        inner = result.get(key)
-        nested = isinstance(change, dict) and isinstance(inner, dict)
-        result[key] = merged(inner, change) if nested else change
-    return result
 
 
 def train(name: str, out: Path, smoke: bool) -> None:

@@ -65,16 +65,18 @@ class Trajectory:
         Raises:
             InputError: the file has fewer frames.
         """
-        with self._open("a") as file:
-            for name, have in _counts(file).items():
-                keep = counts.get(name, 0)
-                if have < keep:
+        with self._open("r+") as file:
+            found = _counts(file)
+            for name, keep in counts.items():
+                if found.get(name, 0) < keep:
                     raise InputError(
-                        f"{self.path}: {have} frames of /{name}, but the checkpoint counts "
-                        f"{keep}; the file was changed and the run cannot be resumed"
+                        f"{self.path}: {found.get(name, 0)} frames of /{name}, but the "
+                        f"checkpoint counts {keep}; the file was changed and the run cannot be "
+                        "resumed"
                     )
+            for name in found:
                 for dataset in file[name].values():
-                    dataset.resize(keep, axis=0)
+                    dataset.resize(counts.get(name, 0), axis=0)
 
     def column(self, kind: str, *keys: str) -> list[np.ndarray]:
         """Whole datasets of one kind; empty arrays if that kind was not recorded."""

@@ -64,6 +64,11 @@ def test_blocks_follow_one_another_and_can_be_taken_back(trajectory):
     np.testing.assert_array_equal(places, block_of(0, 7)["positions"].values["positions"][:4])
     with pytest.raises(InputError, match="4 frames of /positions, but the checkpoint counts 5"):
         trajectory.truncate({"thermo": 7, "positions": 5})
+    with pytest.raises(InputError, match="0 frames of /charges, but the checkpoint counts 1"):
+        trajectory.truncate({"charges": 1})
+    trajectory.path.write_bytes(b"")
+    with pytest.raises(InputError, match="0 frames of .thermo, but the checkpoint counts 7"):
+        trajectory.truncate({"thermo": 7})
 
 
 def test_a_full_disk_leaves_the_frames_before_it(trajectory):

@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -88,7 +89,7 @@ def load_checkpoint(path: Path, template: RunState) -> Checkpoint:
         raise InputError(
             f"{path}: there is no checkpoint to resume from; start anew in another --out"
         ) from None
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
         raise InputError(f"{path}: is damaged; start anew in another --out") from None
     if about.get("version") not in READABLE:
         raise InputError(

@@ -102,9 +102,10 @@ def test_a_missing_start_and_one_of_many_frames_are_reported(folder, tmp_path, c
 
 def test_a_checkpoint_of_something_else_is_refused(folder, whole, tmp_path, capsys):
     shutil.copytree(whole, tmp_path / "out")
-    (tmp_path / "out" / "checkpoint" / "state.npz").write_bytes(b"PK damaged")
-    assert md(folder, tmp_path / "out", "--resume") == 2
-    assert "is damaged" in capsys.readouterr().err
+    for content in (b"PK damaged", b""):
+        (tmp_path / "out" / "checkpoint" / "state.npz").write_bytes(content)
+        assert md(folder, tmp_path / "out", "--resume") == 2
+        assert "is damaged" in capsys.readouterr().err
 
 
 def test_a_run_is_resumed_with_the_sum_it_was_started_with(folder, tmp_path, capsys):

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jles.electrostatics.multipoles import Multipoles
+from jles.electrostatics.multipoles import Multipoles, self_energy
 from jles.electrostatics.partial_sums import energy_of_sums, partial_sums
 from jles.electrostatics.plan import SlabPlan, SumPlan
 from jles.electrostatics.sums.slab import slab_cell, slab_energy, slab_moments
@@ -78,6 +78,15 @@ def energy_of_rank_sums(
     upright = slab_cell(cell, axis, height)
     energy = energy_of_sums(sums.waves, upright, plan._replace(slab=None), **options)
     return energy + slab_energy(sums.along, upright, axis)
+
+
+def without_self(
+    energy: Float[Array, ""], moments: Multipoles, config: ElectrostaticsConfig
+) -> Float[Array, ""]:
+    """The energy (eV) less the self-energy of the moments where the model removes it."""
+    if not config.remove_self:
+        return energy
+    return energy - config.self_terms * self_energy(moments, config.sigma)
 
 
 def inner(first: RankSums, second: RankSums) -> Float[Array, ""]:

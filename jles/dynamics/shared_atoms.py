@@ -21,9 +21,9 @@ from jaxtyping import Array, Bool, Float, Int
 from jles.bloch.crystal_coupling import crystal_coupling
 from jles.domains.domain import Domain, reach_of
 from jles.domains.own_atoms import OwnAtoms, near_neighbors, own_atoms
-from jles.domains.rank_sums import energy_of_rank_sums, rank_sums
+from jles.domains.rank_sums import energy_of_rank_sums, rank_sums, without_self
 from jles.domains.search_domain import search_domain
-from jles.electrostatics.multipoles import Multipoles, self_energy, summed_channels
+from jles.electrostatics.multipoles import Multipoles, summed_channels
 from jles.electrostatics.plan import SlabPlan, SumPlan
 from jles.electrostatics.response.applied_field import Enthalpy, enthalpy, sum_of_dipoles
 from jles.models.config import ScreeningConfig
@@ -198,7 +198,6 @@ class SharedPotential:
         )(atoms, *everywhere)
 
     def _all_own(self, params, atoms) -> Owned:
-
         def on_device(atoms, params):
             own = self._own(params, atoms)
             return own._replace(short_range=jnp.sum(own.short_range)[None])
@@ -228,9 +227,7 @@ class SharedPotential:
 
         def interaction(moments: Multipoles) -> Array:
             energy = self._lattice_energy(moments, own.places, atoms)
-            if not config.remove_self:
-                return energy
-            return energy - config.self_terms * self_energy(moments, config.sigma)
+            return without_self(energy, moments, config)
 
         return enthalpy(
             interaction,

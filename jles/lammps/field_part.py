@@ -49,7 +49,7 @@ def field_forces(
     cell: Cell,
     fields: Float[Array, "fields 3"],
     mean: Mean,
-    sum_of_charges: ChargeSum | None,
+    total: ChargeSum | None,
 ) -> Float[Array, "fields atoms 3"]:
     """Derivatives of E . P of this rank, to be added over ranks; traced.
 
@@ -61,19 +61,19 @@ def field_forces(
         cell: rows are lattice vectors, angstrom.
         fields: latent, V/angstrom.
         mean: of all atoms.
-        sum_of_charges: of all ranks; None where it is free. The shift of the charges that it
-            causes is uniform, so it transports no charge.
+        total: sum of the charges of all ranks; None where it is free. The shift of the charges
+            that it causes is uniform, so it transports no charge.
     """
     fixed, _ = near_neighbors(domain, positions, cell, potential.config.backbone.cutoff)
     places, own = fixed.atom[: fixed.first], fixed.own[: fixed.first]
 
-    def total(positions, wave, lift, along):
+    def weighted(positions, wave, lift, along):
         """Charge weighted by place, in periodic directions by the phase of a wave; dipoles."""
         found = evaluate_own(potential, params, fixed, positions, cell, wave)
         charges = summed_channels(found.moments.charges)
         weight = 1.0 + matmul(lax.stop_gradient(found.places) - mean.place, lift)
         dipole = sum_of_dipoles(found.moments.dipoles, positions.dtype)
-        whole = summed_channels(constrained(found, sum_of_charges).moments.charges)
+        whole = summed_channels(constrained(found, total).moments.charges)
         return jnp.sum(charges * weight) + vdot(along, dipole), whole
 
     origin = jnp.zeros(3, positions.dtype)
@@ -81,7 +81,7 @@ def field_forces(
     def force(field):
         outward = _outward(field, cell, fixed.plan)
         _, slope, charges = jax.jvp(
-            lambda *weights: jax.grad(total, has_aux=True)(positions, *weights),
+            lambda *weights: jax.grad(weighted, has_aux=True)(positions, *weights),
             (origin, origin, origin),
             (field - outward, outward, field),
             has_aux=True,

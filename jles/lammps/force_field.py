@@ -146,7 +146,7 @@ class ForceField:
         config = self._model.config
         if config.charges is None:
             return Applied(None, 1.0, None)
-        trace = part.trace if self._energy.responds else 0.0
+        trace = part.trace if config.responds else 0.0
         own = totals_of(
             np.asarray(part.charges, np.float64)[: atoms.own],
             unique.numbers[: atoms.own],
@@ -166,7 +166,7 @@ class ForceField:
         unique: RankAtoms,
         atoms: RankInput,
         applied: Applied,
-        charges: ChargeSum | None,
+        total: ChargeSum | None,
     ) -> Float[np.ndarray, "rows atoms 3"]:
         """Born charges (e) or, without them, forces of the field; no rows for neither."""
         if atoms.born:
@@ -183,7 +183,7 @@ class ForceField:
             atoms.cell.astype(dtype),
             fields.astype(dtype),
             Mean(*(np.asarray(value, dtype) for value in applied.mean)),
-            charges,
+            total,
         )
         with self._computing():
             rows = jax.block_until_ready(self._field_forces(*arguments))

@@ -23,7 +23,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jles.domains.rank_sums import RankSums, energy_of_rank_sums, inner, rank_sums
+from jles.domains.rank_sums import (
+    RankSums,
+    energy_of_rank_sums,
+    inner,
+    rank_sums,
+    without_self,
+)
 from jles.electrostatics.multipoles import Multipoles
 from jles.electrostatics.plan import SumPlan
 from jles.electrostatics.response.induction import (
@@ -36,7 +42,7 @@ from jles.electrostatics.response.induction import (
 )
 from jles.lammps.charge_sum import ChargeSum, constrained
 from jles.lammps.network_pass import Own, deformation
-from jles.lammps.own_part import Pull, latent_sums, without_self
+from jles.lammps.own_part import Pull, latent_sums
 from jles.models.config import ElectrostaticsConfig
 from jles.observables.screening import sum_polarizabilities
 from jles.products import matmul

@@ -21,8 +21,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jles.domains.rank_sums import RankSums, energy_of_rank_sums, rank_sums
-from jles.electrostatics.multipoles import Multipoles, self_energy, summed_channels
+from jles.domains.rank_sums import RankSums, energy_of_rank_sums, rank_sums, without_self
+from jles.electrostatics.multipoles import Multipoles, summed_channels
 from jles.electrostatics.plan import SumPlan
 from jles.electrostatics.response.applied_field import sum_of_dipoles
 from jles.lammps.charge_sum import ChargeSum, charge_sum, constrained
@@ -148,27 +148,27 @@ def pulled(
 def through_network(
     network: NetworkPass,
     own: Own,
-    charges: ChargeSum | None,
-    pull: Pull,
     total: ChargeSum | None,
+    pull: Pull,
+    by_total: ChargeSum | None,
 ) -> Derivatives:
     """Derivatives by positions and strain, and energies of the atoms; traced.
 
     Args:
         network: of this rank.
         own: its output, with equilibrated charges where the model has them.
-        charges: sum of the charges of all ranks; None where it is free.
+        total: sum of the charges of all ranks; None where it is free.
         pull: of this rank.
-        total: `Pull.total`, those of all ranks added up.
+        by_total: `Pull.total`, those of all ranks added up.
     """
-    atomic = atomic_energies(constrained(own, charges), pull.own)
+    atomic = atomic_energies(constrained(own, total), pull.own)
     by_own = pull.own
     if network.own.moments is None:
         # Equilibrated charges minimize the energy: it does not change with them.
         by_own = by_own._replace(moments=None)
-    if total is not None:
+    if by_total is not None:
         _, back = jax.vjp(charge_sum, network.own)
-        by_own = jax.tree.map(jnp.add, by_own, back(total)[0])
+        by_own = jax.tree.map(jnp.add, by_own, back(by_total)[0])
     gradient, by_strain = network.back(by_own)
     virial = -(pull.strain + by_strain)
     return Derivatives(pull.lattice_energy, atomic, -gradient, virial, -pull.lattice_strain)
@@ -195,15 +195,6 @@ def atomic_energies(own: Own, slope: Own) -> Float[Array, " first"]:
         # The term that is linear in the charges.
         energies += 0.5 * own.valence.electronegativity * slope.valence.electronegativity
     return energies
-
-
-def without_self(
-    energy: Float[Array, ""], moments: Multipoles, config: ElectrostaticsConfig
-) -> Float[Array, ""]:
-    """The energy (eV) less the self-energy of the moments where the model removes it."""
-    if not config.remove_self:
-        return energy
-    return energy - config.self_terms * self_energy(moments, config.sigma)
 
 
 def latent_sums(

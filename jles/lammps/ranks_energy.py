@@ -67,12 +67,11 @@ class RanksEnergy:
     def __init__(self, config: ModelConfig, ranks: Ranks, total_charge: float, computing):
         self._config, self._ranks, self._computing = config, ranks, computing
         self._total_charge = total_charge
-        self.responds = bool({"charge_softness", "polarizability"} & set(config.heads))
         self._charge_sum = jax.jit(charge_sum)
         charges = config.charges
         self._equilibrates = charges is not None and charges.kind == "equilibrated"
         self._equilibration = Equilibration()
-        permanent = responding_part if self.responds else own_part
+        permanent = responding_part if config.responds else own_part
         of_rank = equilibrated_part if self._equilibrates else permanent
         self._own_part = jax.jit(of_rank, static_argnums=(3, 4))
         self._pulled = jax.jit(pulled, static_argnums=(3, 4))
@@ -109,17 +108,17 @@ class RanksEnergy:
             InputError: self-consistent moments do not converge; on every rank.
         """
         sums = self._ranks.sums(state.part.sums)
-        if not self.responds:
+        if not self._config.responds:
             found = self._ended(state, state.part, sums)
         elif self._config.response.mode == "self-consistent":
             found = self._relax(state, sums, field)
         else:
             found = self._respond(state, sums, field)
         energy, moments, pull = found
-        total = None if pull.total is None else self._ranks.sums(pull.total)
+        by_total = None if pull.total is None else self._ranks.sums(pull.total)
         with self._computing():
             start = state.network, state.own, state.total
-            derivatives = self._through_network(*start, pull, total)
+            derivatives = self._through_network(*start, pull, by_total)
             return energy, moments, jax.block_until_ready(derivatives)
 
     def _sum_of_charges(self, network: NetworkPass) -> ChargeSum | None:

@@ -18,8 +18,7 @@ def check_model(config: ModelConfig, where: str) -> None:
         InputError: names the key of the model's configuration.
     """
     keys = sees_more(config)
-    responds = bool({"charge_softness", "polarizability"} & set(config.heads))
-    if responds and config.response.conserve_charge:
+    if config.responds and config.response.conserve_charge:
         keys.append("response.conserve_charge")
     for key in keys:
         raise InputError(

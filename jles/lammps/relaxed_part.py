@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jles.domains.rank_sums import RankSums, energy_of_rank_sums, rank_sums
+from jles.domains.rank_sums import RankSums, energy_of_rank_sums, rank_sums, without_self
 from jles.electrostatics.plan import SumPlan
 from jles.electrostatics.response.induction import (
     MAX_STEPS,
@@ -30,7 +30,7 @@ from jles.errors import InputError
 from jles.lammps.charge_sum import ChargeSum, constrained
 from jles.lammps.induced_part import field_at, induced_moments
 from jles.lammps.network_pass import Own, deformation
-from jles.lammps.own_part import OwnPart, latent_sums, without_self
+from jles.lammps.own_part import OwnPart, latent_sums
 from jles.lammps.ranks import Ranks
 from jles.models.config import ElectrostaticsConfig
 from jles.products import matmul

@@ -17,10 +17,11 @@ class Tally:
         lists: neighbour lists made.
         traces: compilations of the part of the rank.
         compute: seconds in the model, of the last steps; with lists, and with the sums over
-            ranks of a self-consistent response.
+            ranks of a self-consistent response or of the equilibration of charges.
         processor: processor time of the same, over all threads, s.
         exchange: seconds in MPI, waiting for other ranks included, of the last steps.
-        sums: bytes of structure factor that the rank adds to those of others in a step.
+        sums: bytes of structure factor, and of the sum of the charges, that the rank adds to
+            those of others in a step.
         forces: bytes of forces on ghosts that it has sent to other ranks in total.
     """
 

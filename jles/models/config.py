@@ -347,6 +347,11 @@ class ModelConfig(ModelParts):
         return int(induced) + int(self.charge_softness is not None)
 
     @property
+    def responds(self) -> bool:
+        """Whether charges or dipoles are induced."""
+        return self.charge_softness is not None or self.polarizability is not None
+
+    @property
     def has_labels(self) -> bool:
         """Whether the network reads a label of every atom."""
         return self.state is not None and bool(self.state.labels)

@@ -67,9 +67,7 @@ class LongRange:
     def moments(self, params: dict, structure: Structure) -> Multipoles:
         """Effective moments: the permanent and the induced ones."""
         environment = self._environments(params, structure)
-        config = self._config
-        responds = config.charge_softness is not None or config.polarizability is not None
-        if self._equilibrates or responds:
+        if self._equilibrates or self._config.responds:
             return self.enthalpy(params, environment).effective
         return self._heads.latent(params, environment).moments
 

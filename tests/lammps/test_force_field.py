@@ -112,18 +112,20 @@ def given(atoms, owner, rank, **applied):
 
 
 def together(comm, force_field, atoms, owner, rounding=1e-12):
-    """Energy, forces on all atoms, stress and charges, from one rank's side.
+    """Energy, forces, stress, charges and energies of all atoms, from one rank's side.
 
     The energies of all atoms add up to the energy.
     """
-    rank = comm.Get_rank()
-    out = force_field(given(atoms, owner, rank))
-    forces, charges = np.zeros((len(atoms), 3)), np.zeros(len(atoms))
-    forces[owner == rank], charges[owner == rank] = out.forces, out.charges
-    stress = -out.virial / atoms.get_volume()
-    total = sum(comm.allgather(out.energies.sum()))
-    np.testing.assert_allclose(total, out.energy, rtol=rounding)
-    return out.energy, sum(comm.allgather(forces)), stress, sum(comm.allgather(charges))
+    out = force_field(given(atoms, owner, comm.Get_rank()))
+
+    def of_all(values):
+        inside = np.zeros((len(atoms), *values.shape[1:]))
+        inside[owner == comm.Get_rank()] = values
+        return sum(comm.allgather(inside))
+
+    stress, energies = -out.virial / atoms.get_volume(), of_all(out.energies)
+    np.testing.assert_allclose(energies.sum(), out.energy, rtol=rounding)
+    return out.energy, of_all(out.forces), stress, of_all(out.charges), energies
 
 
 @pytest.mark.parametrize(
@@ -155,12 +157,16 @@ def test_ranks_together_equal_the_whole(name, pbc):
 
     def rank(comm):
         force_field = ForceField(model, comm, charge)
-        return [together(comm, force_field, *case) for case in cases]
+        found = [together(comm, force_field, *case) for case in cases]
+        swapped = together(comm, force_field, frames[-1], 1 - halves[-1])
+        # Energies of atoms do not depend on who owns them.
+        np.testing.assert_allclose(swapped[-1], found[-1][-1], rtol=1e-11, atol=1e-11)
+        return found
 
     want = ("energy", "forces", "stress", "charges")
     expected = [model.predict(atoms, want=want) for atoms in frames]
     for found in on_ranks(2, rank):
-        for (energy, forces, stress, charges), whole in zip(found, expected, strict=True):
+        for (energy, forces, stress, charges, _), whole in zip(found, expected, strict=True):
             exactly = {"rtol": 1e-12, "atol": 1e-12}
             np.testing.assert_allclose(energy, whole.energy, rtol=1e-12)
             np.testing.assert_allclose(forces, whole.forces, **exactly)

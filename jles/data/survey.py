@@ -8,8 +8,7 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from jles.data.frames import Frame, Outline, read_frames
-from jles.data.shards.layout import is_shards
-from jles.data.shards.stored import StoredFrames, WholeFrames
+from jles.data.shards.stored import WholeFrames, only_shards
 from jles.errors import InputError
 from jles.structures.neighbors import find_neighbors, table_distances
 
@@ -56,13 +55,10 @@ def survey(files: Sequence[str]) -> Survey:
     Neighbours are counted in up to 40 frames, spread evenly over the data.
 
     Raises:
-        InputError: as `read_frames` and `StoredFrames`.
+        InputError: as `read_frames` and `only_shards`.
     """
-    shards = [file for file in files if is_shards(file)]
-    if shards and len(files) > 1:
-        raise InputError(f"{shards[0]}: is a directory of shards and must stand alone")
-    if shards:
-        stored = StoredFrames(shards[0])
+    stored = only_shards(files)
+    if stored is not None:
         return survey_frames(stored, WholeFrames(stored))
     return survey_frames([frame for file in files for frame in read_frames(file)])
 

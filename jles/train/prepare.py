@@ -14,8 +14,7 @@ from jles.compiling import compiling
 from jles.data.frames import Frame, LabelKeys, Outline, check_elements, digests, read_frames
 from jles.data.loader import RESPONSES, Loader
 from jles.data.offsets import fit_element_energies, fit_stored_energies
-from jles.data.shards.layout import is_shards
-from jles.data.shards.stored import StoredFrames
+from jles.data.shards.stored import StoredFrames, only_shards
 from jles.data.splits import split_places
 from jles.data.stream import StreamLoader
 from jles.electrostatics.plan import SumPlan, describe_plan
@@ -167,15 +166,9 @@ def load_frames(data: DataConfig, need: tuple[str, ...]) -> tuple[Frames, Frames
 def _read(key: str, files, labels: LabelKeys) -> Frames:
     """The frames of files, or those of one directory of shards."""
     files = to_list(files)
-    shards = [file for file in files if is_shards(file)]
-    if not shards:
+    frames = only_shards(files, f"data.{key}")
+    if frames is None:
         return [frame for file in files for frame in read_frames(file, labels)]
-    if len(files) > 1:
-        raise InputError(
-            f"data.{key}: {shards[0]} is a directory of shards and must stand alone; jles data "
-            "build takes any number of files"
-        )
-    frames = StoredFrames(files[0])
     for name, stored in frames.index.keys.items():
         named = getattr(labels, name, stored)
         if named not in (stored, getattr(LabelKeys(), name, stored)):

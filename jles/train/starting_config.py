@@ -26,7 +26,7 @@ def starting_config(kind: str, files: Sequence[str], data: Survey) -> str:
     """The text of a training file, with comments on the keys that are changed first.
 
     The cutoff is between 3.5 and 6 angstrom, with 12 to 60 neighbours on average where that
-    is possible. A batch has about 128 atoms, and a training about 20,000 steps.
+    is possible. A batch has about 64 atoms, and a training about 40,000 steps.
 
     Args:
         kind: of the backbone.

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 from ase import Atoms
@@ -297,7 +298,9 @@ def test_impossible_models_are_refused(make, word):
         make()
 
 
-def test_every_function_names_atoms_that_are_given_in_place_of_a_structure():
+def test_every_function_names_atoms_that_are_given_in_place_of_a_structure(monkeypatch):
+    # The type check of tests would come first; users do not have it.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     potential, field = build_potential(small_config()), np.zeros(3)
     functions = [getattr(potential, f"{name}_fn") for name in ("energy", "dipole", "charges")]
     functions += [potential.moments_fn, potential.factor_fn, potential.features_fn]

@@ -19,11 +19,10 @@ from jles.electrostatics.multipoles import Multipoles
 from jles.electrostatics.plan import SumPlan
 from jles.electrostatics.response.induction import MAX_STEPS
 from jles.errors import InputError
-from jles.lammps.network_pass import Own, deformation
-from jles.lammps.own_part import OwnPart, latent_sums
+from jles.lammps.network_pass import Own
+from jles.lammps.own_part import OwnPart, part_of
 from jles.lammps.ranks import Ranks
 from jles.models.config import ElectrostaticsConfig
-from jles.products import matmul
 from jles.typing import Cell
 
 
@@ -104,17 +103,13 @@ def equilibrated_part(
 ) -> OwnPart:
     """The part of one rank; traced, arguments as of `own_part`, with charges in `own`."""
 
-    def parts(own, strain, total):
+    def energy_of(own, total):
         valence, charges = own.valence, own.moments.charges
         energy = jnp.sum(own.short_range + valence.electronegativity * charges)
         energy += 0.5 * jnp.sum(valence.hardness * charges**2)
-        strained = matmul(cell, deformation(strain))
-        sums = rank_sums(own.moments, own.places, strained, plan, config)
-        return (energy, sums), latent_sums(own.moments, cell.dtype)
+        return energy, own.moments
 
-    strain = jnp.zeros((3, 3), cell.dtype)
-    (energy, sums), back, moments = jax.vjp(parts, own, strain, total, has_aux=True)
-    return OwnPart(energy, sums, *moments, back)
+    return part_of(energy_of, own, total, cell, plan, config)
 
 
 def _sums(own, charges, cell, plan, config) -> RankSums:

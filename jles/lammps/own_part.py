@@ -104,16 +104,38 @@ def own_part(
         config: of the sum, static.
     """
 
-    def parts(own, strain, total):
+    def energy_of(own, total):
         own = constrained(own, total)
-        short = jnp.sum(own.short_range)
-        if own.moments is None:
+        energy = jnp.sum(own.short_range)
+        if own.moments is not None:
+            energy = without_self(energy, own.moments, config)
+        return energy, own.moments
+
+    return part_of(energy_of, own, total, cell, plan, config)
+
+
+def part_of(
+    energy_of: Callable,
+    own: Own,
+    total: ChargeSum | None,
+    cell: Cell,
+    plan: SumPlan,
+    config: ElectrostaticsConfig,
+) -> OwnPart:
+    """The part of one rank for the energy and moments that `energy_of` gives; traced.
+
+    `energy_of(own, total)` returns E_r and the moments of the lattice sum, None without latent
+    charges. The other arguments are those of `own_part`.
+    """
+
+    def parts(own, strain, total):
+        energy, moments = energy_of(own, total)
+        if moments is None:
             nothing = jnp.zeros(len(own.places), cell.dtype), jnp.zeros(3, cell.dtype)
-            return (short, RankSums(None, None)), nothing
-        energy = without_self(short, own.moments, config)
+            return (energy, RankSums(None, None)), nothing
         strained = matmul(cell, deformation(strain))
-        sums = rank_sums(own.moments, own.places, strained, plan, config)
-        return (energy, sums), latent_sums(own.moments, cell.dtype)
+        sums = rank_sums(moments, own.places, strained, plan, config)
+        return (energy, sums), latent_sums(moments, cell.dtype)
 
     strain = jnp.zeros((3, 3), cell.dtype)
     (energy, sums), back, moments = jax.vjp(parts, own, strain, total, has_aux=True)

@@ -29,11 +29,10 @@ from jles.electrostatics.response.induction import (
 from jles.errors import InputError
 from jles.lammps.charge_sum import ChargeSum, constrained
 from jles.lammps.induced_part import field_at, induced_moments
-from jles.lammps.network_pass import Own, deformation
-from jles.lammps.own_part import OwnPart, latent_sums
+from jles.lammps.network_pass import Own
+from jles.lammps.own_part import OwnPart, part_of
 from jles.lammps.ranks import Ranks
 from jles.models.config import ElectrostaticsConfig
-from jles.products import matmul
 from jles.typing import Cell
 
 
@@ -151,18 +150,13 @@ def relaxed_part(
         field: applied, latent, V/angstrom; None for none.
     """
 
-    def parts(own, strain, total):
+    def energy_of(own, total):
         own = constrained(own, total)
         induced = apply_response(own.response, w)
         energy = jnp.sum(own.short_range) + 0.5 * dot(w, induced)
         moments = effective_multipoles(own.moments, Induced(energy, *induced, None))
         if field is not None and induced.dipoles is not None:
             energy -= jnp.sum(induced.dipoles * field)
-        strained = matmul(cell, deformation(strain))
-        sums = rank_sums(moments, own.places, strained, plan, config)
-        energy = without_self(energy, moments, config)
-        return (energy, sums), latent_sums(moments, cell.dtype)
+        return without_self(energy, moments, config), moments
 
-    strain = jnp.zeros((3, 3), cell.dtype)
-    (energy, sums), back, moments = jax.vjp(parts, own, strain, total, has_aux=True)
-    return OwnPart(energy, sums, *moments, back)
+    return part_of(energy_of, own, total, cell, plan, config)

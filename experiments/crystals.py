@@ -23,7 +23,13 @@ import numpy as np
 from ase import Atoms
 from ase.geometry import find_mic
 from common import error_of, options, run, trained, training_seconds, write_results
-from lo_to import THZ_TO_WAVENUMBER, as_atoms
+from lo_to import (
+    THZ_TO_WAVENUMBER,
+    as_atoms,
+    dft_phonon,
+    model_phonon,
+    of_smallest_cell,
+)
 from phonopy import Phonopy
 from phonopy.structure.atoms import PhonopyAtoms
 
@@ -58,7 +64,6 @@ CRYSTALS = {
     "KCl": Crystal("K", (2, 2, 2), "F", 5.2, 300),
     "AlN": Crystal("Al", (4, 4, 2), "P", 4.4, 60),
 }
-DISPLACEMENT = 0.01  # angstrom
 DIRECTIONS = {"x": (1.0, 0.0, 0.0), "z": (0.0, 0.0, 1.0)}
 
 
@@ -94,13 +99,6 @@ def reference(name: str) -> dict:
     return {"born": dict(charges), "dielectric": np.array(record["dielectric_constant"])}
 
 
-def small_frames(name: str) -> list[Atoms]:
-    """The frames of the smallest cell."""
-    frames = ase.io.read(data_set(f"ionic-crystals-phonopy/{name}.xyz"), ":")
-    size = min(len(frame) for frame in frames)
-    return [frame for frame in frames if len(frame) == size]
-
-
 def moved(frame: Atoms, positions) -> np.ndarray:
     """Displacements (atoms, 3) from positions to those of the frame, by the nearest image."""
     return find_mic(frame.positions - positions, frame.cell)[0]
@@ -131,33 +129,6 @@ def average_crystal(frames: list[Atoms], crystal: Crystal) -> Phonopy:
     return Phonopy(
         unit, np.diag(crystal.cells), primitive_matrix=crystal.centring, symprec=0.02
     )
-
-
-def dft_phonon(phonon: Phonopy, frames: list[Atoms]) -> Phonopy:
-    """Force constants of the supercell fitted to the DFT forces."""
-    ideal, displacements, forces = as_atoms(phonon.supercell), [], []
-    _, distances = find_mic(
-        (frames[0].positions[None] - ideal.positions[:, None]).reshape(-1, 3), ideal.cell
-    )
-    order = np.argmin(distances.reshape(len(ideal), -1), axis=1)
-    assert sorted(order) == list(range(len(ideal)))
-    for frame in frames:
-        displacements.append(moved(frame[order], ideal.positions))
-        forces.append(frame.get_forces()[order])
-    phonon.dataset = {"displacements": np.array(displacements), "forces": np.array(forces)}
-    phonon.produce_force_constants(fc_calculator="symfc")
-    return phonon
-
-
-def model_phonon(phonon: Phonopy, model) -> Phonopy:
-    """Force constants of the model by finite displacements."""
-    phonon.generate_displacements(distance=DISPLACEMENT)
-    calculator = model.calculator()
-    phonon.forces = [
-        calculator.get_forces(as_atoms(cell)) for cell in phonon.supercells_with_displacements
-    ]
-    phonon.produce_force_constants()
-    return phonon
 
 
 def optical(phonon: Phonopy, charges, epsilon) -> dict:
@@ -233,7 +204,8 @@ def draw(path, results: dict) -> None:
 def main(chosen):
     results = {}
     for name in chosen.crystals[: 1 if chosen.smoke else None]:
-        frames, known = small_frames(name), reference(name)
+        frames = ase.io.read(data_set(f"ionic-crystals-phonopy/{name}.xyz"), ":")
+        frames, known = of_smallest_cell(frames), reference(name)
         folder = chosen.out / name
         trained(settings(name), folder, chosen.smoke)
         epsilon = float(np.trace(known["dielectric"]) / 3.0)

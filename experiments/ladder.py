@@ -153,8 +153,7 @@ def score(place: Path, system: str, most: int | None = None) -> dict:
         return record
     sign = 1.0
     if not crystal:
-        # Energies and forces do not determine the overall sign of the moments.
-        sign = np.sign(sum(float(f.labels["dipole"] @ o.polarization) for f, o in pairs))
+        sign = overall_sign(pairs)
         record |= moment_errors(pairs, sign)
     elif all("dipole" in f.labels for f in frames):
         record["polarization_change"] = error_of(polarization_changes(model, frames))
@@ -170,6 +169,11 @@ def score(place: Path, system: str, most: int | None = None) -> dict:
     if system in ("MgO", "NaCl"):
         record["born_charges"] = rock_salt(model, system)
     return record
+
+
+def overall_sign(pairs) -> float:
+    """The sign of the moments of molecules, which energies and forces do not determine."""
+    return float(np.sign(sum(float(f.labels["dipole"] @ o.polarization) for f, o in pairs)))
 
 
 def moment_errors(pairs, sign: float) -> dict:

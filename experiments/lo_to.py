@@ -30,6 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 from ase import Atoms
 from ase.build import bulk
+from ase.geometry import find_mic
 from common import options, run, trained, training_seconds, write_results
 from ladder import settings
 from phonopy import Phonopy
@@ -99,35 +100,40 @@ def as_atoms(cell: PhonopyAtoms) -> Atoms:
     return Atoms(cell.symbols, cell=cell.cell, positions=cell.positions, pbc=True)
 
 
-def model_phonon(model, constant: float, supercell) -> tuple[Phonopy, float]:
-    """Force constants by finite displacements, and the largest force without displacements."""
-    phonon = phonon_of(constant, supercell)
+def model_phonon(phonon: Phonopy, model) -> Phonopy:
+    """Force constants of the supercell by finite displacements."""
     phonon.generate_displacements(distance=DISPLACEMENT)
     calculator = model.calculator()
     phonon.forces = [
         calculator.get_forces(as_atoms(cell)) for cell in phonon.supercells_with_displacements
     ]
     phonon.produce_force_constants()
-    return phonon, float(np.abs(calculator.get_forces(as_atoms(phonon.supercell))).max())
+    return phonon
 
 
-def dft_phonon(constant: float, frames: list[Atoms]) -> Phonopy:
-    """Force constants fitted to the 64-atom frames, in which all atoms are displaced."""
-    phonon = phonon_of(constant, [2, 2, 2])
-    ideal, side = phonon.supercell.positions, 2.0 * constant
-    displacements, forces = [], []
+def dft_phonon(phonon: Phonopy, frames: list[Atoms]) -> Phonopy:
+    """Force constants fitted to the DFT forces of frames of the supercell.
+
+    In a frame all atoms are displaced; they may be in another order than those of phonopy.
+    """
+    ideal, displacements, forces = as_atoms(phonon.supercell), [], []
+    pairs = len(ideal), len(ideal)
     for frame in frames:
-        if len(frame) != len(ideal):
-            continue
-        away = frame.positions[None] - ideal[:, None]
-        away -= side * np.round(away / side)
-        order = np.argmin(np.linalg.norm(away, axis=2), axis=1)
-        assert list(frame.numbers[order]) == list(phonon.supercell.numbers)
-        displacements.append(away[np.arange(len(order)), order])
+        away = frame.positions[None] - ideal.positions[:, None]
+        away, distances = find_mic(away.reshape(-1, 3), ideal.cell)
+        order = np.argmin(distances.reshape(pairs), axis=1)
+        assert list(frame.numbers[order]) == list(ideal.numbers)
+        displacements.append(away.reshape(*pairs, 3)[np.arange(len(order)), order])
         forces.append(frame.get_forces()[order])
     phonon.dataset = {"displacements": np.array(displacements), "forces": np.array(forces)}
     phonon.produce_force_constants(fc_calculator="symfc")
     return phonon
+
+
+def of_smallest_cell(frames: list[Atoms]) -> list[Atoms]:
+    """The frames of the smallest cell."""
+    size = min(len(frame) for frame in frames)
+    return [frame for frame in frames if len(frame) == size]
 
 
 def force_errors(model, frames: list[Atoms]) -> dict:
@@ -173,7 +179,8 @@ def bands(phonon: Phonopy, points: int):
 
 def study(model, constant, dft_nac, frames, folder, size: Size) -> tuple[dict, dict]:
     """Numbers and bands of one model."""
-    phonon, residual = model_phonon(model, constant, [2, 2, 2])
+    phonon = model_phonon(phonon_of(constant, [2, 2, 2]), model)
+    undisplaced = model.predict(as_atoms(phonon.supercell), want=("forces",)).forces
     latent, violation = latent_born_charges(model, as_atoms(phonon.primitive))
     epsilon = dft_nac["dielectric"]
     physical = np.sqrt(np.trace(epsilon) / 3.0) * latent
@@ -187,12 +194,12 @@ def study(model, constant, dft_nac, frames, folder, size: Size) -> tuple[dict, d
     fitting = np.arange(1, size.long + 1) / size.long
     phonon.nac_params = corrections["with"]
     corrected = phonon.run_qpoints(fitting[:, None] * X / 2.0).frequencies
-    long_cell, _ = model_phonon(model, constant, [size.long, 1, 1])
+    long_cell = model_phonon(phonon_of(constant, [size.long, 1, 1]), model)
     own = long_cell.run_qpoints(fitting[:, None] * X / 2.0).frequencies
     curves["long_cell"] = (fitting * curves["without"][0][0][-1], own)
     results = {
         "force_rmse": force_errors(model, frames),
-        "largest_force_undisplaced": residual,
+        "largest_force_undisplaced": float(np.abs(undisplaced).max()),
         "born_charge_Mg_latent": float(np.trace(latent[0]) / 3.0),
         "born_charge_Mg_physical": float(np.trace(physical[0]) / 3.0),
         "acoustic_sum_latent": float(np.trace(violation) / 3.0),
@@ -249,8 +256,8 @@ def main(chosen):
     dft_nac = nac_params(charges, epsilon)
     frames = ase.io.read(data_set("ionic-crystals-phonopy/MgO.xyz"), ":")
     if chosen.smoke:
-        frames = [frame for frame in frames if len(frame) == 64][:4]
-    dft = dft_phonon(constant, frames)
+        frames = of_smallest_cell(frames)[:4]
+    dft = dft_phonon(phonon_of(constant, [2, 2, 2]), of_smallest_cell(frames))
     dft.nac_params = dft_nac
     results = {
         "experiment": EXPERIMENT,

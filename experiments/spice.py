@@ -14,7 +14,7 @@ import ase.io
 import numpy as np
 from ase.calculators.singlepoint import SinglePointCalculator
 from common import error_of, options, run, to_atoms, trained, training_seconds, write_results
-from ladder import moment_errors, score_born_charges
+from ladder import moment_errors, overall_sign, score_born_charges
 
 from jles.data.frames import frame_from_atoms
 from jles.data.offsets import fit_element_energies, offset_energy
@@ -124,8 +124,7 @@ def main(chosen):
     }
     pairs = {name: evaluate(model, subset) for name, subset in frames.items()}
     everything = [pair for subset in pairs.values() for pair in subset]
-    # Energies and forces do not determine the overall sign of the moments.
-    sign = np.sign(sum(float(f.labels["dipole"] @ o.polarization) for f, o in everything))
+    sign = overall_sign(everything)
     results = {
         name: scores(subset, sign, out / f"born_{name}.png") for name, subset in pairs.items()
     }

@@ -43,7 +43,7 @@ def merged(values: dict, changes: dict) -> dict:
     return result
 
 
-# What `jles init-config` writes, see docs/training.md.
+# Rates and batches of `jles init-config`, see docs/training.md.
 RECOMMENDED = {
     "batch_size": 1,
     "loss": {"energy": {0: 1.0, 7: 1.0, 10: 10.0}},  # 7: the base raises it there

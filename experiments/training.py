@@ -43,17 +43,25 @@ def merged(values: dict, changes: dict) -> dict:
     return result
 
 
+BASE = {
+    "epochs": EPOCHS,
+    "batch_size": 4,
+    "loss": {"energy": {0: 1.0, 7: 30.0}, "forces": 1.0},
+    "optimizer": {"learning_rate": 0.03, "warmup_steps": 100},
+}
+
 # Rates and batches of `jles init-config`, see docs/training.md.
 RECOMMENDED = {
+    "epochs": EPOCHS,
     "batch_size": 1,
-    "loss": {"energy": {0: 1.0, 7: 1.0, 10: 10.0}},  # 7: the base raises it there
-    "optimizer": {"learning_rate": 0.02, "clip_update": 1.0},
+    "loss": {"energy": {0: 1.0, 10: 10.0}, "forces": 1.0},
+    "optimizer": {"learning_rate": 0.02, "warmup_steps": 100, "clip_update": 1.0},
 }
 
 
 def recommended(**changes) -> dict:
-    """Changes of the recommended settings, as changes of the base."""
-    return merged(RECOMMENDED, changes)
+    """A variant that changes the recommended settings instead of the base."""
+    return {"start": RECOMMENDED, **changes}
 
 
 VARIANTS = {
@@ -104,16 +112,17 @@ VARIANTS = {
     "recommended, no charges": recommended(model={"charges": None}),
     "cace, rate 0.03": {"kind": "cace", "optimizer": {"learning_rate": 0.03}},
 }
-"""What each variant changes; `kind` is another backbone."""
+"""What each variant changes in the base, or in `start`; `kind` is another backbone."""
 
 
 def settings(changes: dict) -> dict:
     """The training settings of a variant."""
-    kind = changes.get("kind", "painn")
+    changes = dict(changes)
+    kind, start = changes.pop("kind", "painn"), changes.pop("start", BASE)
     backbone = {"kind": kind, "cutoff": 4.0, **BACKBONES[kind]}
     if kind != "cace":
         backbone["avg_num_neighbors"] = 16.0
-    base = {
+    same = {
         "data": {
             "train": str(data_set("dipeptides-spice/train.xyz")),
             "valid": str(data_set("dipeptides-spice/val_bec.xyz")),
@@ -123,13 +132,9 @@ def settings(changes: dict) -> dict:
             "charges": {"total": "shift"},
             "electrostatics": {"sigma": 1.0, "k_max": 3.14159},
         },
-        "epochs": EPOCHS,
-        "batch_size": 4,
-        "loss": {"energy": {0: 1.0, 7: 30.0}, "forces": 1.0},
-        "optimizer": {"learning_rate": 0.03, "warmup_steps": 100},
         "checkpoint_every": EPOCHS,
     }
-    return merged(base, {key: value for key, value in changes.items() if key != "kind"})
+    return merged(same | start, changes)
 
 
 def train(name: str, out: Path, smoke: bool) -> None:

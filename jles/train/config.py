@@ -114,7 +114,7 @@ class LossConfig(Config):
 
 
 class OptimizerConfig(Config):
-    """AdamW or AMSGrad, and the schedule of the learning rate.
+    """AdamW, AMSGrad or Muon, and the schedule of the learning rate.
 
     `clip_norm` bounds the norm of the gradient, `clip_update` the step of every parameter, in
     learning rates.
@@ -124,7 +124,7 @@ class OptimizerConfig(Config):
     rises linearly over `warmup_steps`.
     """
 
-    name: Literal["adamw", "amsgrad"] = "adamw"
+    name: Literal["adamw", "amsgrad", "muon"] = "adamw"
     learning_rate: positive(1000.0) = 3e-3
     weight_decay: Annotated[float, Meta(ge=0.0, le=1e6)] = 0.0
     clip_norm: positive(1e12) | None = 10.0

@@ -5,6 +5,7 @@ run.
 """
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -22,18 +23,57 @@ known to a fraction of a meV/angstrom: parameters then nearly stop.
 
 
 def build_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
-    """Clipping, Adam or AMSGrad, decoupled weight decay; the caller applies the learning rate.
+    """Clipping, Adam, AMSGrad or Muon, weight decay; the caller applies the learning rate.
 
-    Weight decay acts on matrices and tables only, not on biases.
+    Weight decay is decoupled. It acts on matrices and tables only, not on biases.
     """
-    adam = optax.scale_by_adam if config.name == "adamw" else optax.scale_by_amsgrad
-    scale = adam(eps=_EPSILON)
+    scale = _SCALES[config.name]()
     steps = [scale if config.clip_update is None else _bounded(scale, config.clip_update)]
     if config.clip_norm is not None:
         steps.insert(0, optax.clip_by_global_norm(config.clip_norm))
     if config.weight_decay:
         steps.append(optax.add_decayed_weights(config.weight_decay, mask=_has_rows))
     return optax.chain(*steps)
+
+
+def _muon() -> optax.GradientTransformation:
+    """Muon (Jordan et al. 2024, github.com/KellerJordan/Muon; optax.contrib) for matrices.
+
+    The update of a matrix is its average gradient with all singular values set to about the
+    same number, so that no direction lags behind. It is scaled to the root mean square of 0.2
+    that updates of Adam have, so both take the same learning rate. All other parameters follow
+    Adam with Nesterov's momentum.
+    """
+    # With a learning rate of -1 the sign is kept: the caller applies the rate.
+    return optax.contrib.muon(
+        -1.0, eps=_EPSILON, consistent_rms=0.2, muon_weight_dimension_numbers=_matrices
+    )
+
+
+_SMALLEST_MATRIX = 8
+"""Rows and columns of the smallest matrix for Muon; read-outs of one number follow Adam."""
+
+
+def _matrices(params):
+    """The axes of rows and columns of the matrices among the parameters, None elsewhere.
+
+    The first and the last axis are those of a linear map; the axes between them count maps,
+    e.g. one for every element.
+    """
+
+    def axes(leaf):
+        matrix = leaf.ndim > 1 and min(leaf.shape[0], leaf.shape[-1]) >= _SMALLEST_MATRIX
+        return optax.contrib.MuonDimensionNumbers(0, leaf.ndim - 1) if matrix else None
+
+    return jax.tree.map(axes, params)
+
+
+_SCALES = {
+    "adamw": partial(optax.scale_by_adam, eps=_EPSILON),
+    "amsgrad": partial(optax.scale_by_amsgrad, eps=_EPSILON),
+    "muon": _muon,
+}
+"""What turns gradients into updates, by the name in the training file."""
 
 
 def _bounded(scale: optax.GradientTransformation, bound: float):

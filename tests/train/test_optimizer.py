@@ -37,22 +37,60 @@ def test_optimizer_follows_its_formula(name, clip, decay, rng):
         np.testing.assert_allclose(updates["table"], update, rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["adamw", "amsgrad"])
+@pytest.mark.parametrize("kinds", [(), (3,)])
+def test_muon_gives_all_directions_of_a_matrix_the_same_weight(kinds, rng):
+    """Singular values of the first update are alike, whatever those of the gradient.
+
+    The root mean square of an update is then 0.2 if the matrix has full rank.
+    """
+    rows, columns = 12, 16
+    left = np.linalg.qr(rng.normal(size=(rows, rows)))[0]
+    right = np.linalg.qr(rng.normal(size=(columns, columns)))[0][:rows]
+    matrix = left @ np.diag(np.geomspace(1e-1, 10.0, rows)) @ right
+    maps = np.multiply.outer(np.ones(kinds), matrix)
+    gradient = {"kernel": jnp.asarray(np.moveaxis(maps, -2, 0))}
+    optimizer = build_optimizer(OptimizerConfig(name="muon", clip_norm=None))
+    params = jax.tree.map(jnp.zeros_like, gradient)
+    updates, _ = optimizer.update(gradient, optimizer.init(params), params)
+    found = np.moveaxis(np.asarray(updates["kernel"]), 0, -2).reshape(-1, rows, columns)
+    for one in found:
+        values = np.linalg.svd(one, compute_uv=False) / (0.2 * np.sqrt(columns))
+        assert 0.6 < values.min() <= values.max() < 1.3
+        # The directions are those of the gradient.
+        turned = left.T @ one @ right.T
+        np.testing.assert_allclose(turned, np.diag(np.diag(turned)), atol=1e-6)
+
+
+def test_muon_moves_everything_but_matrices_like_adam(rng):
+    """Biases, tables of few elements and read-outs, in the first step.
+
+    With Nesterov's momentum the average is 0.9 m / (1 - 0.9²) + 0.1 g / (1 - 0.9), m = 0.1 g.
+    """
+    shapes = {"bias": (16,), "table": (4, 16), "readout": (16, 1), "scale": ()}
+    gradient = {name: jnp.asarray(rng.normal(size=shape)) for name, shape in shapes.items()}
+    optimizer = build_optimizer(OptimizerConfig(name="muon", clip_norm=None))
+    updates, _ = optimizer.update(gradient, optimizer.init(gradient), gradient)
+    for name, update in updates.items():
+        expected = (0.09 / 0.19 + 1.0) * jnp.sign(gradient[name])
+        np.testing.assert_allclose(update, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["adamw", "amsgrad", "muon"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_small_labels_make_the_same_steps(name, dtype, rng):
-    """Adam's steps do not depend on the unit of the loss, down to gradients of 1e-8."""
+    """Steps do not depend on the unit of the loss, down to gradients of 1e-8."""
     optimizer = build_optimizer(OptimizerConfig(name=name, clip_norm=None))
-    params = {"table": jnp.ones((3, 2), dtype)}
+    params = {"table": jnp.ones((8, 9), dtype)}
     ordinary = tiny = optimizer.init(params)
     for _ in range(3):
-        gradient = {"table": jnp.asarray(rng.normal(size=(3, 2)), dtype)}
+        gradient = {"table": jnp.asarray(rng.normal(size=(8, 9)), dtype)}
         expected, ordinary = optimizer.update(gradient, ordinary, params)
         scaled = jax.tree.map(lambda leaf: 1e-8 * leaf, gradient)
         updates, tiny = optimizer.update(scaled, tiny, params)
-        np.testing.assert_allclose(updates["table"], expected["table"], rtol=5e-3)
+        np.testing.assert_allclose(updates["table"], expected["table"], rtol=5e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["adamw", "amsgrad"])
+@pytest.mark.parametrize("name", ["adamw", "amsgrad", "muon"])
 def test_no_parameter_moves_by_more_than_the_bound(name, rng):
     params = {"table": rng.normal(size=(3, 2))}
     plain = build_optimizer(OptimizerConfig(name=name, clip_norm=None))

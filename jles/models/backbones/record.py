@@ -71,7 +71,7 @@ class BackboneRecord(Config):
     usual_cutoff: ClassVar[float] = 4.5
     """Cutoff of a new training file, angstrom."""
 
-    usual_rate: ClassVar[float] = 5e-3
+    usual_rate: ClassVar[float] = 1e-2
     """Learning rate of a new training file."""
 
     @classmethod

@@ -53,7 +53,7 @@ class MaceConfig(BackboneRecord, tag_field="kind", tag="mace"):
     silu_scale: positive(100.0) = 1.6765324703310907
 
     degree_key: ClassVar[str] = "last_irreps"
-    usual_rate: ClassVar[float] = 4e-2
+    usual_rate: ClassVar[float] = 2e-2
 
     @classmethod
     def choices(cls, sample: Sample) -> dict[str, Choice]:

@@ -28,7 +28,7 @@ class NequipConfig(BackboneRecord, tag_field="kind", tag="nequip"):
     avg_num_neighbors: positive(1e6) = 15.0
 
     degree_key: ClassVar[str] = "last_l_max"
-    usual_rate: ClassVar[float] = 4e-2
+    usual_rate: ClassVar[float] = 2e-2
 
     @classmethod
     def choices(cls, sample: Sample) -> dict[str, Choice]:

@@ -23,7 +23,7 @@ class PainnConfig(BackboneRecord, tag_field="kind", tag="painn"):
     avg_num_neighbors: positive(1e6) = 15.0
 
     degree_key: ClassVar[str] = "degree"
-    usual_rate: ClassVar[float] = 4e-2
+    usual_rate: ClassVar[float] = 2e-2
 
     @classmethod
     def choices(cls, sample: Sample) -> dict[str, Choice]:

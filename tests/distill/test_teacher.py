@@ -10,6 +10,7 @@ from ase.constraints import FixAtoms
 from jles.distill.labels import TEACHER_CHARGES, bare, labelled
 from jles.distill.teacher import Teacher, load_teacher
 from jles.errors import InputError
+from jles.models.config import ScreeningConfig
 from tests.support.salt import CHARGE, Broken, Forceless, Salt, cluster
 
 
@@ -46,6 +47,14 @@ def test_a_wrong_name_is_one_line(tmp_path, monkeypatch, name, arguments, words)
     with pytest.raises(InputError, match=words) as found:
         load_teacher(name, arguments)
     assert "\n" not in str(found.value)
+
+
+def test_a_jles_teacher_takes_its_screening_as_plain_values(distilled):
+    folder = str(distilled.out / "student")
+    teacher = load_teacher(folder, {"screening": {"epsilon_infinity": 4.0, "positive": "Na"}})
+    assert teacher.calculator.model.config.screening == ScreeningConfig(4.0, "Na")
+    with pytest.raises(InputError, match="teacher.screening: .*unknown key 'epsilon'"):
+        load_teacher(folder, {"screening": {"epsilon": 4.0}})
 
 
 def test_labels_are_those_of_the_teacher_without_constraints_and_without_old_labels():

@@ -7,7 +7,8 @@ Expect:  differences beyond the scatter of three seeds, which the table gives.
 
 Every variant changes one thing in the base: PaiNN of two interactions with latent charges,
 trained for twelve epochs on the 495 frames and judged on the 55 frames of val_bec.xyz. Variants
-with another backbone change its learning rate, too. A finished variant is not trained again.
+with another backbone change its learning rate, too. The "recommended" variants change one thing
+in RECOMMENDED instead. A finished variant is not trained again.
 """
 
 import json

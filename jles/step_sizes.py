@@ -29,6 +29,8 @@ class StepSizes(NamedTuple):
         pairs: pairs of atoms of a step of the sum over a cluster.
         born_atoms: up to this many atoms the three reverse passes of Born charges run together.
         batch_in_turn: whether a training takes the structures of a batch one after the other.
+        compile_apart: whether parts of a backbone are compiled by themselves, see
+            `backbones.apart`.
         recompute: whether a backbone keeps only the results of its blocks for derivatives and
             computes the rest again, also where all atoms are one block.
     """
@@ -40,6 +42,7 @@ class StepSizes(NamedTuple):
     pairs: int
     born_atoms: int
     batch_in_turn: bool
+    compile_apart: bool = False
     recompute: bool = False
 
 
@@ -51,6 +54,7 @@ CPU = StepSizes(
     pairs=2**18,
     born_atoms=512,
     batch_in_turn=True,
+    compile_apart=True,
 )
 ACCELERATOR = StepSizes(
     block_bytes=2**28,

@@ -17,7 +17,7 @@ from tests.support.small_systems import (
     structure_of,
 )
 
-MANY_STEPS = StepSizes(1, 1, 1, 1, 1, 1, True)
+MANY_STEPS = StepSizes(1, 1, 1, 1, 1, 1, True, compile_apart=True)
 CONFIG = small_config(
     backbone=small_backbone(l_max=1, body_order=2, layers=1), charges=FlowCharges(hidden=(4,))
 )

@@ -20,6 +20,7 @@ from jles.models.backbones.angular import (
     invariant_terms,
     invariants,
 )
+from jles.models.backbones.apart import apart
 from jles.models.backbones.blocks import by_blocks, known_neighbors, save
 from jles.models.backbones.cace_config import CaceConfig
 from jles.models.backbones.envelope import envelope
@@ -54,6 +55,12 @@ def _decaying(rate, values, distance, cut, weight=None):
     if weight is not None:
         decay = decay * weight[..., None]
     return jnp.sum(decay[:, :, None] * values, axis=1)
+
+
+def _entries(basis):
+    """One array for every monomial, from one for every degree."""
+    parts = (jax.lax.split(one, [1] * one.shape[1], axis=1) for one in basis)
+    return [part[:, 0] for of_degree in parts for part in of_degree]
 
 
 class Cace(nn.Module):
@@ -107,7 +114,9 @@ class Cace(nn.Module):
             bases.append(basis)
             layers.append(self._invariants(basis))
         invariants = jnp.stack(layers, axis=-1).reshape(graph.species.shape[0], -1)
-        return Features(invariants, *equivariants(bases, config.l_max))
+        return Features(
+            invariants, *equivariants([_entries(basis) for basis in bases], config.l_max)
+        )
 
     @property
     def _channels(self) -> int:
@@ -157,7 +166,7 @@ class Cace(nn.Module):
         return density.reshape(-1, atoms, n_sender, n_rbf)
 
     def _mix(self, density, mixing, receiver):
-        """Radial channels of each l mixed: a list over monomials of (atoms, K, channels)."""
+        """Radial channels mixed: for each l an array (atoms, monomials, K, channels)."""
         config = self.config
         n_atom, n_radial = config.n_atom_basis, config.n_radial_basis
         entries = []
@@ -169,11 +178,12 @@ class Cace(nn.Module):
             by_pair = weight.reshape(config.n_rbf, n_radial, n_atom, n_atom)
             mixed = jnp.einsum("liam,mkab->likab", block, by_pair) * receiver[:, None, None, :]
             mixed = mixed.reshape(*mixed.shape[:3], n_atom**2)
-            entries += [part[0] for part in jax.lax.split(mixed, [1] * mixed.shape[0])]
+            entries.append(jnp.swapaxes(mixed, 0, 1))
         return entries
 
     def _invariants(self, basis):
-        values = invariants(basis, self.config.l_max, self.config.body_order)
+        l_max, order = self.config.l_max, self.config.body_order
+        values = apart(lambda basis: invariants(_entries(basis), l_max, order), basis)
         return jnp.stack(values, axis=2)  # (atoms, K, invariants, channels)
 
     def _message(self, t, basis, features, graph, expand):
@@ -181,7 +191,6 @@ class Cace(nn.Module):
         shape = (config.n_radial_basis, self._channels)
         dtype = graph.vectors.dtype
         per_l = range(config.l_max + 1)
-        degree = degrees(config.l_max)
         total = [jnp.zeros_like(entry) for entry in basis]
         if "ar" in config.messages:
             prefactor = [
@@ -193,7 +202,7 @@ class Cace(nn.Module):
                 for l in per_l
             ]
             messages = self._radial_message(basis, graph, decay)
-            total = [m * prefactor[l] for m, l in zip(messages, degree, strict=True)]
+            total = [m * one for m, one in zip(messages, prefactor, strict=True)]
         if "bchi" in config.messages:
             messages = expand(self._sender_scalars(t, features, graph))
             total = [a + b for a, b in zip(total, messages, strict=True)]
@@ -203,21 +212,19 @@ class Cace(nn.Module):
                 self.param(f"memory_{t}_{l}", nn.initializers.normal(0.1), shape, dtype)
                 for l in per_l
             ]
-            total = [a + b * memory[l] for a, b, l in zip(total, basis, degree, strict=True)]
+            total = [a + b * one for a, b, one in zip(total, basis, memory, strict=True)]
         return total
 
     def _radial_message(self, basis, graph, decay):
         """Neighbours' bases, weighted by exp(-r / decay length) and the envelope."""
-        degree = degrees(self.config.l_max)
         # A rate may be negative: beyond the cutoff (padding) the exponential would overflow.
         distance = jnp.minimum(graph.distances, self.config.cutoff)
         cut = envelope(graph.distances, self.config.envelope_of_edges) * graph.present
         messages = []
-        for l, rate in enumerate(decay):
-            entries = [e for e, d in zip(basis, degree, strict=True) if d == l]
-            flat = jnp.stack([entry.reshape(entry.shape[0], -1) for entry in entries], axis=1)
+        for one, rate in zip(basis, decay, strict=True):
+            flat = one.reshape(*one.shape[:2], -1)
             found = graph.sums(flat, _decaying, rate.ravel(), distance, cut)
-            messages += [part.reshape(entries[0].shape) for part in found.swapaxes(0, 1)]
+            messages.append(found.reshape(one.shape))
         return messages
 
     def _sender_scalars(self, t, features, graph):
@@ -250,5 +257,5 @@ class Cace(nn.Module):
             by_pair = weight.reshape(config.n_rbf, n_radial, n_atom, n_atom)
             mixed = jnp.einsum("liabm,mkab->likab", block, by_pair) * receiver[:, None, None, :]
             mixed = mixed.reshape(*mixed.shape[:3], n_atom**2)
-            entries += [part[0] for part in jax.lax.split(mixed, [1] * mixed.shape[0])]
+            entries.append(jnp.swapaxes(mixed, 0, 1))
         return entries

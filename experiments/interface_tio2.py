@@ -19,16 +19,14 @@ from functools import partial
 import ase.io
 import numpy as np
 from common import duration, imported, options, run, simulated, write_results
-from interfaces import heavy, in_halves, orientation
+from interfaces import draw_across, heavy, in_halves, orientation
 
 from jles.analysis.conditions import mean_temperature
 from jles.analysis.estimators.planar import planar_potential, planes_of
-from jles.analysis.reports.drawing import draw_band, rule
 from jles.analysis.reports.profile import FIELD, POTENTIAL, profiles
 from jles.analysis.run import open_run
 from jles.data.sets import data_set
 from jles.electrostatics import Multipoles, lattice_sum
-from jles.pictures import GRID, PALETTE, new_figure, save_figure
 from jles.predict.model import Model
 
 MODEL = "seeds/tio2_nacl_aq_les.pth"
@@ -133,38 +131,6 @@ def summary(table: dict, water, cosine) -> dict:
     return record
 
 
-def draw(path, table: dict, water, cosine) -> None:
-    """Densities, orientation, potential and field."""
-    figure, axes = new_figure(8.0, 2.0, rows=4)
-    heights = table["height (angstrom)"]
-    draw_band(axes[0], heights, *water, PALETTE[0], "water O")
-    for element, factor, color in (
-        ("H", 1, PALETTE[1]), ("Na", 20, PALETTE[2]), ("Cl", 20, PALETTE[3]),
-    ):  # fmt: skip
-        density = factor * table[f"density of {element} (1/angstrom^3)"]
-        label = element if factor == 1 else f"{element} × {factor}"
-        axes[0].plot(heights, density, color=color, linewidth=1.0, label=label)
-    titanium = table["density of Ti (1/angstrom^3)"]
-    axes[0].fill_between(heights, titanium, color=GRID, label="Ti", zorder=0)
-    axes[0].set(ylabel="atoms per Å³", ylim=(0.0, 0.2))
-    axes[0].legend(frameon=False, fontsize=8, ncols=5)
-    draw_band(axes[1], heights, *cosine, PALETTE[0])
-    axes[1].set_ylabel("ρ⟨cos θ⟩ (1/Å³)")
-    for axis, name, label in zip(
-        axes[2:],
-        (POTENTIAL, FIELD),
-        ("latent potential (V)", "latent field (V/Å)"),
-        strict=True,
-    ):
-        draw_band(axis, heights, table[name], table[f"error of {name}"], PALETTE[0])
-        axis.set_ylabel(label)
-    for axis in axes:
-        rule(axis, 0.0, along="y")
-        axis.set_xlim(heights[0], heights[-1])
-    axes[-1].set_xlabel("height (Å)")
-    save_figure(figure, path)
-
-
 def main(chosen):
     if chosen.smoke:
         chosen.settling, chosen.picoseconds = 0.0, 0.04
@@ -187,7 +153,8 @@ def main(chosen):
     }
     results["temperature"] = mean_temperature(trajectory)
     results["frames"] = len(frames)
-    draw(chosen.out / "interface_tio2.png", table, water, cosine)
+    path = chosen.out / "interface_tio2.png"
+    draw_across(path, table, water, cosine, "Ti", {"Na": 20, "Cl": 20})
     write_results(chosen.out, results)
 
 

@@ -1,4 +1,4 @@
-"""What the experiments on interfaces share: water, its orientation, heavy hydrogen."""
+"""What the experiments on interfaces share: water, its orientation, a picture of profiles."""
 
 import ase.io
 import numpy as np
@@ -6,7 +6,10 @@ from ase import Atoms
 from ase.geometry import find_mic
 
 from jles.analysis.estimators.planar import planar_density, planes_of
+from jles.analysis.reports.drawing import draw_band, rule
+from jles.analysis.reports.profile import DENSITY, FIELD, POTENTIAL
 from jles.data.sets import data_set
+from jles.pictures import GRID, PALETTE, new_figure, save_figure
 
 BOND = 1.3
 """No hydrogen of a molecule is farther from its oxygen, angstrom."""
@@ -98,3 +101,42 @@ def in_halves(series: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return series.mean(axis=0), np.full(series.shape[1:], np.nan)
     first, second = np.array_split(series, 2)
     return series.mean(axis=0), 0.5 * np.abs(first.mean(axis=0) - second.mean(axis=0))
+
+
+def draw_across(path, table: dict, water, cosine, solid: str, ions: dict[str, int]) -> None:
+    """Densities, orientation, latent potential and field.
+
+    Args:
+        path: of the picture.
+        table: columns of `profiles`.
+        water: density of molecules and its error.
+        cosine: that density times the mean cosine, and its error.
+        solid: the element of the solid that is shown.
+        ions: elements and the factors that make their densities visible.
+    """
+    figure, axes = new_figure(8.0, 2.0, rows=4)
+    heights = table["height (angstrom)"]
+    draw_band(axes[0], heights, *water, PALETTE[0], "water O")
+    for (element, factor), color in zip({"H": 1, **ions}.items(), PALETTE[1:], strict=False):
+        label = element if factor == 1 else f"{element} × {factor}"
+        density = factor * table[DENSITY.format(element)]
+        axes[0].plot(heights, density, color=color, linewidth=1.0, label=label)
+    shown = table[DENSITY.format(solid)]
+    axes[0].fill_between(heights, shown, color=GRID, label=solid, zorder=0)
+    axes[0].set(ylabel="atoms per Å³", ylim=(0.0, 0.2))
+    axes[0].legend(frameon=False, fontsize=8, ncols=5)
+    draw_band(axes[1], heights, *cosine, PALETTE[0])
+    axes[1].set_ylabel("ρ⟨cos θ⟩ (1/Å³)")
+    for axis, name, label in zip(
+        axes[2:],
+        (POTENTIAL, FIELD),
+        ("latent potential (V)", "latent field (V/Å)"),
+        strict=True,
+    ):
+        draw_band(axis, heights, table[name], table[f"error of {name}"], PALETTE[0])
+        axis.set_ylabel(label)
+    for axis in axes:
+        rule(axis, 0.0, along="y")
+        axis.set_xlim(heights[0], heights[-1])
+    axes[-1].set_xlabel("height (Å)")
+    save_figure(figure, path)

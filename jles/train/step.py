@@ -52,7 +52,7 @@ class Steps(NamedTuple):
 def _is_finite(gradient) -> Array:
     """Whether the norm of a gradient is finite; one array compiles faster than many."""
     flat = ravel_pytree(gradient)[0]
-    return jnp.isfinite(jnp.vdot(flat, flat))
+    return jnp.isfinite(jnp.sum(flat**2))
 
 
 def _as_the_state(state, *_):

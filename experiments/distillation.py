@@ -1,23 +1,40 @@
-"""Does the student of a force field find its charges?
+"""Does a student find the charges of its teacher?
 
 Run:     python experiments/distillation.py --out results/distillation
-Needs:   nothing: the teacher is ASE's TIP3P (water of charges -0.834 and 0.417 e) with springs
-         in the molecules, for clusters of eight; three minutes of one core.
-Writes:  start.xyz, student/ (the directory of `jles distill`) and results.json in --out.
-Expect:  the charges of TIP3P; no published number.
+         python experiments/distillation.py --teacher water_v1 --out results/distillation_water
+Needs:   nothing for the teacher TIP3P of ASE (water of charges -0.834 and 0.417 e) with springs
+         in the molecules, in clusters of eight: three minutes of one core. For water_v1, the
+         published model of that name, structures/water_64.xyz and water-rpbe-d3 (JLES_DATA):
+         ten minutes of one core.
+Writes:  student/ (the directory of `jles distill`) and results.json in --out; for TIP3P also
+         start.xyz, for water_v1 teacher/, the runs "md student" and "md teacher", and rdf.png.
+Expect:  the charges of TIP3P; the forces, Born charges and structure of liquid water of
+         water_v1. No published number; arXiv 2606.15001 distils with 100 to 500 frames.
 """
 
+import csv
+from pathlib import Path
+
+import ladder
 import numpy as np
 from ase import Atoms
 from ase.build import molecule
 from ase.calculators.calculator import all_changes
 from ase.calculators.tip3p import TIP3P, angleHOH, rOH
-from ase.io import write
-from common import options, run, write_results
+from ase.io import read, write
+from common import duration, options, run, settled, write_results
 
+from jles.analysis.reports.rdf import radial_distributions
+from jles.analysis.run import open_run
+from jles.cache_folder import use_compilation_cache
 from jles.config import from_dict
+from jles.data.sets import data_set, published_model
 from jles.distill.config import DistillConfig
 from jles.distill.run import distill
+from jles.interop.torch_import import import_torch
+from jles.models.store import save_model
+from jles.pictures import ACCENT, GUIDE, new_figure, save_figure
+from jles.predict.model import load_model
 
 SETTINGS = {
     "teacher": {"rc": 100.0},
@@ -46,6 +63,39 @@ SETTINGS = {
     },
 }
 """Clusters need no cutoff of the teacher: its charges interact at all distances."""
+
+SCREENING = {"epsilon_infinity": 1.78, "positive": "H"}
+LIQUID = {
+    "teacher": {"screening": SCREENING},
+    "sample": {"temperatures": [300.0, 450.0], "steps": 500, "discard": 100, "interval": 4},
+    "pick": {"frames": 100, "test_frames": 40},
+    "label_stress": False,
+    "student": {
+        "backbone": "cace",
+        "settings": {
+            "model": {
+                "backbone": {
+                    "cutoff": 4.5,
+                    "l_max": 3,
+                    "body_order": 3,
+                    "n_rbf": 6,
+                    "n_radial_basis": 8,
+                },
+                "screening": SCREENING,
+                "electrostatics": {"k_max": 3.14159},
+            },
+            "batch_size": 1,
+            "epochs": 20,
+            "loss": {"energy": {0: 1.0, 18: 10.0}},
+            "validate_every": 5,
+            "checkpoint_every": 5,
+        },
+    },
+}
+"""64 molecules; the student sees 4.5 angstrom far, its teacher 5.5."""
+
+PICOSECONDS = {"student": 2.0, "teacher": 1.0}
+SKIPPED_PS = 0.25
 
 
 class Springs(TIP3P):
@@ -85,24 +135,92 @@ def molecules(spacing: float, seed: int) -> Atoms:
 
 def shortened(values: dict) -> dict:
     """The same distillation with few frames and two epochs."""
-    student = values["student"] | {"settings": values["student"]["settings"] | {"epochs": 2}}
+    settings = values["student"]["settings"] | {"epochs": 2}
+    student = values["student"] | {"settings": settings}
+    few = {"temperatures": [150.0], "steps": 30, "interval": 5, "discard": 0}
     return values | {
-        "sample": values["sample"] | {"temperatures": [150.0], "steps": 30, "discard": 0},
+        "sample": values["sample"] | few,
         "pick": {"frames": 4, "test_frames": 1},
         "student": student,
     }
 
 
-def main(chosen):
-    out = chosen.out
-    out.mkdir(parents=True, exist_ok=True)
-    start, place = out / "start.xyz", out / "student"
-    write(start, [molecules(spacing, seed) for spacing, seed in ((3.3, 0), (4.5, 1), (6.0, 2))])
-    values = shortened(SETTINGS) if chosen.smoke else SETTINGS
+def resumed(teacher: str, start: Path, values: dict, place: Path) -> dict:
+    """The report of a distillation, which continues if it was interrupted."""
     config = from_dict(DistillConfig, values, "SETTINGS")
-    teacher, resume = "distillation:Springs", (place / "distill.yaml").is_file()
-    write_results(out, distill(teacher, [str(start)], config, place, resume))
+    return distill(teacher, [str(start)], config, place, (place / "distill.yaml").is_file())
+
+
+def tip3p(out: Path, smoke: bool) -> dict:
+    """Clusters of eight molecules."""
+    start = out / "start.xyz"
+    write(start, [molecules(spacing, seed) for spacing, seed in ((3.3, 0), (4.5, 1), (6.0, 2))])
+    values = shortened(SETTINGS) if smoke else SETTINGS
+    return resumed("distillation:Springs", start, values, out / "student")
+
+
+def water_v1(out: Path, smoke: bool) -> dict:
+    """Liquid water: errors against the teacher and against DFT, speed, dynamics."""
+    teacher, start = out / "teacher", data_set("structures/water_64.xyz")
+    if not (teacher / "config.yaml").is_file():
+        save_model(teacher, *import_torch(published_model("water_v1.pth")))
+    values = shortened(LIQUID) if smoke else LIQUID
+    report = resumed(str(teacher), start, values, out / "student")
+    places = {"student": out / "student" / "student", "teacher": teacher}
+    most = 2 if smoke else None
+    against_dft = {name: ladder.score(one, "water", most) for name, one in places.items()}
+    atoms, runs = read(start), {}
+    for name, place in places.items():
+        length = duration(0.05 if smoke else PICOSECONDS[name], 0.5)
+        runs[name] = out / f"md {name}"
+        settled(load_model(place), atoms, length, 300.0, runs[name])
+    skip = 0.0 if smoke else SKIPPED_PS
+    draw_oxygens(out / "rdf.png", runs, skip)
+    dynamics = {name: summary(place, skip) for name, place in runs.items()}
+    return report | {"against DFT": against_dft, "dynamics": dynamics}
+
+
+def oxygens(place: Path, skip: float) -> tuple[np.ndarray, np.ndarray]:
+    """Radii (angstrom) and the radial distribution of oxygens of a run."""
+    columns = radial_distributions([open_run(place, skip)]).columns
+    return columns["r (angstrom)"], columns["g O-O (1)"]
+
+
+def summary(place: Path, skip: float) -> dict:
+    """Temperature, speed and the first peak of the oxygens of a run."""
+    with (place / "log.csv").open(encoding="utf-8") as file:
+        last = list(csv.DictReader(file))[-1]
+    kelvin = open_run(place, skip).read("thermo", "temperature").values
+    radii, g = oxygens(place, skip)
+    return {
+        "temperature": float(np.mean(kelvin)),
+        "its standard deviation": float(np.std(kelvin)),
+        "ns a day": float(last["speed (ns/day)"]),
+        "first peak at": float(radii[np.argmax(g)]),
+        "its height": float(np.max(g)),
+    }
+
+
+def draw_oxygens(path: Path, runs: dict[str, Path], skip: float) -> None:
+    """Radial distributions of oxygens of student and teacher."""
+    figure, (axis,) = new_figure(5.0, 3.6)
+    for color, (name, place) in zip((ACCENT, GUIDE), runs.items(), strict=True):
+        axis.plot(*oxygens(place, skip), color=color, label=name)
+    axis.set(xlabel="r (Å)", ylabel="g of O-O", xlim=(2.0, None), ylim=(0.0, None))
+    axis.legend(frameon=False)
+    save_figure(figure, path)
+
+
+TEACHERS = {"tip3p": tip3p, "water_v1": water_v1}
+
+
+def main(chosen):
+    use_compilation_cache()
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    write_results(chosen.out, TEACHERS[chosen.teacher](chosen.out, chosen.smoke))
 
 
 if __name__ == "__main__":
-    run(main, options(__doc__, "results/distillation"))
+    parser = options(__doc__, "results/distillation")
+    parser.add_argument("--teacher", choices=TEACHERS, default="tip3p")
+    run(main, parser)

@@ -174,24 +174,24 @@ def water_v1(out: Path, smoke: bool) -> dict:
         length = duration(0.05 if smoke else PICOSECONDS[name], 0.5)
         runs[name] = out / f"md {name}"
         settled(load_model(place), atoms, length, 300.0, runs[name])
-    skip = 0.0 if smoke else SKIPPED_PS
+    skip = 0.0 if smoke else 1e3 * SKIPPED_PS  # fs
     draw_oxygens(out / "rdf.png", runs, skip)
     dynamics = {name: summary(place, skip) for name, place in runs.items()}
     return report | {"against DFT": against_dft, "dynamics": dynamics}
 
 
-def oxygens(place: Path, skip: float) -> tuple[np.ndarray, np.ndarray]:
+def oxygens(place: Path, skip_fs: float) -> tuple[np.ndarray, np.ndarray]:
     """Radii (angstrom) and the radial distribution of oxygens of a run."""
-    columns = radial_distributions([open_run(place, skip)]).columns
+    columns = radial_distributions([open_run(place, skip_fs)]).columns
     return columns["r (angstrom)"], columns["g O-O (1)"]
 
 
-def summary(place: Path, skip: float) -> dict:
+def summary(place: Path, skip_fs: float) -> dict:
     """Temperature, speed and the first peak of the oxygens of a run."""
     with (place / "log.csv").open(encoding="utf-8") as file:
         last = list(csv.DictReader(file))[-1]
-    kelvin = open_run(place, skip).read("thermo", "temperature").values
-    radii, g = oxygens(place, skip)
+    kelvin = open_run(place, skip_fs).read("thermo", "temperature").values
+    radii, g = oxygens(place, skip_fs)
     return {
         "temperature": float(np.mean(kelvin)),
         "its standard deviation": float(np.std(kelvin)),
@@ -201,11 +201,11 @@ def summary(place: Path, skip: float) -> dict:
     }
 
 
-def draw_oxygens(path: Path, runs: dict[str, Path], skip: float) -> None:
+def draw_oxygens(path: Path, runs: dict[str, Path], skip_fs: float) -> None:
     """Radial distributions of oxygens of student and teacher."""
     figure, (axis,) = new_figure(5.0, 3.6)
     for color, (name, place) in zip((ACCENT, GUIDE), runs.items(), strict=True):
-        axis.plot(*oxygens(place, skip), color=color, label=name)
+        axis.plot(*oxygens(place, skip_fs), color=color, label=name)
     axis.set(xlabel="r (Å)", ylabel="g of O-O", xlim=(2.0, None), ylim=(0.0, None))
     axis.legend(frameon=False)
     save_figure(figure, path)

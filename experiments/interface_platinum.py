@@ -1,8 +1,8 @@
 """Potassium fluoride solution between faces of Pt(111): layers, orientation, potential.
 
 Run:     python experiments/interface_platinum.py --out results/interface_platinum
-Needs:   seeds/pt_kf_aq_les.pth (published model), water-rpbe-d3 (JLES_DATA); one core, 15
-         minutes.
+Needs:   seeds/pt_kf_aq_les.pth (published model), water-rpbe-d3 (JLES_DATA); one core,
+         25 minutes.
 Writes:  the run (`jles md`), results.json and interface_platinum.png in --out.
 Expect:  first peaks K-O at 2.7 to 2.8 and F-O at 2.6 to 2.7 angstrom (diffraction, Ohtaki and
          Radnai, Chem. Rev. 93, 1157 (1993)); water in layers on both faces of platinum, the
@@ -102,7 +102,10 @@ def dissolved(atoms: Atoms, pairs: int, away: float, seed: int = 0) -> Atoms:
 
 
 def pushed_apart(atoms: Atoms, sweeps: int = 60) -> Atoms:
-    """Moves whole molecules until all pairs are as far as `APART`, nearly; metal stays."""
+    """Moves whole molecules, not metal, until all pairs are nearly as far as `APART`.
+
+    It stops after `sweeps` in any case; the relaxation that follows does the rest.
+    """
     moved, tags = atoms.copy(), atoms.get_tags()
     limits = {tuple(sorted(pair)): limit for pair, limit in APART.items()}
     symbols, metal = np.array(atoms.symbols), atoms.numbers == 78

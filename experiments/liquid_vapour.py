@@ -2,7 +2,7 @@
 
 Run:     python experiments/liquid_vapour.py --out results/liquid_vapour
 Needs:   seeds/water_interface_les.pth and water_interface_sr.pth (published models),
-         water-rpbe-d3 (JLES_DATA); one core, 10 minutes.
+         water-rpbe-d3 (JLES_DATA); one core, 20 minutes.
 Writes:  the runs (`jles md`), results.json and liquid_vapour.png in --out.
 Expect:  with long-range forces the net dipole decays within a fraction of a picosecond, and the
          potential then differs between the two sides by a fluctuation of

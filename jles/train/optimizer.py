@@ -21,6 +21,12 @@ The usual 1e-8 is not small beside gradients of a loss in (eV/angstrom)^2 whose 
 known to a fraction of a meV/angstrom: parameters then nearly stop.
 """
 
+_SMALLEST_MATRIX = 8
+"""Rows and columns of the smallest matrix for Muon; read-outs of one number follow Adam."""
+
+_NO_MATRICES = ("product_", "radial_mixing_", "ar_", "memory_")
+"""How the names of weights begin that act on single channels of the features."""
+
 
 def build_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
     """Clipping, Adam, AMSGrad or Muon, weight decay; the caller applies the learning rate.
@@ -40,32 +46,40 @@ def _muon() -> optax.GradientTransformation:
     """Muon (Jordan et al. 2024, github.com/KellerJordan/Muon; optax.contrib) for matrices.
 
     The update of a matrix is its average gradient with all singular values set to about the
-    same number, so that no direction lags behind. It is scaled to the root mean square of 0.2
-    that updates of Adam have, so both take the same learning rate. All other parameters follow
-    Adam with Nesterov's momentum.
+    same number, so that no direction lags behind. It is scaled by 0.2 √max(rows, columns) (Liu
+    et al., arXiv 2502.16982). Its root mean square is then 0.2 if the gradient has full rank,
+    about that of Adam, so both take similar learning rates. All other parameters follow Adam
+    with Nesterov's momentum.
     """
     # With a learning rate of -1 the sign is kept: the caller applies the rate.
-    return optax.contrib.muon(
+    muon = optax.contrib.muon(
         -1.0, eps=_EPSILON, consistent_rms=0.2, muon_weight_dimension_numbers=_matrices
     )
 
+    def update(gradient, state, params=None):
+        # Accelerators would round the factors of the products.
+        with jax.default_matmul_precision("highest"):
+            return muon.update(gradient, state, params)
 
-_SMALLEST_MATRIX = 8
-"""Rows and columns of the smallest matrix for Muon; read-outs of one number follow Adam."""
+    return optax.GradientTransformation(muon.init, update)
 
 
 def _matrices(params):
     """The axes of rows and columns of the matrices among the parameters, None elsewhere.
 
-    The first and the last axis are those of a linear map; the axes between them count maps,
-    e.g. one for every element.
+    The first and the last axis are those of a linear map. An axis between them counts maps,
+    e.g. one for every element. Embeddings and weights of single channels are no such maps,
+    whatever their shape.
     """
 
-    def axes(leaf):
+    def axes(path, leaf):
+        named = str(path[-1].key) if path and hasattr(path[-1], "key") else ""
         matrix = leaf.ndim > 1 and min(leaf.shape[0], leaf.shape[-1]) >= _SMALLEST_MATRIX
-        return optax.contrib.MuonDimensionNumbers(0, leaf.ndim - 1) if matrix else None
+        if not matrix or named.endswith("embedding") or named.startswith(_NO_MATRICES):
+            return None
+        return optax.contrib.MuonDimensionNumbers(0, leaf.ndim - 1)
 
-    return jax.tree.map(axes, params)
+    return jax.tree_util.tree_map_with_path(axes, params)
 
 
 _SCALES = {

@@ -133,7 +133,7 @@ def _training(record, data: Survey) -> Iterator[str]:
         if data.labels[name]:
             yield f"  # {name}: 1.0  # {data.labels[name]} frames have it"
     yield "optimizer:"
-    yield _line("name", "muon", "or adamw")
+    yield _line("name", "muon", "or adamw, amsgrad")
     yield _line("learning_rate", record.usual_rate)
     yield _line("warmup_steps", min(100, epochs * steps // 10))
     yield _line("clip_update", 1.0, "largest step of a parameter, in learning rates")

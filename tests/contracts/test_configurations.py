@@ -121,4 +121,4 @@ CONFIGS = Path(__file__).resolve().parents[2] / "experiments" / "configs"
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_committed_configurations_are_valid(path):
     model = from_dict(TrainConfig, read_yaml(path), path.name).model
-    assert (model.backbone is None) == path.stem.endswith("_energies")
+    assert (model.backbone is None) == (model.start_from is not None)

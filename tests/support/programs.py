@@ -25,6 +25,7 @@ from jles.models.config import (
     EquilibratedCharges,
     FlowCharges,
     MomentConfig,
+    ReadoutConfig,
     ResponseConfig,
     SoftnessConfig,
     TensorPolarizability,
@@ -133,13 +134,17 @@ def gradient_of_compiled(config) -> Program:
 def training() -> Program:
     """A training step on energy, forces and stress of crystals and clusters."""
     potential, params = small_model(
-        PLAIN.replace(electrostatics=ElectrostaticsConfig(k_max=2.0)), dtype=F32
+        PLAIN.replace(
+            electrostatics=ElectrostaticsConfig(k_max=2.0),
+            energy=ReadoutConfig(hidden=(8, 8)),  # a matrix for Muon
+        ),
+        dtype=F32,
     )
     with TemporaryDirectory() as folder:
         frames = frames_of(mixed_frames(3), Path(folder))
     loader = loader_of(frames, 3, k_max=2.0, max_buckets=1, dtype=F32)
     (batch,) = loader.epoch(None)
-    optimizer = build_optimizer(OptimizerConfig())
+    optimizer = build_optimizer(OptimizerConfig(name="muon"))
     steps = build_steps(potential, optimizer, ("energy", "forces", "stress"))
     state, weights = jax.eval_shape(steps.init, params), Weights(F32(1), F32(1), F32(1))
     rates = F32(0.01), F32(0.9)

@@ -103,7 +103,9 @@ def test_killed_and_full_disks_leave_no_trace_in_the_result(run_jles, tmp_path):
         "warmup_steps": 4,
         "name": "muon",
     }
-    config = training_file(tmp_path, optimizer=optimizer, model=TINY_MODEL | {"charges": None})
+    # The hidden layers have a matrix for Muon.
+    model = TINY_MODEL | {"charges": None, "energy": {"hidden": [8, 8]}}
+    config = training_file(tmp_path, optimizer=optimizer, model=model)
     whole, out = tmp_path / "whole", tmp_path / "out"
     assert run_jles("train", config, "--out", whole).returncode == 0
     stops = (

@@ -6,6 +6,7 @@ its kernels. For the invariants of CACE this makes up most of the compilation.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 from jax.experimental.xla_metadata import set_xla_metadata
@@ -22,18 +23,19 @@ def apart(function: Callable, *arrays):
     `function(*arrays)`.
 
     Args:
-        function: of arrays or trees of arrays; it must not close over traced arrays.
+        function: of arrays or trees of arrays. It is a key of JAX's cache: pass the same one
+            each time.
         arrays: its arguments.
     """
     leaves = jax.tree.leaves(arrays)
     if not step_sizes().compile_apart or any(map(on_several_devices, leaves)):
         return function(*arrays)
-
-    @jax.jit
-    def alone(*arrays):
-        # The functions that it calls are part of it.
-        with set_xla_metadata(inlineable="true"):
-            return jax.checkpoint(function, prevent_cse=False)(*arrays)
-
     with set_xla_metadata(inlineable="false"):
-        return alone(*arrays)
+        return _alone(function, *arrays)
+
+
+@partial(jax.jit, static_argnums=0)
+def _alone(function: Callable, *arrays):
+    # The functions that it calls are part of it.
+    with set_xla_metadata(inlineable="true"):
+        return jax.checkpoint(function, prevent_cse=False)(*arrays)

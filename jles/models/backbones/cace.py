@@ -5,6 +5,7 @@ edge-wise tensors and leave the mathematics unchanged: the embedding of the rece
 out of the sum over neighbours, and radial channels are mixed after that sum.
 """
 
+from functools import cache
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -61,6 +62,12 @@ def _entries(basis):
     """One array for every monomial, from one for every degree."""
     parts = (jax.lax.split(one, [1] * one.shape[1], axis=1) for one in basis)
     return [part[:, 0] for of_degree in parts for part in of_degree]
+
+
+@cache
+def _invariants_of(l_max: int, body_order: int):
+    """The invariants of a basis as a function, the same one for the same numbers."""
+    return lambda basis: invariants(_entries(basis), l_max, body_order)
 
 
 class Cace(nn.Module):
@@ -182,8 +189,7 @@ class Cace(nn.Module):
         return entries
 
     def _invariants(self, basis):
-        l_max, order = self.config.l_max, self.config.body_order
-        values = apart(lambda basis: invariants(_entries(basis), l_max, order), basis)
+        values = apart(_invariants_of(self.config.l_max, self.config.body_order), basis)
         return jnp.stack(values, axis=2)  # (atoms, K, invariants, channels)
 
     def _message(self, t, basis, features, graph, expand):

@@ -9,6 +9,7 @@ from functools import partial
 from typing import NamedTuple
 
 import jax
+import numpy as np
 import optax
 
 from jles.train.config import OptimizerConfig, Schedule
@@ -20,6 +21,9 @@ _EPSILON = 1e-12
 The usual 1e-8 is not small beside gradients of a loss in (eV/angstrom)^2 whose forces are
 known to a fraction of a meV/angstrom: parameters then nearly stop.
 """
+
+_ITERATION = np.float32((3.4445, -4.7750, 2.0315))
+"""Coefficients of Muon's Newton-Schulz iteration (optax), float32 whatever JAX's default is."""
 
 _SMALLEST_MATRIX = 8
 """Rows and columns of the smallest matrix for Muon; read-outs of one number follow Adam."""
@@ -53,7 +57,11 @@ def _muon() -> optax.GradientTransformation:
     """
     # With a learning rate of -1 the sign is kept: the caller applies the rate.
     muon = optax.contrib.muon(
-        -1.0, eps=_EPSILON, consistent_rms=0.2, muon_weight_dimension_numbers=_matrices
+        -1.0,
+        ns_coeffs=_ITERATION,
+        eps=_EPSILON,
+        consistent_rms=0.2,
+        muon_weight_dimension_numbers=_matrices,
     )
 
     def update(gradient, state, params=None):

@@ -96,7 +96,7 @@ def assert_same(left, right):
 def test_killed_and_full_disks_leave_no_trace_in_the_result(run_jles, tmp_path):
     """One run, stopped before any checkpoint, while one is written and between two of them."""
     optimizer = {
-        "learning_rate": 0.02,
+        "learning_rate": 0.005,
         "schedule": "plateau",
         "patience": 1,
         "ema": 0.7,

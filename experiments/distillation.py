@@ -171,7 +171,7 @@ def water_v1(out: Path, smoke: bool) -> dict:
     against_dft = {name: ladder.score(one, "water", most) for name, one in places.items()}
     atoms, runs = read(start), {}
     for name, place in places.items():
-        length = duration(0.05 if smoke else PICOSECONDS[name], 0.5)
+        length = duration(0.01 if smoke else PICOSECONDS[name], 0.5)
         runs[name] = out / f"md {name}"
         settled(load_model(place), atoms, length, 300.0, runs[name])
     skip = 0.0 if smoke else 1e3 * SKIPPED_PS  # fs

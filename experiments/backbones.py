@@ -14,11 +14,12 @@ frames and errors are those of ladder.py.
 
 import json
 import time
+from functools import partial
 from pathlib import Path
 
 import jax
 import ladder
-from common import options, run, trained, write_results
+from common import once, options, run, trained, write_results
 
 from jles.cache_folder import use_compilation_cache
 from jles.config import from_dict
@@ -119,20 +120,13 @@ def seconds_an_epoch(system: str, backbone: str) -> float:
 
 def epochs_within(budget: float, system: str, backbone: str, place: Path) -> int:
     """The epochs of a training of this processor time; it is measured once."""
-    known = place / "seconds_an_epoch.json"
-    if not known.is_file():
-        known.parent.mkdir(parents=True, exist_ok=True)
-        known.write_text(json.dumps(seconds_an_epoch(system, backbone)))
-    epochs = round(budget / json.loads(known.read_text()))
+    measure = partial(seconds_an_epoch, system, backbone)
+    epochs = round(budget / once(place / "seconds_an_epoch.json", measure))
     return min(LONGEST, max(FASTEST, epochs))
 
 
-def train(system: str, backbone: str, moments: str, out: Path, budget: float | None) -> None:
-    """Trains and scores one model, unless that is done; no budget for a smoke run."""
-    place = out / system / backbone / moments
-    done = place / "score.json"
-    if done.is_file():
-        return
+def train(system: str, backbone: str, moments: str, place: Path, budget: float | None) -> dict:
+    """Trains and scores one model; no budget for a smoke run."""
     smoke = budget is None
     epochs = 2 if smoke else epochs_within(budget, system, backbone, place.parent)
     model = place / "model"
@@ -140,8 +134,7 @@ def train(system: str, backbone: str, moments: str, out: Path, budget: float | N
     trained(settings(system, backbone, moments, epochs), model, smoke)
     record = {"epochs": epochs, "processor_seconds": time.process_time() - start}
     record |= ladder.score(model, system, 2 if smoke else None)
-    record |= sizes_of(load_model(model), SYSTEMS[system])
-    done.write_text(json.dumps(record))
+    return record | sizes_of(load_model(model), SYSTEMS[system])
 
 
 def sizes_of(model, neighbors: float) -> dict:
@@ -224,7 +217,9 @@ def main(chosen):
         wanted = []
     for system, backbone, moments in wanted:
         budget = None if chosen.smoke else chosen.budget
-        train(system, backbone, moments, chosen.out, budget)
+        place = chosen.out / system / backbone / moments
+        one = partial(train, system, backbone, moments, place, budget)
+        once(place / "score.json", one)
     results = scores(chosen.out)
     write_results(chosen.out, results)
     (chosen.out / "table.md").write_text(table(results), encoding="utf-8")

@@ -179,6 +179,14 @@ def settled(
 # Errors, times, results
 
 
+def once(file: Path, measure: Callable):
+    """What `measure()` returns (JSON); if the file has it from an earlier run, it is read."""
+    if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, json.dumps(measure()))
+    return json.loads(file.read_text())
+
+
 def to_atoms(frame) -> Atoms:
     """A frame of a data file without its labels."""
     return Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=frame.pbc)

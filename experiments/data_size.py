@@ -13,6 +13,7 @@ frames of another trajectory. A finished part is not computed again.
 
 import json
 import time
+from functools import partial
 from pathlib import Path
 
 import ase.io
@@ -24,6 +25,7 @@ from common import (
     duration,
     error_of,
     imported,
+    once,
     options,
     run,
     settled,
@@ -38,7 +40,6 @@ from jles.data.frames import read_frames
 from jles.data.survey import survey_frames
 from jles.distill.config import StudentConfig
 from jles.distill.student import student_values
-from jles.files import write_atomically
 from jles.models.config import ScreeningConfig
 from jles.pictures import PALETTE, new_figure, save_figure
 from jles.predict.model import Model, load_model
@@ -46,9 +47,10 @@ from jles.predict.model import Model, load_model
 SCREENING = ScreeningConfig(1.78, "H")
 SPACING = 3.1
 """Of the molecules at the start, angstrom; the cell holds two of them along each side."""
-TRAINING_KELVIN, TEST_KELVIN = (300.0, 450.0), (375.0,)
+KELVIN = {"train": (300.0, 450.0), "test": (375.0,)}
+TIMESTEP = 0.5
 INTERVAL, DROPPED = 5, 100
-"""Steps of 0.5 fs between frames, and frames left out at the start of a run."""
+"""Steps between frames, and frames left out at the start of a run."""
 SIZES = (50, 500, 5000)
 BORN_FRAMES = 25
 
@@ -64,7 +66,7 @@ def cell_of_water(seed: int) -> Atoms:
 def frames_of(teacher: Model, seed: int, kelvin: float, frames: int, out: Path) -> list[Atoms]:
     """Frames of a run with the teacher, with its energies and forces."""
     start = cell_of_water(seed)
-    length = duration(5e-4 * INTERVAL * (frames + DROPPED), 0.5)
+    length = duration(1e-3 * TIMESTEP * INTERVAL * (frames + DROPPED), TIMESTEP)
     settled(teacher, start, length, kelvin, out, record={"positions": INTERVAL})
     found = []
     for positions in open_run(out).read("positions").values[-frames:]:
@@ -80,14 +82,13 @@ def write_frames(teacher: Model, sizes, tests: int, out: Path) -> None:
     """Files of training frames, each the beginning of the next, and of test frames."""
     if (out / "test.xyz").is_file():
         return
-    runs = {"train": [], "test": []}
-    for seed, kelvin in enumerate((*TRAINING_KELVIN, *TEST_KELVIN)):
-        name = "train" if kelvin in TRAINING_KELVIN else "test"
-        shared = (
-            max(sizes) / len(TRAINING_KELVIN) if name == "train" else tests / len(TEST_KELVIN)
-        )
-        place = out / "runs" / f"{kelvin:.0f} K"
-        runs[name] += frames_of(teacher, seed, kelvin, max(1, round(shared)), place)
+    runs, seed = {}, 0
+    for name, frames in {"train": max(sizes), "test": tests}.items():
+        each, runs[name] = max(1, round(frames / len(KELVIN[name]))), []
+        for kelvin in KELVIN[name]:
+            place = out / "runs" / f"{kelvin:.0f} K"
+            runs[name] += frames_of(teacher, seed, kelvin, each, place)
+            seed += 1
     order = np.random.default_rng(0).permutation(len(runs["train"]))
     for size in sizes:
         ase.io.write(out / f"train-{size}.xyz", [runs["train"][n] for n in order[:size]])
@@ -129,20 +130,15 @@ def score(model: Model, teacher: Model, frames: list[Atoms]) -> dict:
     }
 
 
-def train(frames: int, steps: int, teacher: Model, chosen) -> None:
-    """Trains and judges one model, unless that is done."""
-    place = chosen.out / f"{frames} frames, {steps} steps"
-    done = place / "score.json"
-    if done.is_file():
-        return
+def train(frames: int, steps: int, teacher: Model, chosen, place: Path) -> dict:
+    """Trains one model and computes its errors."""
     values = settings(chosen.out / f"train-{frames}.xyz", frames, steps)
     begin = time.process_time()
     trained(values, place / "model", chosen.smoke)
     record = {"frames": frames, "steps": steps, "epochs": values["epochs"]}
     record["processor_seconds"] = time.process_time() - begin
     model = load_model(place / "model", screening=SCREENING)
-    record |= score(model, teacher, ase.io.read(chosen.out / "test.xyz", ":"))
-    write_atomically(done, json.dumps(record))
+    return record | score(model, teacher, ase.io.read(chosen.out / "test.xyz", ":"))
 
 
 def table(rows: list[dict]) -> str:
@@ -189,9 +185,10 @@ def main(chosen):
     write_frames(teacher, sizes, tests, chosen.out)
     for steps in [4] if chosen.smoke else chosen.steps:
         for frames in sizes:
-            train(frames, steps, teacher, chosen)
-    files = sorted(chosen.out.glob("* steps/score.json"))
-    rows = [json.loads(file.read_text()) for file in files]
+            place = chosen.out / f"{frames} frames, {steps} steps"
+            one = partial(train, frames, steps, teacher, chosen, place)
+            once(place / "score.json", one)
+    rows = [json.loads(file.read_text()) for file in chosen.out.glob("* steps/score.json")]
     rows.sort(key=lambda row: (row["steps"], row["frames"]))
     write_results(chosen.out, {"models": rows})
     (chosen.out / "table.md").write_text(table(rows), encoding="utf-8")

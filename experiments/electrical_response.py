@@ -15,9 +15,10 @@ softness kappa, polarizability alpha. Born charges and polarizabilities are neve
 """
 
 import json
+from functools import partial
 from pathlib import Path
 
-from common import options, run, trained, training_seconds, write_results
+from common import once, options, run, trained, training_seconds, write_results
 from ladder import RUNGS, SYSTEMS, score, settings
 
 from jles.pictures import INK, PALETTE, new_figure, save_figure
@@ -132,6 +133,11 @@ def ladder_picture(path: Path, results: dict) -> None:
     save_figure(figure, path)
 
 
+def scored(place: Path, system: str, most: int | None) -> dict:
+    """Errors of one model, and the time of its training."""
+    return score(place, system, most) | {"seconds": training_seconds(place)}
+
+
 def main(chosen):
     out, most = chosen.out, 2 if chosen.smoke else None
     if chosen.redraw is not None:
@@ -146,10 +152,7 @@ def main(chosen):
         if chosen.only_trained and not (place / "config.yaml").is_file():
             continue
         trained(settings(system, rung, chosen.longer), place, chosen.smoke)
-        done = place / "score.json"
-        if not done.is_file():
-            record = score(place, system, most) | {"seconds": training_seconds(place)}
-            done.write_text(json.dumps(record))
+        once(place / "score.json", partial(scored, place, system, most))
     results = scores(out)
     write_results(out, results)
     (out / "table.md").write_text(table(results), encoding="utf-8")

@@ -12,18 +12,17 @@ makes twenty steps with CACE and its published message-passing layer at a learni
 with and without warm-up. A model that was measured is not measured again.
 """
 
-import json
+from functools import partial
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from common import options, run, shortened, write_results
+from common import once, options, run, shortened, write_results
 
 from jles.cache_folder import use_compilation_cache
 from jles.config import from_dict, read_yaml
 from jles.data.sets import data_set
-from jles.files import write_atomically
 from jles.train.config import OptimizerConfig, TrainConfig
 from jles.train.losses import Weights, loss_of
 from jles.train.optimizer import build_optimizer, learning_rate
@@ -131,15 +130,12 @@ def first_steps(new: Prepared, seeds) -> dict:
 
 
 def measured(name: str, model: dict, chosen) -> dict:
-    """The first losses of one model, and its first steps if it is `LAYER`; measured once."""
-    done = chosen.out / f"{name}.json"
-    if not done.is_file():
-        new, seeds = prepared(model, chosen.smoke), SEEDS[:1] if chosen.smoke else SEEDS
-        record = {"first losses": first_losses(new, seeds)}
-        if name == LAYER:
-            record["first steps"] = first_steps(new, seeds)
-        write_atomically(done, json.dumps(record))
-    return json.loads(done.read_text())
+    """The first losses of one model, and its first steps if it is `LAYER`."""
+    new, seeds = prepared(model, chosen.smoke), SEEDS[:1] if chosen.smoke else SEEDS
+    record = {"first losses": first_losses(new, seeds)}
+    if name == LAYER:
+        record["first steps"] = first_steps(new, seeds)
+    return record
 
 
 def table(results: dict) -> str:
@@ -154,7 +150,10 @@ def table(results: dict) -> str:
 def main(chosen):
     use_compilation_cache()
     chosen.out.mkdir(parents=True, exist_ok=True)
-    results = {name: measured(name, model, chosen) for name, model in models().items()}
+    results = {
+        name: once(chosen.out / f"{name}.json", partial(measured, name, model, chosen))
+        for name, model in models().items()
+    }
     write_results(chosen.out, results)
     (chosen.out / "table.md").write_text(table(results), encoding="utf-8")
 

@@ -19,19 +19,22 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk, fcc111
 from ase.neighborlist import neighbor_list
-from common import duration, imported, options, run, simulated, write_results
+from common import duration, imported, run, settled, simulated, write_results
 from interfaces import (
     draw_across,
+    first_layer,
     heavy,
     in_halves,
+    middle_of,
     orientation,
+    sampling_options,
     water_box,
     water_of,
 )
 
 from jles.analysis.conditions import mean_temperature
 from jles.analysis.estimators.planar import planes_of
-from jles.analysis.reports.profile import FIELD, POTENTIAL, profiles
+from jles.analysis.reports.profile import POTENTIAL, profiles
 from jles.analysis.reports.rdf import radial_distributions
 from jles.analysis.run import open_run
 
@@ -149,15 +152,18 @@ def dynamics(model, built: Atoms, chosen, out):
     """Relaxation, then a run with a thermostat; both resume where they stopped."""
     relaxing = {"steps": chosen.relaxing, "ensemble": {"kind": "minimise"}}
     relaxed = simulated(model, heavy(built), relaxing, out / "relaxed")
-    whole = {
-        **duration(chosen.settling + chosen.picoseconds, TIMESTEP),
-        "ensemble": {"kind": "langevin", "temperature": TEMPERATURE, "friction": 10.0},
-        "velocities": {"source": "draw", "temperature": 0.3 * TEMPERATURE},
-        "record": {"thermo": 5, "positions": 5, "charges": 5},
-        "block": 25,
-        "checkpoint": 50,
-    }
-    simulated(model, heavy(relaxed), whole, out / "run")
+    settled(
+        model,
+        heavy(relaxed),
+        duration(chosen.settling + chosen.picoseconds, TIMESTEP),
+        TEMPERATURE,
+        out / "run",
+        friction=10.0,
+        velocities={"source": "draw", "temperature": 0.3 * TEMPERATURE},
+        record={"thermo": 5, "positions": 5, "charges": 5},
+        block=25,
+        checkpoint=50,
+    )
     return open_run(out / "run", 1e3 * chosen.settling)
 
 
@@ -221,25 +227,16 @@ def planes(built: Atoms, frames) -> tuple[float, float]:
 
 def faces(table: dict, water, cosine, limits: tuple[float, float]) -> dict:
     """First layers over the metal planes at these heights, and the middle of the solution."""
-    heights = table["height (angstrom)"]
-    width, record = heights[1] - heights[0], {}
+    heights, record = table["height (angstrom)"], {}
     for face, sign, over in (
         ("lower", 1.0, heights - limits[0]),
         ("upper", -1.0, limits[1] - heights),
     ):
         first = (over > 0.0) & (over < FIRST_LAYER)
-        record[face] = {
-            "first_peak_angstrom": float(over[first][np.argmax(water[first])]),
-            "first_peak_density": float(water[first].max()),
-            "first_layer_molecules_per_nm2": float(1e2 * water[first].sum() * width),
-            "first_layer_cosine": float(sign * cosine[first].sum() / water[first].sum()),
-        }
+        record[face] = first_layer(over, first, water, cosine, sign)
     inside = np.abs(heights - 0.5 * sum(limits)) < MIDDLE
     metal = heights < limits[0]
-    record["middle"] = {
-        "water_per_cubic_angstrom": float(water[inside].mean()),
-        "mean_field_v_per_angstrom": float(table[FIELD][inside].mean()),
-        "largest_error_of_field": float(table[f"error of {FIELD}"][inside].max()),
+    record["middle"] = middle_of(table, water, inside) | {
         "potential_of_solution_less_metal": float(
             table[POTENTIAL][inside].mean() - table[POTENTIAL][metal].mean()
         ),
@@ -276,10 +273,8 @@ def main(chosen):
 
 
 def parser():
-    found = options(__doc__, "results/interface_platinum")
+    found = sampling_options(__doc__, "results/interface_platinum", 0.5, 1.5)
     found.add_argument("--relaxing", type=int, default=100, help="steps of relaxation (100)")
-    found.add_argument("--settling", type=float, default=0.5, help="not sampled, ps (0.5)")
-    found.add_argument("--picoseconds", type=float, default=1.5, help="sampling, ps (1.5)")
     return found
 
 

@@ -18,12 +18,20 @@ from functools import partial
 
 import ase.io
 import numpy as np
-from common import duration, imported, options, run, simulated, write_results
-from interfaces import draw_across, heavy, in_halves, orientation
+from common import duration, imported, run, settled, write_results
+from interfaces import (
+    draw_across,
+    first_layer,
+    heavy,
+    in_halves,
+    middle_of,
+    orientation,
+    sampling_options,
+)
 
 from jles.analysis.conditions import mean_temperature
 from jles.analysis.estimators.planar import planar_potential, planes_of
-from jles.analysis.reports.profile import FIELD, POTENTIAL, profiles
+from jles.analysis.reports.profile import POTENTIAL, profiles
 from jles.analysis.run import open_run
 from jles.data.sets import data_set
 from jles.electrostatics import Multipoles, lattice_sum
@@ -47,14 +55,17 @@ def start():
 
 def dynamics(model, atoms, chosen, out):
     """A run with a thermostat; it resumes where it stopped."""
-    whole = {
-        **duration(chosen.settling + chosen.picoseconds, TIMESTEP),
-        "ensemble": {"kind": "langevin", "temperature": TEMPERATURE, "friction": 10.0},
-        "record": {"thermo": 10, "positions": 10, "charges": 10},
-        "block": 10,
-        "checkpoint": 20,
-    }
-    simulated(model, heavy(atoms), whole, out)
+    settled(
+        model,
+        heavy(atoms),
+        duration(chosen.settling + chosen.picoseconds, TIMESTEP),
+        TEMPERATURE,
+        out,
+        friction=10.0,
+        record={"thermo": 10, "positions": 10, "charges": 10},
+        block=10,
+        checkpoint=20,
+    )
     return open_run(out, 1e3 * chosen.settling)
 
 
@@ -102,28 +113,18 @@ def of_cutoff(atoms, charges, model: Model) -> float:
 def summary(table: dict, water, cosine) -> dict:
     """Numbers of both faces; heights are those over the outermost titanium layer."""
     heights = table["height (angstrom)"]
-    middle, width = 0.5 * (heights[0] + heights[-1]), heights[1] - heights[0]
+    middle = 0.5 * (heights[0] + heights[-1])
     titanium = table["density of Ti (1/angstrom^3)"]
     lower, upper = heights < middle, heights > middle
     record = {"faces": {}}
     for side, chosen, sign in (("lower", lower, 1.0), ("upper", upper, -1.0)):
         above = sign * heights - (sign * heights[chosen & (titanium > 0.0)]).max()
         first = chosen & (above < FIRST_LAYER)
-        peak = int(np.argmax(np.where(first, water, 0.0)))
-        record["faces"][side] = {
-            "first_peak_angstrom": float(above[peak]),
-            "first_peak_density": float(water[peak]),
-            "first_layer_molecules_per_nm2": float(1e2 * water[first].sum() * width),
-            "first_layer_cosine": float(sign * cosine[first].sum() / water[first].sum()),
-        }
+        record["faces"][side] = first_layer(above, first, water, cosine, sign)
     bulk = np.abs(heights - middle) < MIDDLE
     oxide = np.minimum(heights - heights[0], heights[-1] - heights) < 1.5
-    field, error = (table[name] for name in (FIELD, f"error of {FIELD}"))
-    record["middle"] = {
-        "water_per_cubic_angstrom": float(water[bulk].mean()),
+    record["middle"] = middle_of(table, water, bulk) | {
         "cosine": float(cosine[bulk].sum() / water[bulk].sum()),
-        "mean_field_v_per_angstrom": float(field[bulk].mean()),
-        "largest_error_of_field": float(error[bulk].max()),
         "potential_of_solution_less_oxide": float(
             table[POTENTIAL][bulk].mean() - table[POTENTIAL][oxide].mean()
         ),
@@ -158,12 +159,5 @@ def main(chosen):
     write_results(chosen.out, results)
 
 
-def parser():
-    found = options(__doc__, "results/interface_tio2")
-    found.add_argument("--settling", type=float, default=0.2, help="not sampled, ps (0.2)")
-    found.add_argument("--picoseconds", type=float, default=0.4, help="sampling, ps (0.4)")
-    return found
-
-
 if __name__ == "__main__":
-    run(main, parser())
+    run(main, sampling_options(__doc__, "results/interface_tio2", 0.2, 0.4))

@@ -1,9 +1,12 @@
-"""What the experiments on interfaces share: water, its orientation, a picture of profiles."""
+"""What the experiments on interfaces share: options, water, its orientation, profiles."""
+
+import argparse
 
 import ase.io
 import numpy as np
 from ase import Atoms
 from ase.geometry import find_mic
+from common import options
 
 from jles.analysis.estimators.planar import planar_density, planes_of
 from jles.analysis.reports.drawing import draw_band, rule
@@ -15,6 +18,21 @@ BOND = 1.3
 """No hydrogen of a molecule is farther from its oxygen, angstrom."""
 HEAVY = 4.0
 """Mass of hydrogen, u; averages over positions do not depend on masses."""
+
+
+def sampling_options(
+    description: str, out: str, settling: float, picoseconds: float
+) -> argparse.ArgumentParser:
+    """The options of a script, with the lengths of a run (ps) and their defaults."""
+    found = options(description, out)
+    for name, default, words in (
+        ("settling", settling, "not sampled"),
+        ("picoseconds", picoseconds, "sampling"),
+    ):
+        found.add_argument(
+            f"--{name}", type=float, default=default, help=f"{words}, ps ({default:g})"
+        )
+    return found
 
 
 def water_frames() -> list[Atoms]:
@@ -101,6 +119,35 @@ def in_halves(series: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return series.mean(axis=0), np.full(series.shape[1:], np.nan)
     first, second = np.array_split(series, 2)
     return series.mean(axis=0), 0.5 * np.abs(first.mean(axis=0) - second.mean(axis=0))
+
+
+def first_layer(above, first, water, cosine, sign: float) -> dict:
+    """Numbers of the first layer of water on a face.
+
+    Args:
+        above: heights of the layers over the face, angstrom.
+        first: which of them belong to the first layer of water.
+        water: density of molecules, 1/angstrom^3.
+        cosine: that density times the mean cosine.
+        sign: 1 if the normal of the face points along the third vector, else -1.
+    """
+    width = abs(above[1] - above[0])
+    peak = int(np.argmax(np.where(first, water, 0.0)))
+    return {
+        "first_peak_angstrom": float(above[peak]),
+        "first_peak_density": float(water[peak]),
+        "first_layer_molecules_per_nm2": float(1e2 * water[first].sum() * width),
+        "first_layer_cosine": float(sign * cosine[first].sum() / water[first].sum()),
+    }
+
+
+def middle_of(table: dict, water, inside) -> dict:
+    """Density of water and latent field where `inside` is true, in the middle of a solution."""
+    return {
+        "water_per_cubic_angstrom": float(water[inside].mean()),
+        "mean_field_v_per_angstrom": float(table[FIELD][inside].mean()),
+        "largest_error_of_field": float(table[f"error of {FIELD}"][inside].max()),
+    }
 
 
 def draw_across(path, table: dict, water, cosine, solid: str, ions: dict[str, int]) -> None:

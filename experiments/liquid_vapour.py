@@ -20,9 +20,9 @@ changes no average over positions and allows steps of 2 fs.
 from functools import partial
 
 import numpy as np
-from common import duration, imported, options, run, simulated, write_results
+from common import duration, imported, run, settled, write_results
 from interface_water import MODELS, stacked
-from interfaces import heavy, orientation, water_of
+from interfaces import heavy, orientation, sampling_options, water_of
 
 from jles.analysis.conditions import mean_temperature
 from jles.analysis.estimators.blocks import block_average
@@ -59,17 +59,19 @@ def film(boxes: int):
 
 def dynamics(model, start, chosen, out):
     """A run with a thermostat; it resumes where it stopped."""
-    whole = {
-        **duration(chosen.settling + chosen.picoseconds, TIMESTEP),
-        "ensemble": {"kind": "langevin", "temperature": TEMPERATURE, "friction": 10.0},
-        "velocities": {"source": "draw", "temperature": 0.5 * TEMPERATURE},
-        "record": {"thermo": 5, "positions": 5},
-        "block": 25,
-        "checkpoint": 100,
-    }
-    if model.config.charges is not None:
-        whole["record"]["charges"] = 5
-    simulated(model, heavy(start), whole, out)
+    charges = {} if model.config.charges is None else {"charges": 5}
+    settled(
+        model,
+        heavy(start),
+        duration(chosen.settling + chosen.picoseconds, TIMESTEP),
+        TEMPERATURE,
+        out,
+        friction=10.0,
+        velocities={"source": "draw", "temperature": 0.5 * TEMPERATURE},
+        record={"thermo": 5, "positions": 5, **charges},
+        block=25,
+        checkpoint=100,
+    )
     return open_run(out)
 
 
@@ -234,10 +236,8 @@ def main(chosen):
 
 
 def parser():
-    found = options(__doc__, "results/liquid_vapour")
+    found = sampling_options(__doc__, "results/liquid_vapour", 0.4, 1.0)
     found.add_argument("--boxes", type=int, default=1, help="of 64 molecules (1)")
-    found.add_argument("--settling", type=float, default=0.4, help="not sampled, ps (0.4)")
-    found.add_argument("--picoseconds", type=float, default=1.0, help="sampling, ps (1)")
     return found
 
 

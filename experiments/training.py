@@ -13,9 +13,10 @@ in RECOMMENDED instead. A finished variant is not trained again.
 
 import json
 import time
+from functools import partial
 from pathlib import Path
 
-from common import options, run, trained, write_results
+from common import once, options, run, trained, write_results
 
 from jles.data.sets import data_set
 from jles.pictures import ACCENT, GUIDE, new_figure, save_figure
@@ -51,7 +52,7 @@ BASE = {
     "optimizer": {"learning_rate": 0.03, "warmup_steps": 100},
 }
 
-# Rates and batches of `jles init-config`, see docs/training.md.
+# What docs/training.md recommends with Adam; `jles init-config` writes Muon.
 RECOMMENDED = {
     "epochs": EPOCHS,
     "batch_size": 1,
@@ -59,7 +60,7 @@ RECOMMENDED = {
     "optimizer": {"learning_rate": 0.02, "warmup_steps": 100, "clip_update": 1.0},
 }
 
-# Six epochs, to compare optimizers at the same cost for every backbone.
+# Six epochs each, to compare optimizers.
 SHORT = RECOMMENDED | {"epochs": 6, "loss": {"energy": 3.0, "forces": 1.0}}
 LARGER_MACE = {"hidden_irreps": "64x0e", "last_irreps": "64x0e"}
 
@@ -158,18 +159,15 @@ def settings(changes: dict) -> dict:
     return merged(same | start, changes)
 
 
-def train(name: str, out: Path, smoke: bool) -> None:
-    """Trains a variant, unless that is done, and notes its curve of validation errors."""
-    done = out / f"{name}.json"
-    if done.is_file():
-        return
+def train(name: str, out: Path, smoke: bool) -> dict:
+    """Trains a variant; its validation errors, by epoch and at the best one."""
     start = time.process_time()
     trained(settings(VARIANTS[name]), out / name, smoke)
     seconds = time.process_time() - start
     lines = (out / name / "metrics.jsonl").read_text().splitlines()
     rows = [row for row in map(json.loads, lines) if "valid_forces_rmse" in row]
     best = min(rows, key=lambda row: row["valid_forces_rmse"])
-    record = {
+    return {
         "force_rmse_mev_per_angstrom": [1e3 * row["valid_forces_rmse"] for row in rows],
         "best": 1e3 * best["valid_forces_rmse"],
         "energy_rmse_mev_per_atom": 1e3 * best["valid_energy_per_atom_rmse"],
@@ -177,7 +175,6 @@ def train(name: str, out: Path, smoke: bool) -> None:
         "first_epoch_loss": json.loads(lines[0])["train_loss"],
         "processor_seconds": seconds,
     }
-    done.write_text(json.dumps(record))
 
 
 def table(results: dict) -> str:
@@ -212,7 +209,7 @@ def draw(path, results: dict) -> None:
 def main(chosen):
     chosen.out.mkdir(parents=True, exist_ok=True)
     for name in chosen.variants or (list(VARIANTS)[:2] if chosen.smoke else VARIANTS):
-        train(name, chosen.out, chosen.smoke)
+        once(chosen.out / f"{name}.json", partial(train, name, chosen.out, chosen.smoke))
     files = {name: chosen.out / f"{name}.json" for name in VARIANTS}
     results = {name: json.loads(f.read_text()) for name, f in files.items() if f.is_file()}
     (chosen.out / "table.md").write_text(table(results))

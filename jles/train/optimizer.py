@@ -23,13 +23,16 @@ known to a fraction of a meV/angstrom: parameters then nearly stop.
 """
 
 _ITERATION = np.float32((3.4445, -4.7750, 2.0315))
-"""Coefficients of Muon's Newton-Schulz iteration (optax), float32 whatever JAX's default is."""
+"""Coefficients of Muon's Newton-Schulz iteration (those of optax).
+
+They are float32 in every training: optax stores them in the state.
+"""
 
 _SMALLEST_MATRIX = 8
 """Rows and columns of the smallest matrix for Muon; read-outs of one number follow Adam."""
 
 _NO_MATRICES = ("product_", "radial_mixing_", "ar_", "memory_")
-"""How the names of weights begin that act on single channels of the features."""
+"""First parts of the names of weights that act on single channels of the features."""
 
 
 def build_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:

@@ -86,7 +86,7 @@ class ModelSection(ModelParts):
 
 
 class LossConfig(Config):
-    """Weights of the mean squared errors (docs/config.md).
+    """Weights of the mean squared errors; thresholds of Huber's loss (docs/config.md).
 
     Energy per atom (eV), forces (eV/angstrom), stress (eV/angstrom^3), Born charges (e), dipole
     (e angstrom; of a crystal modulo the quantum), polarizability (e angstrom^2/V).
@@ -98,9 +98,15 @@ class LossConfig(Config):
     born_charges: Schedule = 0.0
     dipole: Schedule = 0.0
     polarizability: Schedule = 0.0
+    huber: dict[str, positive(1e12)] = {}
 
     def __post_init__(self):
         super().__post_init__()
+        for name in self.huber:
+            if name not in self.schedules():
+                raise InputError(
+                    f"huber.{name}: no such label; the labels are {', '.join(self.schedules())}"
+                )
         for name, weights in self.schedules().items():
             if 0 not in weights:
                 raise InputError(f"{name}: a scheduled weight must have a value for epoch 0")
@@ -109,7 +115,8 @@ class LossConfig(Config):
 
     def schedules(self) -> dict[str, dict[int, float]]:
         """The weights of every label by first epoch."""
-        weights = {name: getattr(self, name) for name in self.__struct_fields__}
+        labels = (name for name in self.__struct_fields__ if name != "huber")
+        weights = {name: getattr(self, name) for name in labels}
         return {name: w if isinstance(w, dict) else {0: w} for name, w in weights.items()}
 
 

@@ -130,6 +130,7 @@ def _train(config: TrainConfig, devices: Devices, files: _Files | None) -> None:
         devices,
         config.accumulate,
         config.remat,
+        config.loss.huber,
     )
     run = LoopState(
         steps.init(prepared.params), prepared.params, build_plateau(config.optimizer).init()

@@ -1,7 +1,8 @@
-"""Squared errors of a batch, and the loss they are weighted into."""
+"""Errors of a batch, and the loss they are weighted into."""
 
 from collections import namedtuple
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import jax
@@ -23,7 +24,7 @@ PerLabel = namedtuple("PerLabel", LABELS, defaults=(0.0,) * len(LABELS))
 
 
 class Weights(PerLabel):
-    """Weights of the mean squared errors; units as in `LossConfig`."""
+    """Weights of the mean losses; units as in `LossConfig`."""
 
 
 def emphasized(weights: Weights, factors: dict[str, float] | None) -> Weights:
@@ -39,14 +40,30 @@ class Errors(NamedTuple):
     Attributes:
         squares: of squared errors, by label.
         counts: of numbers compared (energies, components), by label.
+        losses: of squared errors, or of Huber's where a label has a threshold; by label.
     """
 
     squares: PerLabel
     counts: PerLabel
+    losses: PerLabel
+
+
+def huber(difference: Array, threshold: float) -> Array:
+    """Huber's loss, twice the usual one: d^2 up to the threshold t, then t (2 |d| - t).
+
+    Source: P. J. Huber, Ann. Math. Statist. 35, 73 (1964).
+    """
+    within = jnp.clip(difference, -threshold, threshold)
+    return within * (2.0 * difference - within)
 
 
 def batch_errors(
-    potential: Potential, params, batch: Structure, labels: Labels, needed: Collection[str]
+    potential: Potential,
+    params,
+    batch: Structure,
+    labels: Labels,
+    needed: Collection[str],
+    thresholds: Mapping[str, float] = MappingProxyType({}),
 ) -> Errors:
     """Compares a batch with its labels; filler structures and missing labels count nothing.
 
@@ -56,11 +73,18 @@ def batch_errors(
         batch: structures.
         labels: of them; they hold at least what is needed.
         needed: labels to compare; static. The others are not computed; their errors are zero.
+        thresholds: of Huber's loss, by label; static.
     """
     found = differences(potential, params, batch, labels, needed)
     squares = {name: jnp.sum(difference**2) for name, difference in found.items()}
+    losses = squares | {
+        name: jnp.sum(huber(found[name], threshold))
+        for name, threshold in thresholds.items()
+        if name in found
+    }
     nothing = dict.fromkeys(LABELS, jnp.zeros((), labels.values["energy"].dtype))
-    return Errors(PerLabel(**nothing | squares), label_counts(batch, labels, needed))
+    squares, losses = (PerLabel(**nothing | sums) for sums in (squares, losses))
+    return Errors(squares, label_counts(batch, labels, needed), losses)
 
 
 def differences(
@@ -116,13 +140,13 @@ def label_counts(batch: Structure, labels: Labels, needed: Collection[str]) -> P
 def loss_of(
     errors: Errors, weights: Weights, counts: PerLabel | None = None
 ) -> Float[Array, ""]:
-    """Weighted sum of mean squared errors; a label that no structure has contributes nothing.
+    """Weighted sum of mean losses; a label that no structure has contributes nothing.
 
     `counts` are those of the whole batch where `errors` are those of a part of it: the losses
     of the parts then add up.
     """
-    terms = zip(weights, errors.squares, counts or errors.counts, strict=True)
-    return sum(weight * square / jnp.maximum(count, 1.0) for weight, square, count in terms)
+    terms = zip(weights, errors.losses, counts or errors.counts, strict=True)
+    return sum(weight * loss / jnp.maximum(count, 1.0) for weight, loss, count in terms)
 
 
 def rmse_name(name: str) -> str:

@@ -20,7 +20,7 @@ class Within(NamedTuple):
 
     batches: int = 0
     loss: float = 0.0
-    errors: Errors = Errors(PerLabel(), PerLabel())  # noqa: RUF009
+    errors: Errors = Errors(*[PerLabel()] * 3)  # noqa: RUF009
 
 
 class Counters(NamedTuple):
@@ -71,6 +71,8 @@ def _read_counters(host: dict) -> tuple[Counters, list[int] | None]:
     within = Within()
     if "within" in host:  # earlier versions did not save it
         batches, loss, *errors = host["within"]
+        if len(errors) == 2:  # earlier versions had squared errors as the only loss
+            errors.append(errors[0])
         within = Within(batches, loss, Errors(*(PerLabel(*part) for part in errors)))
     best = float(host["best_loss"]), host["best_epoch"]
     return Counters(host["epoch"], host["step"], *best, within), host.get("lengths")

@@ -1,7 +1,8 @@
 """One optimisation step and one validation step, as pure functions."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import NamedTuple
 
 import jax
@@ -67,6 +68,7 @@ def build_steps(
     devices: Devices = Devices(),  # noqa: B008 (immutable)
     accumulate: int = 1,
     remat: bool = False,
+    thresholds: Mapping[str, float] = MappingProxyType({}),
 ) -> Steps:
     """The steps of a training, compiled once per batch shape; weights and rates are traced.
 
@@ -81,6 +83,7 @@ def build_steps(
             memory of one part; it divides the batch. A CPU takes every structure by itself.
         remat: compute intermediate arrays of the backbone again in derivatives, instead of
             keeping them.
+        thresholds: of Huber's loss, by label.
     """
     shown = tuple(name for name in LABELS if name in {"energy", "forces", *needed})
 
@@ -91,7 +94,7 @@ def build_steps(
 
     def loss_fn(params, batch, labels, weights, counts):
         with use_step_sizes(step_sizes()._replace(recompute=remat)):
-            errors = batch_errors(potential, params, batch, labels, needed)
+            errors = batch_errors(potential, params, batch, labels, needed, thresholds)
         return loss_of(errors, weights, counts), errors
 
     gradient_fn = jax.value_and_grad(loss_fn, has_aux=True)
@@ -109,7 +112,7 @@ def build_steps(
         )
         zero = jnp.zeros((), batch_and_labels[1].values["energy"].dtype)
         none = PerLabel(*[zero] * len(LABELS))
-        start = (zero, Errors(none, none)), jax.tree.map(jnp.zeros_like, params)
+        start = (zero, Errors(none, none, none)), jax.tree.map(jnp.zeros_like, params)
         return jax.lax.scan(add_one, start, split)[0]
 
     @devices.total
@@ -126,7 +129,7 @@ def build_steps(
 
     @devices.total
     def total_errors(params, batch_and_labels, add):
-        return add(batch_errors(potential, params, *batch_and_labels, shown))
+        return add(batch_errors(potential, params, *batch_and_labels, shown, thresholds))
 
     @partial(jax.jit, donate_argnums=0)
     @any_mesh(_as_the_state)

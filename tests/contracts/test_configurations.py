@@ -47,7 +47,7 @@ REQUIRED = {
 MAPPINGS = {
     "ModelConfig": {"element_energies": {"H": -13.6}},
     "ModelSection": {"element_energies": {"H": -13.6}},
-    "LossConfig": {"energy": {0: 1.0, 5: 2.0}},
+    "LossConfig": {"energy": {0: 1.0, 5: 2.0}, "huber": {"forces": 0.1}},
 }
 
 

@@ -197,7 +197,7 @@ def test_a_filler_is_not_named():
 
 def test_validation_errors_that_are_not_finite_stop_a_run():
     ones = PerLabel(*[np.float32(1.0)] * len(LABELS))
-    fine = Errors(ones, ones)
+    fine = Errors(ones, ones, ones)
     loop._check_validation(fine, 3)
     for bad in (math.nan, math.inf):
         spoilt = ones._replace(forces=np.float32(bad))
@@ -214,7 +214,7 @@ def test_a_model_remembers_what_its_labels_were_called(run):
 
 def test_validation_that_is_not_finite_names_its_batch():
     ones = PerLabel(*[np.float32(1.0)] * len(LABELS))
-    fine = Errors(ones, ones)
+    fine = Errors(ones, ones, ones)
     frames = [SimpleNamespace(source=f"v.xyz, frame {n}") for n in range(3)]
     batches = [
         SimpleNamespace(structure=n, labels=n, frames=np.array([n, -1])) for n in range(3)

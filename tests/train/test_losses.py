@@ -3,11 +3,19 @@
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jles.observables.stress import energy_forces_stress
-from jles.train.losses import Weights, batch_errors, loss_of, root_mean_square
+from jles.train.losses import (
+    Weights,
+    batch_errors,
+    differences,
+    huber,
+    loss_of,
+    root_mean_square,
+)
 from tests.support.small_systems import (
     labelled,
     rattled,
@@ -64,10 +72,11 @@ def test_errors_are_sums_over_what_is_labelled(partly_labelled):
             expected[2] += np.sum((out.stress - labels["stress"]) ** 2)
             expected[5] += 9
     found = [errors_of(*batch[:2]) for batch in loader.epoch(None)]
-    squares, counts = (
+    squares, counts, losses = (
         sum(np.array(part) for part in parts) for parts in zip(*found, strict=True)
     )
     np.testing.assert_allclose([*squares[:3], *counts[:3]], expected, rtol=1e-9)
+    np.testing.assert_array_equal(losses, squares)
     assert not squares[3:].any()
     assert not counts[3:].any()
     assert expected[3:].tolist() == [4, 3 * (4 + 5 + 2 + 4), 18]
@@ -108,6 +117,44 @@ def test_loss_is_the_weighted_sum_of_mean_squares(partly_labelled):
         + 7.0 * rmse["stress_rmse"] ** 2
     )
     np.testing.assert_allclose(loss_of(errors, Weights(3.0, 5.0, 7.0)), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_huber_is_the_square_within_its_threshold_and_linear_beyond(dtype):
+    threshold = 0.5
+    errors = np.linspace(-2.0, 2.0, 41).astype(dtype)
+    value, slope, curvature = (jax.vmap(f)(errors) for f in _derivatives(threshold))
+    inside = np.abs(errors) < threshold
+    np.testing.assert_allclose(value[inside], errors[inside] ** 2, rtol=1e-6)
+    linear = threshold**2 + 2.0 * threshold * (np.abs(errors) - threshold)
+    np.testing.assert_allclose(value[~inside], linear[~inside], rtol=1e-6)
+    np.testing.assert_allclose(slope, 2.0 * np.clip(errors, -0.5, 0.5), rtol=1e-6)
+    away = np.abs(np.abs(errors) - threshold) > 1e-3
+    np.testing.assert_allclose(curvature[away], 2.0 * inside[away])
+    assert value.dtype == dtype
+
+
+def _derivatives(threshold):
+    first = jax.grad(lambda error: huber(error, threshold))
+    return (lambda error: huber(error, threshold)), first, jax.grad(first)
+
+
+def test_thresholds_change_the_loss_and_leave_the_squared_errors(partly_labelled):
+    """The loss of one label is a plain sum over its errors; the others keep their squares."""
+    (batch,) = loader_of(partly_labelled, max_buckets=1).epoch(None)
+    arguments = springs(), SPRING_PARAMS, batch.structure, batch.labels, WITH_STRESS
+    plain, changed, found = jax.jit(
+        lambda: (
+            batch_errors(*arguments),
+            batch_errors(*arguments, {"forces": 0.1}),
+            differences(*arguments)["forces"],
+        )
+    )()
+    assert jnp.max(jnp.abs(found)) > 0.1
+    np.testing.assert_array_equal(changed.squares, plain.squares)
+    np.testing.assert_allclose(changed.losses.forces, jnp.sum(huber(found, 0.1)), rtol=1e-12)
+    assert changed.losses.forces < plain.losses.forces
+    assert changed.losses._replace(forces=0) == plain.squares._replace(forces=0)
 
 
 def test_without_stress_no_stress_error_is_reported(partly_labelled):

@@ -70,9 +70,10 @@ def recommended(**changes) -> dict:
     return {"start": RECOMMENDED, **changes}
 
 
-def short(kind: str, name: str, rate: float) -> dict:
-    """A variant of six epochs with another optimizer."""
-    changes = {"start": SHORT, "kind": kind, "optimizer": {"name": name, "learning_rate": rate}}
+def short(kind: str, name: str, rate: float, **changes) -> dict:
+    """A variant of six epochs with another optimizer, and other changes."""
+    optimizer = {"name": name, "learning_rate": rate}
+    changes = {"start": SHORT, "kind": kind, "optimizer": optimizer} | changes
     return changes | ({"model": {"backbone": LARGER_MACE}} if kind == "mace" else {})
 
 
@@ -133,6 +134,20 @@ VARIANTS = {
     "six epochs, mace, muon, rate 0.01": short("mace", "muon", 0.01),
     "six epochs, mace, muon": short("mace", "muon", 0.02),
     "six epochs, mace, muon, rate 0.05": short("mace", "muon", 0.05),
+    "six epochs, painn, muon, seed 1": short("painn", "muon", 0.02, seed=1),
+    "six epochs, painn, muon, huber 0.1": short(
+        "painn", "muon", 0.02, loss={"huber": {"forces": 0.1}}
+    ),
+    "six epochs, painn, muon, huber 0.03": short(
+        "painn", "muon", 0.02, loss={"huber": {"forces": 0.03}}
+    ),
+    "six epochs, painn, muon, sigma 0.7": short(
+        "painn", "muon", 0.02, model={"electrostatics": {"sigma": 0.7}}
+    ),
+    "six epochs, painn, muon, sigma 1.5": short(
+        "painn", "muon", 0.02, model={"electrostatics": {"sigma": 1.5}}
+    ),
+    "six epochs, painn, muon, float64": short("painn", "muon", 0.02, dtype="float64"),
 }
 """What each variant changes in the base, or in `start`; `kind` is another backbone."""
 

@@ -13,6 +13,7 @@ import numpy as np
 import optax
 
 from jles.train.config import OptimizerConfig, Schedule
+from jles.train.joined import join, split
 from jles.typing import Scalar
 
 _EPSILON = 1e-12
@@ -27,12 +28,6 @@ _ITERATION = np.float32((3.4445, -4.7750, 2.0315))
 
 They are float32 in every training: optax stores them in the state.
 """
-
-_SMALLEST_MATRIX = 8
-"""Rows and columns of the smallest matrix for Muon; read-outs of one number follow Adam."""
-
-_NO_MATRICES = ("product_", "radial_mixing_", "ar_", "memory_")
-"""First parts of the names of weights that act on single channels of the features."""
 
 
 def build_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
@@ -64,33 +59,23 @@ def _muon() -> optax.GradientTransformation:
         ns_coeffs=_ITERATION,
         eps=_EPSILON,
         consistent_rms=0.2,
-        muon_weight_dimension_numbers=_matrices,
+        muon_weight_dimension_numbers=_axes_of_joined,
     )
 
     def update(gradient, state, params=None):
+        joined = None if params is None else join(params)
         # Accelerators would round the factors of the products.
         with jax.default_matmul_precision("highest"):
-            return muon.update(gradient, state, params)
+            updates, state = muon.update(join(gradient), state, joined)
+        return split(updates, gradient), state
 
-    return optax.GradientTransformation(muon.init, update)
+    return optax.GradientTransformation(lambda params: muon.init(join(params)), update)
 
 
-def _matrices(params):
-    """The axes of rows and columns of the matrices among the parameters, None elsewhere.
-
-    The first and the last axis are those of a linear map. An axis between them counts maps,
-    e.g. one for every element. Embeddings and weights of single channels are no such maps,
-    whatever their shape.
-    """
-
-    def axes(path, leaf):
-        named = str(path[-1].key) if path and hasattr(path[-1], "key") else ""
-        matrix = leaf.ndim > 1 and min(leaf.shape[0], leaf.shape[-1]) >= _SMALLEST_MATRIX
-        if not matrix or named.endswith("embedding") or named.startswith(_NO_MATRICES):
-            return None
-        return optax.contrib.MuonDimensionNumbers(0, leaf.ndim - 1)
-
-    return jax.tree_util.tree_map_with_path(axes, params)
+def _axes_of_joined(joined):
+    """Rows and columns of the joined matrices for optax, None for everything else."""
+    axes = optax.contrib.MuonDimensionNumbers(0, 2)
+    return jax.tree.map(lambda leaf: None if leaf.ndim == 1 else axes, joined)
 
 
 _SCALES = {

@@ -26,6 +26,7 @@ from jles.electrostatics import (
 )
 from jles.electrostatics.sums.mesh import MeshPlan
 from jles.local_devices import LocalDevices
+from jles.models.config import ReadoutConfig
 from jles.train.config import OptimizerConfig
 from jles.train.losses import Weights
 from jles.train.optimizer import build_optimizer
@@ -41,6 +42,7 @@ from tests.support.training import frames_of, loader_of
 
 COLLECTIVES = "all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter"
 WHOLE = PartitionSpec()
+MUON = OptimizerConfig(name="muon")
 AXES = ("Explicit", "Auto")
 ATOMS, EDGE, SIGMA, K_MAX = 32, 7.0, 1.0, 2.5
 DEVICES = PartitionSpec("devices")
@@ -146,7 +148,9 @@ def sharded_lattice_sum(method: str) -> dict:
 
 
 def tiny_model():
-    return small_model(small_config(backbone=small_backbone(l_max=0, body_order=1)))
+    """A model with one matrix that Muon moves."""
+    config = small_config(backbone=small_backbone(l_max=0, body_order=1))
+    return small_model(config.replace(energy=ReadoutConfig(hidden=(8, 8))))
 
 
 def sharded_model() -> dict:
@@ -187,7 +191,7 @@ def sharded_training() -> dict:
         frames = frames_of(mixed_frames(4), Path(folder))
         k_max = potential.config.electrostatics.k_max
         (batch,) = loader_of(frames, 4, max_buckets=1, k_max=k_max).epoch(None)
-    steps = build_steps(potential, build_optimizer(OptimizerConfig()), ("energy", "forces"))
+    steps = build_steps(potential, build_optimizer(MUON), ("energy", "forces"))
     settings = Weights(1.0, 1.0, 1.0), 0.02, 0.75
     expected = steps.train(steps.init(params), batch.structure, batch.labels, *settings)
     results = {}
@@ -218,7 +222,7 @@ def shared_training() -> dict:
     settings = Weights(1.0, 1.0, 1.0), 0.02, 0.75
 
     def steps_on(devices):
-        return build_steps(potential, build_optimizer(OptimizerConfig()), needed, devices)
+        return build_steps(potential, build_optimizer(MUON), needed, devices)
 
     alone, devices = steps_on(Devices()), choose_devices(LocalDevices(), 4)
     expected = alone.train(alone.init(params), batch.structure, batch.labels, *settings)

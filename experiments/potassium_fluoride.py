@@ -14,6 +14,7 @@ positions and allows steps of 2 fs.
 
 from common import imported, run, write_results
 from interface_platinum import (
+    FIRST_SHELL,
     MODEL,
     cut,
     dissolved,
@@ -29,17 +30,15 @@ from jles.analysis.reports.rdf import radial_distributions
 from jles.pictures import ACCENT, GUIDE, SECOND, new_figure, save_figure
 
 PAIRS = 2
-APART = 4.0
+AWAY = 4.0
 """Between the ions at the start, angstrom."""
-FIRST_SHELL = 4.0
-"""Upper end of the search for the first peak and the minimum behind it, angstrom."""
 CURVES = {"O-K": ACCENT, "O-F": SECOND, "O-O": GUIDE}
 """Distributions in the picture, and their colours."""
 
 
 def solution(pairs: int):
     """A cubic cell of water with ions in the places of molecules."""
-    return pushed_apart(dissolved(cut(water_box().cell.lengths()), pairs, APART))
+    return pushed_apart(dissolved(cut(water_box().cell.lengths()), pairs, AWAY))
 
 
 def draw(path, table: dict) -> None:

@@ -74,7 +74,7 @@ def short(kind: str, name: str, rate: float, **changes) -> dict:
     """A variant of six epochs with another optimizer, and other changes."""
     optimizer = {"name": name, "learning_rate": rate}
     changes = {"start": SHORT, "kind": kind, "optimizer": optimizer} | changes
-    return changes | ({"model": {"backbone": LARGER_MACE}} if kind == "mace" else {})
+    return merged({"model": {"backbone": LARGER_MACE}} if kind == "mace" else {}, changes)
 
 
 VARIANTS = {

@@ -23,6 +23,7 @@ MANY = 2**31 - 1
 Weight = Annotated[float, Meta(ge=0.0, le=1e12)]
 Schedule = Weight | dict[count(MANY, least=0), Weight]
 """A weight, or {first epoch: weight} for a weight that changes."""
+Threshold = Annotated[float, Meta(ge=1e-9, le=1e12)]
 
 
 class DataConfig(Config):
@@ -98,7 +99,7 @@ class LossConfig(Config):
     born_charges: Schedule = 0.0
     dipole: Schedule = 0.0
     polarizability: Schedule = 0.0
-    huber: dict[str, positive(1e12)] = {}
+    huber: dict[str, Threshold] = {}
 
     def __post_init__(self):
         super().__post_init__()
@@ -106,6 +107,11 @@ class LossConfig(Config):
             if name not in self.schedules():
                 raise InputError(
                     f"huber.{name}: no such label; the labels are {', '.join(self.schedules())}"
+                )
+            if not any(self.schedules()[name].values()):
+                raise InputError(
+                    f"huber.{name}: has no effect, since the label has weight 0; give "
+                    f"loss.{name} a weight, or take the threshold out"
                 )
         for name, weights in self.schedules().items():
             if 0 not in weights:

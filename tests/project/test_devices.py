@@ -46,11 +46,11 @@ def test_sharded_atoms_and_batches_change_no_result(comparisons, axes, what):
 
 
 def test_a_training_that_shares_batches_sends_nothing_but_sums(comparisons):
-    """Gradient, loss and errors of a step, the counts of labels before them; with a filler."""
+    """Gradient, loss and `Errors` of a step, counts of labels before them; with a filler."""
     found = comparisons["shared"]
     assert found["filler"] == 1
     assert max(*found["errors"], *found["errors of validation"]) < ROUNDING
     assert all(found["replicated"])
     assert {name for name, _ in found["sent"]} == {"all-reduce"}
-    numbers = 1 + 3 * found["labels"]
+    numbers = 1 + 4 * found["labels"]
     assert sum(size for _, size in found["sent"]) <= found["bytes of parameters"] + 8 * numbers

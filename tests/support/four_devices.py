@@ -222,7 +222,9 @@ def shared_training() -> dict:
     settings = Weights(1.0, 1.0, 1.0), 0.02, 0.75
 
     def steps_on(devices):
-        return build_steps(potential, build_optimizer(MUON), needed, devices)
+        return build_steps(
+            potential, build_optimizer(MUON), needed, devices, thresholds={"forces": 1e-3}
+        )
 
     alone, devices = steps_on(Devices()), choose_devices(LocalDevices(), 4)
     expected = alone.train(alone.init(params), batch.structure, batch.labels, *settings)

@@ -12,11 +12,13 @@ from jles.models.store import read_model
 from jles.train import loop
 from jles.train.checkpoints import Checkpoints
 from jles.train.config import DataConfig, TrainConfig
+from jles.train.losses import LABELS, Errors, PerLabel
 from jles.train.prepare import load_frames
 from jles.train.run_state import (
     Counters,
     LoopState,
     Within,
+    _read_counters,
     restore,
     save_after_epoch,
     save_within,
@@ -64,11 +66,16 @@ class Stopped(Exception):
 
 @pytest.mark.usefixtures("no_pictures")
 def test_metrics_are_those_of_memory_and_a_stopped_epoch_goes_on(places, tmp_path, monkeypatch):
-    """Bit for bit after the stop; to rounding between memory and shards."""
+    """Bit for bit after the stop; to rounding between memory and shards. With Huber's loss."""
     file, shards = places
     memory, whole, stopped = (tmp_path / name for name in ("memory", "whole", "stopped"))
-    loop.train(config(file), memory)
-    loop.train(config(shards), whole)
+    loss = {"energy": 1.0, "forces": 1.0, "huber": {"energy": 1e-3, "forces": 1e-3}}
+    loop.train(config(file, loss=loss), memory)
+    loop.train(config(shards, loss=loss), whole)
+    for row in rows(memory):
+        for part in ("train", "valid"):
+            errors = row[f"{part}_energy_per_atom_rmse"], row[f"{part}_forces_rmse"]
+            assert 0.0 < row[f"{part}_loss"] < 0.5 * sum(np.square(errors))
     for one, other in zip(rows(memory), rows(whole), strict=True):
         assert other == pytest.approx(one, rel=1e-8)
     epoch_of = StreamLoader.epoch
@@ -82,7 +89,7 @@ def test_metrics_are_those_of_memory_and_a_stopped_epoch_goes_on(places, tmp_pat
     with monkeypatch.context() as patch:
         patch.setattr(StreamLoader, "epoch", epoch)
         with pytest.raises(Stopped):
-            loop.train(config(shards), stopped)
+            loop.train(config(shards, loss=loss), stopped)
     assert len(rows(stopped)) == 1
     starts = []
 
@@ -91,7 +98,7 @@ def test_metrics_are_those_of_memory_and_a_stopped_epoch_goes_on(places, tmp_pat
         return epoch_of(self, order, start=start, **options)
 
     monkeypatch.setattr(StreamLoader, "epoch", watched)
-    loop.train(config(shards), stopped, resume=True)
+    loop.train(config(shards, loss=loss), stopped, resume=True)
     assert 2 in starts
     assert rows(stopped) == rows(whole)
     record = [read_model(out).training for out in (whole, stopped)]
@@ -113,6 +120,15 @@ def test_an_epoch_of_other_batches_is_not_continued(tmp_path):
         assert "held 4, 8 structures" in line
         save_after_epoch(checkpoints, run, Counters(4, 18, 0.5, -1))
         assert restore(checkpoints, run, (6, 8))[1].epoch == 4
+
+
+def test_an_epoch_of_a_version_without_huber_is_continued():
+    """Its loss was that of the squared errors."""
+    squares, counts = ([value + n for n in range(len(LABELS))] for value in (0.5, 7.0))
+    host = {"epoch": 3, "step": 17, "best_loss": "0.5", "best_epoch": 2}
+    counters, _ = _read_counters(host | {"within": [2, 0.25, squares, counts]})
+    errors = Errors(PerLabel(*squares), PerLabel(*counts), PerLabel(*squares))
+    assert counters.within == Within(2, 0.25, errors)
 
 
 def test_shards_stand_alone_and_have_their_labels(places, tmp_path):

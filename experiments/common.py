@@ -109,8 +109,9 @@ def shortened(values: dict) -> dict:
         model["backbone"] = model["backbone"] | small | {"cutoff": cutoff}
     if "valid" not in data:
         data["valid_fraction"] = 0.5
+    scheduled = {n for n, w in values["loss"].items() if isinstance(w, dict) and n != "huber"}
     loss = {
-        name: {0: weight[0], 1: weight[max(weight)]} if isinstance(weight, dict) else weight
+        name: {0: weight[0], 1: weight[max(weight)]} if name in scheduled else weight
         for name, weight in values["loss"].items()
     }
     short = {"epochs": 2, "validate_every": 1, "checkpoint_every": 2}

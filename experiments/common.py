@@ -25,7 +25,7 @@ from jles.interop.torch_import import import_torch
 from jles.models.config import ScreeningConfig
 from jles.predict.errors import statistics
 from jles.predict.model import Model, load_model
-from jles.train.config import TrainConfig
+from jles.train.config import LossConfig, TrainConfig
 from jles.train.loop import train
 
 SKIPPED = 77
@@ -109,10 +109,11 @@ def shortened(values: dict) -> dict:
         model["backbone"] = model["backbone"] | small | {"cutoff": cutoff}
     if "valid" not in data:
         data["valid_fraction"] = 0.5
-    scheduled = {n for n, w in values["loss"].items() if isinstance(w, dict) and n != "huber"}
-    loss = {
-        name: {0: weight[0], 1: weight[max(weight)]} if name in scheduled else weight
-        for name, weight in values["loss"].items()
+    schedules = from_dict(LossConfig, values["loss"], "loss").schedules()
+    loss = values["loss"] | {
+        name: {0: weights[0], 1: weights[max(weights)]}
+        for name, weights in schedules.items()
+        if len(weights) > 1
     }
     short = {"epochs": 2, "validate_every": 1, "checkpoint_every": 2}
     return values | short | {"model": model, "data": data, "loss": loss}

@@ -19,7 +19,7 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk, fcc111
 from ase.neighborlist import neighbor_list
-from common import duration, imported, run, settled, simulated, write_results
+from common import imported, run, simulated, write_results
 from interfaces import (
     draw_across,
     first_layer,
@@ -27,6 +27,7 @@ from interfaces import (
     in_halves,
     middle_of,
     orientation,
+    sampled,
     sampling_options,
     water_box,
     water_of,
@@ -148,23 +149,25 @@ def start(constant: float, smoke: bool) -> Atoms:
     return pushed_apart(dissolved(metal, 1 if smoke else 2, 2.0 if smoke else 4.5))
 
 
-def dynamics(model, built: Atoms, chosen, out):
+def dynamics(model, built: Atoms, chosen):
     """Relaxation, then a run with a thermostat; both resume where they stopped."""
+    if chosen.smoke:
+        chosen.relaxing, chosen.settling, chosen.picoseconds = 20, 0.0, 0.06
     relaxing = {"steps": chosen.relaxing, "ensemble": {"kind": "minimise"}}
-    relaxed = simulated(model, heavy(built), relaxing, out / "relaxed")
-    settled(
+    relaxed = simulated(model, heavy(built), relaxing, chosen.out / "relaxed")
+    sampled(
         model,
-        heavy(relaxed),
-        duration(chosen.settling + chosen.picoseconds, TIMESTEP),
+        relaxed,
+        chosen,
+        TIMESTEP,
         TEMPERATURE,
-        out / "run",
-        friction=10.0,
+        chosen.out / "run",
         velocities={"source": "draw", "temperature": 0.3 * TEMPERATURE},
         record={"thermo": 5, "positions": 5, "charges": 5},
         block=25,
         checkpoint=50,
     )
-    return open_run(out / "run", 1e3 * chosen.settling)
+    return open_run(chosen.out / "run", 1e3 * chosen.settling)
 
 
 def stability(model, built: Atoms, trajectory) -> dict:
@@ -245,12 +248,10 @@ def faces(table: dict, water, cosine, limits: tuple[float, float]) -> dict:
 
 
 def main(chosen):
-    if chosen.smoke:
-        chosen.relaxing, chosen.settling, chosen.picoseconds = 20, 0.0, 0.06
     model = imported(MODEL)
     constant = lattice_constant(model)
     built = start(constant, chosen.smoke)
-    trajectory = dynamics(model, built, chosen, chosen.out)
+    trajectory = dynamics(model, built, chosen)
     table = profiles([trajectory], width=WIDTH).columns
     layers = len(table["height (angstrom)"])
     edges = np.linspace(0.0, planes_of(built.cell.array).period, layers + 1)
@@ -272,11 +273,12 @@ def main(chosen):
     write_results(chosen.out, results)
 
 
-def parser():
-    found = sampling_options(__doc__, "results/interface_platinum", 0.5, 1.5)
+def dynamics_options(*arguments):
+    """`sampling_options` and the length of the relaxation."""
+    found = sampling_options(*arguments)
     found.add_argument("--relaxing", type=int, default=100, help="steps of relaxation (100)")
     return found
 
 
 if __name__ == "__main__":
-    run(main, parser())
+    run(main, dynamics_options(__doc__, "results/interface_platinum", 0.5, 1.5))

@@ -18,14 +18,14 @@ from functools import partial
 
 import ase.io
 import numpy as np
-from common import duration, imported, run, settled, write_results
+from common import imported, run, write_results
 from interfaces import (
     draw_across,
     first_layer,
-    heavy,
     in_halves,
     middle_of,
     orientation,
+    sampled,
     sampling_options,
 )
 
@@ -55,17 +55,9 @@ def start():
 
 def dynamics(model, atoms, chosen, out):
     """A run with a thermostat; it resumes where it stopped."""
-    settled(
-        model,
-        heavy(atoms),
-        duration(chosen.settling + chosen.picoseconds, TIMESTEP),
-        TEMPERATURE,
-        out,
-        friction=10.0,
-        record={"thermo": 10, "positions": 10, "charges": 10},
-        block=10,
-        checkpoint=20,
-    )
+    record = {"thermo": 10, "positions": 10, "charges": 10}
+    more = {"record": record, "block": 10, "checkpoint": 20}
+    sampled(model, atoms, chosen, TIMESTEP, TEMPERATURE, out, **more)
     return open_run(out, 1e3 * chosen.settling)
 
 

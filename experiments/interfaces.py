@@ -6,7 +6,7 @@ import ase.io
 import numpy as np
 from ase import Atoms
 from ase.geometry import find_mic
-from common import options
+from common import duration, options, settled
 
 from jles.analysis.estimators.planar import planar_density, planes_of
 from jles.analysis.reports.drawing import draw_band, rule
@@ -33,6 +33,15 @@ def sampling_options(
             f"--{name}", type=float, default=default, help=f"{words}, ps ({default:g})"
         )
     return found
+
+
+def sampled(model, start: Atoms, chosen, timestep: float, temperature: float, out, **more):
+    """A run with a thermostat and heavy hydrogens, as long as `sampling_options` say.
+
+    It resumes where it stopped. `more` are settings of `jles md`.
+    """
+    length = duration(chosen.settling + chosen.picoseconds, timestep)
+    settled(model, heavy(start), length, temperature, out, friction=10.0, **more)
 
 
 def water_frames() -> list[Atoms]:

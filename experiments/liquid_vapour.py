@@ -20,9 +20,9 @@ changes no average over positions and allows steps of 2 fs.
 from functools import partial
 
 import numpy as np
-from common import duration, imported, run, settled, write_results
+from common import imported, run, write_results
 from interface_water import MODELS, stacked
-from interfaces import heavy, orientation, sampling_options, water_of
+from interfaces import orientation, sampled, sampling_options, water_of
 
 from jles.analysis.conditions import mean_temperature
 from jles.analysis.estimators.blocks import block_average
@@ -60,13 +60,13 @@ def film(boxes: int):
 def dynamics(model, start, chosen, out):
     """A run with a thermostat; it resumes where it stopped."""
     charges = {} if model.config.charges is None else {"charges": 5}
-    settled(
+    sampled(
         model,
-        heavy(start),
-        duration(chosen.settling + chosen.picoseconds, TIMESTEP),
+        start,
+        chosen,
+        TIMESTEP,
         TEMPERATURE,
         out,
-        friction=10.0,
         velocities={"source": "draw", "temperature": 0.5 * TEMPERATURE},
         record={"thermo": 5, "positions": 5, **charges},
         block=25,

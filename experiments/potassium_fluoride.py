@@ -19,12 +19,13 @@ from interface_platinum import (
     cut,
     dissolved,
     dynamics,
+    dynamics_options,
     of_elements,
     pushed_apart,
     shells,
     stability,
 )
-from interfaces import sampling_options, water_box
+from interfaces import water_box
 
 from jles.analysis.reports.rdf import radial_distributions
 from jles.pictures import ACCENT, GUIDE, SECOND, new_figure, save_figure
@@ -52,11 +53,9 @@ def draw(path, table: dict) -> None:
 
 
 def main(chosen):
-    if chosen.smoke:
-        chosen.relaxing, chosen.settling, chosen.picoseconds = 20, 0.0, 0.06
     model = imported(MODEL)
     built = solution(PAIRS)
-    trajectory = dynamics(model, built, chosen, chosen.out)
+    trajectory = dynamics(model, built, chosen)
     near, far = (
         radial_distributions([trajectory], r_max=r_max, width=0.05).columns
         for r_max in (FIRST_SHELL, 0.49 * built.cell.lengths().min())
@@ -74,11 +73,5 @@ def main(chosen):
     write_results(chosen.out, results)
 
 
-def parser():
-    found = sampling_options(__doc__, "results/potassium_fluoride", 2.0, 10.0)
-    found.add_argument("--relaxing", type=int, default=100, help="steps of relaxation (100)")
-    return found
-
-
 if __name__ == "__main__":
-    run(main, parser())
+    run(main, dynamics_options(__doc__, "results/potassium_fluoride", 2.0, 10.0))

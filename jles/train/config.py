@@ -24,6 +24,7 @@ Weight = Annotated[float, Meta(ge=0.0, le=1e12)]
 Schedule = Weight | dict[count(MANY, least=0), Weight]
 """A weight, or {first epoch: weight} for a weight that changes."""
 Threshold = Annotated[float, Meta(ge=1e-9, le=1e12)]
+"""Of Huber's loss, in the unit of its label."""
 
 
 class DataConfig(Config):
@@ -103,20 +104,21 @@ class LossConfig(Config):
 
     def __post_init__(self):
         super().__post_init__()
+        schedules = self.schedules()
         for name in self.huber:
-            if name not in self.schedules():
+            if name not in schedules:
                 raise InputError(
-                    f"huber.{name}: no such label; the labels are {', '.join(self.schedules())}"
+                    f"huber.{name}: no such label; the labels are {', '.join(schedules)}"
                 )
-            if not any(self.schedules()[name].values()):
+            if not any(schedules[name].values()):
                 raise InputError(
                     f"huber.{name}: has no effect, since the label has weight 0; give "
                     f"loss.{name} a weight, or take the threshold out"
                 )
-        for name, weights in self.schedules().items():
+        for name, weights in schedules.items():
             if 0 not in weights:
                 raise InputError(f"{name}: a scheduled weight must have a value for epoch 0")
-        if not any(max(weights.values()) for weights in self.schedules().values()):
+        if not any(max(weights.values()) for weights in schedules.values()):
             raise InputError("all labels have weight 0: nothing to learn")
 
     def schedules(self) -> dict[str, dict[int, float]]:

@@ -32,7 +32,7 @@ def join(tree) -> dict[str, Array]:
     for group, leaf in _grouped(tree):
         joined.setdefault(group, []).append(leaf.reshape(_shape_in(group, leaf)))
     return {
-        group: jnp.concatenate(leaves, axis=leaves[0].ndim // 2)
+        group: jnp.concatenate(leaves, axis=_joined_axis(group))
         for group, leaves in joined.items()
     }
 
@@ -42,7 +42,7 @@ def split(joined: dict[str, Array], like):
     leaves, taken = [], dict.fromkeys(joined, 0)
     for group, leaf in _grouped(like):
         whole, start = joined[group], taken[group]
-        axis = whole.ndim // 2
+        axis = _joined_axis(group)
         taken[group] = start + _shape_in(group, leaf)[axis]
         part = jax.lax.slice_in_dim(whole, start, taken[group], axis=axis)
         leaves.append(part.reshape(leaf.shape))
@@ -70,8 +70,13 @@ def _group(path, leaf) -> str:
     return f"{leaf.shape[0]}x{leaf.shape[-1]}"
 
 
+def _joined_axis(group: str) -> int:
+    """The axis along which leaves are joined: that of the maps for matrices."""
+    return 0 if group == _REST else 1
+
+
 def _shape_in(group: str, leaf) -> tuple[int, ...]:
-    """Shape of a leaf in the joined array; the middle axis is the one that is joined."""
+    """Shape of a leaf in the joined array."""
     if group == _REST:
         return (leaf.size,)
     return leaf.shape[0], math.prod(leaf.shape[1:-1]), leaf.shape[-1]

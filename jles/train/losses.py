@@ -48,6 +48,10 @@ class Errors(NamedTuple):
     losses: PerLabel
 
 
+NO_THRESHOLDS: Mapping[str, float] = MappingProxyType({})
+"""Squared errors for every label."""
+
+
 def huber(difference: Array, threshold: float) -> Array:
     """Huber's loss, twice the usual one: d^2 up to the threshold t, then t (2 |d| - t).
 
@@ -63,7 +67,7 @@ def batch_errors(
     batch: Structure,
     labels: Labels,
     needed: Collection[str],
-    thresholds: Mapping[str, float] = MappingProxyType({}),
+    thresholds: Mapping[str, float] = NO_THRESHOLDS,
 ) -> Errors:
     """Compares a batch with its labels; filler structures and missing labels count nothing.
 

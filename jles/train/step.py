@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from types import MappingProxyType
 from typing import NamedTuple
 
 import jax
@@ -17,6 +16,7 @@ from jles.models.potential import Potential
 from jles.step_sizes import step_sizes, use_step_sizes
 from jles.train.losses import (
     LABELS,
+    NO_THRESHOLDS,
     Errors,
     PerLabel,
     batch_errors,
@@ -68,7 +68,7 @@ def build_steps(
     devices: Devices = Devices(),  # noqa: B008 (immutable)
     accumulate: int = 1,
     remat: bool = False,
-    thresholds: Mapping[str, float] = MappingProxyType({}),
+    thresholds: Mapping[str, float] = NO_THRESHOLDS,
 ) -> Steps:
     """The steps of a training, compiled once per batch shape; weights and rates are traced.
 

@@ -46,6 +46,12 @@ def tetragonal() -> Atoms:
     return Atoms("PbTiO3", scaled_positions=places, cell=[3.902, 3.902, 4.156], pbc=True)
 
 
+def cubic(cell) -> Atoms:
+    """The sites of the cubic crystal in a cell, in the order of `tetragonal`."""
+    sites = [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]
+    return Atoms("PbTiO3", scaled_positions=sites, cell=cell, pbc=True)
+
+
 def pressed(temperature: float, end: float | None = None) -> dict:
     """An NPT ensemble at the published pressure, with a temperature that goes to `end`."""
     return {
@@ -61,9 +67,8 @@ def pressed(temperature: float, end: float | None = None) -> dict:
 
 def from_symmetric(model, crystal: Atoms, trajectory: Run, frame: int) -> np.ndarray:
     """Polarization of a frame minus that of the cubic sites in the same cell, e angstrom."""
-    ideal = [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]
     count = round((len(crystal) / 5) ** (1 / 3))
-    cubic = Atoms("PbTiO3", scaled_positions=ideal, cell=np.eye(3), pbc=True) * ((count,) * 3)
+    sites = cubic(np.eye(3)).repeat(count)
     record = trajectory.read("positions")
     cell = at_steps(cells(trajectory), record.steps)[frame]
 
@@ -71,7 +76,7 @@ def from_symmetric(model, crystal: Atoms, trajectory: Run, frame: int) -> np.nda
         atoms = Atoms(crystal.symbols, positions, cell=cell, pbc=True)
         return model.predict(atoms, want=("born_charges",), sum_rule=True).born_charges
 
-    return polarization_change(born, cubic.positions / count @ cell, record.values[frame])
+    return polarization_change(born, sites.positions / count @ cell, record.values[frame])
 
 
 def changes(trajectory: Run, first, last) -> dict[str, list[float]]:

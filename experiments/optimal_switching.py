@@ -29,7 +29,7 @@ import numpy as np
 from ase import Atoms
 from common import imported, options, run, simulated, write_results
 from jax_md import simulate as jax_md_simulate
-from lead_titanate import EPSILON_INFINITY, tetragonal
+from lead_titanate import EPSILON_INFINITY, cubic, tetragonal
 from scipy.interpolate import BSpline
 
 from jles.dynamics.differentiable import current, integrated, simulate
@@ -142,12 +142,9 @@ def relaxed(cells: int, pulse: float, duration: float, out) -> Crystal:
     minimise = {"steps": 200, "ensemble": {"kind": "minimise", "force_tolerance": 0.002}}
     first = tetragonal() * ((cells,) * 3)
     atoms = simulated(model, first, minimise, out / f"minimum_{cells}")
-    ideal = [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]
-    cubic = tetragonal()
-    cubic.set_scaled_positions(ideal)
-    cubic *= (cells,) * 3
-    born = model.predict(cubic, want=("born_charges",), sum_rule=True).born_charges
-    sites, charges = cubic.positions[:, 2].copy(), born[:, 2, 2]
+    ideal = cubic(tetragonal().cell).repeat(cells)
+    born = model.predict(ideal, want=("born_charges",), sum_rule=True).born_charges
+    sites, charges = ideal.positions[:, 2].copy(), born[:, 2, 2]
     structure = model.potential.structure(atoms, dtype=model.dtype)
     # The neighbours belong to wrapped positions.
     images = np.asarray(structure.positions, float) - atoms.positions

@@ -191,9 +191,10 @@ def _add_screening(parser: argparse.ArgumentParser) -> None:
 def _add_born_mode(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--born-mode",
-        choices=("exact", "published"),
+        choices=("exact", "published", "local"),
         default="exact",
-        help="Born charges of crystals at k = 0 (exact) or the cell's wave vectors (published)",
+        help="Born charges: derivatives of the polarization (exact), in crystals at the cell's "
+        "wave vectors (published), in molecules defined as in crystals (local)",
     )
 
 

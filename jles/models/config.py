@@ -352,6 +352,12 @@ class ModelConfig(ModelParts):
         return self.charge_softness is not None or self.polarizability is not None
 
     @property
+    def charges_respond(self) -> bool:
+        """Whether charges depend on the potential at their atom."""
+        equilibrated = self.charges is not None and self.charges.kind == "equilibrated"
+        return equilibrated or self.charge_softness is not None
+
+    @property
     def has_labels(self) -> bool:
         """Whether the network reads a label of every atom."""
         return self.state is not None and bool(self.state.labels)

@@ -26,15 +26,18 @@ class ChargeCoupling:
             self._charges, to_second_order=config.charge_softness is None
         )
 
-    def at(self, params: dict, structure: Structure) -> Callable[[Array, Array], Array]:
+    def at(
+        self, params: dict, structure: Structure, local: bool = False
+    ) -> Callable[[Array, Array], Array]:
         """The function `(field, charges) -> E . P`, e angstrom times the unit of the field.
 
-        Of a cluster it is the field times the dipole of `charges`. Of a crystal or slab it is
-        `crystal_coupling` of the model's own charges, and `charges` is not used.
+        Of a cluster it is the field times the dipole of `charges`. Of a crystal or slab, and
+        with `local` also of a cluster, it is `crystal_coupling` of the model's own charges, and
+        `charges` is not used.
         """
 
         def coupling(field, charges):
-            if structure.plan.periodic and not structure.plan.cluster:
+            if local or (structure.plan.periodic and not structure.plan.cluster):
                 return self._periodic(field, params, structure)
             plain = vdot(field, cluster_dipole(charges, structure.positions, structure.mask))
             if not structure.plan.periodic:

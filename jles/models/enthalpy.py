@@ -98,10 +98,17 @@ class LongRange:
         return physical_factor(latent, *atoms, self._config.screening)
 
     def coupling(
-        self, params: dict, structure: Structure, field: Float[Array, " 3"]
+        self,
+        params: dict,
+        structure: Structure,
+        field: Float[Array, " 3"],
+        local: bool = False,
     ) -> Float[Array, ""]:
-        """E . P with the physical polarization, e angstrom times the unit of the field."""
-        return self._coupling_at(params, structure)(field)
+        """E . P with the physical polarization, e angstrom times the unit of the field.
+
+        With `local` the charges of a cluster have the derivatives of those of a crystal.
+        """
+        return self._coupling_at(params, structure, local)(field)
 
     def polarization(self, params: dict, structure: Structure) -> Float[Array, " 3"]:
         """Physical polarization, e angstrom."""
@@ -109,10 +116,10 @@ class LongRange:
         coupling = self._coupling_at(params, structure)
         return jnp.stack([coupling(axis) for axis in axes])
 
-    def _coupling_at(self, params, structure):
+    def _coupling_at(self, params, structure, local=False):
         """The function `field -> E . P`."""
         moments, factor = self.moments(params, structure), self.factor(params, structure)
-        of_charges = self._coupling.at(params, structure)
+        of_charges = self._coupling.at(params, structure, local)
 
         def coupling(field):
             along = vdot(field, sum_of_dipoles(moments.dipoles, field.dtype))

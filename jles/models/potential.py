@@ -229,17 +229,31 @@ class Potential:
 
     @any_mesh()
     def coupling_fn(
-        self, params: Params, structure: Structure, field: Float[Array, " 3"]
+        self,
+        params: Params,
+        structure: Structure,
+        field: Float[Array, " 3"],
+        local: bool = False,
     ) -> Float[Array, ""]:
         """E . P as a scalar: its reverse mode takes one pass, that of `dipole_fn` takes three.
 
+        With `local` (static) its derivatives in a molecule are defined as in a crystal: the
+        transfer of charge is counted from the displaced atom (docs/theory.md, Uniform shifts).
+
         Raises:
-            InputError: the model has no latent charges.
+            InputError: the model has no latent charges; or `local`, and its charges respond to
+                the potential.
         """
         check_structure(structure)
         if self._long_range is None:
             raise InputError("the model has no latent charges to couple to a field")
-        return self._long_range.coupling(params, structure, field)
+        if local and self.config.charges_respond:
+            raise InputError(
+                "born_mode 'local': charges that respond to the potential of a molecule "
+                "(kind 'equilibrated', charge_softness) transfer charge over any distance; "
+                "take 'exact'"
+            )
+        return self._long_range.coupling(params, structure, field, local)
 
     @any_mesh()
     def factor_fn(self, params: Params, structure: Structure) -> Float[Array, ""]:

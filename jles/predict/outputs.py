@@ -17,7 +17,7 @@ def outputs(
         structure: one structure.
         field: applied, (3,), V/angstrom; None for none.
         want: names of `QUANTITIES`; static.
-        born_mode: "exact" or "published"; static.
+        born_mode: "exact", "published" or "local"; static.
 
     Returns:
         Arrays by name, padding included.

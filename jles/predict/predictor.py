@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +37,8 @@ _LEAST = 32
 
 _COARSE = 2.0
 """Ratio of the sizes that are compiled for the first structure of a size."""
+
+BornMode = Literal["exact", "published", "local"]
 
 
 class Predictor(ABC):
@@ -254,7 +256,7 @@ class Predictor(ABC):
         want: Sequence[str] = ("energy", "forces"),
         field=None,
         *,
-        born_mode: Literal["exact", "published"] = "exact",
+        born_mode: BornMode = "exact",
         sum_rule: bool = False,
     ):
         """Predicts quantities of ASE `atoms`, or a list of results for a list of atoms.
@@ -264,16 +266,18 @@ class Predictor(ABC):
             want: names of quantities, see docs/predictions.md.
             field: applied, (3,), V/angstrom; energy, forces and stress are then those in the
                 field, everything else is at zero field.
-            born_mode: Born charges of crystals at k → 0 ("exact"), or at the cell's own wave
-                vectors ("published").
+            born_mode: "exact": derivatives of the polarization, in crystals at k → 0;
+                "published": in crystals at the cell's own wave vectors; "local": in molecules,
+                too, with transfer of charge counted from the displaced atom.
             sum_rule: subtract from Born charges what violates the acoustic sum rule.
 
         Raises:
             InputError: a quantity that this model or structure does not have.
         """
         check_wanted(want, self.config)
-        if born_mode not in ("exact", "published"):
-            raise InputError(f"born_mode must be 'exact' or 'published', got {born_mode!r}")
+        if born_mode not in get_args(BornMode):
+            names = ", ".join(map(repr, get_args(BornMode)))
+            raise InputError(f"born_mode must be one of {names}, got {born_mode!r}")
         options = (tuple(want), field_array(field), born_mode, sum_rule)
         if isinstance(atoms, list | tuple):
             return self._predict_all(atoms, options)

@@ -35,7 +35,7 @@ class Evaluation:
         field: applied field, V/angstrom; None for none.
         want: names of the quantities that will be read: derivatives of the energy among them
             are taken together.
-        born_mode: "exact" or "published" Born charges of crystals.
+        born_mode: "exact", or "published" for crystals, or "local" for molecules.
     """
 
     def __init__(
@@ -99,9 +99,15 @@ class Evaluation:
         moved = replace(self.structure, positions=positions, cell=cell)
         return self.potential.coupling_fn(self.params, moved, field)
 
+    def _local_coupling(self, positions: Positions, field: Float[Array, " 3"]):
+        moved = replace(self.structure, positions=positions)
+        return self.potential.coupling_fn(self.params, moved, field, local=True)
+
     def born_charges(self) -> BornCharges:
         """Born effective charges, e, first index polarization."""
         structure = self.structure
+        if self.born_mode == "local":
+            return born_charges(self._local_coupling, structure.positions)
         # The published formula differs for the charges of a crystal only.
         if self.born_mode == "exact" or not structure.plan.periodic:
             return born_charges(self.coupling, structure.positions)

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from jles.errors import InputError
-from jles.models.config import ScalarPolarizability, ScreeningConfig
+from jles.models.config import (
+    DirectCharges,
+    FlowCharges,
+    ScalarPolarizability,
+    ScreeningConfig,
+    SoftnessConfig,
+)
 from jles.predict.model import Model
 from tests.support.small_systems import rattled, small_backbone, small_config, small_model
 
@@ -48,6 +54,47 @@ def test_energy_and_polarization_in_a_field_are_on_one_branch(model):
         energies.append(out.energy)
     assert energies[1] == pytest.approx(energies[0], abs=1e-8)
     assert abs(energies[2] - energies[0]) > 1e-6
+
+
+def molecule_of(atoms):
+    """The atoms without periodic images."""
+    molecule = atoms.copy()
+    molecule.pbc = False
+    return molecule
+
+
+def born_charges_of(model, atoms, mode):
+    return model.predict(atoms, ("born_charges",), born_mode=mode).born_charges
+
+
+def test_local_born_charges_are_those_of_a_large_cell():
+    shifted = model_of(PLAIN.replace(charges=DirectCharges((4,), total="shift", scale=1.0)))
+    molecule = molecule_of(rattled(0))
+    alone = born_charges_of(shifted, molecule, "local")
+    boxed = molecule.copy()
+    boxed.set_cell(30.0 * np.eye(3))
+    boxed.pbc = True
+    for mode in ("exact", "local"):
+        within = born_charges_of(shifted, boxed, mode)
+        np.testing.assert_allclose(within, alone, rtol=0, atol=1e-10)
+    # The shift that corrects the total charge counts in the derivative of the dipole.
+    assert np.abs(born_charges_of(shifted, molecule, "exact") - alone).max() > 1e-3
+
+
+def test_local_born_charges_are_exact_if_charge_is_conserved_locally():
+    flowing = model_of(PLAIN.replace(charges=FlowCharges((4,), flow_width=2, scale=1.0)))
+    molecule = molecule_of(rattled(0))
+    exact = born_charges_of(flowing, molecule, "exact")
+    assert np.abs(exact).max() > 1e-3
+    np.testing.assert_allclose(
+        born_charges_of(flowing, molecule, "local"), exact, rtol=0, atol=1e-12
+    )
+
+
+def test_charges_that_respond_have_no_local_born_charges():
+    soft = model_of(PLAIN.replace(charge_softness=SoftnessConfig((4,))))
+    with pytest.raises(InputError, match="'local'.*take 'exact'"):
+        soft.predict(molecule_of(rattled(0)), ("born_charges",), born_mode="local")
 
 
 def test_hidden_electrons_count_in_the_dielectric_constant(polarizable):

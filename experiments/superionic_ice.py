@@ -11,9 +11,22 @@ Expect:  the two conductivities agree within their errors: where atoms have topo
          published start and 10 to 20 in the DFT frames (50 in those of 4 g/cm3).
 """
 
+from functools import partial
+from pathlib import Path
+
 import ase.io
 import numpy as np
-from common import duration, imported, options, run, settled, simulated, write_results
+from common import (
+    born_errors,
+    duration,
+    imported,
+    once,
+    options,
+    run,
+    settled,
+    simulated,
+    write_results,
+)
 
 from jles.analysis.reports.conductivity import conductivity
 from jles.analysis.reports.outcome import write_outcome
@@ -21,16 +34,39 @@ from jles.analysis.run import open_run
 from jles.data.sets import data_set, published_model
 from jles.models.config import ScreeningConfig
 
-TIMESTEP = 0.3
-EPSILON_INFINITY = 3.1
+TIMESTEP = 0.4
 FORMAL = {"O": -2.0, "H": 1.0}
 
 
 def start_of(density: float):
-    """A structure of 54 molecules of this density, g/cm^3."""
+    """54 molecules: the published fluid of 2 g/cm^3, else the crystal of 4 g/cm^3, scaled."""
     if density == 2.0:
         return ase.io.read(published_model("start_superionic_2gcc.xyz"))
-    return ase.io.read(data_set("superionic-water-bec/S-4cc-T1000K-BEC.xyz"), 0)
+    crystal = ase.io.read(data_set("superionic-water-bec/S-4cc-T1000K-BEC.xyz"), 0)
+    crystal.set_cell(crystal.cell * np.cbrt(4.0 / density), scale_atoms=True)
+    return crystal
+
+
+def permittivity(density: float, every: int = 9) -> float:
+    """Electronic dielectric constant, linear in the density between fits at 2 and 4 g/cm^3."""
+    fits = [best_permittivity(state, every) for state in ("2cc-T2000K", "4cc-T1000K")]
+    return float(np.interp(density, (2.0, 4.0), fits))
+
+
+def best_permittivity(state: str, every: int) -> float:
+    """With it the Born charges of the model fit those of every n-th DFT frame best."""
+    model = imported("superionic_fit.pth", screening=ScreeningConfig(1.0, "H"))
+    frames = ase.io.read(data_set(f"superionic-water-bec/S-{state}-BEC.xyz"), f"::{every}")
+    numbers = np.concatenate([atoms.numbers for atoms in frames])
+    reference = np.concatenate([atoms.arrays["bec"].reshape(-1, 3, 3) for atoms in frames])
+    outs = model.predict(frames, ("born_charges",))
+    predicted = np.concatenate([out.born_charges for out in outs])
+    return born_errors(numbers, reference, predicted)["best_factor"] ** 2
+
+
+def bath(temperature: float) -> dict:
+    """The thermostat of the runs."""
+    return {"kind": "nose-hoover", "temperature": temperature, "thermostat_time": 100.0}
 
 
 def order_of(oxygens, cell, most: int = 6) -> float:
@@ -59,20 +95,24 @@ def oxygen_order(trajectory) -> dict[str, float]:
 
 
 def main(chosen):
-    out, temperature = chosen.out, chosen.temperature
+    out, temperature, every = chosen.out, chosen.temperature, 9
     if chosen.smoke:
-        chosen.picoseconds, chosen.settling = 0.12, 0.005
-    model = imported("superionic_fit.pth", screening=ScreeningConfig(EPSILON_INFINITY, "H"))
-    start, length = start_of(chosen.density), duration(chosen.settling, TIMESTEP)
-    hot = settled(model, start, length, temperature, out / "settle")
-    bath = {"kind": "nose-hoover", "temperature": temperature, "thermostat_time": 100.0}
+        chosen.picoseconds, chosen.settling, every = 0.16, 0.005, 100
+    epsilon = once(out / "permittivity.json", partial(permittivity, chosen.density, every))
+    model = imported("superionic_fit.pth", screening=ScreeningConfig(epsilon, "H"))
+    if chosen.start is None:
+        start, length = start_of(chosen.density), duration(chosen.settling, TIMESTEP)
+        hot = settled(model, start, length, temperature, out / "settle")
+    else:
+        hot = ase.io.read(chosen.start)
     simulated(
         model,
         hot,
         {
             **duration(chosen.picoseconds, TIMESTEP),
-            "ensemble": bath,
-            "record": {"thermo": 20, "current": 6, "positions": 30, "velocities": 6},
+            "ensemble": bath(temperature),
+            "record": {"thermo": 20, "current": 5, "positions": 25, "velocities": 5},
+            "checkpoint": 2000,
         },
         out / "run",
     )
@@ -80,13 +120,15 @@ def main(chosen):
     found = conductivity([trajectory], FORMAL)
     write_outcome(found, out)
     print("\n".join(found.lines))
-    write_results(out, {"words": found.lines, "oxygen": oxygen_order(trajectory)})
+    state = {"epsilon_infinity": epsilon, "oxygen": oxygen_order(trajectory)}
+    write_results(out, {"words": found.lines, **state})
 
 
 if __name__ == "__main__":
     parser = options(__doc__, "results/superionic_ice")
-    parser.add_argument("--density", type=float, default=2.0, choices=(2.0, 4.0), help="g/cm3")
+    parser.add_argument("--density", type=float, default=2.0, help="g/cm3")
     parser.add_argument("--temperature", type=float, default=2000.0, help="K")
+    parser.add_argument("--start", type=Path, metavar="FILE", help="a state already settled")
     parser.add_argument("--picoseconds", type=float, default=20.0, help="length of the run")
     parser.add_argument("--settling", type=float, default=1.0, help="ps before it")
     run(main, parser)

@@ -58,7 +58,7 @@ def in_field(model, out: Path, strength: float, picoseconds: float, settling: fl
 
 
 def band_positions(wavenumber, height) -> dict[str, dict[str, float]]:
-    """Centre of gravity above half the maximum, maximum and integral of each band."""
+    """Centre of gravity above half the maximum, highest point, integral of each band."""
     found = {}
     for name, (low, high) in BANDS.items():
         inside = (wavenumber >= low) & (wavenumber <= high)
@@ -66,6 +66,7 @@ def band_positions(wavenumber, height) -> dict[str, dict[str, float]]:
         top = values > 0.5 * values.max()
         found[name] = {
             "center": float(np.average(nu[top], weights=values[top])),
+            "highest": float(nu[np.argmax(values)]),
             "maximum": float(values.max()),
             "integral": float(np.trapezoid(values, nu)),
         }

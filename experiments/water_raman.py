@@ -2,8 +2,8 @@
 
 Run:     python experiments/water_raman.py --out results/water_raman
 Needs:   the model of electrical_response.py --systems water --rungs q+u+Q+kappa+alpha, whose
-         polarizabilities are tensors (scalar ones have no anisotropic spectrum), and the first
-         frame of water-rpbe-d3 (JLES_DATA); one core, about half an hour.
+         polarizabilities are tensors (scalar ones have no anisotropic spectrum), and frames of
+         water-rpbe-d3 (JLES_DATA) to start from; one core, about 20 minutes for 50 ps.
 Writes:  the runs (`jles md`), raman.csv and .png, results.json in --out.
 Expect:  an isotropic stretch band between 3200 and 3450 1/cm that is by far the strongest, the
          bend near 1640 1/cm weak and the librations (400 to 800 1/cm) in the anisotropic part
@@ -16,10 +16,13 @@ import ase.io
 import numpy as np
 from common import duration, options, run, settled, simulated, trained, write_results
 from ladder import settings
-from water_infrared import BANDS
+from water_infrared import BANDS, band_positions
 
+from jles.analysis.conditions import mean_temperature
+from jles.analysis.estimators.raman import polarized
+from jles.analysis.estimators.spectra import Segments, average, pool
 from jles.analysis.reports.outcome import write_outcome
-from jles.analysis.reports.raman import raman
+from jles.analysis.reports.raman import raman, raman_segments
 from jles.analysis.run import open_run
 from jles.data.sets import data_set
 from jles.models.config import ScreeningConfig
@@ -28,67 +31,79 @@ from jles.predict.model import load_model
 TIMESTEP = 0.5
 EPSILON_INFINITY = 1.78
 RUNG = "q+u+Q+kappa+alpha"
+PARTS = 5
+"""Consecutive parts of the runs, for errors."""
 
 
-def bands(columns: dict) -> dict[str, dict[str, float]]:
-    """Maximum of each band and its integral relative to that of the stretch, by spectrum."""
-    nu, *spectra = columns.items()
+def bands(segments: Segments) -> dict[str, dict[str, float]]:
+    """Numbers of the spectrum with their standard errors, from parts of the runs."""
+    parts = np.array_split(segments.power, min(PARTS, len(segments.power)))
+    rows = [numbers_of(segments._replace(power=part)) for part in parts]
     found = {}
-    for name, values in spectra:
-        if "error" in name:
-            continue
-        parts = {band: _band(nu[1], values, *limits) for band, limits in BANDS.items()}
-        whole = parts["stretch"]["integral"]
-        found[name] = {
-            band: {
-                "highest": part["highest"],
-                "share": part["integral"] / whole if whole else None,
-            }
-            for band, part in parts.items()
-        }
+    for name in rows[0]:
+        values = [row[name] for row in rows]
+        error = np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else None
+        found[name] = {"value": float(np.mean(values)), "error": error}
     return found
 
 
-def _band(nu, values, low: float, high: float) -> dict[str, float]:
-    inside = (nu >= low) & (nu <= high)
-    integral = np.trapezoid(values[inside], nu[inside])
-    return {
-        "highest": float(nu[inside][np.argmax(values[inside])]),
-        "integral": float(integral),
-    }
+def numbers_of(segments: Segments) -> dict[str, float]:
+    """Centre of each band (1/cm), its integral relative to the stretch, depolarization."""
+    found, integrals = {}, {}
+    for name, power in polarized(segments).items():
+        spectrum = average(segments, power)
+        for band, place in band_positions(spectrum.wavenumber, spectrum.mean).items():
+            integrals[name, band] = place["integral"]
+            found[f"{name}, {band}: center"] = place["center"]
+            found[f"{name}, {band}: highest"] = place["highest"]
+        for band in BANDS:
+            share = integrals[name, band] / integrals[name, "stretch"]
+            found[f"{name}, {band}: share"] = share
+    for band in BANDS:
+        found[f"depolarization, {band}"] = integrals["VH", band] / integrals["VV", band]
+    return found
 
 
-def main(chosen):
-    out, resolution = chosen.out, 40.0
-    if chosen.smoke:
-        chosen.model, chosen.picoseconds, chosen.settling = out / "model", 0.135, 0.005
-        resolution = 1000.0
-        trained(settings("water", RUNG), chosen.model, smoke=True)
-    model = load_model(chosen.model, screening=ScreeningConfig(EPSILON_INFINITY, "H"))
-    start = ase.io.read(data_set("water-rpbe-d3/ef.xyz"), 0)
+def in_equilibrium(model, start: int, chosen) -> Path:
+    """The folder of an NVE run from a frame of the data, after a run with a thermostat."""
+    out, frame = chosen.out, ase.io.read(data_set("water-rpbe-d3/ef.xyz"), start)
     length = duration(chosen.settling, TIMESTEP)
-    warm = settled(model, start, length, 300.0, out / "settle")
+    warm = settled(model, frame, length, 300.0, out / f"settle_{start}")
     simulated(
         model,
         warm,
         {
             **duration(chosen.picoseconds, TIMESTEP),
-            "record": {"thermo": 20, "polarizability": 4, "current": 4, "positions": 200},
+            "record": {"thermo": 20, "polarizability": 4, "positions": 200},
         },
-        out / "nve",
+        out / f"nve_{start}",
     )
-    trajectory = open_run(out / "nve")
-    found = raman([trajectory], resolution=resolution)
+    return out / f"nve_{start}"
+
+
+def main(chosen):
+    out, resolution = chosen.out, 30.0
+    if chosen.smoke:
+        chosen.model, chosen.picoseconds, chosen.settling = out / "model", 0.135, 0.005
+        resolution = 1000.0
+        trained(settings("water", RUNG), chosen.model, smoke=True)
+    model = load_model(chosen.model, screening=ScreeningConfig(EPSILON_INFINITY, "H"))
+    runs = [open_run(in_equilibrium(model, start, chosen)) for start in chosen.starts]
+    found = raman(runs, resolution=resolution)
     write_outcome(found, out)
     print("\n".join(found.lines))
-    temperature = float(trajectory.read("thermo", "temperature").values.mean())
-    write_results(out, {"temperature": temperature, **bands(found.columns)})
+    segments = pool([raman_segments(each, resolution)[1] for each in runs])
+    temperature = float(np.mean([mean_temperature(each) for each in runs]))
+    write_results(out, {"temperature": temperature, **bands(segments)})
 
 
 if __name__ == "__main__":
     parser = options(__doc__, "results/water_raman")
     start_model = Path("results/electrical_response/water") / RUNG
     parser.add_argument("--model", type=Path, default=start_model)
-    parser.add_argument("--picoseconds", type=float, default=20.0, help="length of the NVE run")
+    parser.add_argument("--picoseconds", type=float, default=50.0, help="length of an NVE run")
+    parser.add_argument(
+        "--starts", nargs="+", type=int, default=[0], help="a run from each of these frames"
+    )
     parser.add_argument("--settling", type=float, default=2.0, help="ps with a thermostat")
     run(main, parser)

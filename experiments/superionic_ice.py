@@ -1,14 +1,16 @@
 """Ionic conductivity of hot dense water from Born charges and from formal charges.
 
 Run:     python experiments/superionic_ice.py --out results/superionic_ice
-Needs:   superionic_fit.pth and start_superionic_2gcc.xyz (published models), for 4 g/cm3 also
+Needs:   superionic_fit.pth and start_superionic_2gcc.xyz (published models),
          superionic-water-bec (JLES_DATA); one core, an hour.
 Writes:  the runs (`jles md`), conductivity.csv and .png, results.json in --out.
 Expect:  the two conductivities agree within their errors: where atoms have topological charges,
          Born charges and formal charges give the same (Grasselli, Baroni, Nat. Phys. 15, 967
          (2019)). Protons diffuse; oxygens stay on their lattice, if there is one. At 2 g/cm3
          and 2000 K there is none: the largest structure factor of the 54 oxygens is 7 in the
-         published start and 10 to 20 in the DFT frames (50 in those of 4 g/cm3).
+         published start and 10 to 20 in the DFT frames (50 in those of 4 g/cm3). Runs at other
+         densities start from the crystal of 4 g/cm3, expanded; superionic_search.py finds
+         superionic states among them.
 """
 
 from functools import partial
@@ -117,7 +119,7 @@ def main(chosen):
         out / "run",
     )
     trajectory = open_run(out / "run")
-    found = conductivity([trajectory], FORMAL)
+    found = conductivity([trajectory], FORMAL, chosen.window)
     write_outcome(found, out)
     print("\n".join(found.lines))
     state = {"epsilon_infinity": epsilon, "oxygen": oxygen_order(trajectory)}
@@ -130,5 +132,6 @@ if __name__ == "__main__":
     parser.add_argument("--temperature", type=float, default=2000.0, help="K")
     parser.add_argument("--start", type=Path, metavar="FILE", help="a state already settled")
     parser.add_argument("--picoseconds", type=float, default=20.0, help="length of the run")
+    parser.add_argument("--window", type=float, help="of Green-Kubo, fs (default: found)")
     parser.add_argument("--settling", type=float, default=1.0, help="ps before it")
     run(main, parser)

@@ -49,14 +49,14 @@ def bands(segments: Segments) -> dict[str, dict[str, float]]:
 
 def numbers_of(segments: Segments) -> dict[str, float]:
     """Centre of each band (1/cm), its integral relative to the stretch, depolarization."""
-    found, integrals = {}, {}
-    for name, power in polarized(segments).items():
-        spectrum = average(segments, power)
+    power, found, integrals = polarized(segments), {}, {}
+    for name in ("iso", "VV", "VH"):
+        spectrum = average(segments, power[name])
         for band, place in band_positions(spectrum.wavenumber, spectrum.mean).items():
             integrals[name, band] = place["integral"]
             found[f"{name}, {band}: center"] = place["center"]
             found[f"{name}, {band}: highest"] = place["highest"]
-        for band in BANDS:
+        for band in ("libration", "bend"):
             share = integrals[name, band] / integrals[name, "stretch"]
             found[f"{name}, {band}: share"] = share
     for band in BANDS:

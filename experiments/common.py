@@ -104,7 +104,8 @@ def shortened(values: dict) -> dict:
     if "backbone" in model:
         small = {}
         if model["backbone"].get("kind", "cace") == "cace":
-            small = {"l_max": 1, "body_order": 2, "n_rbf": 4, "n_radial_basis": 4}
+            degree = 2 if "quadrupoles" in model else 1
+            small = {"l_max": degree, "body_order": 2, "n_rbf": 4, "n_radial_basis": 4}
         cutoff = min(model["backbone"]["cutoff"], 3.5)
         model["backbone"] = model["backbone"] | small | {"cutoff": cutoff}
     if "valid" not in data:

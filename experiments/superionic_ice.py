@@ -81,9 +81,12 @@ def order_of(oxygens, cell, most: int = 6) -> float:
 
 
 def oxygen_order(trajectory) -> dict[str, float]:
-    """Order at both ends; RMS displacement (angstrom) from mean sites and between halves."""
-    places = trajectory.read("positions").values
-    oxygens = places[:, trajectory.numbers == 8] - places.mean(axis=1, keepdims=True)
+    """Order at both ends; RMS displacement (angstrom) from mean sites and between halves.
+
+    It is relative to the mean of the oxygens, since that of all atoms moves with the protons.
+    """
+    oxygens = trajectory.read("positions").values[:, trajectory.numbers == 8]
+    oxygens = oxygens - oxygens.mean(axis=1, keepdims=True)
     half = len(oxygens) // 2
     around = oxygens - oxygens.mean(axis=0)
     drift = oxygens[half:].mean(axis=0) - oxygens[:half].mean(axis=0)

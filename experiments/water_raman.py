@@ -82,7 +82,7 @@ def in_equilibrium(model, start: int, chosen) -> Path:
 
 
 def main(chosen):
-    out, resolution = chosen.out, 30.0
+    out, resolution = chosen.out, 40.0
     if chosen.smoke:
         chosen.model, chosen.picoseconds, chosen.settling = out / "model", 0.135, 0.005
         resolution = 1000.0

@@ -209,12 +209,13 @@ def _flow(charges_fn, field, structure: Structure, moved, strain) -> Array:
 
 def _strain_slope(rate, field):
     r""":math:`\sum_a E_a e_{a,bc}` of charges, e angstrom times the unit of field, (3, 3)."""
-    origin, axes = jnp.zeros_like(field), jnp.eye(3, dtype=field.dtype)
+    origin = jnp.zeros_like(field)
 
-    def slope_in(wave, along):
+    def slope(along, wave):
         return jax.jvp(lambda moving: rate(moving, along), (wave,), (field,))[1]
 
-    along_field = jax.vmap(lambda b: jax.jacfwd(slope_in)(origin, b))(axes)
+    # The rate is linear in the motion: one gradient has its values along all axes.
+    along_field = jax.jacfwd(jax.grad(slope), 1)(origin, origin)
     of_field = jax.jacfwd(jax.grad(rate))(origin, field)
     return -0.5 * (along_field + along_field.T - of_field)
 

@@ -116,7 +116,7 @@ def main(chosen):
         {
             **duration(chosen.picoseconds, TIMESTEP),
             "ensemble": bath(temperature),
-            "record": {"thermo": 20, "current": 5, "positions": 25, "velocities": 5},
+            "record": {"thermo": 20, "current": 5, "positions": 5, "velocities": 5},
             "checkpoint": 2000,
         },
         out / "run",

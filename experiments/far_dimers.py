@@ -60,6 +60,13 @@ VARIANTS = {
 }
 
 
+def variants(name: str, smoke: bool) -> tuple[str, ...]:
+    """Trainings of a pair: all of them for CP, which shows what holds it back."""
+    if smoke:
+        return ("charges",)
+    return tuple(VARIANTS) if name == "CP" else ("charges", "total_free")
+
+
 class Line(NamedTuple):
     """The frames of a pair: all on one line, with rigid fragments."""
 
@@ -226,6 +233,7 @@ def draw(path, pictures: dict) -> None:
         "published, charges": (ACCENT, "-"),
         "published, short range": (SECOND, "-"),
         "trained here, charges": (ACCENT, "--"),
+        "trained here, total_free": (ACCENT, ":"),
     }
     for axis, (name, (pair, law, curves)) in zip(axes, pictures.items(), strict=False):
         zero = law(np.array([FAR[0]]))[0][0]
@@ -260,7 +268,7 @@ def training(name: str, variant: str) -> dict:
 
 
 def main(chosen):
-    pairs = ("CP",) if chosen.smoke else tuple(TERMS)
+    pairs = ("CP",) if chosen.smoke else chosen.pairs
     results, pictures = {}, {}
     for name in pairs:
         pair = line(name)
@@ -279,10 +287,11 @@ def main(chosen):
                 model = imported(f"seeds/dimer_{name}_{kind}.pth")
                 record[key], curves[key] = score(model, pair, law)
         if not chosen.only_published:
-            for variant in VARIANTS if name == "CP" and not chosen.smoke else ("charges",):
+            for variant in variants(name, chosen.smoke):
                 key = f"trained here, {variant}"
                 folder = chosen.out / f"{name}_{variant}"
-                model = trained(training(name, variant), folder, chosen.smoke)
+                values = training(name, variant) | {"seed": chosen.seed}
+                model = trained(values, folder, chosen.smoke)
                 record[key], curves[key] = score(model, pair, law)
                 record[key]["training_seconds"] = training_seconds(folder)
         for key in curves:
@@ -298,4 +307,6 @@ def main(chosen):
 if __name__ == "__main__":
     parser = options(__doc__, "results/far_dimers")
     parser.add_argument("--only-published", action="store_true", help="train nothing")
+    parser.add_argument("--pairs", nargs="+", default=list(TERMS), choices=TERMS)
+    parser.add_argument("--seed", type=int, default=0, help="of the trainings")
     run(main, parser)

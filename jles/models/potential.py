@@ -247,7 +247,8 @@ class Potential:
         check_structure(structure)
         if self._long_range is None:
             raise InputError("the model has no latent charges to couple to a field")
-        if local and self.config.charges_respond:
+        plan = structure.plan
+        if local and self.config.charges_respond and (plan.cluster or not plan.periodic):
             raise InputError(
                 "born_mode 'local': charges that respond to the potential of a molecule "
                 "(kind 'equilibrated', charge_softness) transfer charge over any distance; "

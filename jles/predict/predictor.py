@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
-from typing import Literal, get_args
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from jles.models.config import ModelConfig
 from jles.models.state import SAME_CHARGE, reduced_formula
 from jles.predict.collect import collect
 from jles.predict.prediction import Prediction, check_wanted, field_array
+from jles.quantities.evaluation import BornMode
 from jles.structures.batch import on_device, pad_structure, size_of
 from jles.structures.distances import outside, read_range
 from jles.structures.sizes import Size, cost_of, merge_sizes, plan_buckets, round_up_size
@@ -37,8 +38,6 @@ _LEAST = 32
 
 _COARSE = 2.0
 """Ratio of the sizes that are compiled for the first structure of a size."""
-
-BornMode = Literal["exact", "published", "local"]
 
 
 class Predictor(ABC):

@@ -21,6 +21,9 @@ from jles.observables.stress import energy_and_forces, energy_forces_stress
 from jles.structures.structure import Structure
 from jles.typing import Cell, Positions
 
+BornMode = Literal["exact", "published", "local"]
+"""How Born charges are defined, see `Predictor.predict`."""
+
 
 class Evaluation:
     """Values of one structure, traced, padding included.
@@ -45,7 +48,7 @@ class Evaluation:
         structure: Structure,
         field: Float[Array, " 3"] | None = None,
         want: Collection[str] = (),
-        born_mode: str = "exact",
+        born_mode: BornMode = "exact",
     ):
         self.potential, self.params, self.structure = potential, params, structure
         self.field, self.want, self.born_mode = field, set(want), born_mode

@@ -91,10 +91,23 @@ def test_local_born_charges_are_exact_if_charge_is_conserved_locally():
     )
 
 
+def test_local_born_charges_of_an_ion_sum_to_its_charge():
+    ionic = FlowCharges((4,), flow_width=2, scale=1.0, total="shift")
+    model = model_of(PLAIN.replace(charges=ionic))
+    ion = molecule_of(rattled(0))
+    ion.info["total_charge"] = 1
+    local, exact = (born_charges_of(model, ion, mode) for mode in ("local", "exact"))
+    share = np.broadcast_to(np.eye(3) / len(ion), local.shape)
+    np.testing.assert_allclose(local - exact, share, rtol=0, atol=1e-12)
+
+
 def test_charges_that_respond_have_no_local_born_charges():
     soft = model_of(PLAIN.replace(charge_softness=SoftnessConfig((4,))))
     with pytest.raises(InputError, match="'local'.*take 'exact'"):
         soft.predict(molecule_of(rattled(0)), ("born_charges",), born_mode="local")
+    crystal = rattled(0)
+    within = born_charges_of(soft, crystal, "local")
+    np.testing.assert_array_equal(within, born_charges_of(soft, crystal, "exact"))
 
 
 def test_hidden_electrons_count_in_the_dielectric_constant(polarizable):

@@ -133,8 +133,8 @@ def _by_sort(numbers, charges):
 def _draw(columns, names):
     """Born charges against temperature; dashed, those of the cubic crystal."""
     figure, (axis,) = new_figure(5.2, 3.8)
-    for color, (sort, cubic) in zip(PALETTE, SORTS.items(), strict=False):
-        axis.axhline(cubic, color=color, linewidth=0.8, linestyle="--", zorder=0.9)
+    for color, (sort, expected) in zip(PALETTE, SORTS.items(), strict=False):
+        axis.axhline(expected, color=color, linewidth=0.8, linestyle="--", zorder=0.9)
         for number, marker in zip(range(len(names)), "o^s", strict=False):
             own = columns["run"] == number
             axis.plot(
@@ -177,7 +177,7 @@ def make_runs(model, crystal: Atoms, chosen) -> None:
             "period": 1e3 * scale * chosen.period,
             "work": False,
         }
-        for name in set(chosen.parts) & CYCLES.keys():
+        for name in [name for name in CYCLES if name in chosen.parts]:
             make(warm, name, 1.25 * chosen.period, CYCLES[name], field=cycle)
 
 

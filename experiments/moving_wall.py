@@ -7,14 +7,15 @@ Expect:  walls that move in a lower field than the 6.3 MV/cm that reverse a sing
          MV/cm per ps (lead_titanate.py).
 
 A crystal with two walls and one without, in the cell of experiment at 295 K, are brought to 300
-K; then a field along z rises at a constant rate. The share of the volume along -z that has
-turned is read from the polarization of the planes perpendicular to x.
+K; then a field along z rises at a constant rate. The polarization of the planes perpendicular
+to x tells which share of the volume along -z has switched.
 """
 
 import numpy as np
 from common import duration, imported, options, run, simulated, write_results
 from domain_wall import MEGAVOLT, PUSH, Layers, relaxed, widened, with_walls
 from lead_titanate import EPSILON_INFINITY, ROOM, TIMESTEP, tetragonal
+from numpy.lib.stride_tricks import sliding_window_view
 
 from jles.analysis.estimators.units import POLARIZATION
 from jles.analysis.moment import at_steps, polarization_path
@@ -85,18 +86,20 @@ def watched(model, trajectory: Run, across: int) -> dict:
 
 
 def smoothed(run: dict, name: str) -> np.ndarray:
-    """Running mean over `SMOOTH` ps."""
+    """Running mean over `SMOOTH` ps, along the first axis."""
     width = max(1, round(SMOOTH / (run["time"][1] - run["time"][0])))
-    return np.convolve(run[name], np.ones(width) / width, mode="valid")
+    return sliding_window_view(run[name], width, axis=0).mean(axis=-1)
 
 
-def switching(run: dict, goal: float) -> dict:
-    """Fields (MV/cm) at which a share of the reversed volume has switched, None if never.
+def switching(run: dict) -> dict:
+    """Fields (MV/cm) at which a share of the antiparallel planes has switched, None if never.
 
-    The share is 0 for the mean polarization at the start and 1 for `goal`.
+    The planes are those whose polarization points against the field at the start. They have
+    switched when it points along the field. Polarization that the field induces without a
+    change of sign does not count.
     """
-    mean, field = smoothed(run, "mean"), smoothed(run, "field")
-    share = (mean - mean[0]) / (goal - mean[0])
+    planes, field = smoothed(run, "profile"), smoothed(run, "field")
+    share = np.mean(planes[:, planes[0] < 0.0] > 0.0, axis=1)
     first = {value: np.flatnonzero(share > value) for value in SHARES}
     return {str(v): float(field[at[0]]) if len(at) else None for v, at in first.items()}
 
@@ -129,11 +132,10 @@ def draw_ramps(runs: dict, file) -> None:
     save_figure(figure, file)
 
 
-def numbers(run: dict, single_domain: dict) -> dict:
-    """What a run in a rising field says; `single_domain` is the run without walls."""
-    goal = -smoothed(single_domain, "mean")[0]
+def numbers(run: dict) -> dict:
+    """What a run in a rising field says."""
     return {
-        "switched at": switching(run, goal),
+        "switched at": switching(run),
         "start and end": [float(smoothed(run, "mean")[at]) for at in (0, -1)],
         "end from the current": float(smoothed(run, "from current")[-1]),
         "rate": run["rate"],
@@ -150,9 +152,7 @@ def main(chosen):
         for name in ("walls", "no_walls")
     }
     draw_ramps(runs, chosen.out / "moving.png")
-    write_results(
-        chosen.out, {name: numbers(run, runs["no_walls"]) for name, run in runs.items()}
-    )
+    write_results(chosen.out, {name: numbers(run) for name, run in runs.items()})
 
 
 if __name__ == "__main__":

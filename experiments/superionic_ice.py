@@ -18,6 +18,7 @@ from pathlib import Path
 
 import ase.io
 import numpy as np
+from ase import units
 from common import (
     born_errors,
     duration,
@@ -49,6 +50,12 @@ def start_of(density: float):
     return crystal
 
 
+def density_of(atoms) -> float:
+    """Mass density, g/cm^3."""
+    gram, cubic_cm = 1e-3 * units.kg, 1e24  # in u and angstrom^3
+    return float(atoms.get_masses().sum() / gram / (atoms.get_volume() / cubic_cm))
+
+
 def permittivity(density: float, every: int = 9) -> float:
     """Electronic dielectric constant, linear in the density between fits at 2 and 4 g/cm^3."""
     fits = [best_permittivity(state, every) for state in ("2cc-T2000K", "4cc-T1000K")]
@@ -56,7 +63,7 @@ def permittivity(density: float, every: int = 9) -> float:
 
 
 def best_permittivity(state: str, every: int) -> float:
-    """With it the Born charges of the model fit those of every n-th DFT frame best."""
+    """The constant for which the model's Born charges best fit those of every n-th frame."""
     model = imported("superionic_fit.pth", screening=ScreeningConfig(1.0, "H"))
     frames = ase.io.read(data_set(f"superionic-water-bec/S-{state}-BEC.xyz"), f"::{every}")
     numbers = np.concatenate([atoms.numbers for atoms in frames])
@@ -103,13 +110,14 @@ def main(chosen):
     out, temperature, every = chosen.out, chosen.temperature, 9
     if chosen.smoke:
         chosen.picoseconds, chosen.settling, every = 0.16, 0.005, 100
-    epsilon = once(out / "permittivity.json", partial(permittivity, chosen.density, every))
+    given = chosen.start is not None
+    start = ase.io.read(chosen.start) if given else start_of(chosen.density)
+    epsilon = once(out / "permittivity.json", partial(permittivity, density_of(start), every))
     model = imported("superionic_fit.pth", screening=ScreeningConfig(epsilon, "H"))
-    if chosen.start is None:
-        start, length = start_of(chosen.density), duration(chosen.settling, TIMESTEP)
+    hot = start
+    if not given:
+        length = duration(chosen.settling, TIMESTEP)
         hot = settled(model, start, length, temperature, out / "settle")
-    else:
-        hot = ase.io.read(chosen.start)
     simulated(
         model,
         hot,
@@ -131,7 +139,7 @@ def main(chosen):
 
 if __name__ == "__main__":
     parser = options(__doc__, "results/superionic_ice")
-    parser.add_argument("--density", type=float, default=2.0, help="g/cm3")
+    parser.add_argument("--density", type=float, default=2.0, help="g/cm3, without --start")
     parser.add_argument("--temperature", type=float, default=2000.0, help="K")
     parser.add_argument("--start", type=Path, metavar="FILE", help="a state already settled")
     parser.add_argument("--picoseconds", type=float, default=20.0, help="length of the run")

@@ -21,6 +21,7 @@ Each state starts from the crystal of 4 g/cm3, expanded to its density. A state 
 from pathlib import Path
 
 import numpy as np
+from ase import units
 from common import duration, imported, options, run, settled, simulated, write_results
 from superionic_ice import TIMESTEP, bath, order_of, oxygen_order, start_of
 
@@ -36,7 +37,6 @@ LATTICE_CONSTANTS = 3
 """Cubic cells of the bcc lattice along an edge of the simulated cell."""
 ELEMENTS = {"O": 8, "H": 1}
 COLORS = {"solid": INK, "superionic": SECOND, "fluid": ACCENT}
-GPA = 160.21766
 
 
 def simulate(model, density: float, temperature: float, chosen, out: Path) -> None:
@@ -70,7 +70,7 @@ def measured(trajectory) -> dict:
     diffusion = self_diffusion([numbers], [paths], record.interval, longest_lag(len(paths)))
     return {
         "temperature": float(trajectory.read("thermo", "temperature").values.mean()),
-        "pressure": GPA * float(trajectory.read("thermo", "pressure").values.mean()),
+        "pressure": float(trajectory.read("thermo", "pressure").values.mean() / units.GPa),
         "lattice constant": float(np.cbrt(np.linalg.det(cells[0])) / LATTICE_CONSTANTS),
         "order": float(np.mean(orders)),
         **oxygen_order(trajectory),

@@ -36,14 +36,16 @@ PARTS = 5
 
 
 def bands(segments: Segments) -> dict[str, dict[str, float]]:
-    """Numbers of the spectrum with their standard errors, from parts of the runs."""
-    parts = np.array_split(segments.power, min(PARTS, len(segments.power)))
-    rows = [numbers_of(segments._replace(power=part)) for part in parts]
+    """Numbers of the spectrum, with jackknife errors from parts of the runs."""
+    whole, count = numbers_of(segments), min(PARTS, len(segments.power))
+    places = np.array_split(np.arange(len(segments.power)), count)
+    rest = [np.delete(segments.power, part, axis=0) for part in places if count > 1]
+    rows = [numbers_of(segments._replace(power=power)) for power in rest]
     found = {}
-    for name in rows[0]:
+    for name, value in whole.items():
         values = [row[name] for row in rows]
-        error = np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else None
-        found[name] = {"value": float(np.mean(values)), "error": error}
+        error = np.sqrt(count - 1.0) * np.std(values) if rows else None
+        found[name] = {"value": value, "error": error}
     return found
 
 
@@ -57,11 +59,16 @@ def numbers_of(segments: Segments) -> dict[str, float]:
             found[f"{name}, {band}: center"] = place["center"]
             found[f"{name}, {band}: highest"] = place["highest"]
         for band in ("libration", "bend"):
-            share = integrals[name, band] / integrals[name, "stretch"]
+            share = ratio(integrals[name, band], integrals[name, "stretch"])
             found[f"{name}, {band}: share"] = share
     for band in BANDS:
-        found[f"depolarization, {band}"] = integrals["VH", band] / integrals["VV", band]
+        found[f"depolarization, {band}"] = ratio(integrals["VH", band], integrals["VV", band])
     return found
+
+
+def ratio(part: float, whole: float) -> float:
+    """part / whole; not a number for a band that is narrower than the resolution."""
+    return part / whole if whole else float("nan")
 
 
 def in_equilibrium(model, start: int, chosen) -> Path:
@@ -74,7 +81,7 @@ def in_equilibrium(model, start: int, chosen) -> Path:
         warm,
         {
             **duration(chosen.picoseconds, TIMESTEP),
-            "record": {"thermo": 20, "polarizability": 4, "positions": 200},
+            "record": {"thermo": 20, "polarizability": chosen.every, "positions": 200},
         },
         out / f"nve_{start}",
     )
@@ -82,10 +89,11 @@ def in_equilibrium(model, start: int, chosen) -> Path:
 
 
 def main(chosen):
-    out, resolution = chosen.out, 40.0
+    out, resolution, chosen.every = chosen.out, 40.0, 4
     if chosen.smoke:
-        chosen.model, chosen.picoseconds, chosen.settling = out / "model", 0.135, 0.005
-        resolution = 1000.0
+        # The hardly trained model is stable for some 60 fs only; a spectrum needs 64 records.
+        chosen.model, chosen.picoseconds, chosen.settling = out / "model", 0.04, 0.005
+        resolution, chosen.every = 1500.0, 1
         trained(settings("water", RUNG), chosen.model, smoke=True)
     model = load_model(chosen.model, screening=ScreeningConfig(EPSILON_INFINITY, "H"))
     runs = [open_run(in_equilibrium(model, start, chosen)) for start in chosen.starts]

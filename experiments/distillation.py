@@ -2,18 +2,24 @@
 
 Run:     python experiments/distillation.py --out results/distillation
          python experiments/distillation.py --teacher water_v1 --out results/distillation_water
+         python experiments/distillation.py --teacher water_mace --out results/distillation_mace
 Needs:   nothing for the teacher TIP3P of ASE (water of charges -0.834 and 0.417 e) with springs
-         in the molecules, in clusters of eight: three minutes of one core. For water_v1, the
-         published model of that name, structures/water_64.xyz and water-rpbe-d3 (JLES_DATA):
-         ten minutes of one core.
+         in the molecules, in clusters of eight: three minutes of one core. For the others, the
+         published models water_v1.pth (CACE with latent charges) or
+         mace/water_mace_r4.5_nl1.model (MACE without charges), structures/water_64.xyz and
+         water-rpbe-d3 (JLES_DATA): ten to thirty minutes of one core.
 Writes:  student/ (the directory of `jles distill`) and results.json in --out; for TIP3P also
-         start.xyz, for water_v1 teacher/, the runs "md student" and "md teacher", and rdf.png.
-Expect:  the charges of TIP3P; the forces, Born charges and structure of liquid water of
-         water_v1. No published number; arXiv 2606.15001 distils with 100 to 500 frames.
+         start.xyz, for the others teacher/, the runs "md student" and (water_v1) "md teacher",
+         and rdf.png.
+Expect:  the charges of TIP3P; the forces and the structure of liquid water of the teacher, and
+         Born charges near those of DFT, although MACE has none. No published number; arXiv
+         2606.15001 distils with 100 to 500 frames.
 """
 
 import csv
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import ladder
 import numpy as np
@@ -66,35 +72,75 @@ SETTINGS = {
 
 SCREENING = {"epsilon_infinity": 1.78, "positive": "H"}
 LIQUID = {
-    "teacher": {"screening": SCREENING},
     "sample": {"temperatures": [300.0, 450.0], "steps": 500, "discard": 100, "interval": 4},
     "pick": {"frames": 100, "test_frames": 40},
     "label_stress": False,
-    "student": {
-        "backbone": "cace",
-        "settings": {
-            "model": {
-                "backbone": {
-                    "cutoff": 4.5,
-                    "l_max": 3,
-                    "body_order": 3,
-                    "n_rbf": 6,
-                    "n_radial_basis": 8,
-                },
-                "screening": SCREENING,
-                "electrostatics": {"k_max": 3.14159},
-            },
-            "batch_size": 1,
-            "epochs": 20,
-            "loss": {"energy": {0: 1.0, 18: 10.0}},
-            "validate_every": 5,
-            "checkpoint_every": 5,
-        },
-    },
 }
-"""64 molecules; the student sees 4.5 angstrom far, its teacher 5.5."""
+"""64 molecules."""
 
-PICOSECONDS = {"student": 2.0, "teacher": 1.0}
+
+def student(kind: str, epochs: int, model: dict) -> dict:
+    """Settings of a student with a cutoff of 4.5 angstrom."""
+    model = {"screening": SCREENING, "electrostatics": {"k_max": 3.14159}} | model
+    settings = {
+        "model": model,
+        "batch_size": 1,
+        "epochs": epochs,
+        "loss": {"energy": {0: 1.0, int(0.9 * epochs): 10.0}},
+        "validate_every": 5,
+        "checkpoint_every": 5,
+    }
+    return {"backbone": kind, "settings": settings}
+
+
+CACE = {"cutoff": 4.5, "l_max": 3, "body_order": 3, "n_rbf": 6, "n_radial_basis": 8}
+PAINN = {"cutoff": 4.5, "n_atom_basis": 64, "n_interactions": 2, "degree": 2}
+
+
+class Teacher(NamedTuple):
+    """A published model of liquid water.
+
+    Attributes:
+        file: of the model.
+        values: settings of the distillation.
+        picoseconds: lengths of the runs of student and teacher.
+    """
+
+    file: str
+    values: dict
+    picoseconds: dict[str, float]
+
+
+WATER = {
+    "water_v1": Teacher(
+        "water_v1.pth",
+        LIQUID
+        | {
+            "teacher": {"screening": SCREENING},
+            "student": student("cace", 20, {"backbone": CACE}),
+        },
+        {"student": 2.0, "teacher": 1.0},
+    ),
+    "water_mace": Teacher(
+        "mace/water_mace_r4.5_nl1.model",
+        LIQUID
+        | {
+            "student": student(
+                "painn",
+                40,
+                {
+                    "backbone": PAINN,
+                    "charges": {"total": "shift"},
+                    "dipoles": {},
+                    "quadrupoles": {},
+                    "polarizability": {},
+                },
+            )
+        },
+        {"student": 1.0},
+    ),
+}
+
 SKIPPED_PS = 0.25
 
 
@@ -159,21 +205,22 @@ def tip3p(out: Path, smoke: bool) -> dict:
     return resumed("distillation:Springs", start, values, out / "student")
 
 
-def water_v1(out: Path, smoke: bool) -> dict:
+def water(name: str, out: Path, smoke: bool) -> dict:
     """Liquid water: errors against the teacher and against DFT, speed, dynamics."""
+    file, values, picoseconds = WATER[name]
     teacher, start = out / "teacher", data_set("structures/water_64.xyz")
     if not (teacher / "config.yaml").is_file():
-        save_model(teacher, *import_torch(published_model("water_v1.pth")))
-    values = shortened(LIQUID) if smoke else LIQUID
+        save_model(teacher, *import_torch(published_model(file)))
+    values = shortened(values) if smoke else values
     report = resumed(str(teacher), start, values, out / "student")
     places = {"student": out / "student" / "student", "teacher": teacher}
     most = 2 if smoke else None
     against_dft = {name: ladder.score(one, "water", most) for name, one in places.items()}
     atoms, runs = read(start), {}
-    for name, place in places.items():
-        length = duration(0.01 if smoke else PICOSECONDS[name], 0.5)
+    for name, ps in picoseconds.items():
+        length = duration(0.01 if smoke else ps, 0.5)
         runs[name] = out / f"md {name}"
-        settled(load_model(place), atoms, length, 300.0, runs[name])
+        settled(load_model(places[name]), atoms, length, 300.0, runs[name])
     skip = 0.0 if smoke else 1e3 * SKIPPED_PS  # fs
     draw_oxygens(out / "rdf.png", runs, skip)
     dynamics = {name: summary(place, skip) for name, place in runs.items()}
@@ -204,14 +251,14 @@ def summary(place: Path, skip_fs: float) -> dict:
 def draw_oxygens(path: Path, runs: dict[str, Path], skip_fs: float) -> None:
     """Radial distributions of oxygens of student and teacher."""
     figure, (axis,) = new_figure(5.0, 3.6)
-    for color, (name, place) in zip((ACCENT, GUIDE), runs.items(), strict=True):
+    for color, (name, place) in zip((ACCENT, GUIDE), runs.items(), strict=False):
         axis.plot(*oxygens(place, skip_fs), color=color, label=name)
     axis.set(xlabel="r (Å)", ylabel="g of O-O", xlim=(2.0, None), ylim=(0.0, None))
     axis.legend(frameon=False)
     save_figure(figure, path)
 
 
-TEACHERS = {"tip3p": tip3p, "water_v1": water_v1}
+TEACHERS = {"tip3p": tip3p} | {name: partial(water, name) for name in WATER}
 
 
 def main(chosen):

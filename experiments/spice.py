@@ -32,7 +32,6 @@ TEST, VALID = 0.15, 0.05
 SEEN = 10
 """Training frames of every subset that are scored, too."""
 
-
 MACE = {
     "kind": "mace", "cutoff": 4.5, "num_interactions": 2, "hidden_irreps": "64x0e",
     "max_ell": 2, "correlation": 2, "avg_num_neighbors": 17.0,
@@ -141,7 +140,10 @@ def scores(pairs, sign: float, out) -> dict:
 
 
 def averaged(all_pairs: list) -> list:
-    """Pairs of frames and the average of the predictions of several models."""
+    """Pairs of frames and the average of the predictions of several models.
+
+    `jles.predict.committee` needs models of one architecture; these differ.
+    """
     keys = ("energy", "forces", "polarization", "born_charges", "acoustic_sum")
     signs = [overall_sign(pairs) for pairs in all_pairs]
     result = []

@@ -213,7 +213,7 @@ def butterfly(trajectory: Run) -> Outcome:
 
 def _at_zero(field, ratio) -> str:
     """c/a where the field vanishes, except at the start."""
-    crossings = np.flatnonzero(field[1:] * field[:-1] < 0)
+    crossings = np.flatnonzero((field[1:] > 0) != (field[:-1] > 0))
     return "c/a without field: " + ", ".join(f"{ratio[at]:.3f}" for at in crossings)
 
 

@@ -13,11 +13,13 @@ Expect:  tetragonal and polar at 100 K (experiment at 295 K: c/a 1.065, 75 micro
          cell of a few nm and at rates of kV/cm per fs.
 """
 
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 from ase import Atoms
 from common import duration, imported, options, run, simulated, write_results
+from numpy.lib.stride_tricks import sliding_window_view
 
 from jles.analysis.conditions import cells
 from jles.analysis.estimators.hysteresis import turning_points
@@ -76,7 +78,7 @@ CYCLES = {
 """Ensembles of the runs in a cycled field. With message passing, forces and stress in a field
 take five times as long as the forces alone, so only the fixed cell is a default."""
 SMOOTH = 100.0
-"""fs over which the cell in a field is averaged."""
+"""fs over which cells and polarizations in a field are averaged."""
 
 
 def from_symmetric(model, crystal: Atoms, trajectory: Run, frame: int) -> np.ndarray:
@@ -166,7 +168,8 @@ def make_runs(model, crystal: Atoms, chosen) -> None:
         if not chosen.smoke:
             hot = make(hot, "settle_hot", 1.0, pressed(HOT))
         make(hot, "cooling", chosen.ramp, pressed(HOT, COLD), **watched)
-    if CYCLES.keys() & set(chosen.parts):
+    cycles = [name for name in CYCLES if name in chosen.parts]
+    if cycles:
         warm = cold
         if not chosen.smoke:
             warm = make(cold, "settle_room", 2.0, pressed(COLD, ROOM))
@@ -177,18 +180,20 @@ def make_runs(model, crystal: Atoms, chosen) -> None:
             "period": 1e3 * scale * chosen.period,
             "work": False,
         }
-        for name in [name for name in CYCLES if name in chosen.parts]:
+        for name in cycles:
             make(warm, name, 1.25 * chosen.period, CYCLES[name], field=cycle)
+
+
+def running_mean(values, interval: float) -> np.ndarray:
+    """Mean over `SMOOTH` of values recorded every `interval` (fs), along the first axis."""
+    width = max(1, round(SMOOTH / interval))
+    return sliding_window_view(values, width, axis=0).mean(axis=-1)
 
 
 def butterfly(trajectory: Run) -> Outcome:
     """c/a and volume of a crystal in a cycled field, as running means."""
     near = trajectory.read("thermo", "field")
-    width = max(1, round(SMOOTH / near.interval))
-
-    def smooth(values):
-        return np.convolve(values, np.ones(width) / width, mode="valid")
-
+    smooth = partial(running_mean, interval=near.interval)
     cell = at_steps(cells(trajectory), near.steps)
     field, ratio = smooth(near.values[:, 2]), smooth(tetragonality(cell))
     volume = smooth(np.linalg.det(cell)) / (len(trajectory.numbers) / 5)

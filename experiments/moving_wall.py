@@ -14,8 +14,7 @@ to x tells which share of the volume along -z has switched.
 import numpy as np
 from common import duration, imported, options, run, simulated, write_results
 from domain_wall import MEGAVOLT, PUSH, Layers, relaxed, widened, with_walls
-from lead_titanate import EPSILON_INFINITY, ROOM, TIMESTEP, tetragonal
-from numpy.lib.stride_tricks import sliding_window_view
+from lead_titanate import EPSILON_INFINITY, ROOM, TIMESTEP, running_mean, tetragonal
 
 from jles.analysis.estimators.units import POLARIZATION
 from jles.analysis.moment import at_steps, polarization_path
@@ -23,8 +22,6 @@ from jles.analysis.run import Run, open_run
 from jles.models.config import ScreeningConfig
 from jles.pictures import GUIDE, PALETTE, new_figure, save_figure
 
-SMOOTH = 0.1
-"""ps over which the polarization in a field is averaged."""
 SHARES = (0.25, 0.5, 0.9)
 
 
@@ -86,9 +83,8 @@ def watched(model, trajectory: Run, across: int) -> dict:
 
 
 def smoothed(run: dict, name: str) -> np.ndarray:
-    """Running mean over `SMOOTH` ps, along the first axis."""
-    width = max(1, round(SMOOTH / (run["time"][1] - run["time"][0])))
-    return sliding_window_view(run[name], width, axis=0).mean(axis=-1)
+    """Running mean of a result of `watched`."""
+    return running_mean(run[name], 1e3 * (run["time"][1] - run["time"][0]))
 
 
 def switching(run: dict) -> dict:

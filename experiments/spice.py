@@ -158,29 +158,34 @@ def averaged(all_pairs: list) -> list:
     return result
 
 
-def study(models: list, test, seen, out, label: str, born_mode: str) -> dict:
-    """Errors of the test frames, by subset and together, and of some training frames.
+def study(models: dict, test, seen, out, born_mode: str) -> dict:
+    """Errors of every model and of their average: by subset, of all test frames together, and
+    of some training frames.
 
     Args:
-        models: whose predictions are averaged.
+        models: by name.
         test: held-out molecules of each subset.
         seen: training molecules of each subset.
         out: folder of the pictures.
-        label: of the models, for the names of the pictures.
         born_mode: "exact" Born charges are derivatives of the dipole; "local" ones leave out
             the uniform shift that makes the charges sum to zero.
     """
     sets = test | {"training_frames": [one for molecules in seen.values() for one in molecules]}
     frames = [frame_from_atoms(atoms) for molecules in sets.values() for atoms in molecules]
-    pairs = averaged([evaluate(model, frames, born_mode) for model in models])
     ends = np.cumsum([len(molecules) for molecules in sets.values()])
-    parts = {
-        name: pairs[end - len(sets[name]) : end] for name, end in zip(sets, ends, strict=True)
+    places = {
+        name: slice(end - len(sets[name]), end) for name, end in zip(sets, ends, strict=True)
     }
-    parts["all"] = pairs[: ends[-2]]
+    places["all"] = slice(ends[-2])
+    found = {name: evaluate(model, frames, born_mode) for name, model in models.items()}
+    cases = {name: averaged([pairs]) for name, pairs in found.items()}
+    cases["average"] = averaged(list(found.values()))
     return {
-        name: scores(part, 1.0, out / f"born_{label}_{born_mode}_{name}.png")
-        for name, part in parts.items()
+        case: {
+            name: scores(pairs[place], 1.0, out / f"born_{case}_{born_mode}_{name}.png")
+            for name, place in places.items()
+        }
+        for case, pairs in cases.items()
     }
 
 
@@ -190,12 +195,7 @@ def main(chosen):
     models = {name: trained(settings(out, name), out / name, chosen.smoke) for name in MODELS}
     if chosen.smoke:
         test, seen = ({name: one[:1] for name, one in sets.items()} for sets in (test, seen))
-    cases = {name: [model] for name, model in models.items()}
-    cases["average"] = list(models.values())
-    results = {
-        name: {mode: study(one, test, seen, out, name, mode) for mode in ("exact", "local")}
-        for name, one in cases.items()
-    }
+    results = {mode: study(models, test, seen, out, mode) for mode in ("exact", "local")}
     results["training_seconds"] = {name: training_seconds(out / name) for name in models}
     write_results(out, results)
 

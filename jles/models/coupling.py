@@ -34,10 +34,20 @@ class ChargeCoupling:
         Of a cluster it is the field times the dipole of `charges`. Of a crystal or slab, and
         with `local` also of a cluster, it is `crystal_coupling` of the model's own charges, and
         `charges` is not used.
+
+        Raises:
+            InputError: `local`, and the charges of a cluster respond to its potential.
         """
+        crystal_alone = structure.plan.periodic and not structure.plan.cluster
+        if local and not crystal_alone and self._config.charges_respond:
+            raise InputError(
+                "born_mode 'local': charges that respond to the potential of a molecule "
+                "(kind 'equilibrated', charge_softness) transfer charge over any distance; "
+                "take 'exact'"
+            )
 
         def coupling(field, charges):
-            if local or (structure.plan.periodic and not structure.plan.cluster):
+            if local or crystal_alone:
                 return self._periodic(field, params, structure)
             plain = vdot(field, cluster_dipole(charges, structure.positions, structure.mask))
             if not structure.plan.periodic:

@@ -237,8 +237,8 @@ class Potential:
     ) -> Float[Array, ""]:
         """E . P as a scalar: its reverse mode takes one pass, that of `dipole_fn` takes three.
 
-        With `local` (static) its derivatives in a molecule are defined as in a crystal: the
-        transfer of charge is counted from the displaced atom (docs/theory.md, Uniform shifts).
+        With `local` (static) its derivatives in a molecule are those of a crystal, without the
+        uniform shift that corrects the total charge (docs/theory.md, Uniform shifts).
 
         Raises:
             InputError: the model has no latent charges; or `local`, and its charges respond to
@@ -247,13 +247,6 @@ class Potential:
         check_structure(structure)
         if self._long_range is None:
             raise InputError("the model has no latent charges to couple to a field")
-        plan = structure.plan
-        if local and self.config.charges_respond and (plan.cluster or not plan.periodic):
-            raise InputError(
-                "born_mode 'local': charges that respond to the potential of a molecule "
-                "(kind 'equilibrated', charge_softness) transfer charge over any distance; "
-                "take 'exact'"
-            )
         return self._long_range.coupling(params, structure, field, local)
 
     @any_mesh()

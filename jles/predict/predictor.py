@@ -266,8 +266,8 @@ class Predictor(ABC):
             field: applied, (3,), V/angstrom; energy, forces and stress are then those in the
                 field, everything else is at zero field.
             born_mode: "exact": derivatives of the polarization, in crystals at k → 0;
-                "published": in crystals at the cell's own wave vectors; "local": in molecules,
-                too, with transfer of charge counted from the displaced atom.
+                "published": in crystals at the cell's own wave vectors; "local": in molecules
+                as in crystals, without the uniform shift that corrects the total charge.
             sum_rule: subtract from Born charges what violates the acoustic sum rule.
 
         Raises:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Literal
 
 import jax.numpy as jnp
@@ -95,25 +95,27 @@ class Evaluation:
         return self.potential.dipole_fn(self.params, self.structure)
 
     def coupling(
-        self, positions: Positions, field: Float[Array, " 3"], cell: Cell | None = None
+        self,
+        positions: Positions,
+        field: Float[Array, " 3"],
+        cell: Cell | None = None,
+        local: bool = False,
     ) -> Float[Array, ""]:
-        """E . P as a function of positions, field and cell (by default the structure's)."""
+        """E . P as a function of positions, field and cell (by default the structure's).
+
+        `local` as in `Potential.coupling_fn`.
+        """
         cell = self.structure.cell if cell is None else cell
         moved = replace(self.structure, positions=positions, cell=cell)
-        return self.potential.coupling_fn(self.params, moved, field)
-
-    def _local_coupling(self, positions: Positions, field: Float[Array, " 3"]):
-        moved = replace(self.structure, positions=positions)
-        return self.potential.coupling_fn(self.params, moved, field, local=True)
+        return self.potential.coupling_fn(self.params, moved, field, local)
 
     def born_charges(self) -> BornCharges:
         """Born effective charges, e, first index polarization."""
         structure = self.structure
-        if self.born_mode == "local":
-            return born_charges(self._local_coupling, structure.positions)
         # The published formula differs for the charges of a crystal only.
-        if self.born_mode == "exact" or not structure.plan.periodic:
-            return born_charges(self.coupling, structure.positions)
+        if self.born_mode != "published" or not structure.plan.periodic:
+            coupling = partial(self.coupling, local=self.born_mode == "local")
+            return born_charges(coupling, structure.positions)
 
         def moments(positions):
             moved = replace(structure, positions=positions)

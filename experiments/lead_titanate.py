@@ -217,9 +217,10 @@ def butterfly(trajectory: Run) -> Outcome:
 
 
 def _at_zero(field, ratio) -> str:
-    """c/a where the field vanishes, except at the start."""
-    crossings = np.flatnonzero((field[1:] > 0) != (field[:-1] > 0))
-    return "c/a without field: " + ", ".join(f"{ratio[at]:.3f}" for at in crossings)
+    """c/a at the records nearest to where the field changes its sign."""
+    before = np.flatnonzero((field[1:] > 0) != (field[:-1] > 0))
+    nearest = before + (np.abs(field[before + 1]) < np.abs(field[before]))
+    return "c/a without field: " + ", ".join(f"{ratio[at]:.3f}" for at in nearest)
 
 
 def main(chosen):

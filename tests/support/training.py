@@ -58,7 +58,7 @@ def linear_responses(calls):
         places = jnp.where(structure.mask[:, None], structure.positions, 0.0)
         return params["charge"][0] * (MATRIX @ jnp.sum(places, axis=0))
 
-    def coupling_fn(params, structure, field):
+    def coupling_fn(params, structure, field, local):
         calls.append("born_charges")
         return field @ dipole_fn(params, structure)
 

@@ -23,7 +23,7 @@ from jles.dynamics.model_system import model_system
 from jles.dynamics.records import build_recorders
 from jles.dynamics.report import Drift, Log, MdProgress
 from jles.dynamics.resume import check_config, check_place, check_sum, sum_settings
-from jles.dynamics.start import check_start, compact_cell, initial_momenta
+from jles.dynamics.start import check_charge, check_start, compact_cell, initial_momenta
 from jles.dynamics.trajectory import Trajectory
 from jles.dynamics.units import BOLTZMANN
 from jles.electrostatics.plan import SumPlan, describe_plan
@@ -263,7 +263,8 @@ def plan_run(model: Model, atoms, config: MdConfig) -> tuple[RunPlan, Forcing]:
     """The plan of a run, and the temperature and field that act on it.
 
     Raises:
-        InputError: the model or the structure lacks a requested quantity.
+        InputError: the model or the structure lacks a requested quantity, or the thermostat
+            does not suit a total charge in a field.
     """
     applied = config.field or config.displacement
     recorded = (*QUANTITIES, "current")
@@ -277,6 +278,7 @@ def plan_run(model: Model, atoms, config: MdConfig) -> tuple[RunPlan, Forcing]:
         records=records,
         devices=devices_of(0, config.parallel.devices) if config.parallel else (),
     )
+    check_charge(system.charge, config)
     masses = jnp.asarray(atoms.get_masses()[:, None], model.dtype)
     integrator = build_integrator(config.ensemble, masses, config.timestep, system)
     recorders = build_recorders(config.record, system, integrator, masses)

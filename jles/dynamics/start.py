@@ -35,6 +35,27 @@ def check_start(atoms, config: MdConfig) -> None:
         )
 
 
+def check_charge(charge: float, config: MdConfig) -> None:
+    """Refuses a thermostat that would take the drift of a charged system in a field for heat.
+
+    The field accelerates the whole system by Q E / M. Nosé-Hoover chains cool this motion with
+    the others; the friction of Langevin dynamics limits it to Q E / (M friction).
+
+    Args:
+        charge: total charge Q, e.
+        config: of the run.
+
+    Raises:
+        InputError: names the ensemble that suits.
+    """
+    drives = config.displacement is not None or (config.field and config.field.strength > 0.0)
+    if drives and charge != 0.0 and config.ensemble.kind in ("nose-hoover", "npt"):
+        raise InputError(
+            f"ensemble.kind '{config.ensemble.kind}': the field accelerates a total charge of "
+            f"{charge:g} e, and this thermostat takes the drift for heat; take 'langevin'"
+        )
+
+
 def compact_cell(atoms):
     """The atoms with a reduced cell, if theirs is skewed, and the way back.
 

@@ -9,7 +9,10 @@ from jles.typing import Scalar
 
 
 def degrees_of_freedom(atoms: int, conserved_momentum: bool) -> int:
-    """3N, or 3N - 3 if the total momentum is conserved."""
+    """3N, or 3N - 3 if the total momentum is conserved.
+
+    In a field it is not conserved if there is a total charge.
+    """
     return 3 * atoms - 3 if conserved_momentum and atoms > 1 else 3 * atoms
 
 

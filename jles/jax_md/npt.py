@@ -117,6 +117,10 @@ def npt_flexible_cell(
     `state = apply(state, kT=..., pressure=..., **kwargs)`. Other keywords, such as neighbor and
     field, go to the energy; `state.box` is the box. Positions are Cartesian, never wrapped.
 
+    The total momentum must be conserved: the thermostat has 3N - 3 degrees of freedom. A total
+    charge in a field is accelerated as a whole, which the thermostat would take for heat and
+    freeze the atoms; use a Langevin integrator there.
+
     Args:
         energy_fn: `(R, box=..., perturbation=..., **kwargs)`, of `jles.jax_md` or of jax-md
             with `fractional_coordinates=False`.

@@ -5,8 +5,12 @@ import shutil
 
 import pytest
 
+import jles
 from jles.cli.main import main
+from jles.config import from_dict
 from jles.dynamics import run_md
+from jles.dynamics.config import MdConfig
+from jles.dynamics.start import check_charge
 from jles.errors import InputError
 from jles.lock import only_writer
 from tests.support.commands import assert_one_line_error, snapshot
@@ -58,6 +62,20 @@ def test_a_start_that_cannot_be_run_is_refused(model, atoms, tmp_path, name, cha
         run_md(model, bad_start(name, atoms), CONFIG | changes, tmp_path / "out")
     assert words in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("bath", [NPT, {"kind": "nose-hoover", "temperature": 300.0}])
+def test_a_total_charge_in_a_field_needs_friction(folder, atoms, tmp_path, bath):
+    ion = atoms.copy()
+    ion.info["total_charge"] = 1.0
+    model = jles.load(folder / "charged", dtype="float64")
+    with pytest.raises(InputError, match="accelerates a total charge of 1 e.*'langevin'"):
+        run_md(model, ion, CONFIG | {"ensemble": bath, "field": FIELD}, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    nothing = FIELD | {"amplitude": [0, 0, 0]}
+    for charge, field in ((0.0, FIELD), (1.0, nothing), (1.0, None)):
+        values = CONFIG | {"ensemble": bath, "field": field}
+        check_charge(charge, from_dict(MdConfig, values, "config"))
 
 
 def test_a_run_that_blows_up_names_step_atom_and_last_good_frame(model, atoms, tmp_path):

@@ -1,6 +1,6 @@
 """The polarization of a run against time.
 
-It is the integral of the recorded current dP/dt, starting at the recorded polarization. The
+It is the integral of the recorded current dP/dt, through the first recorded polarization. The
 dipole moment of the charges in a cell misses charge that crosses the border of the cell, and is
 ambiguous once atoms have diffused; the current from Born charges is not (docs/theory.md,
 Polarization of a crystal). Runs without a current give the recorded polarization itself.
@@ -33,8 +33,9 @@ def polarization_path(run: Run, source: str = "current") -> Moment:
 
     Args:
         run: with either recorded.
-        source: "current" integrates the current, if there is one, from the recorded
-            polarization or zero; "polarization" takes the recorded polarization.
+        source: "current" integrates the current, if there is one. The integral agrees with the
+            first recorded polarization, or starts at zero if there is none. "polarization"
+            takes the recorded polarization.
 
     The random forces of a stochastic thermostat leave an error in the integral. It grows like
     free diffusion times (gamma dt)^2/12 for frames dt apart.
@@ -43,9 +44,21 @@ def polarization_path(run: Run, source: str = "current") -> Moment:
         return Moment(run.read("polarization", least=LEAST_FRAMES), "polarization")
     current = run.read("current", least=LEAST_FRAMES)
     values = cumulative(current.values, current.interval)
+    path = current._replace(values=values)
     if run.has("polarization"):
-        values = values + at_steps(run.read("polarization"), current.steps[:1], "polarization")
-    return Moment(current._replace(values=values), "current")
+        path = _through_first_frame(path, run.read("polarization"))
+    return Moment(path, "current")
+
+
+def _through_first_frame(path: Record, recorded: Record) -> Record:
+    """The path, shifted to agree with the first recorded polarization since its start.
+
+    Later frames may miss charge that has crossed the border of the cell.
+    """
+    since = int(np.searchsorted(recorded.steps, path.steps[0]))
+    frame = min(since, len(recorded.steps) - 1)
+    (integral,) = at_steps(path, recorded.steps[[frame]], "current")
+    return path._replace(values=path.values + recorded.values[frame] - integral)
 
 
 def polarization_density(

@@ -53,13 +53,14 @@ def test_the_current_goes_on_from_the_recorded_start(path, motion):
     np.testing.assert_allclose(1000.0 * density, found.record.values)
 
 
-def test_the_start_may_be_left_out(path, motion):
+@pytest.mark.parametrize("skip", [101.0, 105.0, 109.0, 110.0])
+def test_the_path_without_its_start_passes_through_a_recorded_frame(path, motion, skip):
     dipole, _ = motion
-    found = polarization_path(open_run(path, skip=105.0)).record
-    assert found.steps[0] == 105
-    np.testing.assert_allclose(
-        np.diff(found.values, axis=0), np.diff(dipole[105:], axis=0), atol=ERROR
-    )
+    found = polarization_path(open_run(path, skip)).record
+    assert found.steps[0] == skip
+    recorded = 0.8 * (dipole[110] - dipole[0]) + START
+    expected = dipole[int(skip) :] - dipole[110] + recorded
+    np.testing.assert_allclose(found.values, expected, atol=ERROR)
 
 
 def test_a_moment_that_is_not_the_integral_is_reported(path, motion, tmp_path):

@@ -100,7 +100,7 @@ def _arrow(axis, x, y, color) -> None:
 def _run_stretches(
     run: Run, count: int, scale: float, zero, source: str
 ) -> tuple[Record, list[Stretch]]:
-    # The integral of the current starts at the recorded polarization.
+    # The integral of the current needs a recorded polarization as its constant.
     run.read("polarization", least=1)
     (record, _), density = polarization_density(run, source)
     if len(density) < 4 * count:

@@ -37,6 +37,7 @@ class Checkpoint(NamedTuple):
         written: by name, number of frames of every kind and bytes of files.
         electrostatics: `method` and `accuracy` of the electrostatic sum; None in checkpoints
             of older versions.
+        identity: of the run, see `jles.dynamics.resume`; None in checkpoints of older versions.
     """
 
     loop: BlockState
@@ -45,10 +46,15 @@ class Checkpoint(NamedTuple):
     rebuilt_at: int
     written: dict
     electrostatics: dict | None = None
+    identity: dict | None = None
 
 
 def save_checkpoint(
-    path: Path, state: RunState, written: dict, electrostatics: dict | None = None
+    path: Path,
+    state: RunState,
+    written: dict,
+    electrostatics: dict | None = None,
+    identity: dict | None = None,
 ) -> None:
     """Writes a checkpoint completely or not at all; see `Checkpoint`.
 
@@ -65,6 +71,7 @@ def save_checkpoint(
         "rebuilt_at": state.rebuilt_at,
         "written": written,
         "electrostatics": electrostatics,
+        "identity": identity,
     }
     arrays = {f"leaf{n}": np.asarray(leaf) for n, leaf in enumerate(leaves)}
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
@@ -111,6 +118,7 @@ def load_checkpoint(path: Path, template: RunState) -> Checkpoint:
         about["rebuilt_at"],
         about["written"],
         about.get("electrostatics"),
+        about.get("identity"),
     )
 
 

@@ -1,12 +1,20 @@
-"""Checks of the directory of a run, and that a resumed one has the same settings and sum."""
+"""Checks of the directory of a run, and that a resumed one is the same run."""
 
 from pathlib import Path
+
+import numpy as np
 
 from jles.config import from_dict, read_yaml, to_dict
 from jles.dynamics.checkpoint import Checkpoint
 from jles.dynamics.config import MdConfig
+from jles.dynamics.trajectory import Trajectory
 from jles.electrostatics.plan import SumPlan, describe_plan
 from jles.errors import InputError
+from jles.models.config import ModelConfig
+from jles.models.digest import digest_of
+from jles.models.state import SAME_CHARGE, labels_of
+from jles.models.store import flatten
+from jles.predict.model import Model
 
 RESTARTABLE = ("steps", "checkpoint", "block", "parallel")
 """Keys that may change when a run is resumed: the trajectory does not depend on them,
@@ -46,6 +54,86 @@ def check_config(path: Path, config: MdConfig) -> None:
         f"{path}: the run was started with another '{changed[0]}'; resume it with the same one "
         f"(only {', '.join(keep)} may change)"
     )
+
+
+_WORDS = {"numbers": "atoms", "masses": "masses", "pbc": "periodic directions (pbc)"}
+
+
+def arrays_of(atoms) -> dict[str, np.ndarray]:
+    """Elements, masses (u) and `pbc` of a run, as its trajectory holds them."""
+    return {"numbers": atoms.numbers, "masses": atoms.get_masses(), "pbc": atoms.pbc}
+
+
+def check_same_atoms(trajectory: Trajectory, atoms) -> None:
+    """Refuses to resume a run with other atoms, masses or `pbc`; positions may be any.
+
+    Raises:
+        InputError: names what differs, or the trajectory is damaged.
+    """
+    now = arrays_of(atoms)
+    for name, before in trajectory.constants(now).items():
+        same = before.shape == now[name].shape
+        # A file of text may hold rounded masses.
+        if not (same and np.allclose(before, now[name], rtol=1e-6, atol=0.0)):
+            raise InputError(
+                f"{trajectory.path}: the run was started with other {_WORDS[name]}; "
+                "resume it with its own start"
+            )
+
+
+def identity_of(model: Model, atoms) -> dict:
+    """What a run must keep besides settings and atoms, for JSON: model, charge, labels."""
+    labels = labels_of(atoms, model.config.state, model.state_key, model.where)
+    return {
+        "model": to_dict(model.config),
+        "parameters": digest_of(flatten(model.params)),
+        "total_charge": model.total_charge(atoms),
+        "state": None if labels is None else [int(label) for label in labels],
+    }
+
+
+def check_identity(path: Path, before: dict | None, now: dict) -> None:
+    """Refuses to resume a run with another model, total charge or state of the atoms.
+
+    Args:
+        path: of the checkpoint.
+        before: `identity_of` the run; None in checkpoints of older versions.
+        now: `identity_of` what is to be resumed.
+
+    Raises:
+        InputError: names what differs.
+    """
+    if before is None:
+        return
+    changed = _changed_key(path, before["model"], now["model"])
+    if changed or before["parameters"] != now["parameters"]:
+        what = f"its '{changed}' differs" if changed else "its parameters differ"
+        raise InputError(
+            f"{path}: the run was started with another model ({what}); resume it with the same"
+        )
+    charges = before["total_charge"], now["total_charge"]
+    if abs(charges[0] - charges[1]) > SAME_CHARGE:
+        raise InputError(
+            f"{path}: the run was started with a total charge of {charges[0]:g} e, not "
+            f"{charges[1]:g} e; resume it with its own start"
+        )
+    if before["state"] != now["state"]:
+        raise InputError(
+            f"{path}: the run was started with other state labels; resume it with its own start"
+        )
+
+
+def _changed_key(path: Path, before: dict, now: dict) -> str | None:
+    """The first key of a model that differs, except how its sum is computed.
+
+    Keys that an older version did not have count with their defaults.
+    """
+    before, now = (
+        to_dict(from_dict(ModelConfig, values, f"{path}: model")) for values in (before, now)
+    )
+    sums = {key: now["electrostatics"][key] for key in ("method", "accuracy")}
+    before["electrostatics"] |= sums
+    return next((key for key in now if before[key] != now[key]), None)
 
 
 def sum_settings(plan: SumPlan | None, accuracy: float) -> dict:

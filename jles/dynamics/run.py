@@ -22,7 +22,16 @@ from jles.dynamics.forces import Forcing
 from jles.dynamics.model_system import model_system
 from jles.dynamics.records import build_recorders
 from jles.dynamics.report import Drift, Log, MdProgress
-from jles.dynamics.resume import check_config, check_place, check_sum, sum_settings
+from jles.dynamics.resume import (
+    arrays_of,
+    check_config,
+    check_identity,
+    check_place,
+    check_same_atoms,
+    check_sum,
+    identity_of,
+    sum_settings,
+)
 from jles.dynamics.start import check_charge, check_start, compact_cell, initial_momenta
 from jles.dynamics.trajectory import Trajectory
 from jles.dynamics.units import BOLTZMANN
@@ -83,6 +92,7 @@ class Run:
     def __init__(self, model: Model, atoms, config: MdConfig, out: Path, resume: bool):
         self.atoms, self.config, self.out = atoms, config, out
         self.keys = model.input_keys
+        self._identity = identity_of(model, atoms)
         self._accuracy = model.config.electrostatics.accuracy
         self.trajectory = Trajectory(out / TRAJECTORY)
         self.log = Log(out / "log.csv")
@@ -151,6 +161,7 @@ class Run:
             raise InputError(f"{self.out}: holds no run to resume; leave out --resume")
         if resume:
             check_config(self.out / "config.yaml", self.config)
+            check_same_atoms(self.trajectory, self.atoms)
         else:
             check_place(self.out)
 
@@ -167,16 +178,12 @@ class Run:
             "program": f"jles {__version__}",
             "ensemble": self.config.ensemble.kind,
         }
-        arrays = {
-            "numbers": self.atoms.numbers,
-            "masses": self.atoms.get_masses(),
-            "pbc": self.atoms.pbc,
-        }
-        self.trajectory.create(attributes, arrays)
+        self.trajectory.create(attributes, arrays_of(self.atoms))
         self._save()
 
     def _resume(self) -> None:
         kept = load_checkpoint(self._checkpoint, self.state)
+        check_identity(self._checkpoint, kept.identity, self._identity)
         # Older checkpoints are of runs in the cell of the start.
         if kept.written.get("cell_of_start", _IDENTITY) != self._cell_of_start.tolist():
             raise InputError(
@@ -205,7 +212,7 @@ class Run:
         written = {"frames": self.trajectory.counts(), "extxyz": self.frame_bytes}
         written["cell_of_start"] = self._cell_of_start.tolist()
         sums = sum_settings(self.state.capacity.plan, self._accuracy)
-        save_checkpoint(self._checkpoint, self.state, written, sums)
+        save_checkpoint(self._checkpoint, self.state, written, sums, self._identity)
 
     def _next_stop(self) -> int:
         """The next multiple of a block or of the checkpoints' interval."""

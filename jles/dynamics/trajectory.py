@@ -85,6 +85,11 @@ class Trajectory:
                 return [np.zeros(0) for _ in keys]
             return [file[kind][key][:] for key in keys]
 
+    def constants(self, names) -> dict[str, np.ndarray]:
+        """Those arrays that do not change, by name; absent ones are left out."""
+        with self._open("r") as file:
+            return {name: file[name][:] for name in names if name in file}
+
     @contextmanager
     def _open(self, mode: str) -> Iterator:
         import h5py

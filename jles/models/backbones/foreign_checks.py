@@ -8,7 +8,6 @@ copies.
 import re
 from collections.abc import Callable
 from functools import partial
-from hashlib import blake2b
 from typing import NamedTuple
 
 import jax
@@ -22,6 +21,7 @@ from jles.models.backbones.features import Features
 from jles.models.backbones.foreign import Built, about, build_foreign, evaluate
 from jles.models.backbones.foreign_config import ForeignConfig
 from jles.models.backbones.foreign_model import Edges, call, check_features
+from jles.models.digest import digest_of
 
 _ATOMS = 5
 _HOME = 4
@@ -47,7 +47,7 @@ def check_foreign(
         InputError: what is wrong, and a remedy.
     """
     built = build_foreign(config, elements)
-    checked = config, born_charges, _digest(leaves)
+    checked = config, born_charges, digest_of(leaves)
     if checked in built.checked:
         return
     with about(config), jax.default_matmul_precision("highest"):
@@ -60,16 +60,6 @@ def check_foreign(
         if born_charges:
             _check_born_charges(config, built, params, len(elements), dtype)
     built.checked.add(checked)
-
-
-def _digest(leaves: dict) -> str:
-    """Tells parameters apart, also those of another precision."""
-    digest = blake2b(digest_size=16)
-    for name in sorted(leaves):
-        leaf = np.asarray(leaves[name])
-        digest.update(f"{name} {leaf.dtype} {leaf.shape}".encode())
-        digest.update(leaf.tobytes())
-    return digest.hexdigest()
 
 
 def _check_finite(leaves: dict) -> None:

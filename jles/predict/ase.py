@@ -4,7 +4,8 @@ import numpy as np
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from jles.predict.prediction import Prediction
+from jles.errors import InputError
+from jles.predict.prediction import Prediction, field_array
 from jles.predict.predictor import Predictor
 from jles.predict.spread import mean_and_spread
 from jles.quantities.catalogue import QUANTITIES
@@ -22,9 +23,46 @@ class LatentChargeCalculator(Calculator):
 
     def __init__(self, model: Predictor, field=None):
         super().__init__()
-        self.model, self.field = model, field
+        self._model, self.field = model, field
         self._names = {quantity.ase: quantity for quantity in QUANTITIES.values()}
         self.implemented_properties = ["free_energy", *self._names]
+
+    @property
+    def model(self) -> Predictor:
+        """The model. It is fixed: another one has a calculator of its own."""
+        return self._model
+
+    @property
+    def field(self) -> np.ndarray | None:
+        """The applied field, (3,), V/angstrom, read-only; None without one.
+
+        A new field is assigned as a whole, `calculator.field = (0.0, 0.0, 0.05)`.
+
+        Raises:
+            InputError: on assignment, as for `Predictor.calculator`.
+        """
+        return self._field
+
+    @field.setter
+    def field(self, value):
+        array = field_array(value)
+        if array is not None:
+            array = array.copy()
+            array.flags.writeable = False
+        self._field, self.results = array, {}
+
+    def set(self, **parameters):
+        """ASE's way to change parameters; `field` is the only one.
+
+        Raises:
+            InputError: another parameter, or a field that is refused.
+        """
+        for name in parameters:
+            if name != "field":
+                raise InputError(f"'{name}' is no parameter of this calculator; it has 'field'")
+        if parameters:
+            self.field = parameters["field"]
+        return parameters
 
     def check_state(self, atoms, tol=1e-15):
         """Changes since the last calculation, total charge and state included."""

@@ -91,12 +91,12 @@ class Predictor(ABC):
         """An ASE calculator, see `jles.predict.ase`.
 
         Args:
-            field: applied, (3,), V/angstrom.
+            field: applied, (3,), V/angstrom; changed later by `calculator.field = ...`.
 
         Raises:
             InputError: a field of another shape, or too strong to be in V/angstrom.
         """
-        return self._calculator_type()(self, field_array(field))
+        return self._calculator_type()(self, field)
 
     def precision(self):
         """A context in which JAX has the precision of the model."""

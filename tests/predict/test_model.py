@@ -1,4 +1,4 @@
-"""A model in use: predictions, the ASE calculator, and the number of compilations."""
+"""A model in use: predictions and the number of compilations."""
 
 import copy
 from dataclasses import replace
@@ -7,8 +7,6 @@ import jax
 import numpy as np
 import pytest
 from ase import Atoms, units
-from ase.calculators.calculator import PropertyNotImplementedError
-from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
 from ase.md.verlet import VelocityVerlet
 
 import jles
@@ -219,61 +217,6 @@ def test_a_structure_far_from_the_training_data_is_named_once():
     model.structure(close)
 
 
-# --- ASE
-
-
-@pytest.mark.parametrize("pbc", [True, False])
-def test_calculator_forces_are_slopes_of_its_energy(model, pbc):
-    atoms = rattled(5, count=4, pbc=pbc)
-    atoms.calc = model.calculator()
-    numerical = calculate_numerical_forces(atoms, eps=1e-4)
-    np.testing.assert_allclose(atoms.get_forces(), numerical, rtol=1e-5, atol=1e-6)
-    assert atoms.get_potential_energy(force_consistent=True) == atoms.get_potential_energy()
-    np.testing.assert_allclose(atoms.get_forces().sum(axis=0), 0.0, atol=1e-10)
-
-
-def test_calculator_stress_is_the_slope_of_its_energy_by_strain(model):
-    atoms = rattled(6, count=4)
-    atoms.calc = model.calculator()
-    numerical = calculate_numerical_stress(atoms, eps=1e-4)
-    np.testing.assert_allclose(atoms.get_stress(), numerical, rtol=1e-5, atol=1e-7)
-    np.testing.assert_allclose(
-        atoms.get_stress(voigt=False),
-        model.predict(atoms, want=(*EVERYTHING, "stress")).stress,
-        rtol=1e-9,
-        atol=1e-13,
-    )
-
-
-def test_calculator_gives_charges_and_the_dipole_of_clusters(model):
-    cluster, crystal = rattled(7, pbc=False), rattled(7)
-    cluster.calc = crystal.calc = model.calculator()
-    out = model.predict(cluster, want=(*EVERYTHING, "dipole"))
-    np.testing.assert_allclose(cluster.get_charges(), out.charges)
-    np.testing.assert_allclose(cluster.get_dipole_moment(), out.dipole)
-    with pytest.raises(PropertyNotImplementedError):
-        cluster.get_stress()
-    with pytest.raises(PropertyNotImplementedError):
-        crystal.get_dipole_moment()
-
-
-def test_calculator_notices_every_change(model):
-    atoms = rattled(8)
-    atoms.calc = model.calculator()
-    seen = [atoms.get_potential_energy()]
-    changes = (
-        lambda: atoms.positions.__setitem__((0, 0), atoms.positions[0, 0] + 0.1),
-        lambda: atoms.set_cell(atoms.cell.array * 1.01),
-        lambda: atoms.info.update(total_charge=1.0),
-        lambda: atoms.symbols.__setitem__(0, "O"),
-    )
-    for change in changes:
-        change()
-        seen.append(atoms.get_potential_energy())
-        np.testing.assert_allclose(seen[-1], model.predict(atoms).energy, rtol=1e-14)
-    assert len(set(seen)) == len(seen)
-
-
 def counting(config):
     """A model that counts how often its energy is traced."""
     model = model_of(config)
@@ -367,12 +310,3 @@ def test_the_pure_functions_work_outside(model):
     short, long = out.energy_parts["short_range"], out.energy_parts["long_range"]
     np.testing.assert_allclose(energy, short + long, rtol=1e-12)
     np.testing.assert_allclose(-gradient[:6], out.forces, atol=1e-10)
-
-
-def test_the_calculator_knows_the_charge_by_the_name_the_data_gave_it():
-    model = model_of(CONFIG, training={"label_keys": {"total_charge": "charge"}})
-    atoms = rattled(0, pbc=False)
-    atoms.calc = model.calculator()
-    for charge in (0.0, 1.0):
-        atoms.info["charge"] = charge
-        assert atoms.get_charges().sum() == pytest.approx(charge, abs=1e-10)

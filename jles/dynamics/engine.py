@@ -25,6 +25,7 @@ from jles.dynamics.forces import Forcing
 from jles.dynamics.integrators import quiet
 from jles.dynamics.system import Capacity, NeighborList
 from jles.electrostatics.plan import describe_plan, grow_plan
+from jles.errors import InputError
 from jles.structures.skin import GROWTH, NEAR_GROWTH, Reference
 
 
@@ -147,7 +148,11 @@ class Engine:
             failure = self._failure(state, halt)
             if failure or reason not in (STALE_NEIGHBORS, PLAN_TOO_SMALL, TOO_MANY_NEIGHBORS):
                 return Outcome(state, _joined(parts), bool(done) and state.step < last, failure)
-            state = self._rebuild_at(state, halt)
+            try:
+                state = self._rebuild_at(state, halt)
+            except InputError as error:
+                failure = f"step {state.step}: {error}"
+                return Outcome(state, _joined(parts), False, failure)
 
     def _rebuild(
         self, reference: Reference, capacity: Capacity

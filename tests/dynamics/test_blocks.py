@@ -7,9 +7,11 @@ from ase.build import bulk
 
 from jles.dynamics.config import Langevin, Npt, RecordConfig
 from jles.dynamics.start import draw_momenta
-from jles.dynamics.system import Capacity
+from jles.dynamics.system import Capacity, System
+from jles.dynamics.units import FEMTOSECOND
 from jles.electrostatics.plan import SumPlan
 from jles.electrostatics.sums.kgrid import KGrid
+from jles.errors import InputError
 from tests.support.dynamics_systems import NVE, begin, engine_of, liquid, run, values
 
 # Without records of the energy, which would be compiled too.
@@ -216,3 +218,28 @@ def test_an_atom_that_crosses_the_skin_in_one_step_is_reported(atoms):
     out = engine.run(start(engine, atoms), 10)
     assert "neighbors.skin" in out.failure
     assert out.state.step == 0
+
+
+def test_a_search_that_fails_during_a_run_ends_it_with_all_frames_before():
+    """Free flight at 0.1 angstrom per step; a skin of 0.5 angstrom lasts two steps."""
+    searches = []
+
+    def rebuild(positions, cell, capacity):
+        searches.append(1)
+        if len(searches) > 2:
+            raise InputError("atoms 3 and 5 are on the same spot")
+        return jnp.zeros(()), Capacity(1)
+
+    still = System(
+        np.ones(4),
+        lambda positions, cell, neighbors, field: 0.0 * jnp.sum(positions),
+        rebuild_neighbors=rebuild,
+        cutoff=3.0,
+        skin=0.5,
+    )
+    engine = engine_of(still, NVE, 0.1 / FEMTOSECOND, PLACES)
+    outcome = engine.run(begin(engine, np.zeros((4, 3)), np.full((4, 3), [1.0, 0.0, 0.0])), 100)
+    assert outcome.failure == "step 4: atoms 3 and 5 are on the same spot"
+    assert not outcome.done
+    np.testing.assert_array_equal(outcome.frames["positions"].steps, range(5))
+    np.testing.assert_allclose(values(outcome, "positions")[:, 0, 0], 0.1 * np.arange(5))

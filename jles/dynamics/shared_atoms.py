@@ -130,9 +130,17 @@ class SharedPotential:
         return jnp.stack([self.coupling_fn(params, atoms, axis) for axis in axes])
 
     def coupling_fn(
-        self, params: Params, atoms: SharedAtoms, field: Float[Array, " 3"]
+        self,
+        params: Params,
+        atoms: SharedAtoms,
+        field: Float[Array, " 3"],
+        local: bool = False,
     ) -> Float[Array, ""]:
-        """E . P with the physical polarization, e angstrom times the unit of the field."""
+        """E . P with the physical polarization, e angstrom times the unit of the field.
+
+        `local` is that of `Potential.coupling_fn`. It differs for molecules only, whose atoms
+        are not divided.
+        """
         owned = self._all_own(params, atoms)
         moments = self._long_range(params, atoms, owned).effective
         along = vdot(field, sum_of_dipoles(moments.dipoles, field.dtype))

@@ -9,7 +9,6 @@ from jles.dynamics.several_devices import on_several_devices
 from jles.dynamics.system import System
 from jles.electrostatics.plan import plan_serves
 from jles.models.config import ModelConfig
-from jles.observables.born_charges import dipole_current
 from jles.predict.model import Model
 from jles.predict.prediction import check_wanted
 from jles.quantities.catalogue import QUANTITIES
@@ -57,7 +56,7 @@ def model_system(
     else:
         layout = on_one_device(host_search)
     config = model.config
-    functions = _functions(layout, config, total_charge)
+    functions = _functions(layout, config)
     return System(
         masses=atoms.get_masses(),
         rebuild_neighbors=layout.rebuild,
@@ -72,7 +71,7 @@ def model_system(
     )
 
 
-def _functions(layout: Layout, config: ModelConfig, total_charge: float) -> dict:
+def _functions(layout: Layout, config: ModelConfig) -> dict:
     """The fields of `System` that evaluate the model, by name."""
     potential, at = layout.potential, layout.at
 
@@ -92,20 +91,9 @@ def _functions(layout: Layout, config: ModelConfig, total_charge: float) -> dict
         structure = at(positions, cell, neighbors)
         return Evaluation(potential, neighbors.params, structure).polarizability()
 
-    def coupling(positions, cell, neighbors):
-        structure = at(positions, cell, neighbors)
-        return Evaluation(potential, neighbors.params, structure).coupling
-
     def current(positions, velocities, cell, neighbors):
-        """Current of Born charges that obey the acoustic sum rule.
-
-        A drift of all atoms transports the total charge only.
-        """
-        drift = velocities.mean(axis=0)
-        internal = dipole_current(
-            coupling(positions, cell, neighbors), positions, velocities - drift
-        )
-        return internal + total_charge * drift
+        structure = at(positions, cell, neighbors)
+        return Evaluation(potential, neighbors.params, structure).current(velocities)
 
     def recorded(name):
         def value(positions, velocities, cell, neighbors):

@@ -8,7 +8,6 @@ import numpy as np
 from jles.errors import InputError
 from jles.jax_md.bound import Bound, bind
 from jles.jax_md.neighbors import NeighborList, near_neighbors
-from jles.observables.born_charges import dipole_current
 from jles.products import matmul
 from jles.quantities.evaluation import Evaluation
 
@@ -99,11 +98,7 @@ def current_fn(model, atoms):
         position, cell = bound.positions(R), bound.cell(box)
         structure, sound = near_neighbors(bound, position, cell, neighbor)
         evaluation = Evaluation(bound.potential, bound.parameters(params), structure)
-        velocity = bound.positions(velocity)
-        drift = velocity.mean(axis=0)
-        # A drift of all atoms transports the total charge only.
-        internal = dipole_current(evaluation.coupling, position, velocity - drift)
-        return sound * (internal + structure.total_charge * drift)
+        return sound * evaluation.current(bound.positions(velocity))
 
     return current
 

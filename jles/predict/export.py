@@ -16,7 +16,6 @@ from jles.errors import InputError
 from jles.models.atoms import structure_of
 from jles.models.config import ModelConfig
 from jles.models.potential import Potential
-from jles.observables.born_charges import dipole_current
 from jles.predict.model import Model
 from jles.predict.outputs import outputs
 from jles.predict.prediction import check_wanted
@@ -64,6 +63,8 @@ def export(
 
     Energies are without element energies, charges and Born charges with the sign and screening
     of the model. Derivatives of the energy are those in the field, all else is at zero field.
+    The current is that of `jles.jax_md.current_fn`: a common drift of the atoms transports the
+    total charge only.
 
     The boundary (crystal, slab or cluster) and the wavevectors of the lattice sum are fixed:
     they are those of `example`. All results are NaN for a cell with an edge longer than that
@@ -164,8 +165,8 @@ def _program(
     found = outputs(potential, params, structure, arrays.get("field"), names, "exact")
     results = {name: found[name] for name in names}
     if CURRENT in want:
-        coupling = Evaluation(potential, params, structure).coupling
-        results[CURRENT] = dipole_current(coupling, structure.positions, arrays["velocities"])
+        evaluation = Evaluation(potential, params, structure)
+        results[CURRENT] = evaluation.current(arrays["velocities"])
     fits = _fits(structure, potential.config)
     return jax.tree.map(lambda value: jnp.where(fits, value, jnp.nan), results)
 

@@ -14,6 +14,7 @@ from jles.observables.born_charges import (
     BornCharges,
     born_charges,
     coupling_of,
+    dipole_current,
     wave_born_charges,
 )
 from jles.observables.polarizability import polarizability
@@ -131,6 +132,23 @@ class Evaluation:
             structure.mask,
         )
         return self.factor * (waves + born_charges(coupling_of(dipoles), structure.positions))
+
+    def current(self, velocities: Float[Array, "atoms 3"]) -> Float[Array, " 3"]:
+        r"""Rate of the polarization, e angstrom per unit of time of the velocities.
+
+        .. math:: \dot P = \sum_i Z^*_i (v_i - \bar v) + Q \bar v
+
+        with the mean velocity :math:`\bar v` of the atoms and the total charge Q. A drift of
+        all atoms transports the total charge only, also where Born charges break the acoustic
+        sum rule.
+        """
+        structure = self.structure
+        weight = structure.mask.astype(velocities.dtype)[:, None]
+        drift = jnp.sum(weight * velocities, axis=0) / jnp.sum(weight)
+        internal = dipole_current(
+            self.coupling, structure.positions, weight * (velocities - drift)
+        )
+        return internal + structure.total_charge * drift
 
     def polarizability(self, positions: Positions | None = None) -> Float[Array, "3 3"]:
         """Polarizability at zero field as a function of positions, e angstrom^2/V."""

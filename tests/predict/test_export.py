@@ -78,7 +78,9 @@ def inputs(model, atoms):
 def check(found, model, atoms, arrays):
     expected = model.predict(atoms, ("energy", "forces", "born_charges"))
     count, moved = len(atoms), arrays["velocities"][: len(atoms)]
-    current = np.einsum("iab,ib->a", expected.born_charges, moved)
+    drift = moved.mean(axis=0)
+    current = np.einsum("iab,ib->a", expected.born_charges, moved - drift)
+    current += atoms.info.get("total_charge", 0.0) * drift
     np.testing.assert_allclose(found["energy"], expected.energy, rtol=1e-10)
     np.testing.assert_allclose(found["forces"][:count], expected.forces, atol=1e-10)
     np.testing.assert_allclose(found["born_charges"][:count], expected.born_charges, atol=1e-10)
@@ -96,6 +98,21 @@ def test_another_process_computes_the_same_without_jles(model, exported, tmp_pat
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     check(np.load(files[2]), model, atoms, arrays)
+
+
+@pytest.mark.parametrize("charge", [0.0, 2.0])
+def test_the_current_is_that_of_jax_md(model, exported, charge):
+    atoms = crystal()
+    atoms.info["total_charge"] = charge
+    arrays = inputs(model, atoms)
+    found = exported.call(arrays)["current"]
+    with jax.enable_x64(True):
+        places, velocities = atoms.positions, arrays["velocities"][: len(atoms)]
+        neighbors = jles.jax_md.neighbor_list(model, atoms)[0].allocate(places)
+        current_fn = jax.jit(jles.jax_md.current_fn(model, atoms))
+        expected = current_fn(places, velocities, neighbor=neighbors)
+    assert len(arrays["velocities"]) > len(atoms)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
 def test_a_cell_larger_than_the_example_gives_no_numbers(model, exported):

@@ -128,7 +128,7 @@ def start_motion(
     """Motion before the first step."""
     system, integrator = plan.system, plan.integrator
     time = jnp.zeros((), positions.dtype)
-    field = acting_field(system, forcing, positions, cell, neighbors, time)
+    field = acting_field(system, forcing, positions, cell, neighbors, jnp.int32(0), time)
     forces, virial = _evaluate(plan, positions, cell, neighbors, field)
     none = jnp.zeros_like(forces), jnp.zeros_like(virial)
     motion = Motion(positions, momenta, forces, cell, (), *none, time)
@@ -236,10 +236,11 @@ def advance(
     """One trial step, not yet accepted."""
     system, motion = plan.system, loop.motion
     kT = kT_at(forcing, loop.step)
-    time = (loop.step + 1).astype(motion.positions.dtype) * plan.clock
+    step = loop.step + 1
+    time = step.astype(motion.positions.dtype) * plan.clock
 
     def force_fn(positions, cell=motion.cell, **_):
-        field = acting_field(system, forcing, positions, cell, neighbors, time)
+        field = acting_field(system, forcing, positions, cell, neighbors, step, time)
         forces, virial = _evaluate(plan, positions, cell, neighbors, field)
         return (forces, virial) if plan.integrator.moves_cell else forces
 

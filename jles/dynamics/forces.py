@@ -62,11 +62,12 @@ def acting_field(
     positions: Positions,
     cell: Cell,
     neighbors: NeighborList,
+    step,
     time: Scalar,
 ):
-    """Field on the atoms at a time (fs), V/angstrom; None if there is no field."""
+    """Field (V/angstrom) on the atoms after `step` steps, at `time` (fs); None without one."""
     if forcing.field is not None:
-        return forcing.field(time)
+        return forcing.field.at_step(step, time)
     if forcing.displacement is None:
         return None
     volume = jnp.abs(jnp.linalg.det(cell))
@@ -74,7 +75,8 @@ def acting_field(
     if system.polarizability is not None:
         free += system.polarizability(positions, cell, neighbors)
     polarization = system.dipole(positions, cell, neighbors) - forcing.branch
-    return jnp.linalg.solve(free, EPSILON0 * volume * forcing.displacement(time) - polarization)
+    displacement = forcing.displacement.at_step(step, time)
+    return jnp.linalg.solve(free, EPSILON0 * volume * displacement - polarization)
 
 
 def forces_at(

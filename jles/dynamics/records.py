@@ -119,7 +119,7 @@ def thermo(
     else:
         potential = system.energy(*state, None)
     bath = integrator.bath_energy(motion, kT_at(snapshot.forcing, snapshot.step))
-    field = acting_field(system, snapshot.forcing, *state, snapshot.time)
+    field = acting_field(system, snapshot.forcing, *state, snapshot.step, snapshot.time)
     return {
         "potential_energy": potential,
         "kinetic_energy": kinetic,

@@ -302,8 +302,9 @@ def forcing_of(config: MdConfig, dtype) -> Forcing:
     kT = BOLTZMANN * jnp.asarray([first, last], dtype)
     forcing = Forcing(kT, jnp.int32(config.steps))
     if config.field is not None:
-        return forcing._replace(field=wave(config.field, dtype))
+        return forcing._replace(field=wave(config.field, dtype, config.timestep))
     if config.displacement is not None:
         branch = jnp.asarray(config.displacement.branch, dtype)
-        return forcing._replace(displacement=wave(config.displacement, dtype), branch=branch)
+        displacement = wave(config.displacement, dtype, config.timestep)
+        return forcing._replace(displacement=displacement, branch=branch)
     return forcing

@@ -1,5 +1,7 @@
 """Fields in time have the closed forms that the page gives them."""
 
+from fractions import Fraction
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -63,6 +65,53 @@ def test_periodic_fields_repeat_and_change_sign_in_half_a_period(time, kind):
     here = factor(shape, time)
     np.testing.assert_allclose(factor(shape, time + 16.0), here, atol=1e-10)
     np.testing.assert_allclose(factor(shape, time + 8.0), -here, atol=1e-10)
+
+
+LATE = 40_000_000  # steps of 0.4 fs: 16 ns
+THEN = 0.4 * LATE
+
+
+def angle(s, period):
+    """Of an exact time, without whole turns."""
+    return 2.0 * np.pi * float(s / Fraction(period) % 1)
+
+
+@pytest.mark.parametrize(
+    ("keys", "shape"),
+    [
+        ({"kind": "sine", "period": 20}, lambda s: np.sin(angle(s, "20"))),
+        (
+            {"kind": "sine", "period": 9.7, "start": -3.3, "phase": 40},
+            lambda s: np.sin(angle(s, "9.7") + np.radians(40)),
+        ),
+        (
+            {"kind": "cycle", "period": 33.3, "start": 1000.1},
+            lambda s: 2.0 / np.pi * np.arcsin(np.sin(angle(s, "33.3"))),
+        ),
+        (
+            {"kind": "pulse", "center": THEN + 10.3, "width": 9, "period": 7},
+            lambda s: np.exp(-(float(s / 9) ** 2) / 2) * np.cos(angle(s, "7")),
+        ),
+        ({"kind": "step", "start": THEN + 8.0}, lambda s: float(s >= 0)),
+        (
+            {"kind": "ramp", "start": THEN + 8.0, "end": THEN + 20},
+            lambda s: np.clip(float(s / 12), 0, 1),
+        ),
+    ],
+    ids=lambda value: value["kind"] if isinstance(value, dict) else "",
+)
+def test_late_fields_are_exact_in_float32_too(keys, shape):
+    """Against exact fractions on 100 steps after 16 ns; pulse, step and ramp begin there."""
+    values = {"amplitude": (1.0, 0.0, 0.0), "unit": "V/angstrom", **keys}
+    config = from_dict(WaveConfig, values, "field")
+    origin = Fraction(str(keys.get("start", keys.get("center", 0))))
+    expected = [shape(n * Fraction("0.4") - origin) for n in range(LATE, LATE + 100)]
+    steps = jnp.arange(LATE, LATE + 100, dtype=jnp.int32)
+    for dtype, precision in ((jnp.float32, 2e-6), (jnp.float64, 1e-10)):
+        at_step = jax.jit(jax.vmap(wave(config, dtype, 0.4).at_step, (0, None)))
+        found = at_step(steps, dtype(0.0))
+        assert found.dtype == dtype
+        np.testing.assert_allclose(found[:, 0], expected, atol=precision)
 
 
 def test_a_kilovolt_per_centimetre_is_a_hundred_thousandth_of_a_volt_per_angstrom():

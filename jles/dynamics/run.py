@@ -167,9 +167,7 @@ class Run:
 
     def _create(self) -> None:
         self.out.mkdir(parents=True, exist_ok=True)
-        write_atomically(
-            self.out / "config.yaml", yaml.safe_dump(to_dict(self.config), sort_keys=False)
-        )
+        self._write_config()
         (self.out / "trajectory.extxyz").unlink(missing_ok=True)
         self.log.start()
         attributes = {
@@ -180,6 +178,10 @@ class Run:
         }
         self.trajectory.create(attributes, arrays_of(self.atoms))
         self._save()
+
+    def _write_config(self) -> None:
+        text = yaml.safe_dump(to_dict(self.config), sort_keys=False)
+        write_atomically(self.out / "config.yaml", text)
 
     def _resume(self) -> None:
         kept = load_checkpoint(self._checkpoint, self.state)
@@ -194,6 +196,8 @@ class Run:
         self.state = self.engine.resume(
             kept.loop, kept.reference, kept.capacity, kept.rebuilt_at
         )
+        if self.state.step < self.config.steps:
+            self._write_config()
         self.trajectory.truncate(kept.written["frames"])
         self.log.start(up_to=self.state.step)
         self.frame_bytes = kept.written["extxyz"]

@@ -13,6 +13,7 @@ import pytest
 from ase.io import read
 
 import jles
+from jles.config import read_yaml
 from jles.dynamics import run_md
 from jles.dynamics.engine import Engine
 from jles.dynamics.model_system import model_system
@@ -134,6 +135,10 @@ def test_a_run_that_was_stopped_and_resumed_is_the_same_bit_for_bit(
     monkeypatch.undo()
     assert md(folder, tmp_path / "out", "--resume") == 0
     assert_same_run(tmp_path / "out", whole)
+    assert md(folder, tmp_path / "out", "--resume", "--set", "steps=42") == 0
+    assert read_yaml(tmp_path / "out" / "config.yaml") == read_yaml(whole / "config.yaml") | {
+        "steps": 42
+    }
     assert md(folder, tmp_path / "out") == 2
     assert "already holds a run; give --resume" in capsys.readouterr().err
     assert md(folder, tmp_path / "out", "--resume", "--set", "timestep=0.4") == 2

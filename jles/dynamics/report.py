@@ -59,7 +59,7 @@ class Drift:
 
 
 class Log:
-    """Writes `log.csv`, one row per block."""
+    """Writes `log.csv`, one row per block that has a record of `thermo`."""
 
     def __init__(self, path: Path):
         self._path = Path(path)
@@ -115,17 +115,17 @@ class MdProgress(ProgressBar):
             self._clock, self._since = now, step
         return speed
 
-    def show(self, row: dict) -> None:
-        """Shows the last values of a block."""
-        self.update(row["step"], describe(row))
+    def show(self, step: int, row: dict) -> None:
+        """Shows how far the run is, with the values of the last row of the log."""
+        self.update(step, describe(row))
 
 
 def describe(row: dict) -> str:
-    """Temperature, drift and speed of one row, as text."""
-    return (
-        f"{row['temperature']:.4g} K  drift {row['drift']:.3g} meV/atom/ps  "
-        f"{row['speed']:.3g} ns/day"
-    )
+    """Temperature and drift, as far as they are known, and speed of one row, as text."""
+    speed = f"{row['speed']:.3g} ns/day"
+    if "temperature" not in row:
+        return speed
+    return f"{row['temperature']:.4g} K  drift {row['drift']:.3g} meV/atom/ps  {speed}"
 
 
 def _step_of(row: str) -> int:

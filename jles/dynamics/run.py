@@ -14,7 +14,7 @@ from jles.config import from_dict, to_dict
 from jles.dynamics.block import RunPlan
 from jles.dynamics.checkpoint import load_checkpoint, save_checkpoint
 from jles.dynamics.config import MdConfig
-from jles.dynamics.engine import Engine, Outcome, RunState
+from jles.dynamics.engine import Engine, Outcome, RecordedFrames, RunState
 from jles.dynamics.ensembles import build_integrator
 from jles.dynamics.extxyz import append_frames, with_cells_of, write_final
 from jles.dynamics.fields import wave
@@ -97,6 +97,7 @@ class Run:
         self.trajectory = Trajectory(out / TRAJECTORY)
         self.log = Log(out / "log.csv")
         self.drift = Drift(len(atoms))
+        self._last_row: dict = {}
         momenta = initial_momenta(atoms, config)
         # Inside, the lattice has short vectors; files hold those of the start.
         compact, self._cell_of_start = compact_cell(atoms)
@@ -238,19 +239,21 @@ class Run:
                 self.config.timestep,
                 self.keys,
             )
-        if "thermo" in frames and len(frames["thermo"].steps):
-            self._report(frames["thermo"])
+        self._report(frames.get("thermo"))
         if outcome.failure is not None:
             raise InputError(outcome.failure + self._last_frame())
 
-    def _report(self, thermo) -> None:
-        times = self._ps(thermo.steps)
-        self.drift.add(times, thermo.values["conserved"])
-        last = {key: float(v[-1]) for key, v in thermo.values.items() if np.ndim(v) == 1}
-        row = {"step": int(thermo.steps[-1]), "time": float(times[-1]), **last}
-        row |= {"drift": self.drift.slope, "speed": self._progress.speed(self.state.step)}
-        self.log.append(row)
-        self._progress.show(row)
+    def _report(self, thermo: RecordedFrames | None) -> None:
+        """Shows a block, and adds a row to the log if it has a record of `thermo`."""
+        speed = self._progress.speed(self.state.step)
+        if thermo is not None and len(thermo.steps):
+            times = self._ps(thermo.steps)
+            self.drift.add(times, thermo.values["conserved"])
+            last = {key: float(v[-1]) for key, v in thermo.values.items() if np.ndim(v) == 1}
+            row = {"step": int(thermo.steps[-1]), "time": float(times[-1]), **last}
+            self._last_row = row | {"drift": self.drift.slope, "speed": speed}
+            self.log.append(self._last_row)
+        self._progress.show(self.state.step, self._last_row | {"speed": speed})
 
     def _last_frame(self) -> str:
         (steps,) = self.trajectory.column("positions", "step")

@@ -135,7 +135,9 @@ def test_a_run_is_resumed_with_the_sum_it_was_started_with(folder, tmp_path, cap
 
     mesh = ["--method", "mesh", "--accuracy", "1e-3"]
     assert run(*mesh) == 0
-    assert "long range: particle mesh" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "long range: particle mesh" in said
+    assert "step 4/4" in said
     assert run("--resume", "--method", "direct") == 2
     message = capsys.readouterr().err
     assert "started with another electrostatic sum (particle mesh" in message

@@ -32,7 +32,13 @@ from jles.dynamics.resume import (
     identity_of,
     sum_settings,
 )
-from jles.dynamics.start import check_charge, check_start, compact_cell, initial_momenta
+from jles.dynamics.start import (
+    check_charge,
+    check_start,
+    choice_of_velocities,
+    compact_cell,
+    initial_momenta,
+)
 from jles.dynamics.trajectory import Trajectory
 from jles.dynamics.units import BOLTZMANN
 from jles.electrostatics.plan import SumPlan, describe_plan
@@ -111,6 +117,8 @@ class Run:
             self._resume()
         else:
             self._create()
+            if note := choice_of_velocities(atoms, config):
+                self._say(note)
 
     def finish(self):
         """Runs the remaining steps and returns the last state as `ase.Atoms`."""

@@ -76,22 +76,45 @@ def initial_momenta(atoms, config: MdConfig) -> np.ndarray:
     Raises:
         InputError: there are neither velocities nor a temperature to draw them from.
     """
-    source, temperature = config.velocities.source, config.velocities.temperature
-    in_file = bool(np.any(atoms.get_momenta()))
-    if source == "file" and not in_file:
+    if config.velocities.source == "file" and not _has_velocities(atoms):
         raise InputError("velocities.source is 'file', but the start has no velocities")
     if config.ensemble.kind == "minimise":
         return np.zeros((len(atoms), 3))
-    if source == "file" or (source == "auto" and in_file):
+    if _keeps_velocities(atoms, config):
         return _without_drift(atoms.get_momenta(), atoms.get_masses())
-    if temperature is None:
-        temperature = config.ensemble.temperature
+    temperature = _drawn_temperature(config)
     if temperature is None:
         raise InputError(
             "velocities.temperature: is missing (K); the start has no velocities, and ensemble "
             "kind 'nve' has no temperature (0 starts at rest)"
         )
     return draw_momenta(atoms.get_masses(), temperature, config.seed)
+
+
+def choice_of_velocities(atoms, config: MdConfig) -> str | None:
+    """A line that says which velocities `source: auto` takes; None if there is no choice."""
+    automatic = config.velocities.source == "auto" and config.ensemble.kind != "minimise"
+    if not (automatic and _has_velocities(atoms)):
+        return None
+    if _keeps_velocities(atoms, config):
+        return "velocities: those of the start"
+    return f"velocities: drawn at {_drawn_temperature(config):g} K, not those of the start"
+
+
+def _keeps_velocities(atoms, config: MdConfig) -> bool:
+    """Whether a run starts with the velocities of the file."""
+    if config.velocities.source == "auto":
+        return _has_velocities(atoms) and config.velocities.temperature is None
+    return config.velocities.source == "file"
+
+
+def _has_velocities(atoms) -> bool:
+    return bool(np.any(atoms.get_momenta()))
+
+
+def _drawn_temperature(config: MdConfig) -> float | None:
+    given = config.velocities.temperature
+    return config.ensemble.temperature if given is None else given
 
 
 def draw_momenta(masses: np.ndarray, temperature: float, seed: int) -> np.ndarray:

@@ -81,7 +81,8 @@ SMALL = {
         "epochs: 40": "epochs: 1",
     },
     "many-cores": {
-        "epochs=20 validate_every=10": f"epochs=1 {_NO_FORCES} {_TINY}",
+        "'loss.energy={0: 1, 18: 10}' validate_every=10": "",
+        "epochs=20": f"epochs=1 {_NO_FORCES} {_TINY}",
         "run             200": "run             4",
         "thermo          10": "thermo          1",
     },

@@ -2,6 +2,7 @@
 
 import math
 
+from jles.config import to_dict
 from jles.models.config import ModelConfig
 
 
@@ -12,7 +13,7 @@ def describe(config: ModelConfig, params) -> str:
 
 
 def description(config: ModelConfig, params) -> dict[str, str]:
-    """Backbone, elements, cutoff, heads, long range and number of parameters, by name.
+    """Backbone, elements, cutoff, heads, long range, screening and so on, by name.
 
     Args:
         config: of the model.
@@ -28,6 +29,7 @@ def description(config: ModelConfig, params) -> dict[str, str]:
         **_state(config),
         "heads": ", ".join(_heads(config)),
         **_long_range(config),
+        **_screening(config),
         **_precision(config),
         "parameters": str(_count(params)),
     }
@@ -69,6 +71,11 @@ def _long_range(config: ModelConfig) -> dict[str, str]:
         ),
         "summed by": by[sums.method],
     }
+
+
+def _screening(config: ModelConfig) -> dict[str, str]:
+    given = [f"{key} {value}" for key, value in to_dict(config.screening).items() if value]
+    return {"screening": ", ".join(given)} if given else {}
 
 
 def _precision(config: ModelConfig) -> dict[str, str]:

@@ -80,6 +80,19 @@ class LatentChargeCalculator(Calculator):
         key = self.model.state_key
         return np.asarray(atoms.arrays.get(key, atoms.info.get(key))).tolist()
 
+    def get_property(self, name, atoms=None, allow_calculation=True):
+        """ASE's way to ask for a result.
+
+        Raises:
+            PropertyNotImplementedError: no such name, or the model or the structure does not
+                have it.
+        """
+        if name in QUANTITIES and name not in self.implemented_properties:
+            raise PropertyNotImplementedError(
+                f"'{name}' has another name in ASE: '{QUANTITIES[name].ase}'"
+            )
+        return super().get_property(name, atoms, allow_calculation)
+
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
         """Energy and forces always, stress with every crystal, the rest where asked for.
 

@@ -16,6 +16,9 @@ _STEPS = 40_000
 _ATOMS_PER_STEP = 64
 _MOST_PER_STEP = 16
 
+_ELECTRONEGATIVE = ("F", "O", "Cl", "N", "Br", "I", "S", "Se", "C", "H")
+"""Elements that are usually negative in compounds, the most electronegative first."""
+
 
 def kinds() -> dict[str, type[BackboneRecord]]:
     """The backbones that a file can be written for, by kind."""
@@ -111,10 +114,17 @@ def _model(kind: str, record, sample: Sample, data: Survey) -> Iterator[str]:
     yield "  # quadrupoles: {}  # need a backbone of degree 2"
     yield "  # polarizability: {}  # induced dipoles"
     if data.crystals:
-        yield "  # screening: {epsilon_infinity: 2.0}  # for physical Born charges of crystals"
+        keys = f"{{epsilon_infinity: 2.0, positive: {_positive(data.elements)}}}"
+        yield f"  # screening: {keys}  # for physical Born charges of crystals"
     yield "  electrostatics:"
     yield _line("sigma", 1.0, "angstrom, width of the latent charges", indent=4)
     yield _line("k_max", 3.5, "1/angstrom; a larger sigma allows a smaller one", indent=4)
+
+
+def _positive(elements: Sequence[str]) -> str:
+    """The element that is most likely positive in a compound of these."""
+    ranks = {element: rank for rank, element in enumerate(_ELECTRONEGATIVE)}
+    return max(elements, key=lambda element: ranks.get(element, len(ranks)))
 
 
 def _training(record, data: Survey) -> Iterator[str]:

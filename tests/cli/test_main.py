@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from jles.cli import info
+from jles.cli import info, train
 from jles.cli.main import build_parser, main
 from jles.cli.sums import sum_options
 from jles.errors import InputError
@@ -93,9 +93,13 @@ def test_an_interrupt_ends_with_status_130(monkeypatch, capsys):
     def fail(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(info, "run", fail)
-    assert main(["info", "model"]) == 130
-    assert "Traceback" not in capsys.readouterr().err
+    for command in (info, train):
+        monkeypatch.setattr(command, "run", fail)
+    assert main(["info", "model"]) == main(["train", "train.yaml"]) == 130
+    assert capsys.readouterr().err.splitlines() == [
+        "jles: interrupted",
+        "jles: interrupted; continue with --resume",
+    ]
 
 
 def test_a_reader_that_leaves_is_no_error_message(model_path):

@@ -58,6 +58,8 @@ def test_calculator_gives_charges_and_the_dipole_of_clusters(model):
         cluster.get_stress()
     with pytest.raises(PropertyNotImplementedError):
         crystal.get_dipole_moment()
+    with pytest.raises(PropertyNotImplementedError, match="'born_effective_charges'"):
+        crystal.calc.get_property("born_charges", crystal)
 
 
 def test_calculator_notices_every_change(model):

@@ -51,6 +51,7 @@ def test_the_file_of_every_kind_is_a_training_file_with_the_sizes_of_the_data(ki
         expected = found.neighbors(backbone.cutoff)
         assert backbone.avg_num_neighbors == pytest.approx(expected, abs=0.06)
     ModelConfig(elements=found.elements, backbone=backbone)
+    assert "# screening: {epsilon_infinity: 2.0, positive: H}" in text
 
 
 @pytest.mark.parametrize(("spacing", "cutoff"), [(2.0, 4.5), (2.5, 5.0), (4.0, 6.0)])

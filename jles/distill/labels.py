@@ -65,6 +65,19 @@ def bare(atoms: Atoms) -> Atoms:
     return frame
 
 
+def as_sampled(start: Atoms, frame: Atoms) -> Atoms:
+    """A frame of a run as its teacher saw it: with all inputs of the start.
+
+    A teacher may read initial charges, magnetic moments or values of `Atoms.info`. They are the
+    same for the whole run, and its frames do not keep them.
+    """
+    atoms = start.copy()
+    atoms.set_constraint()
+    atoms.set_cell(frame.cell)
+    atoms.set_positions(frame.positions)
+    return atoms
+
+
 def _optional(teacher: Teacher, atoms: Atoms, name: str, where: str):
     """The quantity, or None if the teacher does not have it."""
     if name not in teacher.calculator.implemented_properties:

@@ -18,7 +18,7 @@ from jles.config import to_dict
 from jles.data.frames import Frame, digests, frame_from_atoms, read_atoms
 from jles.distill.config import CommitteePick, DistillConfig
 from jles.distill.descriptors import describe_frames
-from jles.distill.labels import labelled
+from jles.distill.labels import as_sampled, labelled
 from jles.distill.pick import (
     check_enough,
     farthest_points,
@@ -145,8 +145,13 @@ class _Distillation:
         runs = sample(self._teacher, self._runs, config.sample, config.seed, place.pool)
         pool = [atoms for frames in runs for atoms in frames]
         picks = self._picks(pool, [len(frames) for frames in runs])
-        self._write(place.train, self._labelled(pool, picks["train"]))
-        self._write(place.test, self._labelled(pool, picks["test"], RESPONSE_FRAMES))
+        sampled = [
+            as_sampled(run.start.atoms, atoms)
+            for run, frames in zip(self._runs, runs, strict=True)
+            for atoms in frames
+        ]
+        self._write(place.train, self._labelled(sampled, picks["train"]))
+        self._write(place.test, self._labelled(sampled, picks["test"], RESPONSE_FRAMES))
         sizes = [*sorted(set(config.student.sizes)), len(picks["train"])]
         students = {size: self._student(size, size == sizes[-1]) for size in sizes}
         about = {

@@ -67,7 +67,10 @@ class Distilled(NamedTuple):
 def distilled(tmp_path_factory):
     folder = tmp_path_factory.mktemp("distilled")
     start = folder / "start.xyz"
-    write(start, cluster(length=6.0))
+    atoms = cluster(length=6.0)
+    atoms.set_initial_charges([1.0] + 7 * [0.0])
+    atoms.info["spin"] = 2
+    write(start, atoms)
     config = from_dict(DistillConfig, SETTINGS, "settings")
     out = folder / "out"
     record = distill("tests.support.salt:Salt", [str(start)], config, out)

@@ -46,6 +46,18 @@ def test_test_frames_are_no_training_frames(distilled):
     assert not set(picks["train"]) & set(picks["test"])
 
 
+def test_labels_are_those_of_the_sampled_state(distilled):
+    """With the initial charges and the spin of the start, on which the teacher depends."""
+    picks = json.loads((distilled.out / "picks.json").read_text(encoding="utf-8"))
+    runs = sorted((distilled.out / "pool").glob("run-*.xyz"))
+    pool = [atoms for file in runs for atoms in read(file, ":")]
+    for name in ("train", "test"):
+        for n, atoms in zip(picks[name], read(distilled.out / f"{name}.xyz", ":"), strict=True):
+            energy = pool[n].get_potential_energy()
+            assert atoms.get_potential_energy() == pytest.approx(energy, abs=1e-6)
+            np.testing.assert_allclose(atoms.get_forces(), pool[n].get_forces(), atol=1e-6)
+
+
 @pytest.fixture
 def killed(distilled, tmp_path):
     """The same directory as if it had been killed while the second run was sampled."""

@@ -12,8 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jles.config import Config
-from jles.data.lmdb_file import SUFFIXES as LMDB
-from jles.data.lmdb_file import check_lmdb
+from jles.data.database import LMDB, database_atoms
 from jles.data.xyz import check_xyz
 from jles.errors import InputError
 from jles.quantities.catalogue import labelled
@@ -211,7 +210,6 @@ def check_elements(
 
 def read_atoms(path):
     """Yields `ase.Atoms`; an error of ASE becomes one line that names file and frame."""
-    from ase.io import iread
     from ase.io.formats import UnknownFileTypeError
 
     from jles.data.shards.layout import is_shards
@@ -229,15 +227,13 @@ def read_atoms(path):
         )
     if file.is_file() and file.stat().st_size == 0:
         raise InputError(f"{file}: the file is empty")
-    if file.suffix in {".xyz", ".extxyz"} and file.is_file():
-        check_xyz(file)
-    if file.suffix in LMDB:
-        check_lmdb(file)
     frame = 0
     try:
-        for atoms in iread(str(file), index=index, do_not_split_by_at_sign=True):
+        for atoms in _atoms(file, index):
             yield atoms
             frame += 1
+    except InputError:
+        raise
     except UnknownFileTypeError:
         hdf5 = file.suffix.lower() in {".h5", ".hdf5"}
         remedy = "HDF5 is read by jles data build" if hdf5 else "try .extxyz"
@@ -253,6 +249,18 @@ def read_atoms(path):
         raise InputError(
             f"{path}, frame {frame}: cannot be read ({type(error).__name__}: {reason})"
         ) from None
+
+
+def _atoms(file: Path, index: str):
+    from ase.io import iread
+    from ase.io.formats import filetype
+
+    kind = "db" if file.suffix.lower() in LMDB else filetype(str(file))
+    if kind in {"db", "json"}:
+        return database_atoms(file, index)
+    if kind in {"xyz", "extxyz"}:
+        check_xyz(file)
+    return iread(str(file), index=index, do_not_split_by_at_sign=True)
 
 
 def _values_of(atoms) -> dict:

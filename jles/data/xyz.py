@@ -1,12 +1,13 @@
 """Checks of an XYZ file for damage that the reader of ASE does not report."""
 
+from io import TextIOWrapper
 from pathlib import Path
 
 from jles.errors import InputError
 
 
 def check_xyz(path: Path) -> None:
-    """Checks the frames of an (extended) XYZ file by their atom counts.
+    """Checks the frames of an (extended) XYZ file, compressed or not, by their atom counts.
 
     ASE stops silently at a blank line between frames, and reads a number that was cut off at
     the end of the file as if it were complete.
@@ -15,8 +16,13 @@ def check_xyz(path: Path) -> None:
         InputError: a count that is no number, a frame with too few lines, frames after a blank
             line, or a last line that was cut off; names the frame and the line.
     """
+    from ase.io.formats import open_with_compression
+
     try:
-        with path.open(encoding="utf-8", newline="\n") as file:
+        with (
+            open_with_compression(str(path), "rb") as raw,
+            TextIOWrapper(raw, encoding="utf-8", newline="\n") as file,
+        ):
             _check_frames(_Lines(file), path)
     except UnicodeDecodeError:
         raise InputError(f"{path}: not a text file; an XYZ file was expected") from None

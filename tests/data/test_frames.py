@@ -1,6 +1,8 @@
 """Reading frames: all forms of labels, and one-line errors for damaged files."""
 
+import gzip
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -188,6 +190,12 @@ def test_frames_after_a_blank_line_are_not_lost(tmp_path, labelled):
     text = path.read_text()
     path.write_text(text.replace("\n6\n", "\n\n6\n"))
     refused(path, "frame 1 (line 9)", "blank line")
+    for name in ("data", "data.XYZ"):
+        shutil.copy(path, tmp_path / name)
+        refused(tmp_path / name, "frame 1 (line 9)", "blank line")
+    with gzip.open(tmp_path / "data.xyz.gz", "wb") as file:
+        file.write(path.read_bytes())
+    refused(tmp_path / "data.xyz.gz", "frame 1 (line 9)", "blank line")
     path.write_text(text + "\n \n")
     assert len(read_frames(path)) == 2
 

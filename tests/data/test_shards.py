@@ -227,24 +227,35 @@ def test_states_that_are_no_labels_of_atoms_are_refused(state, tmp_path):
 # Other sources -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("suffix", ["db", "aselmdb"])
+@pytest.mark.parametrize("suffix", ["db", "json", "aselmdb"])
 def test_databases_give_values_and_data(tmp_path, suffix):
+    """The same for shards and for frames in memory."""
     if suffix == "aselmdb":
         pytest.importorskip("ase_db_backends")
     path = tmp_path / f"set.{suffix}"
-    rows = connect(path) if suffix == "db" else connect(path, type="aselmdb")
+    rows = connect(path, type="aselmdb") if suffix == "aselmdb" else connect(path)
     for n in range(3):
         atoms = rattled(n, count=2, pbc=False)
         atoms.calc = SinglePointCalculator(atoms, energy=-1.0 * n, forces=np.full((2, 3), n))
-        rows.write(atoms, data={"my_bec": np.full((2, 9), n), "charge": float(n)})
+        rows.write(atoms, data={"my_bec": np.full((2, 9), n), "charge": float(n)}, label=n)
     rows.close() if suffix == "aselmdb" else None
-    keys = LabelKeys(born_charges="my_bec", total_charge="charge")
-    for n, frame in enumerate(frames_of(path, keys)):
-        np.testing.assert_allclose(frame.positions, rattled(n, count=2, pbc=False).positions)
-        assert frame.labels["energy"] == -n
-        assert frame.labels["born_charges"].shape == (2, 3, 3)
-        assert (frame.total_charge, frame.source) == (n, f"{path}, frame {n}")
-    assert n == 2
+    keys = LabelKeys(born_charges="my_bec", total_charge="charge", state="label")
+    for read in (frames_of, read_frames):
+        for n, frame in enumerate(read(path, keys)):
+            places = rattled(n, count=2, pbc=False).positions
+            np.testing.assert_allclose(frame.positions, places)
+            assert frame.labels["energy"] == -n
+            assert frame.labels["born_charges"].shape == (2, 3, 3)
+            assert (frame.total_charge, frame.source) == (n, f"{path}, frame {n}")
+            assert frame.state == n
+        assert n == 2
+    for index, charges in (("1:", [1, 2]), ("-1", [2]), ("label>0", [1, 2]), ("1:1", [])):
+        if charges:
+            found = read_frames(f"{path}@{index}", keys)
+            assert [frame.total_charge for frame in found] == charges
+        else:
+            assert "selects no frames" in message_of(read_frames, f"{path}@{index}", keys)
+    assert "steps of 1" in message_of(read_frames, f"{path}@::2", keys)
 
 
 def test_groups_of_conformations_are_read_in_their_units(tmp_path):

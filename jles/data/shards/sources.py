@@ -1,4 +1,4 @@
-"""Frames of files of any size, one after the other: what ASE reads, databases, HDF5."""
+"""Frames of files of any size, one after the other: what ASE reads, and HDF5."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,13 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from jles.data.frames import Frame, LabelKeys, frame_from_atoms, stream_frames
-from jles.data.lmdb_file import SUFFIXES as LMDB
-from jles.data.lmdb_file import check_lmdb
 from jles.errors import InputError
 from jles.files import HDF5_ERRORS
 from jles.units import BOHR, HARTREE
 
-_DATABASES = {".db", *LMDB}
 _HDF5 = {".h5", ".hdf5"}
 _PLACES = ("conformations", "coordinates", "positions")
 _NUMBERS = ("atomic_numbers", "species", "numbers")
@@ -37,9 +34,8 @@ def frames_of(path, keys: LabelKeys) -> Iterator[Frame]:
     """The frames of a file, with bounded memory.
 
     Args:
-        path: of a file that ASE reads; of a database of ASE (`.db`; `.aselmdb` or `.lmdb` with
-            the package ase-db-backends), whose values and data are read as those of a frame; or
-            of an HDF5 file (`.h5`, `.hdf5`), see `_hdf5`.
+        path: of a file that `read_frames` reads, or of an HDF5 file (`.h5`, `.hdf5`), see
+            `_hdf5`.
         keys: names of the labels in the file.
 
     Raises:
@@ -48,43 +44,12 @@ def frames_of(path, keys: LabelKeys) -> Iterator[Frame]:
     suffix = Path(path).suffix.lower()
     if not Path(path).exists() and "@" not in Path(path).name:
         raise InputError(f"{path}: no such file")
-    read = _database if suffix in _DATABASES else _hdf5 if suffix in _HDF5 else stream_frames
+    read = _hdf5 if suffix in _HDF5 else stream_frames
     frame = None
     for frame in read(path, keys):
         yield frame
     if frame is None:
         raise InputError(f"{path}: contains no frames")
-
-
-def _database(path, keys: LabelKeys) -> Iterator[Frame]:
-    """Rows of a database of ASE; the number of a frame is that of its row, from 0."""
-    from ase.db import connect
-
-    lmdb = Path(path).suffix.lower() in LMDB
-    if lmdb:
-        check_lmdb(path)
-    try:
-        options = {"type": "aselmdb", "readonly": True} if lmdb else {}
-        rows = connect(str(path), use_lock_file=False, **options)
-        found = enumerate(rows.select())
-    except (ImportError, KeyError, AssertionError):
-        raise InputError(
-            f"{path}: reading LMDB needs the package ase-db-backends; install it with "
-            "pip install 'jles[lmdb]'"
-        ) from None
-    except Exception as error:
-        raise _unreadable(path, error) from None
-    while True:
-        try:
-            number, row = next(found)
-            atoms = row.toatoms()
-            atoms.info.update({**row.data, **row.key_value_pairs})
-        except StopIteration:
-            return
-        # Readers of databases raise errors of many types.
-        except Exception as error:
-            raise _unreadable(path, error) from None
-        yield frame_from_atoms(atoms, keys, f"{path}, frame {number}")
 
 
 def _unreadable(path, error) -> InputError:

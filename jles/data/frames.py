@@ -59,6 +59,7 @@ class Frame:
         source: origin, e.g. "water.xyz, frame 3"; frames count from 0 as in ASE.
         state: label of every atom, or one for all, as in the file; None if it has none. It is
             checked where a model reads it.
+        gives_charge: whether the file has the total charge; otherwise it is taken as zero.
     """
 
     numbers: Int[np.ndarray, " atoms"]
@@ -69,6 +70,13 @@ class Frame:
     total_charge: float = 0.0
     source: str = "structure"
     state: object = None
+    gives_charge: bool = True
+
+    def has(self, name: str) -> bool:
+        """Whether the file has this one of `LabelKeys` for the frame."""
+        if name == "total_charge":
+            return self.gives_charge
+        return self.state is not None if name == "state" else name in self.labels
 
 
 class LabelKeys(Config):
@@ -98,7 +106,7 @@ def read_frames(path, keys: LabelKeys = _DEFAULT_KEYS, need: Sequence[str] = ())
     Args:
         path: of the file.
         keys: names of the labels in the file.
-        need: labels (names of `LabelKeys`) that at least one frame must have.
+        need: names of `LabelKeys` that at least one frame must have.
 
     Raises:
         InputError: the file is missing, empty, damaged or of no known format; a number is not
@@ -115,9 +123,18 @@ def read_frames(path, keys: LabelKeys = _DEFAULT_KEYS, need: Sequence[str] = ())
             raise InputError(f"{path}: selects no frames; the file has fewer")
         raise InputError(f"{path}: contains no frames")
     for name in need:
-        if not any(name in frame.labels for frame in frames):
-            raise InputError(_missing_label(path, name, getattr(keys, name), seen))
+        if not any(frame.has(name) for frame in frames):
+            raise InputError(missing_label(path, name, getattr(keys, name), seen))
     return frames
+
+
+def renamed(keys: LabelKeys) -> tuple[str, ...]:
+    """The names of `LabelKeys` whose key is not the default."""
+    return tuple(
+        name
+        for name in keys.__struct_fields__
+        if getattr(keys, name) != getattr(_DEFAULT_KEYS, name)
+    )
 
 
 def stream_frames(path, keys: LabelKeys = _DEFAULT_KEYS) -> Iterator[Frame]:
@@ -295,9 +312,17 @@ def _frame(atoms, values, keys, source) -> Frame:
             )
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
-    charge = float(charge.reshape(()))
-    state = values.get(keys.state)
-    return Frame(numbers, positions, cell, pbc, labels, charge, source, state)
+    return Frame(
+        numbers,
+        positions,
+        cell,
+        pbc,
+        labels,
+        total_charge=float(charge.reshape(())),
+        source=source,
+        state=values.get(keys.state),
+        gives_charge=keys.total_charge in values,
+    )
 
 
 def _label(name, key, value, n_atoms):
@@ -332,7 +357,8 @@ def _numbers(key, value):
         raise InputError(f"'{key}' is {str(value)[:40]!r}; it must be numeric") from None
 
 
-def _missing_label(path, name, key, seen) -> str:
+def missing_label(path, name: str, key: str, seen: Iterable[str]) -> str:
+    """The message for a label that no frame of a file has, whose keys are `seen`."""
     near = difflib.get_close_matches(key, seen, n=1)
     hint = f"did you mean '{near[0]}'? " if near else ""
     present = ", ".join(sorted(seen)) if seen else "none"

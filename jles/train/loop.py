@@ -14,6 +14,7 @@ import yaml
 
 from jles.compiling import announced
 from jles.config import to_dict
+from jles.data.shards.stored import StoredFrames
 from jles.errors import InputError
 from jles.files import write_atomically
 from jles.follow import ProgressBar
@@ -327,6 +328,11 @@ def _finish(config, out, prepared: Prepared, run: LoopState, counters: Counters,
     validation_pictures(out, prepared.potential, run.best, prepared.valid_loader, needed)
 
 
+def _stored_keys(frames) -> dict[str, str]:
+    """Names of the labels in the files that shards were built from; none without shards."""
+    return frames.index.keys if isinstance(frames, StoredFrames) else {}
+
+
 def _distances(config: TrainConfig, prepared: Prepared) -> dict:
     """The shortest distances of the training data, and of those of the first training."""
     found = prepared.train_loader.distance_range()
@@ -365,7 +371,7 @@ def _write_model(
         "seed": config.seed,
         "dtype": config.dtype,
         "labels": list(needed_labels(config)),
-        "label_keys": to_dict(config.data.labels),
+        "label_keys": to_dict(config.data.labels) | _stored_keys(prepared.train_frames),
         "distances": _distances(config, prepared),
         "neighbors": round(prepared.train_loader.average_neighbors(), 1),
         **charges_record(kinds_of(prepared.train_frames), _first_training(config)),

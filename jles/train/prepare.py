@@ -11,9 +11,18 @@ import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
 from jles.compiling import compiling
-from jles.data.frames import Frame, LabelKeys, Outline, check_elements, digests, read_frames
+from jles.data.frames import (
+    Frame,
+    LabelKeys,
+    Outline,
+    check_elements,
+    digests,
+    read_frames,
+    renamed,
+)
 from jles.data.loader import RESPONSES, Loader
 from jles.data.offsets import fit_element_energies, fit_stored_energies
+from jles.data.shards.layout import is_shards
 from jles.data.shards.stored import StoredFrames, only_shards
 from jles.data.splits import split_places
 from jles.data.stream import StreamLoader
@@ -152,6 +161,7 @@ def load_frames(data: DataConfig, need: tuple[str, ...]) -> tuple[Frames, Frames
     else:
         places = split_places(len(train), data.valid_fraction, data.split_seed)
         train, valid = (_take(train, part) for part in places)
+    _check_named(data, train, valid)
     for name in need:
         if not _have(train, name):
             raise InputError(_no_label(data, name, train, to_list(data.train)))
@@ -179,6 +189,34 @@ def _read(key: str, files, labels: LabelKeys) -> Frames:
     return frames
 
 
+def _check_named(data: DataConfig, train: Frames, valid: Frames) -> None:
+    """Refuses a key of total charge or state that is named and that no frame has.
+
+    Shards were checked when they were built.
+    """
+    if isinstance(train, StoredFrames):
+        return
+    frames = [*train, *(valid if isinstance(valid, list) else ())]
+    files = [file for file in to_list(data.train) + to_list(data.valid) if not is_shards(file)]
+    for name in set(renamed(data.labels)) & {"total_charge", "state"}:
+        if any(frame.has(name) for frame in frames):
+            continue
+        lacking = _lacking(files, data.labels, name)
+        if len(lacking) == len(files):
+            raise InputError(f"data.labels.{name}: {_listed(lacking, '; ')}")
+
+
+def _lacking(files: Sequence[str], labels: LabelKeys, name: str) -> list[str]:
+    """What is wrong with each of the files in which no frame has the label."""
+    found = []
+    for file in files:
+        try:
+            read_frames(file, labels, (name,))
+        except InputError as error:
+            found.append(str(error))
+    return found
+
+
 def _take(frames: Frames, places: np.ndarray) -> Frames:
     if isinstance(frames, StoredFrames):
         return frames.take(places)
@@ -197,7 +235,6 @@ def _have(frames: Frames, name: str) -> bool:
 
 def _no_label(data: DataConfig, name: str, frames: Frames, files: list[str]) -> str:
     """Names the files that lack a label, or says that only unused frames have it."""
-    lacking = []
     if isinstance(frames, StoredFrames):
         labels = sorted({key for frame in kinds_of(frames) for key in frame.labels})
         return (
@@ -205,11 +242,7 @@ def _no_label(data: DataConfig, name: str, frames: Frames, files: list[str]) -> 
             f"they have {', '.join(labels) or 'none'}; loss.{name} has a weight, so training "
             "needs it"
         )
-    for file in files:
-        try:
-            read_frames(file, data.labels, (name,))
-        except InputError as error:
-            lacking.append(str(error))
+    lacking = _lacking(files, data.labels, name)
     if len(lacking) == len(files):
         return f"{_listed(lacking, '; ')}; loss.{name} has a weight, so training needs it"
     of_crystals = ", periodic in all directions," if name == "stress" else ""

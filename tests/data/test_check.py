@@ -155,6 +155,19 @@ def test_labels_under_other_names_are_suggested(tmp_path, sound):
     assert checked(tmp_path, made, energy="REF_energy", forces="dft_force").remarks == []
 
 
+def test_a_key_that_is_named_must_be_there(tmp_path, sound):
+    """A charge that is not found would be zero without a word."""
+    made = [atoms.copy() for atoms in sound]
+    for atoms in made:
+        atoms.info["qtotal"] = 0
+    serious = texts(checked(tmp_path, made, total_charge="q_total"), serious=True)
+    assert "no frame has 'q_total' (the label total_charge); did you mean 'qtotal'?" in serious
+    assert checked(tmp_path, made, total_charge="qtotal").remarks == []
+    for atoms in made:
+        atoms.info["charge"] = 0
+    assert "total_charge=charge" in texts(checked(tmp_path, made), serious=False)
+
+
 def test_statistics_by_element():
     frames = read_frames(f"{data_path('water-rpbe-d3/ef_bec.xyz')}@:3")
     hydrogen, oxygen = by_element(frames)

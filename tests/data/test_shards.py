@@ -240,8 +240,8 @@ def test_databases_give_values_and_data(tmp_path, suffix):
         rows.write(atoms, data={"my_bec": np.full((2, 9), n), "charge": float(n)}, label=n)
     rows.close() if suffix == "aselmdb" else None
     keys = LabelKeys(born_charges="my_bec", total_charge="charge", state="label")
-    for read in (frames_of, read_frames):
-        for n, frame in enumerate(read(path, keys)):
+    for frames_in in (frames_of, read_frames):
+        for n, frame in enumerate(frames_in(path, keys)):
             places = rattled(n, count=2, pbc=False).positions
             np.testing.assert_allclose(frame.positions, places)
             assert frame.labels["energy"] == -n
@@ -333,6 +333,9 @@ def test_a_label_that_is_asked_for_must_be_there(files, tmp_path, capsys):
     out = str(tmp_path / "shards")
     assert main(["data", "build", *files, "-o", out, "--labels", "energy=REF_energy"]) == 2
     assert "no frame has 'REF_energy' (the label energy)" in capsys.readouterr().err
+    for name in ("total_charge", "state"):
+        assert main(["data", "build", *files, "-o", out, "--labels", f"{name}=Q"]) == 2
+        assert f"no frame has 'Q' (the label {name})" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -7,6 +7,7 @@ import pytest
 from ase.io import read
 
 from jles.config import from_dict
+from jles.data.frames import LabelKeys
 from jles.electrostatics.plan import SumPlan
 from jles.electrostatics.sums.kgrid import KGrid
 from jles.electrostatics.sums.mesh import MeshPlan
@@ -38,6 +39,20 @@ def test_a_label_that_no_file_has_is_missed_in_all_of_them(tmp_path):
     message = message_of(load_frames, DataConfig(files, files), ("energy", "forces"))
     for words in ("a.xyz", "b.xyz", "'forces'", "keys present: energy"):
         assert words in message
+
+
+@pytest.mark.parametrize("name", ["total_charge", "state"])
+def test_a_charge_or_state_that_is_named_must_be_there(tmp_path, name):
+    """In one frame of all files; without one it would be zero."""
+    plain = frames_file(tmp_path / "a.xyz", ("energy",))
+    atoms = labelled(rattled(0, count=3), ("energy",))
+    atoms.info["Q"] = 0
+    named = write_frames(tmp_path / "b.xyz", [atoms])
+    labels = LabelKeys(**{name: "Q"})
+    assert len(load_frames(DataConfig((plain, named), plain, labels=labels), ())[0]) == 2
+    assert load_frames(DataConfig(plain, named, labels=labels), ())
+    message = message_of(load_frames, DataConfig(plain, plain, labels=labels), ())
+    assert f"data.labels.{name}: {plain}: no frame has 'Q'" in message
 
 
 def test_a_label_is_needed_in_the_frames_that_are_trained_on(tmp_path):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jles.config import from_dict
+from jles.data.frames import LabelKeys
 from jles.data.shards.build import build_shards
 from jles.data.stream import StreamLoader
 from jles.models.store import read_model
@@ -39,7 +40,8 @@ def places(tmp_path_factory):
     """A file of crystals and clusters, and its shards."""
     folder = tmp_path_factory.mktemp("shards")
     file = write_frames(folder / "train.xyz", mixed_frames(12))
-    build_shards([file], folder / "shards", shard_bytes=1500)
+    keys = LabelKeys(dipole="my_dipole")
+    build_shards([file], folder / "shards", keys, shard_bytes=1500)
     return file, str(folder / "shards")
 
 
@@ -104,6 +106,7 @@ def test_metrics_are_those_of_memory_and_a_stopped_epoch_goes_on(places, tmp_pat
     record = [read_model(out).training for out in (whole, stopped)]
     assert record[0] == record[1]
     assert record[0]["frames"] == 11
+    assert record[0]["label_keys"]["dipole"] == "my_dipole"
 
 
 def test_an_epoch_of_other_batches_is_not_continued(tmp_path):
@@ -147,8 +150,6 @@ def test_shards_stand_alone_and_have_their_labels(places, tmp_path):
 
 
 def test_a_build_with_other_names_is_trained_without_them(tmp_path):
-    from jles.data.frames import LabelKeys
-
     atoms = labelled(rattled(0, count=3), ("forces",))
     atoms.info["REF"] = -1.0
     file = write_frames(tmp_path / "a.xyz", [atoms])

@@ -7,7 +7,7 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from jles.data.check.remark import Remark, some
-from jles.data.frames import Frame, LabelKeys
+from jles.data.frames import Frame, LabelKeys, missing_label, renamed
 
 _WORDS = {
     "energy": ("energy", "energies"),
@@ -16,8 +16,9 @@ _WORDS = {
     "dipole": ("dipole",),
     "born_charges": ("bec", "born", "apt"),
     "polarizability": ("polarizability", "alpha"),
+    "total_charge": ("charge",),
 }
-_NO_LABELS = {"free_energy", "energies"}
+_NO_LABELS = {"free_energy", "energies", "charges", "initial_charges"}
 _LARGE_SUM = 0.02
 
 
@@ -46,6 +47,15 @@ def unread_keys(seen: Iterable[str], keys: LabelKeys, labels) -> Iterator[Remark
                 f"the label {name}, write data.labels.{name}: {near[0]} in the training file "
                 f"(here: --labels {name}={near[0]}); mind its unit"
             )
+
+
+def named_labels(
+    files: Sequence[str], frames: Sequence[Frame], seen: Iterable[str], keys: LabelKeys
+) -> Iterator[Remark]:
+    """Keys that were named and that no frame has."""
+    for name in renamed(keys):
+        if not any(frame.has(name) for frame in frames):
+            yield Remark(missing_label(", ".join(files), name, getattr(keys, name), seen), True)
 
 
 def missing_labels(frames: Sequence[Frame]) -> Iterator[Remark]:

@@ -22,7 +22,12 @@ from jles.data.check.geometry import (
     measure,
     units_of_length,
 )
-from jles.data.check.labels import born_charge_sums, missing_labels, unread_keys
+from jles.data.check.labels import (
+    born_charge_sums,
+    missing_labels,
+    named_labels,
+    unread_keys,
+)
 from jles.data.check.remark import Remark, some
 from jles.data.frames import Frame, LabelKeys, examine_frames
 from jles.data.survey import Survey, survey_frames
@@ -72,11 +77,13 @@ def check_data(files: Sequence[str], keys: LabelKeys | None = None) -> Check:
     remaining, net, done = np.zeros(0), np.zeros(0), None
     if frames:
         remaining, net, done = remaining_energies(frames), net_forces(frames), work(frames)
-        labels = {name for frame in frames for name in frame.labels}
-        labels |= {"total_charge"} if any(frame.total_charge for frame in frames) else set()
+        labels = {
+            name for name in keys.__struct_fields__ if any(frame.has(name) for frame in frames)
+        }
         for found in (
             boundaries(frames),
             units_of_length(distances),
+            named_labels(files, frames, seen, keys),
             missing_labels(frames),
             unread_keys(seen, keys, labels),
             duplicates(frames),

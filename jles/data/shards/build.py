@@ -56,7 +56,7 @@ def build_shards(
         keys: names of the labels in the files.
         cutoffs: for which neighbours are counted, angstrom.
         shard_bytes: approximate size of a shard.
-        need: labels (names of `LabelKeys`) that at least one frame must have.
+        need: names of `LabelKeys` that at least one frame must have.
 
     Raises:
         InputError: a frame that cannot be read or whose state is no label of atoms (named), a
@@ -65,11 +65,11 @@ def build_shards(
     """
 
     def numbered():
-        missing = set(need) & set(label_widths())
+        missing = set(need) & {*label_widths(), "total_charge", "state"}
         with ProgressBar("file", len(files), brief=True) as bar:
             for number, file in enumerate(files):
                 for count, frame in enumerate(frames_of(file, keys)):
-                    missing -= frame.labels.keys()
+                    missing = {name for name in missing if not frame.has(name)}
                     yield number, count, frame
                 bar.update(number + 1)
         for name in sorted(missing):

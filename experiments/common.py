@@ -67,22 +67,26 @@ def run(main: Callable[[argparse.Namespace], None], parser: argparse.ArgumentPar
 # Training
 
 
-def settings_of_few(files: dict, backbone: dict, charges: dict | None, epochs: int) -> dict:
-    """Training settings for about a hundred frames, from their files `train` and `valid`."""
+def settings_of_few(files: dict, model: dict, epochs: int) -> dict:
+    """Training settings for about a hundred frames, from their files `train` and `valid`.
+
+    Args:
+        files: as of `divided`.
+        model: settings of the backbone and the latent moments.
+        epochs: passes through the frames.
+    """
     return {
         "data": {"train": files["train"], "valid": files["valid"], "max_buckets": 1},
-        "model": {
-            "backbone": backbone,
-            "charges": charges,
-            "electrostatics": {"sigma": 1.0, "k_max": 3.14159},
-        },
+        "model": {"electrostatics": {"sigma": 1.0, "k_max": 3.14159}, **model},
         "epochs": epochs,
         "batch_size": 1,
-        "loss": {"energy": {0: 1.0, 2 * epochs // 3: 30.0}, "forces": 1.0},
-        "optimizer": {"learning_rate": 2e-2, "warmup_steps": 100, "clip_update": 1.0},
+        "loss": {"energy": {0: 1.0, int(0.9 * epochs): 10.0}, "forces": 1.0},
+        "optimizer": {
+            "name": "muon", "learning_rate": 4e-2, "warmup_steps": 100, "clip_update": 1.0,
+        },
         "validate_every": 5,
         "checkpoint_every": 5,
-    }
+    }  # fmt: skip
 
 
 def trained(values: dict, out: Path, smoke: bool = False) -> Model:

@@ -1,7 +1,7 @@
 """Do latent charges find the ions of an ionic liquid, and what do they do for its forces?
 
 Run:     python experiments/ionic_liquid.py --out results/ionic_liquid
-Needs:   neuralil-ean (JLES_DATA); one core, about five minutes for two trainings.
+Needs:   neuralil-ean (JLES_DATA); one core, about eight minutes for three trainings.
 Writes:  a model for each case, results.json and ionic_liquid.png in --out.
 Expect:  errors below 2 meV/atom and 70 meV/angstrom, for a network trained on more frames of
          this liquid (Montes-Campos et al., J. Chem. Inf. Model. 62, 88 (2022)); ions of
@@ -36,12 +36,18 @@ QUIET = 0.4  # eV/angstrom: quiet frames have smaller forces (RMS)
 EPOCHS = 60
 IDEAL = 0.69  # e, one elementary charge divided by the refractive index
 PAINN = {"kind": "painn", "cutoff": 4.0, "n_interactions": 2, "avg_num_neighbors": 25.0}
-CASES = {"painn_with": {"total": "shift"}, "painn_without": None}
+CASES = {
+    "with": {"backbone": PAINN, "charges": {"total": "shift"}},
+    "without": {"backbone": PAINN, "charges": None},
+    "one_interaction": {
+        "backbone": PAINN | {"n_interactions": 1}, "charges": {"total": "shift"},
+    },
+}  # fmt: skip
 
 
 def settings(case: str, files: dict) -> dict:
     """Training settings of one case."""
-    return settings_of_few(files, PAINN, CASES[case], EPOCHS) | {"checkpoint_every": 10}
+    return settings_of_few(files, CASES[case], EPOCHS) | {"checkpoint_every": 10}
 
 
 def size_of_forces(atoms) -> float:
@@ -96,12 +102,12 @@ def ion_charges(model, frames) -> dict[str, np.ndarray]:
 def draw(path, results: dict, charges: dict) -> None:
     """Force errors with and without charges, and the charges of the ions."""
     figure, (left, right) = new_figure(4.4, 3.4, columns=2)
-    groups = [name for name in ("quiet", "distorted") if name in results["painn_with"]]
-    for shift, (case, color) in enumerate((("painn_with", ACCENT), ("painn_without", SECOND))):
+    groups = [name for name in ("quiet", "distorted") if name in results["with"]]
+    for shift, (case, color) in enumerate((("with", ACCENT), ("without", SECOND))):
         values = [results[case][group]["force_mae"] for group in groups]
         bars = left.bar(
             np.arange(len(groups)) + 0.36 * shift, values, 0.34, color=color,
-            label=case.replace("painn_", "") + " latent charges",
+            label=case + " latent charges",
         )  # fmt: skip
         left.bar_label(bars, fmt="%.0f", fontsize=8)
     left.set_xticks(np.arange(len(groups)) + 0.18, [f"{name} frames" for name in groups])
@@ -127,17 +133,17 @@ def main(chosen):
         results[case] = errors(model, test)
         results[case]["training_seconds"] = training_seconds(out / case)
         if model.config.charges is not None:
-            charges = ion_charges(model, test)
+            charges[case] = ion_charges(model, test)
             results[case]["ions"] = {
                 name: {
                     "ions": len(values),
                     "mean_e": float(np.mean(values)),
                     "std_e": float(np.std(values)),
                 }
-                for name, values in charges.items()
+                for name, values in charges[case].items()
             }
         print(case, results[case], flush=True)
-    draw(out / "ionic_liquid.png", results, charges)
+    draw(out / "ionic_liquid.png", results, charges["with"])
     write_results(out, results)
 
 

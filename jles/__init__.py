@@ -61,7 +61,13 @@ def __dir__() -> list[str]:
     return sorted([*_LAZY, *_ROOMS, "InputError", "__version__", "load", "units"])
 
 
-def load(path, dtype: str = "float32", electrostatics=None, precision: str | None = None):
+def load(
+    path,
+    dtype: str = "float32",
+    electrostatics=None,
+    precision: str | None = None,
+    screening=None,
+):
     """The model in a model directory, ready to predict (docs/architecture.md, "A model").
 
     Args:
@@ -71,10 +77,13 @@ def load(path, dtype: str = "float32", electrostatics=None, precision: str | Non
             method "direct", "mesh" or "auto" (the cheaper one, chosen for each structure).
         precision: of the products of the network on accelerators, "highest", "high" or
             "default"; by default that of the model (docs/accelerators.md).
+        screening: from latent to physical moments, e.g. {"epsilon_infinity": 1.78, "positive":
+            "H"}; by default that of the model.
 
     Raises:
-        InputError: the directory or a file in it is missing, damaged or of a newer format.
+        InputError: the directory or a file in it is missing, damaged or of a newer format; a
+            wrong key or value.
     """
     from jles.predict.model import load_model
 
-    return load_model(path, dtype=dtype, electrostatics=electrostatics, precision=precision)
+    return load_model(path, dtype, screening, electrostatics, precision)

@@ -6,14 +6,20 @@ from pathlib import Path
 from jles.cli.sums import sum_options
 from jles.config import from_dict, override, read_yaml
 from jles.errors import InputError
+from jles.lock import check_no_writer
 
 
 def run(arguments: Namespace) -> None:
     """Runs the dynamics that the config and its overrides describe."""
     from jles.dynamics.config import MdConfig
+    from jles.dynamics.resume import check_directory
 
     values = override(read_yaml(arguments.config), arguments.set)
     config = from_dict(MdConfig, values, arguments.config)
+
+    out = Path(arguments.out)
+    check_no_writer(out)
+    check_directory(out, arguments.resume)
 
     import jles
     from jles.dynamics.run import run_md

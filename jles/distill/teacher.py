@@ -12,9 +12,7 @@ from typing import Any, NamedTuple
 from ase.calculators.abc import GetPropertiesMixin
 from ase.calculators.calculator import get_calculator_class
 
-from jles.config import from_dict
 from jles.errors import InputError
-from jles.models.config import ScreeningConfig
 from jles.predict.model import load_model
 
 
@@ -40,7 +38,7 @@ def load_teacher(name: str, arguments: Mapping[str, Any]) -> Teacher:
             calculator.
     """
     if Path(name).exists():
-        made = _called(name, partial(load_model, name), _for_jles(arguments))
+        made = _called(name, partial(load_model, name), arguments)
         return Teacher(name, made.calculator())
     found = _found(name)
     if isinstance(found, GetPropertiesMixin):
@@ -52,18 +50,6 @@ def load_teacher(name: str, arguments: Mapping[str, Any]) -> Teacher:
         kind = type(made).__name__
         raise InputError(f"teacher {name}: gives a {kind}; an ASE calculator was expected")
     return Teacher(name, made)
-
-
-def _for_jles(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of `jles.load` from plain values: `screening` becomes its configuration.
-
-    Raises:
-        InputError: `screening` has a wrong key or value.
-    """
-    known = dict(arguments)
-    if isinstance(known.get("screening"), Mapping):
-        known["screening"] = from_dict(ScreeningConfig, known["screening"], "teacher.screening")
-    return known
 
 
 def _found(name: str):

@@ -10,6 +10,7 @@ from jles.dynamics.config import MdConfig
 from jles.dynamics.trajectory import Trajectory
 from jles.electrostatics.plan import SumPlan, describe_plan
 from jles.errors import InputError
+from jles.files import TRAJECTORY
 from jles.models.config import ModelConfig
 from jles.models.digest import digest_of
 from jles.models.state import SAME_CHARGE, labels_of
@@ -21,12 +22,25 @@ RESTARTABLE = ("steps", "checkpoint", "block", "parallel")
 except for rounding on other devices."""
 
 
-def check_place(out: Path) -> None:
-    """Refuses to start a run in the directory of a model or a training.
+def check_directory(out: Path, resume: bool) -> None:
+    """Refuses a directory in which a run cannot start, or that holds none to resume.
 
     Raises:
-        InputError: the run would replace their configuration.
+        InputError: there is a run already, or none; or the run would replace the configuration
+            of a model or a training.
     """
+    has_run = (out / TRAJECTORY).exists()
+    if has_run and not resume:
+        raise InputError(
+            f"{out}: already holds a run; give --resume to continue it, or another --out"
+        )
+    if resume and not has_run:
+        raise InputError(f"{out}: holds no run to resume; leave out --resume")
+    if not resume:
+        _check_place(out)
+
+
+def _check_place(out: Path) -> None:
     config = out / "config.yaml"
     if (out / "train.yaml").exists() or (config.exists() and "steps" not in read_yaml(config)):
         raise InputError(f"{out}: holds a model or a training; give another --out")

@@ -25,8 +25,8 @@ from jles.dynamics.report import Drift, Log, MdProgress
 from jles.dynamics.resume import (
     arrays_of,
     check_config,
+    check_directory,
     check_identity,
-    check_place,
     check_same_atoms,
     check_sum,
     identity_of,
@@ -48,6 +48,7 @@ from jles.local_devices import devices_of
 from jles.lock import only_writer
 from jles.models.atoms import check_atoms
 from jles.predict.model import Model
+from jles.predict.prediction import notes_of_field
 from jles.quantities.catalogue import QUANTITIES
 from jles.version import __version__
 
@@ -119,6 +120,9 @@ class Run:
             self._create()
             if note := choice_of_velocities(atoms, config):
                 self._say(note)
+            if config.field or config.displacement:
+                for note in notes_of_field(model.config, atoms.pbc):
+                    self._say(f"note: {note}")
 
     def finish(self):
         """Runs the remaining steps and returns the last state as `ase.Atoms`."""
@@ -160,19 +164,10 @@ class Run:
         )
 
     def _check_directory(self, resume: bool) -> None:
-        has_run = self.trajectory.path.exists()
-        if has_run and not resume:
-            raise InputError(
-                f"{self.out}: already holds a run; "
-                "give --resume to continue it, or another --out"
-            )
-        if resume and not has_run:
-            raise InputError(f"{self.out}: holds no run to resume; leave out --resume")
+        check_directory(self.out, resume)
         if resume:
             check_config(self.out / "config.yaml", self.config)
             check_same_atoms(self.trajectory, self.atoms)
-        else:
-            check_place(self.out)
 
     def _create(self) -> None:
         self.out.mkdir(parents=True, exist_ok=True)

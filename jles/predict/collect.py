@@ -4,7 +4,13 @@ import numpy as np
 
 from jles.electrostatics.plan import SumPlan
 from jles.models.config import ModelConfig
-from jles.predict.prediction import Prediction, notes_of, notes_of_charge, notes_of_sum
+from jles.predict.prediction import (
+    Prediction,
+    notes_of,
+    notes_of_charge,
+    notes_of_field,
+    notes_of_sum,
+)
 from jles.quantities.catalogue import QUANTITIES
 from jles.quantities.quantity import Host
 
@@ -40,6 +46,8 @@ def collect(
         notes += notes_of(want, bare, total_charge, atoms.pbc, config, field is not None)
         # The model wrapped the atoms; results are on the branch of the given positions.
         moved = float(out["factor"]) * (bare - bare.mean()) @ (atoms.positions - places)
+    if field is not None:
+        notes += notes_of_field(config, atoms.pbc)
     notes += notes_of_charge(total_charge, config)
     host = Host(config, atoms, out, moved, field, total_charge, sum_rule)
     results = {}

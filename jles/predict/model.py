@@ -89,7 +89,7 @@ class Model(Predictor):
 def load_model(
     path,
     dtype: str = "float32",
-    screening: ScreeningConfig | None = None,
+    screening: ScreeningConfig | Mapping[str, object] | None = None,
     electrostatics: Mapping[str, object] | None = None,
     precision: str | None = None,
 ) -> Model:
@@ -98,7 +98,7 @@ def load_model(
     Args:
         path: the directory.
         dtype: "float32" or "float64", precision of the calculation.
-        screening: replaces the model's own.
+        screening: replaces the model's own; its keys are those of `ScreeningConfig`.
         electrostatics: how the model's sum is computed: "method" ("direct", "mesh" or "auto")
             and "accuracy" (relative error of the forces of the mesh). What is summed belongs to
             the model and cannot be changed here.
@@ -107,7 +107,7 @@ def load_model(
 
     Raises:
         InputError: not a model directory, damaged, or of a newer format; a key of
-            `electrostatics` that does not exist or belongs to the model.
+            `electrostatics` or `screening` that does not exist or belongs to the model.
     """
     if not isinstance(path, str | os.PathLike):
         raise InputError(
@@ -116,6 +116,8 @@ def load_model(
     stored = read_model(Path(path))
     config = stored.config
     if screening is not None:
+        if not isinstance(screening, ScreeningConfig):
+            screening = from_dict(ScreeningConfig, screening, "screening")
         config = config.replace(screening=screening)
     if electrostatics:
         config = config.replace(electrostatics=summed_by(config, electrostatics))

@@ -152,6 +152,30 @@ def notes_of(
     return tuple(notes)
 
 
+def notes_of_field(config: ModelConfig, pbc) -> tuple[str, ...]:
+    """A note if a field would act on charges whose sign or factor is not determined.
+
+    Args:
+        config: of the model.
+        pbc: periodic directions; only a crystal has a dielectric constant.
+    """
+    keys = ("positive", "epsilon_infinity") if np.all(pbc) else ("positive",)
+    missing = [key for key in keys if getattr(config.screening, key) is None]
+    if not missing:
+        return ()
+    what = {
+        "positive": "the sign of the charges is arbitrary",
+        "epsilon_infinity": "the charges lack the factor sqrt(epsilon_infinity)",
+    }
+    names = " and ".join(f"screening.{key}" for key in missing)
+    note = (
+        f"the field acts on latent charges ({names} not given): "
+        f"{' and '.join(what[key] for key in missing)}, unless the model was trained on "
+        "dipoles or Born charges"
+    )
+    return (note,)
+
+
 def notes_of_charge(total_charge: float, config: ModelConfig) -> tuple[str, ...]:
     """A note if the structure has a charge that does not enter the energy of the model."""
     if abs(total_charge) <= _NET_CHARGE or config.sees_charge:

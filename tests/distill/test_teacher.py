@@ -53,7 +53,7 @@ def test_a_jles_teacher_takes_its_screening_as_plain_values(distilled):
     folder = str(distilled.out / "student")
     teacher = load_teacher(folder, {"screening": {"epsilon_infinity": 4.0, "positive": "Na"}})
     assert teacher.calculator.model.config.screening == ScreeningConfig(4.0, "Na")
-    with pytest.raises(InputError, match="teacher.screening: .*unknown key 'epsilon'"):
+    with pytest.raises(InputError, match="screening: .*unknown key 'epsilon'"):
         load_teacher(folder, {"screening": {"epsilon": 4.0}})
 
 

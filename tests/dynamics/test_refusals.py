@@ -101,6 +101,13 @@ def test_a_run_does_not_replace_the_configuration_of_a_model(folder, capsys):
     assert snapshot(folder) == before
 
 
+def test_a_directory_is_checked_before_the_model_is_read(folder, whole, tmp_path, capsys):
+    places = (tmp_path / "no model", folder / "start.xyz", folder / "md.yaml")
+    for out, options in ((whole, []), (tmp_path / "new", ["--resume"])):
+        assert main(["md", *map(str, places), "--out", str(out), *options]) == 2
+        assert_one_line_error(capsys, str(out), "--resume")
+
+
 def test_a_missing_start_and_one_of_many_frames_are_reported(folder, tmp_path, capsys):
     arguments = [str(folder / "model"), "nowhere.xyz", str(folder / "md.yaml")]
     assert main(["md", *arguments, "--out", str(tmp_path / "out")]) == 2

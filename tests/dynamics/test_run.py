@@ -202,7 +202,7 @@ IN_A_FIELD = [
 
 @pytest.mark.parametrize(("pbc", "ensemble"), IN_A_FIELD)
 @pytest.mark.long
-def test_energy_is_conserved_in_a_field(folder, tmp_path, pbc, ensemble):
+def test_energy_is_conserved_in_a_field(folder, tmp_path, capsys, pbc, ensemble):
     model = jles.load(folder / "charged", dtype="float64")
     spread = []
     for timestep, steps in ((0.1, 500), (0.05, 1000)) if pbc else ((0.25, 200),):
@@ -221,6 +221,7 @@ def test_energy_is_conserved_in_a_field(folder, tmp_path, pbc, ensemble):
         thermo = contents(out / "trajectory.h5")
         spread.append(np.ptp(thermo["thermo/conserved"]))
         assert np.ptp(thermo["thermo/field_work"]) > 20.0 * spread[-1]
+        assert "note: the field acts on latent charges" in capsys.readouterr().err
     if pbc:
         np.testing.assert_allclose(spread[0] / spread[1], 4.0, rtol=0.25)
 

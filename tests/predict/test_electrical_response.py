@@ -12,6 +12,7 @@ from jles.models.config import (
     SoftnessConfig,
 )
 from jles.predict.model import Model
+from jles.predict.prediction import notes_of_field
 from tests.support.small_systems import rattled, small_backbone, small_config, small_model
 
 FIELD = (0.03, -0.02, 0.05)
@@ -51,6 +52,7 @@ def test_energy_and_polarization_in_a_field_are_on_one_branch(model):
         assert out.energy - free.energy == pytest.approx(-free.polarization @ FIELD, abs=1e-12)
         assert sum(out.energy_parts.values()) == pytest.approx(out.energy, abs=1e-12)
         assert "branch" in out.notes[0]
+        assert "screening.positive and screening.epsilon_infinity" in out.notes[-1]
         energies.append(out.energy)
     assert energies[1] == pytest.approx(energies[0], abs=1e-8)
     assert abs(energies[2] - energies[0]) > 1e-6
@@ -108,6 +110,14 @@ def test_charges_that_respond_have_no_local_born_charges():
     crystal = rattled(0)
     within = born_charges_of(soft, crystal, "local")
     np.testing.assert_array_equal(within, born_charges_of(soft, crystal, "exact"))
+
+
+def test_a_field_on_charges_of_unknown_sign_or_factor_gives_a_note():
+    crystal, slab = (True, True, True), (True, True, False)
+    (note,) = notes_of_field(PLAIN.replace(screening=ScreeningConfig(5.0)), crystal)
+    assert "(screening.positive not given): the sign" in note
+    assert notes_of_field(PLAIN.replace(screening=ScreeningConfig(5.0, "H")), crystal) == ()
+    assert notes_of_field(PLAIN.replace(screening=ScreeningConfig(positive="H")), slab) == ()
 
 
 def test_hidden_electrons_count_in_the_dielectric_constant(polarizable):

@@ -12,7 +12,8 @@ from ase.md.verlet import VelocityVerlet
 import jles
 from jles.errors import InputError, InputWarning
 from jles.models.backbones.cace import n_features
-from jles.models.config import DirectCharges
+from jles.models.config import DirectCharges, ScreeningConfig
+from jles.models.store import save_model
 from jles.predict import predictor
 from jles.predict.model import Model
 from jles.quantities.catalogue import QUANTITIES
@@ -203,6 +204,15 @@ def test_what_is_no_structure_and_no_path_is_refused(model):
         model.predict([[rattled(0)]])
     with pytest.raises(InputError, match="NoneType, not the path"):
         jles.load(None)
+
+
+def test_screening_is_given_as_a_dict_or_as_a_configuration(tmp_path):
+    save_model(tmp_path / "m", CONFIG, small_model(CONFIG, dtype=np.float32)[1])
+    for value in ({"epsilon_infinity": 4.0, "positive": "H"}, ScreeningConfig(4.0, "H")):
+        screening = jles.load(tmp_path / "m", screening=value).config.screening
+        assert screening == ScreeningConfig(4.0, "H")
+    with pytest.raises(InputError, match="screening: unknown key 'epsilon'"):
+        jles.load(tmp_path / "m", screening={"epsilon": 4.0})
 
 
 def test_a_structure_far_from_the_training_data_is_named_once():

@@ -1,9 +1,13 @@
 """The directory of a training run: where it is, and whether a run may start or resume there."""
 
+from collections.abc import Mapping
 from pathlib import Path
+
+import yaml
 
 from jles.config import first_difference, from_dict, read_yaml, to_dict
 from jles.errors import InputError
+from jles.files import write_atomically
 from jles.models.store import check_free
 from jles.train.checkpoints import Checkpoints
 from jles.train.config import TrainConfig
@@ -36,6 +40,45 @@ def check_directory(config: TrainConfig, out: Path, log: MetricsLog, resume: boo
         raise InputError(
             f"{stored_file}: --resume with another config ({name} was {before!r}, now "
             f"{now!r}); start a new run instead, from this model if you like (model.start_from)"
+        )
+
+
+def check_data(out: Path, digests: Mapping[str, str], resume: bool) -> None:
+    """Writes what the data of a new run are, or compares it with the data to resume with.
+
+    Nothing is compared in a run of an earlier version, which wrote no digests.
+
+    Args:
+        out: directory of the run.
+        digests: of the training and validation frames, by file.
+        resume: whether the run continues.
+
+    Raises:
+        InputError: a file has changed; names it.
+    """
+    file = out / "data.yaml"
+    if not resume:
+        write_atomically(file, yaml.safe_dump(dict(digests)))
+        return
+    before = read_yaml(file) if file.is_file() else digests
+    for name in sorted({*before, *digests}):
+        if before.get(name) != digests.get(name):
+            raise InputError(
+                f"{name}: --resume with other data than {out} began with; put the file back, "
+                "or start a new run with another --out"
+            )
+
+
+def check_metrics(out: Path, log: MetricsLog, best_epoch: int) -> None:
+    """Refuses to continue without the metrics of the best epoch, which the model keeps.
+
+    Raises:
+        InputError: they are not there.
+    """
+    if best_epoch >= 0 and all(row["epoch"] != best_epoch for row in log.rows()):
+        raise InputError(
+            f"{out / 'metrics.jsonl'}: has no row of epoch {best_epoch + 1}, the best of the "
+            "run; put the file back, or start a new run with another --out"
         )
 
 

@@ -24,7 +24,13 @@ from jles.pictures import learning_curve
 from jles.structures.distances import merged_range, read_range
 from jles.train.checkpoints import Checkpoints
 from jles.train.config import TrainConfig
-from jles.train.directory import check_directory, has_checkpoint, what_to_train
+from jles.train.directory import (
+    check_data,
+    check_directory,
+    check_metrics,
+    has_checkpoint,
+    what_to_train,
+)
 from jles.train.log import MetricsLog, describe
 from jles.train.losses import (
     LABELS,
@@ -140,7 +146,7 @@ def _train(config: TrainConfig, devices: Devices, files: _Files | None) -> None:
     with together():
         if files:
             lengths = prepared.train_loader.packing.lengths
-            run, counters = _begin(config, files, run, counters, lengths)
+            run, counters = _begin(config, files, run, counters, lengths, found)
     run, counters = from_first((run, counters))
     run = jax.tree.map(jnp.asarray, LoopState(*run))
     run = run._replace(state=devices.everywhere(run.state))
@@ -151,17 +157,21 @@ def _train(config: TrainConfig, devices: Devices, files: _Files | None) -> None:
         _finish(config, files.out, prepared, run, counters, files.log)
 
 
-def _begin(config: TrainConfig, files: _Files, run: LoopState, counters: Counters, lengths):
+def _begin(
+    config: TrainConfig, files: _Files, run: LoopState, counters: Counters, lengths, data
+):
     """The state to start from: that of the last checkpoint, if the run continues.
 
-    `lengths` are those of the batches, see `restore`.
+    `lengths` are those of the batches, see `restore`; `data` are digests, see `check_data`.
     """
     files.out.mkdir(parents=True, exist_ok=True)
+    check_data(files.out, data, files.resume)
     if not files.resume:
         text = yaml.safe_dump(to_dict(config), sort_keys=False)
         write_atomically(files.out / "train.yaml", text)
     if files.continues:
         run, counters = restore(files.checkpoints, run, lengths)
+        check_metrics(files.out, files.log, counters.best_epoch)
     files.log.start(counters.epoch)
     return LoopState(*run), counters
 
@@ -352,8 +362,7 @@ def _write_model(
     config, place: Path, prepared, run: LoopState, counters: Counters, log
 ) -> None:
     """The model directory of the best parameters with the errors of their epoch."""
-    rows = log.rows()
-    best = next((row for row in rows if row["epoch"] == counters.best_epoch), rows[-1])
+    best = next((row for row in log.rows() if row["epoch"] == counters.best_epoch), {})
     metrics = {
         part: {
             name.removeprefix(f"{part}_"): value

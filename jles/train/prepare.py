@@ -34,6 +34,8 @@ from jles.models.config import ModelConfig, ModelParts, ScreeningConfig
 from jles.models.potential import Potential, build_potential
 from jles.models.store import read_model
 from jles.train.config import DataConfig, ModelSection, TrainConfig
+from jles.train.losses import LABELS
+from jles.train.optimizer import at_epoch
 from jles.train.parallel import Devices
 from jles.train.response_labels import check_responses
 from jles.train.states import check_labels, check_states
@@ -65,7 +67,7 @@ def prepare(config: TrainConfig, devices: Devices = Devices()) -> Prepared:  # n
         InputError: a mistake in a file, a label, an element or a key.
     """
     needed = needed_labels(config)
-    train_frames, valid_frames = load_frames(config.data, needed)
+    train_frames, valid_frames = load_frames(config.data, needed, judging_labels(config))
     model, params = model_of(config.model, train_frames)
     for frames, where in ((train_frames, "training data"), (valid_frames, "validation data")):
         check_elements(kinds_of(frames), model.numbers, where)
@@ -146,13 +148,37 @@ def needed_labels(config: TrainConfig) -> tuple[str, ...]:
     )
 
 
-def load_frames(data: DataConfig, need: tuple[str, ...]) -> tuple[Frames, Frames]:
+def judging_labels(config: TrainConfig) -> tuple[str, ...]:
+    """Labels with a weight in the last epoch, by which the best epoch is chosen.
+
+    Raises:
+        InputError: there is none.
+    """
+    last = config.epochs - 1
+    names = tuple(name for name in LABELS if at_epoch(getattr(config.loss, name), last))
+    if not names:
+        raise InputError(
+            f"loss: every label has weight 0 in the last epoch ({last}), whose weights decide "
+            "which epoch is the best; give one a weight there"
+        )
+    return names
+
+
+def load_frames(
+    data: DataConfig, need: tuple[str, ...], judging: tuple[str, ...] | None = None
+) -> tuple[Frames, Frames]:
     """Training and validation frames of a run.
+
+    Args:
+        data: which they are.
+        need: labels of the training frames.
+        judging: labels by which the best epoch is chosen; those of `need` by default.
 
     Raises:
         InputError: as `read_frames`; no training frame has a label of `need`, or no validation
-            frame has any of them.
+            frame has one of `judging`; a named total charge or state that no frame has.
     """
+    judging = need if judging is None else judging
     train = _read("train", data.train, data.labels)
     if data.limit is not None:
         train = _take(train, np.arange(min(data.limit, len(train))))
@@ -165,10 +191,11 @@ def load_frames(data: DataConfig, need: tuple[str, ...]) -> tuple[Frames, Frames
     for name in need:
         if not _have(train, name):
             raise InputError(_no_label(data, name, train, to_list(data.train)))
-    if need and not any(_have(valid, name) for name in need):
+    if judging and not any(_have(valid, name) for name in judging):
         raise InputError(
             f"validation data ({_listed(to_list(data.valid or data.train))}): none of the "
-            f"{len(valid)} frames has {' or '.join(need)}, so the best model cannot be found"
+            f"{len(valid)} frames has {' or '.join(judging)} (labels with a weight in the last "
+            "epoch), so the best epoch cannot be found"
         )
     return train, valid
 

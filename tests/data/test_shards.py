@@ -329,6 +329,18 @@ def test_a_damaged_lmdb_file_is_one_line(tmp_path, capfd):
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
+def test_the_digest_tells_data_apart(tmp_path):
+    """Also those that differ in the index alone, as by the key of the total charge."""
+    atoms = rattled(0, count=3, pbc=False)
+    atoms.info |= {"total_charge": 1.0, "q": -1.0}
+    file = write_frames(tmp_path / "a.xyz", [atoms])
+    digests = []
+    for name, key in (("one", "total_charge"), ("again", "total_charge"), ("other", "q")):
+        build_shards([file], tmp_path / name, LabelKeys(total_charge=key))
+        digests.append(StoredFrames(tmp_path / name).digest())
+    assert digests[0] == digests[1] != digests[2]
+
+
 def test_a_label_that_is_asked_for_must_be_there(files, tmp_path, capsys):
     out = str(tmp_path / "shards")
     assert main(["data", "build", *files, "-o", out, "--labels", "energy=REF_energy"]) == 2

@@ -10,7 +10,7 @@ from jles.lock import only_writer
 from jles.train import loop
 from jles.train.checkpoints import Checkpoints
 from jles.train.config import LossConfig, TrainConfig
-from jles.train.directory import has_checkpoint
+from jles.train.directory import check_data, has_checkpoint
 from jles.train.log import MetricsLog
 from tests.support.commands import snapshot
 from tests.support.messages import message_of
@@ -64,6 +64,28 @@ def test_a_run_without_its_checkpoint_does_not_begin_again(run, tmp_path):
             (out / gone).unlink()
         elif gone:
             shutil.rmtree(out / gone)
+
+
+def test_a_run_is_not_resumed_with_other_data(run, tmp_path, monkeypatch):
+    out, file = copy_run(run, tmp_path), str(run.folder / "valid.xyz")
+    before = snapshot(out)
+    with monkeypatch.context() as patch:
+        changed = loop.digests_of
+        patch.setattr(loop, "digests_of", lambda *sets: changed(*sets) | {file: "other"})
+        message = message_of(loop.train, run.config, out, resume=True)
+    assert message.startswith(f"{file}: --resume with other data than {out} began with")
+    (out / "metrics.jsonl").unlink()
+    message = message_of(loop.train, run.config, out, resume=True)
+    assert f"{out / 'metrics.jsonl'}: has no row of epoch" in message
+    del before[out / "metrics.jsonl"]
+    assert snapshot(out) == before
+
+
+def test_only_runs_with_digests_are_compared(tmp_path):
+    check_data(tmp_path, {"a.xyz": "1"}, resume=True)
+    check_data(tmp_path, {"a.xyz": "1", "b.xyz": "2"}, resume=False)
+    check_data(tmp_path, {"b.xyz": "2", "a.xyz": "1"}, resume=True)
+    assert message_of(check_data, tmp_path, {"a.xyz": "1"}, resume=True).startswith("b.xyz: ")
 
 
 def test_a_run_killed_before_its_first_checkpoint_may_begin_again(run, tmp_path):

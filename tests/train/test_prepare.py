@@ -15,7 +15,7 @@ from jles.errors import InputError
 from jles.models.store import read_model
 from jles.structures.sizes import Size
 from jles.train.config import DataConfig, TrainConfig
-from jles.train.prepare import load_frames, planned_sums, prepare
+from jles.train.prepare import judging_labels, load_frames, planned_sums, prepare
 from tests.support.messages import message_of
 from tests.support.small_systems import (
     labelled,
@@ -85,10 +85,21 @@ def test_validation_frames_may_lack_a_label_but_not_all(tmp_path):
         frames_file(tmp_path / "v.xyz", ("energy",)),
         frames_file(tmp_path / "n.xyz", ()),
     )
-    assert len(load_frames(DataConfig(train, some), ("energy", "forces"))[1]) == 1
-    message = message_of(load_frames, DataConfig(train, none), ("energy", "forces"))
+    need = ("energy", "forces")
+    assert len(load_frames(DataConfig(train, some), need)[1]) == 1
+    message = message_of(load_frames, DataConfig(train, none), need)
     assert "n.xyz" in message
     assert "energy or forces" in message
+    # The weights of the last epoch choose the best one.
+    message = message_of(load_frames, DataConfig(train, some), need, need[1:])
+    assert "none of the 1 frames has forces" in message
+    weights = {"energy": {0: 1.0, 2: 0.0}, "forces": {0: 0.0, 1: 1.0, 3: 0.0}}
+    for epochs, judging in ((1, ("energy",)), (2, ("energy", "forces")), (3, ("forces",))):
+        config = from_dict(
+            TrainConfig, training_values(train, epochs=epochs, loss=weights), "x"
+        )
+        assert judging_labels(config) == judging
+    assert "weight 0 in the last epoch" in message_of(judging_labels, config.replace(epochs=4))
 
 
 @pytest.mark.parametrize(

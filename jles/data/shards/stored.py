@@ -1,6 +1,5 @@
 """The frames of a directory of shards, of which only the index is in memory."""
 
-import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from ase.data import chemical_symbols
 
 from jles.data.frames import Frame, LabelKeys, Outline, read_frames
 from jles.data.shards.build import digest
-from jles.data.shards.layout import REBUILD, Index, is_shards, read_index
+from jles.data.shards.layout import INDEX, REBUILD, Index, is_shards, read_index
 from jles.data.shards.shard import Shard
 from jles.errors import InputError
 from jles.structures.distances import DistanceRange
@@ -124,9 +123,8 @@ class StoredFrames(Sequence[Outline]):
                 raise InputError(f"{self.folder / name}: its SHA-256 has changed; {REBUILD}")
 
     def digest(self) -> str:
-        """A short digest of all shards."""
-        text = " ".join(digest for _, _, digest in self.index.shards)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        """A short digest of the index, which holds that of every shard."""
+        return digest(self.folder / INDEX)[:16]
 
     def distance_range(self, cutoff: float) -> DistanceRange:
         """Shortest distances within a cutoff, angstrom.

@@ -29,8 +29,9 @@ from jles.predict.model import load_model
 from jles.train.config import TrainConfig
 from jles.train.losses import Weights
 from jles.train.optimizer import build_optimizer
-from jles.train.prepare import needed_labels, prepare
+from jles.train.prepare import prepare
 from jles.train.step import build_steps
+from jles.train.training_frames import needed_labels
 
 BACKBONES = {
     "cace": {"n_rbf": 6, "n_radial_basis": 8, "l_max": 3, "body_order": 3},

@@ -34,8 +34,9 @@ from jles.structures.sizes import Size
 from jles.train.config import TrainConfig
 from jles.train.losses import Weights, emphasized
 from jles.train.optimizer import build_optimizer
-from jles.train.prepare import needed_labels, prepare
+from jles.train.prepare import prepare
 from jles.train.step import build_steps
+from jles.train.training_frames import needed_labels
 
 FRAMES = 2_000
 TIMES = 50

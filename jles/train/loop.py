@@ -42,15 +42,7 @@ from jles.train.losses import (
 )
 from jles.train.optimizer import at_epoch, build_optimizer, build_plateau, learning_rate
 from jles.train.parallel import Devices, choose_devices
-from jles.train.prepare import (
-    Prepared,
-    digests_of,
-    kinds_of,
-    needed_labels,
-    planned_sums,
-    prepare,
-    to_list,
-)
+from jles.train.prepare import Prepared, planned_sums, prepare
 from jles.train.processes import check_same, from_first, is_first, processes, together
 from jles.train.report import validation_pictures
 from jles.train.run_state import (
@@ -63,6 +55,7 @@ from jles.train.run_state import (
 )
 from jles.train.states import charges_record
 from jles.train.step import Steps, build_steps
+from jles.train.training_frames import digests_of, kinds_of, needed_labels, to_list
 from jles.version import __version__
 
 

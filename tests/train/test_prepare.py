@@ -15,7 +15,8 @@ from jles.errors import InputError
 from jles.models.store import read_model
 from jles.structures.sizes import Size
 from jles.train.config import DataConfig, TrainConfig
-from jles.train.prepare import judging_labels, load_frames, planned_sums, prepare
+from jles.train.prepare import planned_sums, prepare
+from jles.train.training_frames import judging_labels, load_frames
 from tests.support.messages import message_of
 from tests.support.small_systems import (
     labelled,

@@ -14,7 +14,6 @@ from jles.train import loop
 from jles.train.checkpoints import Checkpoints
 from jles.train.config import DataConfig, TrainConfig
 from jles.train.losses import LABELS, Errors, PerLabel
-from jles.train.prepare import load_frames
 from jles.train.run_state import (
     Counters,
     LoopState,
@@ -24,6 +23,7 @@ from jles.train.run_state import (
     save_after_epoch,
     save_within,
 )
+from jles.train.training_frames import load_frames
 from tests.support.messages import message_of
 from tests.support.small_systems import (
     labelled,

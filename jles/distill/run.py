@@ -35,6 +35,7 @@ from jles.distill.student import (
     student_values,
     trained,
     untrained,
+    with_epochs,
 )
 from jles.distill.teacher import Teacher, load_teacher
 from jles.errors import InputError
@@ -196,7 +197,7 @@ class _Distillation:
         pick, folder = self._config.pick, self._place.committee
         self._write(folder / "train.xyz", first)
         config = self._students.training(str(folder / "train.xyz"), len(first))
-        config = config.replace(epochs=max(1, round(pick.epochs_fraction * config.epochs)))
+        config = with_epochs(config, max(1, round(pick.epochs_fraction * config.epochs)))
         members = []
         for n in range(pick.members):
             _say(f"training member {n + 1} of the committee")

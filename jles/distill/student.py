@@ -8,16 +8,17 @@ import jax
 import yaml
 from ase import Atoms
 
-from jles.config import from_dict, read_yaml, to_nested_copy
+from jles.config import from_dict, read_yaml, to_dict, to_nested_copy
 from jles.data.frames import Frame, frame_from_atoms
 from jles.data.survey import Survey, survey_frames
 from jles.distill.config import StudentConfig
 from jles.errors import InputError
 from jles.models.potential import build_potential
 from jles.predict.model import Model
-from jles.train.config import TrainConfig
+from jles.train.config import LossConfig, TrainConfig
 from jles.train.loop import train
 from jles.train.prepare import model_of
+from jles.train.schedules import stretched
 from jles.train.starting_config import starting_config
 
 
@@ -40,10 +41,29 @@ def student_values(config: StudentConfig, file: str, survey: Survey) -> dict:
         values = yaml.safe_load(starting_config(config.backbone, [file], survey))
     else:
         values = read_yaml(config.training_file)
-    values = _merged(values, to_nested_copy(config.settings))
+    settings = to_nested_copy(config.settings)
+    values = _merged(_for_epochs(values, settings.get("epochs")), settings)
     data = values.get("data") if isinstance(values.get("data"), dict) else {}
     kept = {name: value for name, value in data.items() if name not in ("train", "labels")}
     return values | {"data": {"train": file, **kept}}
+
+
+def with_epochs(config: TrainConfig, epochs: int) -> TrainConfig:
+    """The training with another number of epochs; its weights change at the same fractions."""
+    loss = stretched(to_dict(config.loss), epochs / config.epochs)
+    return config.replace(epochs=epochs, loss=from_dict(LossConfig, loss, "loss"))
+
+
+def _for_epochs(values: dict, epochs) -> dict:
+    """Values of a training file whose scheduled weights suit `epochs`, where these are given.
+
+    What is not a training file is kept, for `student_config` to refuse.
+    """
+    before, loss = values.get("epochs"), values.get("loss")
+    are_counts = all(isinstance(count, int) and count > 0 for count in (epochs, before))
+    if not (are_counts and isinstance(loss, dict)):
+        return values
+    return values | {"loss": stretched(loss, epochs / before)}
 
 
 def student_config(values: dict, config: StudentConfig) -> TrainConfig:
@@ -57,12 +77,16 @@ def student_config(values: dict, config: StudentConfig) -> TrainConfig:
 
 
 def _merged(values: dict, changes: dict) -> dict:
-    """Nested `values` with `changes`; a mapping with another `kind` is replaced as a whole."""
+    """Nested `values` with `changes`.
+
+    A mapping with another `kind` and a scheduled weight are replaced as a whole.
+    """
     result = dict(values)
     for key, change in changes.items():
         old = result.get(key)
         nested = isinstance(old, dict) and isinstance(change, dict)
-        same_kind = nested and change.get("kind", old.get("kind")) == old.get("kind")
+        named = nested and all(isinstance(name, str) for name in change)
+        same_kind = named and change.get("kind", old.get("kind")) == old.get("kind")
         result[key] = _merged(old, change) if same_kind else change
     return result
 

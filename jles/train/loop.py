@@ -53,6 +53,7 @@ from jles.train.run_state import (
     save_after_epoch,
     save_within,
 )
+from jles.train.schedules import warn_unreached
 from jles.train.states import charges_record
 from jles.train.step import Steps, build_steps
 from jles.train.training_frames import digests_of, kinds_of, needed_labels, to_list
@@ -116,6 +117,8 @@ def _files(config: TrainConfig, out: Path, resume: bool):
 
 
 def _train(config: TrainConfig, devices: Devices, files: _Files | None) -> None:
+    if is_first():
+        warn_unreached(config)
     with together():
         prepared = prepare(config, devices)
     found = digests_of(prepared.train_frames, prepared.valid_frames)

@@ -1,7 +1,7 @@
 """A run on disk: its trajectory is read lazily, one quantity at a time."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -31,7 +31,11 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """A run on disk; nothing but its head is read before `read` is called."""
+    """A run on disk; nothing but its head is read before `read` is called.
+
+    Frames that are written after it was opened are left out, so that all that is read of a run
+    that still goes on belongs together.
+    """
 
     path: Path
     """The directory that `jles md` wrote."""
@@ -41,13 +45,14 @@ class Run:
     masses: Float[np.ndarray, " atoms"]
     """u"""
     pbc: Bool[np.ndarray, " 3"]
+    frames: Mapping[str, int]
+    """Number of frames of every group when the run was opened."""
     skip: float = 0.0
     """Time skipped at the start, fs."""
 
     def has(self, kind: str) -> bool:
         """Whether frames of this kind were recorded."""
-        with _opened(self.path) as file:
-            return kind in file and len(file[kind]["step"]) > 0
+        return self.frames.get(kind, 0) > 0
 
     def read(self, kind: str, name: str | None = None, least: int = 2, atoms=None) -> Record:
         """Frames of one data set of a group.
@@ -61,11 +66,10 @@ class Run:
         Raises:
             InputError: nothing of this kind was recorded, too few frames, or unequal intervals.
         """
+        self._check_recorded(kind)
         with _opened(self.path) as file:
-            group = self._group(file, kind)
-            data = group[name or kind]
-            # A run that was killed while it wrote may have more steps than values.
-            steps = np.asarray(group["step"])[: min(len(part) for part in group.values())]
+            group = file[kind]
+            data, steps = group[name or kind], group["step"][: self.frames[kind]]
             first = int(np.searchsorted(steps, self.skip / self.timestep - 1e-9))
             self._check_steps(kind, steps[first:], least)
             values = (
@@ -74,13 +78,12 @@ class Run:
         interval = float(steps[first + 1] - steps[first]) * self.timestep
         return Record(np.asarray(values, np.float64), steps[first:], interval)
 
-    def _group(self, file, kind: str):
-        if kind not in file or not len(file[kind]["step"]):
+    def _check_recorded(self, kind: str) -> None:
+        if not self.has(kind):
             raise InputError(
                 f"{self.path / TRAJECTORY}: holds no {kind}; record it by "
                 f"`record: {{{kind}: 1}}` (steps between frames) in the md config"
             )
-        return file[kind]
 
     def _check_steps(self, kind: str, steps, least: int) -> None:
         where = f"{self.path / TRAJECTORY}: {kind}"
@@ -119,8 +122,15 @@ def open_run(path, skip: float = 0.0) -> Run:
             np.asarray(file["numbers"]),
             np.asarray(file["masses"], np.float64),
             np.asarray(file["pbc"], bool),
+            _frames(file),
             float(skip),
         )
+
+
+def _frames(file: h5py.File) -> dict[str, int]:
+    """By group; a run that was killed while it wrote may have more steps than values."""
+    groups = {kind: part for kind, part in file.items() if isinstance(part, h5py.Group)}
+    return {kind: min(map(len, group.values()), default=0) for kind, group in groups.items()}
 
 
 @contextlib.contextmanager

@@ -22,6 +22,22 @@ def test_a_run_killed_while_it_wrote_is_read_up_to_there(current_run):
     assert len(open_run(current_run).read("current").steps) == 300
 
 
+def test_frames_written_after_a_run_was_opened_are_left_out(current_run):
+    """Reports read a group several times, while the run may go on."""
+    run = open_run(current_run)
+    before = run.read("current")
+    with h5py.File(current_run / "trajectory.h5", "a") as file:
+        for name, more in (("step", 800 + 2 * np.arange(50)), ("current", np.ones((50, 3)))):
+            values = np.concatenate([file["current"][name], more])
+            del file["current"][name]
+            file["current"][name] = values
+        file["charges/step"] = np.arange(50)
+    for name, values in zip(before._fields, before, strict=True):
+        np.testing.assert_array_equal(getattr(run.read("current"), name), values)
+    assert not run.has("charges")
+    assert len(open_run(current_run).read("current").steps) == len(before.steps) + 50
+
+
 def test_damage_is_one_line_whatever_h5py_raises(current_run, rng):
     file = current_run / "trajectory.h5"
     content, messages = file.read_bytes(), []

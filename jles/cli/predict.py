@@ -75,7 +75,9 @@ def run(arguments: Namespace) -> None:
     print(f"{arguments.out}: {len(frames)} frame(s)")
     if arguments.phonopy_born:
         print(f"{arguments.phonopy_born}: Born charges for phonopy")
-    for note, sources in sorted(notes.items())[:_MOST_NOTES]:
+    # Those of most frames first: numbers in a note make it another one in every frame.
+    common = sorted(notes.items(), key=lambda item: -len(item[1]))
+    for note, sources in common[:_MOST_NOTES]:
         more = f" and {len(sources) - 1} more" if len(sources) > 1 else ""
         print(f"note: {sources[0]}{more}, {model.where}: {note}")
     if len(notes) > _MOST_NOTES:

@@ -60,7 +60,9 @@ def test_the_name_of_the_output_says_its_format(model_path, structures, tmp_path
     assert_one_line_error(capsys, "out.traj", ".extxyz")
 
 
-def test_predict_in_a_field_with_born_charges(model_path, structures, predictions, tmp_path):
+def test_predict_in_a_field_with_born_charges(
+    model_path, structures, predictions, tmp_path, capsys
+):
     """Forces change by E.Z*, in kV/cm as in V/angstrom; the sum rule holds on request."""
     out = tmp_path / "out.extxyz"
     options = [
@@ -76,6 +78,7 @@ def test_predict_in_a_field_with_born_charges(model_path, structures, prediction
     frame = f"{structures}@:1"
     arguments = ["predict", model_path, frame, "-o", out, "--dtype", "float64", *options]
     assert main(list(map(str, arguments))) == 0
+    assert "the field acts on latent charges" in capsys.readouterr().out
     field = np.array([0.0, 0.0, 0.05])
     cluster = read(out, "0")
     born = cluster.arrays["bec"].reshape(-1, 3, 3)

@@ -1,10 +1,9 @@
 """The trajectory file: one HDF5 group per kind of record, extended block by block.
 
-The file is closed between blocks. A process that is killed while it computes leaves a complete
-file; a process that is killed while it writes may lose the frames of that block.
+The file is closed between blocks, and `jles.journal` makes every change of it completely or not
+at all. A process that is killed at any moment leaves all frames of earlier blocks.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,10 +13,16 @@ import numpy as np
 from jles.dynamics.engine import RecordedFrames
 from jles.dynamics.records import unit_of
 from jles.errors import InputError
-from jles.files import HDF5_ERRORS, NO_ROOM, TRAJECTORY_FORMAT, TRAJECTORY_VERSION
+from jles.files import (
+    HDF5_ERRORS,
+    NO_ROOM,
+    TRAJECTORY_FORMAT,
+    TRAJECTORY_VERSION,
+    atomic_path,
+)
+from jles.journal import changed, journal_of, unchanged
 
 _CHUNK_BYTES = 2**16
-_METADATA_BYTES = 2**20
 
 
 class Trajectory:
@@ -32,7 +37,8 @@ class Trajectory:
 
     def create(self, attributes: dict, arrays: dict[str, np.ndarray]) -> None:
         """Creates the file with attributes of the root and arrays that do not change."""
-        with self._open("w") as file:
+        journal_of(self.path).unlink(missing_ok=True)
+        with self._errors(), atomic_path(self.path) as new, _hdf5(new, "w") as file:
             file.attrs.update(
                 attributes | {"format": TRAJECTORY_FORMAT, "version": TRAJECTORY_VERSION}
             )
@@ -46,8 +52,7 @@ class Trajectory:
         Raises:
             InputError: the disk is full; earlier frames are intact.
         """
-        _reserve(self.path, sum(map(_bytes_of, frames.values())))
-        with self._open("a") as file:
+        with self._changed() as file:
             for name, part in frames.items():
                 group = file.require_group(name)
                 group.attrs["interval"] = intervals[name]
@@ -56,7 +61,7 @@ class Trajectory:
 
     def counts(self) -> dict[str, int]:
         """Number of frames of every kind."""
-        with self._open("r") as file:
+        with self._read() as file:
             return _counts(file)
 
     def truncate(self, counts: dict[str, int]) -> None:
@@ -65,7 +70,7 @@ class Trajectory:
         Raises:
             InputError: the file has fewer frames.
         """
-        with self._open("r+") as file:
+        with self._changed() as file:
             found = _counts(file)
             for name, keep in counts.items():
                 if found.get(name, 0) < keep:
@@ -80,53 +85,41 @@ class Trajectory:
 
     def column(self, kind: str, *keys: str) -> list[np.ndarray]:
         """Whole datasets of one kind; empty arrays if that kind was not recorded."""
-        with self._open("r") as file:
+        with self._read() as file:
             if kind not in file:
                 return [np.zeros(0) for _ in keys]
             return [file[kind][key][:] for key in keys]
 
     def constants(self, names) -> dict[str, np.ndarray]:
         """Those arrays that do not change, by name; absent ones are left out."""
-        with self._open("r") as file:
+        with self._read() as file:
             return {name: file[name][:] for name in names if name in file}
 
     @contextmanager
-    def _open(self, mode: str) -> Iterator:
-        import h5py
+    def _changed(self) -> Iterator:
+        with self._errors(), changed(self.path) as raw, _hdf5(raw, "r+") as file:
+            yield file
 
+    @contextmanager
+    def _read(self) -> Iterator:
+        with self._errors(), unchanged(self.path) as raw, _hdf5(raw, "r") as file:
+            yield file
+
+    @contextmanager
+    def _errors(self) -> Iterator:
         try:
-            # Without a lock another process may read the file while the run writes it.
-            with h5py.File(self.path, mode, locking=False) as file:
-                yield file
+            yield
         except InputError:
             raise
         except HDF5_ERRORS as error:
             raise _as_input_error(self.path, error) from None
 
 
-def _bytes_of(part: RecordedFrames) -> int:
-    """Upper bound of what these frames add to the file."""
-    arrays = part.steps, *part.values.values()
-    return sum(array.nbytes + 2 * _CHUNK_BYTES + array[:1].nbytes for array in arrays)
+def _hdf5(file, mode: str):
+    import h5py
 
-
-def _reserve(path: Path, size: int) -> None:
-    """Reserves disk space beyond the end of the file; HDF5 truncates the file on closing it.
-
-    If the disk fills while HDF5 writes, the file can no longer be opened.
-
-    Raises:
-        InputError: the disk is full; the file is unchanged.
-    """
-    if not hasattr(os, "posix_fallocate"):
-        return
-    with path.open("r+b") as file:
-        before = os.fstat(file.fileno()).st_size
-        try:
-            os.posix_fallocate(file.fileno(), before, size + _METADATA_BYTES)
-        except OSError as error:
-            os.ftruncate(file.fileno(), before)
-            raise _as_input_error(path, error) from None
+    # Without a lock another process may read the file while the run writes it.
+    return h5py.File(file, mode, locking=False)
 
 
 def _counts(file) -> dict[str, int]:

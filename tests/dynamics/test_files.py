@@ -2,7 +2,9 @@
 
 import contextlib
 import json
+import os
 import resource
+import shutil
 import subprocess
 import sys
 
@@ -11,6 +13,8 @@ import jax
 import numpy as np
 import pytest
 
+from jles import journal
+from jles.dynamics import trajectory as trajectories
 from jles.dynamics.block import BlockState
 from jles.dynamics.checkpoint import load_checkpoint, save_checkpoint
 from jles.dynamics.engine import RecordedFrames, RunState
@@ -198,3 +202,77 @@ def test_a_mesh_of_earlier_versions_need_not_grow(tmp_path):
     kept = load_checkpoint(tmp_path / "state.npz", a_state()).capacity.plan
     assert kept.mesh == need.mesh
     assert merge_plans([kept, need]) == kept
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: no code handles it."""
+
+
+def kill_after(patch, left):
+    """Raises `Killed` after so many changes on the disk."""
+    left = iter(range(left))
+
+    def counted(act):
+        def do(*arguments):
+            if next(left, None) is None:
+                raise Killed
+            act(*arguments)
+
+        return do
+
+    def in_halves(file, changes):
+        for change in changes:
+            middle = change.start + len(change.data) // 2
+            apply(file, [change.within(0, middle)])
+            apply(file, [change])
+
+    apply = counted(journal._apply)
+    patch.setattr(journal, "_apply", in_halves)
+    for name in ("replace", "unlink"):
+        patch.setattr(os, name, counted(getattr(os, name)))
+
+
+def frames_of(trajectory):
+    return [
+        *trajectory.column("thermo", "step", "temperature"),
+        *trajectory.column("positions", "step", "positions"),
+    ]
+
+
+def same(left, right):
+    return all(map(np.array_equal, left, right))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda one: one.append(block_of(120, 20), INTERVALS),
+        lambda one: one.truncate({"thermo": 60, "positions": 60}),
+    ],
+    ids=["append", "truncate"],
+)
+def test_a_process_killed_at_any_moment_loses_no_earlier_frame(
+    trajectory, monkeypatch, tmp_path, change
+):
+    """Chunks are so small here that the tree of them grows."""
+    monkeypatch.setattr(trajectories, "_CHUNK_BYTES", 256)
+    for first in range(0, 120, 30):
+        trajectory.append(block_of(first, 30), INTERVALS)
+    one = Trajectory(tmp_path / "one.h5")
+    before, finished = frames_of(trajectory), []
+    while True:
+        shutil.copy(trajectory.path, one.path)
+        with monkeypatch.context() as patch, contextlib.suppress(Killed):
+            kill_after(patch, len(finished))
+            change(one)
+            break
+        found = frames_of(one)
+        finished.append(not same(found, before))
+        after = found if finished[-1] else None
+        # The next change completes the one that was cut off.
+        one.append(block_of(1000, 1), INTERVALS)
+        assert same([rows[:-1] for rows in frames_of(one)], found)
+    assert same(after, frames_of(one))
+    assert len(finished) > 10
+    assert finished == sorted(finished)
+    assert set(finished) == {False, True}

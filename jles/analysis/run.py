@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 
 from jles.errors import InputError
 from jles.files import HDF5_ERRORS, TRAJECTORY, TRAJECTORY_FORMAT, TRAJECTORY_VERSION
+from jles.journal import journal_of, unchanged
 
 
 class Record(NamedTuple):
@@ -139,12 +140,10 @@ def _opened(path: Path) -> Iterator[h5py.File]:
     if not file.is_file():
         raise InputError(f"{file}: no such file; give the directory that `jles md` wrote")
     try:
-        # No lock is taken, so that a simulation can be analysed while it runs.
-        opened = h5py.File(file, "r", locking=False)
-    except OSError as error:
-        raise InputError(f"{file}: not a readable HDF5 file ({error})") from None
-    try:
-        with opened:
+        # A run that was killed while it wrote leaves a journal of what is still to be done.
+        journal = journal_of(file).exists()
+        whole = unchanged(file) if journal else contextlib.nullcontext(file)
+        with whole as source, _hdf5(file, source) as opened:
             yield opened
     except InputError:
         raise
@@ -152,3 +151,11 @@ def _opened(path: Path) -> Iterator[h5py.File]:
         raise InputError(
             f"{file}: damaged, or being written at this moment ({' '.join(str(error).split())})"
         ) from None
+
+
+def _hdf5(file: Path, source) -> h5py.File:
+    try:
+        # No lock is taken, so that a simulation can be analysed while it runs.
+        return h5py.File(source, "r", locking=False)
+    except OSError as error:
+        raise InputError(f"{file}: not a readable HDF5 file ({error})") from None

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from jles import journal
+from jles.analysis.run import open_run
 from jles.dynamics import trajectory as trajectories
 from jles.dynamics.block import BlockState
 from jles.dynamics.checkpoint import load_checkpoint, save_checkpoint
@@ -232,6 +233,10 @@ def kill_after(patch, left):
         patch.setattr(os, name, counted(getattr(os, name)))
 
 
+def kill(*_):
+    raise Killed
+
+
 def frames_of(trajectory):
     return [
         *trajectory.column("thermo", "step", "temperature"),
@@ -276,3 +281,16 @@ def test_a_process_killed_at_any_moment_loses_no_earlier_frame(
     assert len(finished) > 10
     assert finished == sorted(finished)
     assert set(finished) == {False, True}
+
+
+def test_an_analysis_reads_what_a_killed_process_left(trajectory, monkeypatch):
+    trajectory.append(block_of(0, 10), INTERVALS)
+    with monkeypatch.context() as patch, contextlib.suppress(Killed):
+        # The end of the file is written at once; then comes the journal.
+        patch.setattr(journal, "_finish", kill)
+        trajectory.append(block_of(10, 5), INTERVALS)
+    with h5py.File(trajectory.path, "r") as file:
+        assert len(file["thermo/step"]) == 10
+    run = open_run(trajectory.path.parent)
+    np.testing.assert_array_equal(run.read("thermo", "temperature").steps, range(15))
+    assert journal.journal_of(trajectory.path).exists()

@@ -20,6 +20,7 @@ BASE |= {
     "compiling",
     "lattice",
     "local_devices",
+    "journal",
     "lock",
     "meshes",
     "products",

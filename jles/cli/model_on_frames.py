@@ -49,7 +49,7 @@ def atoms_of(model, frame: Frame):
     from ase import Atoms
 
     keys = label_keys(model)
-    info = {keys.total_charge: frame.total_charge} if frame.total_charge else {}
+    info = {keys.total_charge: frame.total_charge} if frame.has("total_charge") else {}
     atoms = Atoms(
         numbers=frame.numbers,
         positions=frame.positions,

@@ -9,7 +9,7 @@ from ase.io import write
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from jles.cli.model_on_frames import atoms_of, label_keys, load, plan, predict_frame
-from jles.data.frames import check_elements, read_frames
+from jles.data.frames import check_elements, file_and_index, read_frames
 from jles.errors import InputError
 from jles.files import atomic_path
 from jles.follow import follow
@@ -32,18 +32,13 @@ def run(arguments: Namespace) -> None:
     input are not copied: every value in the output is the model's. For a committee they are
     means, and standard deviations over its members have the suffix `_spread`.
     """
-    if Path(arguments.out).resolve() == Path(arguments.input).resolve():
-        raise InputError(
-            f"{arguments.out}: is the input, whose labels would be lost; choose another"
-        )
-    for file in filter(None, (arguments.out, arguments.phonopy_born)):
-        check_no_writer(Path(file).parent)
+    _check_outputs(arguments.input, arguments.out, arguments.phonopy_born)
     model = asked_model(arguments)
     if Path(arguments.out).suffix not in {".xyz", ".extxyz"}:
         raise InputError(
             f"{arguments.out}: the output is extended XYZ; end its name in .extxyz"
         )
-    frames = read_frames(arguments.input, label_keys(model))
+    frames = read_frames(arguments.input, label_keys(model), labels=False)
     check_elements(frames, model.config.numbers, f"of the model {arguments.model}")
     plan(model, frames)
     field = None
@@ -82,6 +77,19 @@ def run(arguments: Namespace) -> None:
         print(f"note: {sources[0]}{more}, {model.where}: {note}")
     if len(notes) > _MOST_NOTES:
         print(f"and {len(notes) - _MOST_NOTES} more notes, see {arguments.out}")
+
+
+def _check_outputs(given: str, out: str, born: str | None) -> None:
+    """Refuses to write over the input, or one output over the other."""
+    taken = {file_and_index(given)[0].resolve(): "the input, whose labels would be lost"}
+    for option, file in (("-o", out), ("--phonopy-born", born)):
+        if file is None:
+            continue
+        place = Path(file).resolve()
+        if place in taken:
+            raise InputError(f"{file}: is {taken[place]}; choose another")
+        taken[place] = f"the output of {option}"
+        check_no_writer(Path(file).parent)
 
 
 def asked_model(arguments: Namespace):

@@ -22,7 +22,7 @@ def run(arguments: Namespace) -> None:
     address = address_of(arguments)
     sums = sum_options(arguments)
     model = jles.load(arguments.model, dtype=arguments.dtype, electrostatics=sums)
-    frame = read_frames(arguments.start, label_keys(model))[-1]
+    frame = read_frames(arguments.start, label_keys(model), labels=False)[-1]
     check_elements([frame], model.config.numbers, f"of the model {arguments.model}")
     evaluate = Evaluation(model, atoms_of(model, frame), wanted_extras(arguments))
     try:

@@ -59,7 +59,7 @@ class Frame:
         source: origin, e.g. "water.xyz, frame 3"; frames count from 0 as in ASE.
         state: label of every atom, or one for all, as in the file; None if it has none. It is
             checked where a model reads it.
-        gives_charge: whether the file has the total charge; otherwise it is taken as zero.
+        gives_charge: whether the file has the total charge, also where it is zero.
     """
 
     numbers: Int[np.ndarray, " atoms"]
@@ -70,12 +70,12 @@ class Frame:
     total_charge: float = 0.0
     source: str = "structure"
     state: object = None
-    gives_charge: bool = True
+    gives_charge: bool = False
 
     def has(self, name: str) -> bool:
         """Whether the file has this one of `LabelKeys` for the frame."""
         if name == "total_charge":
-            return self.gives_charge
+            return self.gives_charge or self.total_charge != 0.0
         return self.state is not None if name == "state" else name in self.labels
 
 
@@ -96,7 +96,9 @@ class LabelKeys(Config):
 _DEFAULT_KEYS = LabelKeys()
 
 
-def read_frames(path, keys: LabelKeys = _DEFAULT_KEYS, need: Sequence[str] = ()) -> list[Frame]:
+def read_frames(
+    path, keys: LabelKeys = _DEFAULT_KEYS, need: Sequence[str] = (), labels: bool = True
+) -> list[Frame]:
     """All frames of a file that ASE can read; `file.xyz@10:20` selects as in ASE.
 
     Labels are read from the frame's values, its columns of atoms and the results of its
@@ -107,6 +109,7 @@ def read_frames(path, keys: LabelKeys = _DEFAULT_KEYS, need: Sequence[str] = ())
         path: of the file.
         keys: names of the labels in the file.
         need: names of `LabelKeys` that at least one frame must have.
+        labels: whether labels are read and checked; total charge and state are in any case.
 
     Raises:
         InputError: the file is missing, empty, damaged or of no known format; a number is not
@@ -117,7 +120,7 @@ def read_frames(path, keys: LabelKeys = _DEFAULT_KEYS, need: Sequence[str] = ())
     for n, atoms in enumerate(read_atoms(path)):
         values = _values_of(atoms)
         seen.update(values)
-        frames.append(_frame(atoms, values, keys, f"{path}, frame {n}"))
+        frames.append(_frame(atoms, values, keys, f"{path}, frame {n}", labels))
     if not frames:
         if not Path(path).exists():  # FILE@INDEX
             raise InputError(f"{path}: selects no frames; the file has fewer")
@@ -231,10 +234,7 @@ def read_atoms(path):
 
     from jles.data.shards.layout import is_shards
 
-    file, index = Path(path), ":"
-    if not file.exists() and "@" in file.name:
-        name, _, index = str(path).rpartition("@")
-        file = Path(name)
+    file, index = file_and_index(path)
     if not file.exists():
         raise InputError(f"{file}: no such file")
     if is_shards(file):
@@ -268,6 +268,15 @@ def read_atoms(path):
         ) from None
 
 
+def file_and_index(path) -> tuple[Path, str]:
+    """The file of `FILE` or `FILE@INDEX`, and which frames of it are meant."""
+    file = Path(path)
+    if file.exists() or "@" not in file.name:
+        return file, ":"
+    name, _, index = str(path).rpartition("@")
+    return Path(name), index
+
+
 def _atoms(file: Path, index: str):
     from ase.io import iread
     from ase.io.formats import filetype
@@ -287,7 +296,7 @@ def _values_of(atoms) -> dict:
     return {**results, **columns, **atoms.info}
 
 
-def _frame(atoms, values, keys, source) -> Frame:
+def _frame(atoms, values, keys, source, with_labels: bool = True) -> Frame:
     try:
         positions, cell, pbc = check_geometry(atoms.positions, atoms.cell.array, atoms.pbc)
         numbers = np.asarray(atoms.numbers, np.int32)
@@ -298,7 +307,7 @@ def _frame(atoms, values, keys, source) -> Frame:
         if len(numbers) == 0:
             raise InputError("no atoms; a frame needs at least one")
         labels = {}
-        for name, quantity in labelled().items():
+        for name, quantity in labelled().items() if with_labels else ():
             key = getattr(keys, name, quantity.label.key or name)
             if values.get(key) is not None:
                 label = _label(name, key, values[key], len(numbers))

@@ -75,6 +75,10 @@ def test_a_broken_frame_is_named(folder, capsys, command, name):
     change, words = BROKEN[name]
     write_frames(folder / "data.xyz", spoil(change))
     arguments = commands(folder)[command]
+    if command == 1 and words[1] in ("'forces'", "'energy'"):
+        # Labels are not read.
+        assert main(list(map(str, arguments))) == 0
+        return
     if command == 0 and name == "another element":
         arguments += ["--set", "model.elements=[H, O]"]
     assert_refused(folder, capsys, arguments, folder / "data.xyz", *words)

@@ -89,9 +89,18 @@ def test_predict_in_a_field_with_born_charges(
 
 
 def test_predict_does_not_write_over_its_input(model_path, structures, capsys):
-    before = structures.read_bytes()
-    assert main(["predict", str(model_path), str(structures), "-o", str(structures)]) == 2
-    assert_one_line_error(capsys, "is the input, whose labels would be lost")
+    before, out = structures.read_bytes(), str(structures.parent / "out.extxyz")
+    for given, files in (
+        (structures, [structures]),
+        (f"{structures}@:1", [structures]),
+        (structures, [out, "--phonopy-born", structures]),
+    ):
+        command = ["predict", model_path, given, "-o", *files]
+        assert main(list(map(str, command))) == 2
+        assert_one_line_error(capsys, "is the input, whose labels would be lost")
+    command = ["predict", model_path, structures, "-o", out, "--phonopy-born", out]
+    assert main(list(map(str, command))) == 2
+    assert_one_line_error(capsys, "is the output of -o")
     assert structures.read_bytes() == before
 
 

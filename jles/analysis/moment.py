@@ -1,7 +1,7 @@
 """The polarization of a run against time.
 
 It is the integral of the recorded current dP/dt, through the first recorded polarization. The
-dipole moment of the charges in a cell misses charge that crosses the border of the cell, and is
+dipole moment of the charges in a cell misses charge that crosses the cell boundary, and is
 ambiguous once atoms have diffused; the current from Born charges is not (docs/theory.md,
 Polarization of a crystal). Runs without a current give the recorded polarization itself.
 """
@@ -53,7 +53,7 @@ def polarization_path(run: Run, source: str = "current") -> Moment:
 def _through_first_frame(path: Record, recorded: Record) -> Record:
     """The path, shifted to agree with the first recorded polarization since its start.
 
-    Later frames may miss charge that has crossed the border of the cell.
+    Later frames may miss charge that has crossed the cell boundary.
     """
     since = int(np.searchsorted(recorded.steps, path.steps[0]))
     frame = min(since, len(recorded.steps) - 1)

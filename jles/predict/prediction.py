@@ -128,7 +128,7 @@ def notes_of(
     if in_field and np.any(pbc):
         notes.append(
             "the energy of a crystal in a field is on the branch of the positions and leaves "
-            "out charge that flows over the border of the cell; forces and stress contain it"
+            "out charge that flows through the cell boundary; forces and stress contain it"
         )
     if config.screening.epsilon_infinity is not None and np.any(pbc) and not np.all(pbc):
         notes.append(

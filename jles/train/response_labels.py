@@ -23,7 +23,7 @@ def nearest_branch(difference: Float[Array, " 3"], structure: Structure) -> Floa
 
     over the periodic directions, rows :math:`a_a` of the cell: polarizations of a crystal that
     differ by a quantum are equal. The integers have no derivative. A model's value is on the
-    branch of the wrapped positions, and an atom that crosses the border of the cell changes it
+    branch of the wrapped positions, and an atom that crosses the cell boundary changes it
     by its charge times a lattice vector. For charges that are not whole numbers a label
     therefore agrees with it only if its atoms are wrapped in the same way.
 

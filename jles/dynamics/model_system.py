@@ -7,7 +7,7 @@ from jles.dynamics.layout import Layout
 from jles.dynamics.one_device import on_one_device
 from jles.dynamics.several_devices import on_several_devices
 from jles.dynamics.system import System
-from jles.electrostatics.plan import plan_serves
+from jles.electrostatics.plan import plan_serves, slab_is_low
 from jles.models.config import ModelConfig
 from jles.predict.model import Model
 from jles.predict.prediction import check_wanted
@@ -60,7 +60,6 @@ def model_system(
     return System(
         masses=atoms.get_masses(),
         rebuild_neighbors=layout.rebuild,
-        search_neighbors=layout.search,
         missing_slots=layout.missing_slots,
         cutoff=config.backbone.cutoff,
         skin=skin,
@@ -81,8 +80,14 @@ def _functions(layout: Layout, config: ModelConfig) -> dict:
             return potential.energy_fn(neighbors.params, structure)
         return potential.enthalpy_fn(neighbors.params, structure, field)
 
+    def search_neighbors(positions, cell, neighbors):
+        renewed, incomplete = layout.search(positions, cell, neighbors)
+        slab, options = neighbors.slab, config.sum_options
+        low = slab_is_low(neighbors.plan, cell, options, slab, positions)
+        return renewed, incomplete | low
+
     def fits(cell, neighbors):
-        return plan_serves(neighbors.plan, cell, config.sum_options)
+        return plan_serves(neighbors.plan, cell, config.sum_options, neighbors.slab)
 
     def dipole(positions, cell, neighbors):
         return potential.dipole_fn(neighbors.params, at(positions, cell, neighbors))
@@ -105,6 +110,7 @@ def _functions(layout: Layout, config: ModelConfig) -> dict:
     observables = {name: recorded(name) for name in QUANTITIES} | {"current": current}
     return {
         "energy": energy,
+        "search_neighbors": search_neighbors,
         "fits": fits,
         "dipole": dipole,
         "polarizability": polarizability if config.polarizability is not None else None,

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jles.dynamics.host_search import HostSearch
 from jles.dynamics.layout import Layout
-from jles.electrostatics.plan import SumPlan
+from jles.electrostatics.plan import SlabPlan, SumPlan
 from jles.models.potential import Params
 from jles.structures.batch import on_device, pad_structure, size_of
 from jles.structures.prune import most_neighbors, most_neighbors_jit, prune
@@ -38,6 +38,11 @@ class ModelNeighbors:
     def plan(self) -> SumPlan:
         """The plan of the electrostatic sum."""
         return self.structure.plan
+
+    @property
+    def slab(self) -> SlabPlan:
+        """The cell that a slab is summed in."""
+        return self.structure.slab
 
 
 def on_one_device(host_search: HostSearch) -> Layout:

@@ -13,7 +13,7 @@ from jles.dynamics.layout import Layout
 from jles.dynamics.regions import regions
 from jles.dynamics.shared_atoms import AXIS, OWN, WHOLE, SharedAtoms, SharedPotential
 from jles.dynamics.system import Capacity
-from jles.electrostatics.plan import SumPlan
+from jles.electrostatics.plan import SlabPlan, SumPlan
 from jles.errors import InputError
 from jles.models.config import ModelConfig
 from jles.models.potential import Params
@@ -41,6 +41,11 @@ class SharedNeighbors:
     def plan(self) -> SumPlan:
         """The plan of the electrostatic sum."""
         return self.atoms.plan
+
+    @property
+    def slab(self) -> SlabPlan:
+        """The cell that a slab is summed in."""
+        return self.atoms.slab
 
 
 def on_several_devices(host_search: HostSearch, devices, couples: bool) -> Layout:

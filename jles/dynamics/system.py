@@ -65,8 +65,9 @@ class System(NamedTuple):
         rebuild_neighbors: on the host, `(positions, cell, capacity) -> (neighbors, capacity)`.
             Searches the neighbours of these positions and enlarges the capacity if it must.
         search_neighbors: traced, `(positions, cell, neighbors) -> (neighbors, incomplete)`:
-            the neighbours of these positions within the same capacity, and whether some may be
-            missing. None to search on the host only.
+            the neighbours of these positions within the same capacity, and whether the host
+            must do it: some may be missing, or a slab has outgrown the cell that it is summed
+            in. None to search on the host only.
         fits: traced, `(cell, neighbors) -> bool`: whether the plan of the electrostatic sum
             still suffices for this cell.
         missing_slots: traced, `(positions, cell, neighbors) -> int`: number of slots that the

@@ -11,7 +11,7 @@ from jles.electrostatics.multipoles import Multipoles, rank_of, symmetric
 from jles.electrostatics.plan import SumPlan, check_method, plan_is_too_small
 from jles.electrostatics.sums.kgrid import KGrid, check_volume
 from jles.electrostatics.sums.mesh import check_accuracy
-from jles.electrostatics.sums.slab import area_vector, plan_slab_height
+from jles.electrostatics.sums.slab import area_vector, least_slab_height
 from jles.errors import InputError
 
 
@@ -245,7 +245,7 @@ def check_plan(plan: SumPlan, cell: np.ndarray, positions, k_max, sigma) -> None
     """Refuses a plan that is too small for the cell, or too low for the slab."""
     width = concrete(sigma)
     if plan.slab is not None and positions is not None and width is not None:
-        needed = plan_slab_height(cell, positions, plan.slab.axis, float(width)) / 1.21
+        needed = least_slab_height(cell, positions, plan.slab.axis, float(width))
         if needed > plan.slab.height:
             raise InputError(
                 f"the slab needs a height of {needed:.4g} angstrom, its plan has "

@@ -25,7 +25,12 @@ from jles.electrostatics.sums.mesh import (
     plan_mesh,
     points_per_wavevector,
 )
-from jles.electrostatics.sums.slab import plan_slab_height, slab_cell_on_host
+from jles.electrostatics.sums.slab import (
+    least_slab_height,
+    plan_slab_height,
+    slab_cell,
+    slab_cell_on_host,
+)
 from jles.errors import InputError
 from jles.sum_method import SumMethod
 
@@ -266,19 +271,41 @@ def plan_is_too_small(plan: SumPlan, cell, k_max: float) -> bool:
     return plan.grid is not None and kgrid_overflow(plan.grid, cell, k_max)
 
 
-def plan_serves(plan: SumPlan, cell, options: Mapping) -> Bool[Array, ""]:
+def plan_serves(plan: SumPlan, cell, options: Mapping, slab: SlabPlan) -> Bool[Array, ""]:
     """Whether a plan serves a cell that may have changed, traced; see `longest_edges`.
 
     Args:
         plan: static.
         cell: rows are lattice vectors, angstrom.
         options: with `k_max`, `sigma`, `accuracy` and `rank`, as the plan was made.
+        slab: of the structure; read if the plan is that of a slab, which is summed in a cell
+            of this height.
     """
     if not plan.periodic:
         return jnp.ones((), bool)
+    if plan.slab is not None:
+        cell = slab_cell(jnp.asarray(cell), *slab)
     limits = {name: options[name] for name in ("k_max", "sigma", "accuracy", "rank")}
     edges = jnp.linalg.norm(cell, axis=1)
     return jnp.all(edges < jnp.asarray(longest_edges(plan, **limits), edges.dtype))
+
+
+def slab_is_low(
+    plan: SumPlan, cell, options: Mapping, slab: SlabPlan, positions
+) -> Bool[Array, ""]:
+    """Whether a slab has grown so much that its images come too close, traced.
+
+    Args:
+        plan: static.
+        cell: rows are lattice vectors, angstrom.
+        options: with `sigma`.
+        slab: the cell that the structure is summed in.
+        positions: of all atoms, angstrom.
+    """
+    if plan.slab is None:
+        return jnp.zeros((), bool)
+    least = least_slab_height(cell, positions, slab.axis, options["sigma"], jnp)
+    return slab.height < least
 
 
 def longest_edges(

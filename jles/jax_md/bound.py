@@ -72,8 +72,8 @@ class Bound(NamedTuple):
                 "give atoms.cell.array.T"
             )
 
-    def plan(self, positions, cell, table: NeighborTable, margin: float):
-        """Plan of the electrostatic sum of a structure, on the host."""
+    def planned(self, positions, cell, table: NeighborTable, margin: float) -> Structure:
+        """The structure with a plan of the electrostatic sum, made on the host."""
         sums = self.potential.config.sum_options | {"margin": margin}
         return build_structure(
             np.asarray(self.structure.numbers),
@@ -85,7 +85,7 @@ class Bound(NamedTuple):
             wrapped=False,
             dtype=self.dtype,
             **sums,
-        ).plan
+        )
 
     def parameters(self, params: Params | None) -> Params:
         """The parameters of the model, or others.

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 
-from jles.electrostatics.plan import SumPlan, plan_serves
+from jles.electrostatics.plan import SumPlan, plan_serves, slab_is_low
 from jles.errors import InputError
 from jles.jax_md.bound import Bound
 from jles.products import matmul
@@ -50,9 +50,10 @@ class NeighborList:
         shift: image of each slot, for the positions of `reference`.
         mask: False for padding slots.
         reference: positions and cell for which the list was made.
+        slab_height: height of the cell a slab is summed in, angstrom; 1 for others.
         did_buffer_overflow: whether the list has been too small since it was allocated: too
-            few slots, or too few wavevectors for the cell. Energies are NaN then; allocate
-            again and repeat from the last state before.
+            few slots, too few wavevectors for the cell, or too low a cell for a slab. Energies
+            are NaN then; allocate again and repeat from the last state before.
         plan: static.
         update_fn: static; see `NeighborFns`.
     """
@@ -61,6 +62,7 @@ class NeighborList:
     shift: Int[Array, "*copies atoms slots 3"]
     mask: Bool[Array, "*copies atoms slots"]
     reference: Reference
+    slab_height: Float[Array, "*copies"]
     did_buffer_overflow: Bool[Array, "*copies"]
     plan: ListPlan = field(metadata={"static": True})
     update_fn: Callable = field(metadata={"static": True})
@@ -124,9 +126,11 @@ def neighbor_fns(bound: Bound, skin: float, capacity_multiplier: float) -> Neigh
         slots = max(math.ceil(capacity_multiplier * most) + extra_capacity, 1)
         margin = 0.0 if box is None else BOX_MARGIN
         planned = plan_search(places, rows, bound.pbc, reach, slots, margin=margin)
-        plan = ListPlan(planned, slots, bound.plan(places, rows, table, margin))
-        found = search_jit(planned, position, cell)
-        every = NeighborList(*found[:3], Reference(position, cell), found[3], plan, update)
+        summed = bound.planned(places, rows, table, margin)
+        plan, height = ListPlan(planned, slots, summed.plan), jnp.asarray(summed.slab_height)
+        index, shift, mask, incomplete = search_jit(planned, position, cell)
+        reference = Reference(position, cell)
+        every = NeighborList(index, shift, mask, reference, height, incomplete, plan, update)
         structure = all_neighbors(bound, position, cell, every)
         crowd = int(most_neighbors_jit(structure, bound.cutoff * ROUNDING))
         near = math.ceil(NEAR_GROWTH * crowd) + extra_capacity
@@ -147,14 +151,19 @@ def neighbor_fns(bound: Bound, skin: float, capacity_multiplier: float) -> Neigh
 
         (index, shift, mask, incomplete), reference = lax.cond(stale, remake, keep)
         now = replace(neighbors, index=index, shift=shift, mask=mask, reference=reference)
-        crowd = most_neighbors(
-            all_neighbors(bound, position, cell, now), bound.cutoff * ROUNDING
-        )
-        fits = plan_serves(now.plan.sums, cell, bound.potential.config.sum_options)
-        overflow = incomplete | (crowd > now.plan.near) | ~fits
+        structure = all_neighbors(bound, position, cell, now)
+        crowd = most_neighbors(structure, bound.cutoff * ROUNDING)
+        overflow = incomplete | (crowd > now.plan.near) | ~_can_sum(bound, structure)
         return replace(now, did_buffer_overflow=neighbors.did_buffer_overflow | overflow)
 
     return NeighborFns(allocate, update)
+
+
+def _can_sum(bound: Bound, structure: Structure) -> Bool[Array, ""]:
+    """Whether the wavevectors of the plan and the height of a slab suffice."""
+    options = bound.potential.config.sum_options
+    known = structure.plan, structure.cell, options, structure.slab
+    return plan_serves(*known) & ~slab_is_low(*known, structure.positions)
 
 
 def all_neighbors(bound: Bound, position, cell, neighbors: NeighborList) -> Structure:
@@ -169,6 +178,7 @@ def all_neighbors(bound: Bound, position, cell, neighbors: NeighborList) -> Stru
         neighbor_index=neighbors.index,
         neighbor_shift=jnp.where(neighbors.mask[..., None], shift, 0),
         neighbor_mask=neighbors.mask,
+        slab_height=neighbors.slab_height,
         plan=neighbors.plan.sums,
     )
 

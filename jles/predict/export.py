@@ -11,10 +11,8 @@ from jax.export import Exported
 from jax.export import export as jax_export
 
 from jles.electrostatics.plan import plan_serves
-from jles.electrostatics.sums.slab import slab_cell
 from jles.errors import InputError
 from jles.models.atoms import structure_of
-from jles.models.config import ModelConfig
 from jles.models.potential import Potential
 from jles.predict.model import Model
 from jles.predict.outputs import outputs
@@ -167,16 +165,9 @@ def _program(
     if CURRENT in want:
         evaluation = Evaluation(potential, params, structure)
         results[CURRENT] = evaluation.current(arrays["velocities"])
-    fits = _fits(structure, potential.config)
+    options = potential.config.sum_options
+    fits = plan_serves(structure.plan, structure.cell, options, structure.slab)
     return jax.tree.map(lambda value: jnp.where(fits, value, jnp.nan), results)
-
-
-def _fits(structure: Structure, config: ModelConfig):
-    """Whether the wavevectors of the plan suffice for the cell."""
-    cell = structure.cell
-    if structure.plan.slab is not None:
-        cell = slab_cell(cell, structure.open_axis, structure.slab_height)
-    return plan_serves(structure.plan, cell, config.sum_options)
 
 
 def _check_number(name: str, value) -> None:

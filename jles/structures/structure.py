@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jles.electrostatics.interaction import Boundary
-from jles.electrostatics.plan import SumPlan
+from jles.electrostatics.plan import SlabPlan, SumPlan
 from jles.errors import InputError
 from jles.products import matmul
 
@@ -62,6 +62,11 @@ class Structure:
     def boundary(self) -> Boundary:
         """The planned sum that the structure takes."""
         return Boundary(self.periodic, self.open_axis, self.slab_height)
+
+    @property
+    def slab(self) -> SlabPlan:
+        """The cell that a slab is summed in."""
+        return SlabPlan(self.open_axis, self.slab_height)
 
 
 def check_structure(structure) -> None:

@@ -57,6 +57,24 @@ def test_a_slab_that_has_outgrown_its_plan_is_refused():
         lattice_sum(CHARGES, POSITIONS * [1, 1, 4.0], CELL, pbc=pbc, k_max=3.0, plan=plan)
 
 
+@pytest.mark.parametrize("thickness", [20.0, 60.0, 200.0])
+def test_a_plan_is_used_while_the_gap_to_the_images_suffices(thickness):
+    pbc, cell = (True, True, False), np.diag([4.0, 4.0, 1.0])
+
+    def slab(height):
+        return POSITIONS[:6] * [0.4, 0.4, 0.0] + np.arange(6)[:, None] * [0, 0, height / 5]
+
+    def energy(plan=None):
+        sums = {"k_max": 3.0, "plan": plan}
+        charges = Multipoles(CHARGES.charges[:6])
+        return float(lattice_sum(charges, slab(thickness), cell, pbc=pbc, **sums).energy)
+
+    plan = plan_sum(cell, slab(thickness - 0.5), pbc, k_max=3.0)
+    assert energy(plan) == pytest.approx(energy(), abs=1e-6)
+    with pytest.raises(InputError, match="the slab needs a height of"):
+        energy(plan_sum(cell, slab(0.8 * thickness - 5.0), pbc, k_max=3.0))
+
+
 @pytest.mark.parametrize("options", [{"k_max": 1e30}, {"k_max": 2000.0, "method": "auto"}])
 def test_sums_that_no_machine_holds_are_refused(options):
     with pytest.raises(InputError, match="smaller k_max"):

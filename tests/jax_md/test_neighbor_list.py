@@ -79,6 +79,22 @@ def test_clusters_and_slabs(model, pbc):
     np.testing.assert_allclose(-gradient, forces, atol=1e-10)
 
 
+def test_a_slab_that_grows_is_summed_in_a_higher_cell(model):
+    """In any vacuum, and whichever positions the functions were bound to."""
+    thin = rattled(1, count=8, cell=np.diag([4.0, 60.0, 4.4]), pbc=(True, False, True))
+    thin.positions[:, 1] *= 0.1
+    thick = thin.copy()
+    thick.positions[::3, 1] += 30.0
+    neighbor_fn, energy_fn = jles.jax_md.neighbor_list(model, thin)
+    neighbors = neighbor_fn.allocate(thin.positions)
+    kept = neighbors.update(jnp.asarray(thin.positions))
+    assert not kept.did_buffer_overflow
+    assert kept.update(jnp.asarray(thick.positions)).did_buffer_overflow
+    neighbors = neighbor_fn.allocate(thick.positions)
+    found = jax.jit(energy_fn)(jnp.asarray(thick.positions), neighbor=neighbors)
+    np.testing.assert_allclose(found, predicted(model, thick)[0], rtol=1e-12)
+
+
 def test_a_field_and_wrapped_positions_change_nothing_that_they_should_not(model, door, update):
     """Atoms that leave the cell may be wrapped at any time, before the list is made again."""
     neighbor_fn, _, of_positions = door

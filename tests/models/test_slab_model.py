@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jles.dynamics.model_system import model_system
+from jles.dynamics.system import Capacity
 from jles.models.config import DirectCharges
 from jles.observables.born_charges import born_charges, field_force
 from jles.observables.stress import energy_and_forces
@@ -54,6 +56,21 @@ def test_forces_are_finite_differences(model):
     np.testing.assert_allclose(
         -(energies[0] - energies[1]) / (2 * step), forces[1, 2], atol=1e-6
     )
+
+
+def test_a_run_leaves_a_slab_that_grows_to_the_host(model):
+    """Which plans a higher cell; otherwise its images would overlap."""
+    atoms = slab(60.0)
+    system = model_system(model, atoms, skin=0.5, moves_cell=False, in_field=False)
+    cell = jnp.asarray(atoms.cell.array)
+    neighbors, capacity = system.rebuild_neighbors(atoms.positions, cell, Capacity())
+    search = jax.jit(system.search_neighbors)
+    assert not search(atoms.positions, cell, neighbors)[1]
+    moved = atoms.positions.copy()
+    moved[1::2, 2] += 25.0
+    assert search(moved, cell, neighbors)[1]
+    neighbors, _ = system.rebuild_neighbors(moved, cell, capacity)
+    assert not search(moved, cell, neighbors)[1]
 
 
 @pytest.mark.long

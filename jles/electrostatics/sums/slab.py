@@ -18,6 +18,8 @@ from jles.units import HALF_INVERSE_EPSILON0
 _IMAGE_DECAY = math.log(1e8)
 _STEP = 1.1
 """Heights are powers of this, so that a plan still fits after a slab has grown a little."""
+_ENOUGH = 0.9
+"""Part of the planned gap that suffices for a slab that has grown: waves decay to 6e-8."""
 
 
 def slab_normal(cell: Cell, axis) -> tuple[Float[Array, " 3"], Float[Array, ""]]:
@@ -60,16 +62,41 @@ def plan_slab_height(cell, positions, axis: int, sigma: float) -> float:
         axis: the direction that is not periodic.
         sigma: smearing width, angstrom.
     """
-    cell, positions = np.asarray(cell, np.float64), np.asarray(positions, np.float64)
+    places = np.asarray(cell, np.float64), np.asarray(positions, np.float64)
+    height = _extent(*places, axis, np) + _gap(places[0], axis, sigma, np)
+    return float(_STEP ** math.ceil(math.log(height) / math.log(_STEP)))
+
+
+def least_slab_height(cell, positions, axis, sigma: Scalar, xp=np):
+    """Height (angstrom) below which the images of a slab come too close for a plan in use.
+
+    It is lower than `plan_slab_height`, so that a slab may grow a little.
+
+    Args:
+        cell: rows are lattice vectors, angstrom.
+        positions: angstrom, of all atoms, not wrapped along the normal.
+        axis: the direction that is not periodic; may be traced.
+        sigma: smearing width, angstrom.
+        xp: `jax.numpy` for arrays that are traced.
+    """
+    cell, positions = xp.asarray(cell), xp.asarray(positions)
+    return _extent(cell, positions, axis, xp) + _ENOUGH * _gap(cell, axis, sigma, xp)
+
+
+def _extent(cell, positions, axis, xp):
+    """Distance between the outermost atoms along the normal, angstrom."""
     first, second = (cell[(axis + n) % 3] for n in (1, 2))
-    normal = area_vector(cell, axis)
-    area = np.linalg.norm(normal)
-    longest = max(np.linalg.norm(first), np.linalg.norm(second), np.linalg.norm(first + second))
+    normal = xp.cross(first, second)
+    return xp.ptp(xp.sum(positions * (normal / xp.linalg.norm(normal)), axis=1))
+
+
+def _gap(cell, axis, sigma, xp):
+    """Distance (angstrom) over which the longest wave of a slab decays to 1e-8."""
+    first, second = (cell[(axis + n) % 3] for n in (1, 2))
     # The shortest reciprocal vector is at least 2 pi over the longest height of the
     # parallelogram.
-    gap = max(_IMAGE_DECAY * longest / (2.0 * math.pi), 12.0 * sigma)
-    height = np.ptp(positions @ (normal / area)) + gap
-    return float(_STEP ** math.ceil(math.log(height) / math.log(_STEP)))
+    longest = xp.max(xp.linalg.norm(xp.stack([first, second, first + second]), axis=1))
+    return xp.maximum(_IMAGE_DECAY * longest / (2.0 * math.pi), 12.0 * sigma)
 
 
 def slab_correction(

@@ -43,9 +43,13 @@ def mean_temperature(run: Run) -> float:
     )
 
 
+WITH_CELL = ("thermo", "polarization", "positions", "polarizability")
+"""Records that hold the cell."""
+
+
 def cells(run: Run) -> Record:
     """Recorded cells, (frames, 3, 3) angstrom, from the first group that has them."""
-    for kind in ("thermo", "polarization", "positions", "polarizability"):
+    for kind in WITH_CELL:
         if run.has(kind):
             return run.read(kind, "cell")
     raise InputError(

@@ -1,9 +1,13 @@
-"""The polarization of a run against time.
+r"""The polarization of a run against time.
 
 It is the integral of the recorded current dP/dt, through the first recorded polarization. The
 dipole moment of the charges in a cell misses charge that crosses the cell boundary, and is
 ambiguous once atoms have diffused; the current from Born charges is not (docs/theory.md,
 Polarization of a crystal). Runs without a current give the recorded polarization itself.
+
+In a cell h that changes (rows are lattice vectors) the polarization is :math:`P = \tilde P h`,
+and the recorded current J leaves out that P moves with the cell: the integral is that of
+:math:`J h^{-1} = d\tilde P/dt`.
 """
 
 from typing import NamedTuple
@@ -11,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from jles.analysis.conditions import cells
+from jles.analysis.conditions import WITH_CELL, cells
 from jles.analysis.estimators.transport import cumulative
 from jles.analysis.run import Record, Run
 from jles.errors import InputError
@@ -43,22 +47,53 @@ def polarization_path(run: Run, source: str = "current") -> Moment:
     if source == "polarization" or not run.has("current"):
         return Moment(run.read("polarization", least=LEAST_FRAMES), "polarization")
     current = run.read("current", least=LEAST_FRAMES)
-    values = cumulative(current.values, current.interval)
-    path = current._replace(values=values)
+    boxes = _boxes(run, current.steps)
+    integral = cumulative(_reduced(current.values, boxes), current.interval)
+    path = current._replace(values=integral)
     if run.has("polarization"):
-        path = _through_first_frame(path, run.read("polarization"))
-    return Moment(path, "current")
+        path = _through_first_frame(path, run)
+    return Moment(path._replace(values=_cartesian(path.values, boxes)), "current")
 
 
-def _through_first_frame(path: Record, recorded: Record) -> Record:
-    """The path, shifted to agree with the first recorded polarization since its start.
+def in_mean_cell(run: Run, record: Record) -> Record:
+    """The polarization as if the cell always had its mean shape.
+
+    What the fluctuation of the cell adds to that of P depends on the branch of P.
+    """
+    boxes = _boxes(run, record.steps)
+    mean = np.broadcast_to(boxes.mean(axis=0), boxes.shape)
+    return record._replace(values=_cartesian(_reduced(record.values, boxes), mean))
+
+
+def _boxes(run: Run, steps) -> Float[np.ndarray, "frames 3 3"]:
+    """Cells at these steps; unit matrices for a run whose cell is fixed or was not recorded."""
+    none = np.broadcast_to(np.eye(3), (len(steps), 3, 3))
+    if not any(run.has(kind) for kind in WITH_CELL):
+        return none
+    found = cells(run)
+    return at_steps(found, steps) if np.ptp(found.values, axis=0).any() else none
+
+
+def _reduced(vectors, boxes) -> Float[np.ndarray, "frames 3"]:
+    """Vectors in units of the lattice vectors."""
+    return np.linalg.solve(np.swapaxes(boxes, 1, 2), vectors[..., None])[..., 0]
+
+
+def _cartesian(reduced, boxes) -> Float[np.ndarray, "frames 3"]:
+    return np.einsum("fa,fab->fb", reduced, boxes)
+
+
+def _through_first_frame(path: Record, run: Run) -> Record:
+    """The reduced path, shifted to agree with the first recorded polarization since its start.
 
     Later frames may miss charge that has crossed the cell boundary.
     """
+    recorded = run.read("polarization")
     since = int(np.searchsorted(recorded.steps, path.steps[0]))
     frame = min(since, len(recorded.steps) - 1)
-    (integral,) = at_steps(path, recorded.steps[[frame]], "current")
-    return path._replace(values=path.values + recorded.values[frame] - integral)
+    step = recorded.steps[[frame]]
+    known = _reduced(recorded.values[[frame]], _boxes(run, step))
+    return path._replace(values=path.values + known - at_steps(path, step, "current"))
 
 
 def polarization_density(

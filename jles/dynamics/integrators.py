@@ -39,6 +39,8 @@ class Integrator(NamedTuple):
         bath_energy: `(motion, kT) -> eV`. U + K + bath energy - work of the field is conserved.
         degrees: number of degrees of freedom, for temperatures.
         moves_cell: static.
+        strain_rate: `motion -> v`, where the cell changes by dh/dt = h v, in internal units;
+            None if it is fixed.
         is_done: `motion -> bool`: whether to stop before the last step.
     """
 
@@ -47,6 +49,7 @@ class Integrator(NamedTuple):
     bath_energy: Callable[..., Array]
     degrees: int
     moves_cell: bool = False
+    strain_rate: Callable[..., Array | None] = lambda motion: None
     is_done: Callable[..., Array] = lambda motion: jnp.zeros((), bool)
 
 

@@ -96,12 +96,15 @@ def _functions(layout: Layout, config: ModelConfig) -> dict:
         structure = at(positions, cell, neighbors)
         return Evaluation(potential, neighbors.params, structure).polarizability()
 
-    def current(positions, velocities, cell, neighbors):
+    knows_strain = QUANTITIES["piezoelectric"].refuse(config) is None
+
+    def current(positions, velocities, cell, neighbors, strain_rate):
         structure = at(positions, cell, neighbors)
-        return Evaluation(potential, neighbors.params, structure).current(velocities)
+        evaluation = Evaluation(potential, neighbors.params, structure)
+        return evaluation.current(velocities, strain_rate if knows_strain else None)
 
     def recorded(name):
-        def value(positions, velocities, cell, neighbors):
+        def value(positions, velocities, cell, neighbors, strain_rate):
             structure = at(positions, cell, neighbors)
             return QUANTITIES[name].value(potential, neighbors.params, structure)
 

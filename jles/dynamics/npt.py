@@ -63,8 +63,13 @@ def npt(masses, timestep: Scalar, config: Npt, free: bool = True) -> Integrator:
     def bath_energy(motion, kT):
         return flexible.bath_energy(_state(motion, masses), kT, pressure)
 
+    def strain_rate(motion):
+        return motion.bath.momentum / motion.bath.mass
+
     degrees = degrees_of_freedom(len(masses), free)
-    return Integrator(start, step, bath_energy, degrees, moves_cell=True)
+    return Integrator(
+        start, step, bath_energy, degrees, moves_cell=True, strain_rate=strain_rate
+    )
 
 
 def _state(motion: Motion, masses) -> flexible.NptState:

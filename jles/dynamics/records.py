@@ -87,7 +87,7 @@ def build_recorders(
         },
     }
     for name in system.observables:
-        values[name] = _observable(name, system, masses)
+        values[name] = _observable(name, system, integrator, masses)
     recorders = {}
     for name, interval in to_dict(config).items():
         if interval > 0:
@@ -192,12 +192,15 @@ def record(
     return after
 
 
-def _observable(name: str, system: System, masses):
+def _observable(name: str, system: System, integrator: Integrator, masses):
     def values(snapshot):
-        motion = snapshot.motion
-        velocities = velocities_of(motion, masses)
+        motion, rate = snapshot.motion, integrator.strain_rate(snapshot.motion)
         value = system.observables[name](
-            motion.positions, velocities, motion.cell, snapshot.neighbors
+            motion.positions,
+            velocities_of(motion, masses),
+            motion.cell,
+            snapshot.neighbors,
+            None if rate is None else rate * FEMTOSECOND,
         )
         return value if isinstance(value, dict) else {name: value}
 

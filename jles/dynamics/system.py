@@ -82,8 +82,9 @@ class System(NamedTuple):
         charge: total charge, e.
         dipole: `(positions, cell, neighbors) -> (3,)`, e angstrom.
         polarizability: `(positions, cell, neighbors) -> (3, 3)`, e angstrom^2/V; None for zero.
-        observables: by name, functions `(positions, velocities, cell, neighbors)` that return
-            an array, or a dictionary of arrays; velocities in angstrom/fs.
+        observables: by name, functions of positions, velocities (relative to the cell,
+            angstrom/fs), cell, neighbors and strain rate (1/fs; None if the cell is fixed).
+            They return an array, or a dictionary of arrays.
     """
 
     masses: np.ndarray

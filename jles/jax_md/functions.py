@@ -83,8 +83,8 @@ def current_fn(model, atoms):
     .. math:: \dot P = \sum_i Z^*_i v_i
 
     with Born charges :math:`Z^*` that obey the acoustic sum rule, in e angstrom per unit of
-    time of the velocities. It never jumps, however the positions are wrapped. Arguments as of
-    `energy_fn`.
+    time of the velocities. It never jumps, however the positions are wrapped. Charge that flows
+    because the cell changes is left out. Arguments as of `energy_fn`.
 
     Raises:
         InputError: the model has no latent charges, or the backbone needs copies of a cell

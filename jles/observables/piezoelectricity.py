@@ -1,4 +1,7 @@
-r"""The piezoelectric tensor at clamped atoms (docs/theory.md, Polarization of a crystal)."""
+r"""What strain does to the polarization: piezoelectric tensor, current in a cell that changes.
+
+Source: docs/theory.md, Polarization of a crystal.
+"""
 
 from collections.abc import Callable
 
@@ -9,11 +12,12 @@ from jaxtyping import Array, Float
 from jles.observables.stress import strained
 from jles.typing import Cell, Positions
 
+CellCoupling = Callable[[Positions, Cell, Float[Array, " 3"]], Float[Array, ""]]
+"""`(positions, cell, E) -> E . P`, e angstrom times the unit of E."""
+
 
 def piezoelectric_tensor(
-    coupling: Callable[[Positions, Cell, Float[Array, " 3"]], Float[Array, ""]],
-    positions: Positions,
-    cell: Cell,
+    coupling: CellCoupling, positions: Positions, cell: Cell
 ) -> Float[Array, "3 3 3"]:
     r"""The proper piezoelectric tensor at clamped atoms, e/angstrom^2 (16.02 C/m^2).
 
@@ -25,7 +29,7 @@ def piezoelectric_tensor(
     Relaxation of the atoms under strain adds a contribution of its own.
 
     Args:
-        coupling: `(positions, cell, E) -> E . P`, e angstrom times the unit of E.
+        coupling: see above.
         positions: angstrom.
         cell: rows are lattice vectors, angstrom.
 
@@ -38,3 +42,35 @@ def piezoelectric_tensor(
 
     volume = jnp.abs(jnp.linalg.det(cell))
     return jax.lax.map(of_strain, jnp.eye(3, dtype=positions.dtype)) / volume
+
+
+def strained_current(
+    coupling: CellCoupling,
+    positions: Positions,
+    cell: Cell,
+    velocities: Float[Array, "atoms 3"],
+    strain_rate: Float[Array, "3 3"],
+) -> Float[Array, " 3"]:
+    r"""Current in a cell that changes, one directional derivative.
+
+    .. math:: J_a = \sum_i Z^*_{i,ab} u_{ib} + V e_{a,bc} v_{bc} = (\dot P - P v)_a, \quad
+        \dot r = u + r v, \quad \dot h = h v
+
+    with the proper piezoelectric tensor e. It is the charge that flows through a wire between
+    electrodes: :math:`\dot{\tilde P} h` for :math:`P = \tilde P h`, so that the integral of
+    :math:`J h^{-1}` is :math:`\tilde P`. It does not depend on the branch of P.
+
+    Args:
+        coupling: see above.
+        positions: angstrom.
+        cell: h, rows are lattice vectors, angstrom.
+        velocities: u, relative to the cell, angstrom per unit of time.
+        strain_rate: v, symmetric, per unit of time.
+    """
+    still = jnp.zeros((3, 3), positions.dtype)
+
+    def rate(axis):
+        along = strained(coupling, cell, axis)
+        return jax.jvp(along, (positions, still), (velocities, strain_rate))[1]
+
+    return jax.vmap(rate)(jnp.eye(3, dtype=positions.dtype))

@@ -91,10 +91,7 @@ def _quadrupole(at):
 
 
 def _piezoelectric(at):
-    def coupling(positions, cell, field):
-        return at.coupling(positions, field, cell)
-
-    return piezoelectric_tensor(coupling, at.structure.positions, at.structure.cell)
+    return piezoelectric_tensor(at.cell_coupling, at.structure.positions, at.structure.cell)
 
 
 def _polarizability_of_all_electrons(at):

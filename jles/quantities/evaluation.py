@@ -17,6 +17,7 @@ from jles.observables.born_charges import (
     dipole_current,
     wave_born_charges,
 )
+from jles.observables.piezoelectricity import strained_current
 from jles.observables.polarizability import polarizability
 from jles.observables.stress import energy_and_forces, energy_forces_stress
 from jles.structures.structure import Structure
@@ -133,7 +134,11 @@ class Evaluation:
         )
         return self.factor * (waves + born_charges(coupling_of(dipoles), structure.positions))
 
-    def current(self, velocities: Float[Array, "atoms 3"]) -> Float[Array, " 3"]:
+    def current(
+        self,
+        velocities: Float[Array, "atoms 3"],
+        strain_rate: Float[Array, "3 3"] | None = None,
+    ) -> Float[Array, " 3"]:
         r"""Rate of the polarization, e angstrom per unit of time of the velocities.
 
         .. math:: \dot P = \sum_i Z^*_i (v_i - \bar v) + Q \bar v
@@ -141,14 +146,26 @@ class Evaluation:
         with the mean velocity :math:`\bar v` of the atoms and the total charge Q. A drift of
         all atoms transports the total charge only, also where Born charges break the acoustic
         sum rule.
+
+        In a cell that changes at a `strain_rate` the velocities are relative to the cell, and
+        the current is that of `strained_current`.
         """
         structure = self.structure
         weight = structure.mask.astype(velocities.dtype)[:, None]
         drift = jnp.sum(weight * velocities, axis=0) / jnp.sum(weight)
-        internal = dipole_current(
-            self.coupling, structure.positions, weight * (velocities - drift)
-        )
+        relative = weight * (velocities - drift)
+        if strain_rate is None:
+            internal = dipole_current(self.coupling, structure.positions, relative)
+        else:
+            places = structure.positions, structure.cell
+            internal = strained_current(self.cell_coupling, *places, relative, strain_rate)
         return internal + structure.total_charge * drift
+
+    def cell_coupling(
+        self, positions: Positions, cell: Cell, field: Float[Array, " 3"]
+    ) -> Float[Array, ""]:
+        """E . P as a function of positions, cell and field."""
+        return self.coupling(positions, field, cell)
 
     def polarizability(self, positions: Positions | None = None) -> Float[Array, "3 3"]:
         """Polarizability at zero field as a function of positions, e angstrom^2/V."""

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from jles.analysis.charge_flow import recorded_flow
-from jles.analysis.moment import agreement, at_steps, polarization_density, polarization_path
+from jles.analysis.moment import (
+    agreement,
+    at_steps,
+    in_mean_cell,
+    polarization_density,
+    polarization_path,
+)
 from jles.analysis.reports.order import order_parameter
 from jles.analysis.run import Record, open_run
 from jles.errors import InputError
@@ -61,6 +67,37 @@ def test_the_path_without_its_start_passes_through_a_recorded_frame(path, motion
     recorded = 0.8 * (dipole[110] - dipole[0]) + START
     expected = dipole[int(skip) :] - dipole[110] + recorded
     np.testing.assert_allclose(found.values, expected, atol=ERROR)
+
+
+@pytest.fixture
+def breathing(motion, tmp_path):
+    """Charges that move in a cell that changes; half a cycle is left out at the start."""
+    reduced, rate = (0.1 * part for part in motion)
+    times = np.arange(len(reduced))
+    strain = 0.05 * np.sin(0.01 * times)[:, None, None] * (np.eye(3) + np.eye(3)[::-1])
+    cells = 10.0 * (np.eye(3) + strain)
+    polarization = np.einsum("fa,fab->fb", reduced + [3.0, -1.0, 2.0], cells)
+    records = {
+        "current": {"current": np.einsum("fa,fab->fb", rate, cells)},
+        "polarization": {
+            "polarization": polarization[::10],
+            "cell": cells[::10],
+            "interval": 10,
+        },
+        "thermo": {"cell": cells, "temperature": np.full(len(times), 300.0)},
+    }
+    return write_run(tmp_path / "breathing", records), polarization, reduced, cells
+
+
+def test_the_polarization_moves_with_the_cell(breathing):
+    place, polarization, reduced, cells = breathing
+    run = open_run(place, skip=315.0)
+    path = polarization_path(run).record
+    np.testing.assert_allclose(path.values, polarization[315:], atol=1.1 * ERROR)
+    assert float(agreement(run)[0].split("by ")[1].split()[0]) < 1.1 * ERROR
+    still = in_mean_cell(run, path).values
+    expected = (reduced[315:] - reduced[315:].mean(axis=0)) @ cells[315:].mean(axis=0)
+    np.testing.assert_allclose(still - still.mean(axis=0), expected, atol=1.1 * ERROR)
 
 
 def test_a_moment_that_is_not_the_integral_is_reported(path, motion, tmp_path):

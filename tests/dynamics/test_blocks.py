@@ -125,7 +125,7 @@ def test_a_new_neighbour_list_within_the_capacity_is_no_new_trace(atoms):
 def test_records_of_every_step_are_those_of_its_state(atoms):
     """Also where steps are rejected, lists are renewed and blocks end."""
 
-    def current(positions, velocities, cell, neighbors):
+    def current(positions, velocities, *_):
         return jnp.sin(positions[0]) + 1e3 * velocities[1]
 
     system = liquid(atoms, skin=0.05)._replace(observables={"current": current})
@@ -142,7 +142,7 @@ def test_records_of_every_step_are_those_of_its_state(atoms):
     )
     assert len(found) == 61
     np.testing.assert_allclose(
-        found, current(positions.swapaxes(0, 1), velocities.swapaxes(0, 1), None, None)
+        found, current(positions.swapaxes(0, 1), velocities.swapaxes(0, 1))
     )
 
 

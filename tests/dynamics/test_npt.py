@@ -7,7 +7,7 @@ import pytest
 from ase.build import bulk
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.linalg import expm
+from scipy.linalg import expm, logm
 
 from jles.dynamics.config import Npt, RecordConfig
 from jles.dynamics.records import Recorder
@@ -199,12 +199,18 @@ def test_the_extended_energy_is_conserved_to_second_order_in_the_timestep(record
     assert_second_order(coarse, fine, frames=50, most=0.05)
 
 
-def test_no_step_turns_the_cell():
-    engine = engine_of(network(ATOMS, 4.0), npt(PRESSURE, "full"), 4.0, THERMO)
+def test_no_step_turns_the_cell_and_records_know_its_rate():
+    system = network(ATOMS, 4.0)._replace(observables={"current": lambda *given: given[-1]})
+    every = RecordConfig(thermo=1, positions=0, current=1)
+    engine = engine_of(system, npt(PRESSURE, "full"), 1.0, every)
     momenta = draw_momenta(MASSES, TEMPERATURE, 0)
-    cells = values(run(engine, begin(engine, ATOMS.positions, momenta), 50), "thermo", "cell")
+    found = run(engine, begin(engine, ATOMS.positions, momenta), 50)
+    cells, rates = values(found, "thermo", "cell"), values(found, "current")
     steps = np.linalg.solve(cells[:-1], cells[1:])
     np.testing.assert_allclose(steps, np.swapaxes(steps, 1, 2), atol=1e-13)
+    between = np.array([logm(step) for step in steps])
+    means = 0.5 * (rates[1:] + rates[:-1])
+    np.testing.assert_allclose(means, between, atol=0.05 * np.abs(between).max())
 
 
 def test_the_volume_of_an_ideal_gas_has_its_distribution():

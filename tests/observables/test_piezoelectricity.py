@@ -18,7 +18,7 @@ from jles.models.config import (
     SoftnessConfig,
 )
 from jles.observables.born_charges import acoustic_sum, born_charges
-from jles.observables.piezoelectricity import piezoelectric_tensor
+from jles.observables.piezoelectricity import piezoelectric_tensor, strained_current
 from jles.observables.stress import energy_forces_stress, strained
 from jles.predict.model import Model
 from jles.quantities.catalogue import QUANTITIES
@@ -94,6 +94,13 @@ def test_charge_that_flows_along_bonds_polarizes_as_the_bonds_do(crystal):
     volume = np.abs(np.linalg.det(crystal.cell))
     np.testing.assert_allclose(found * volume, expected, rtol=0, atol=1e-12)
     assert np.abs(expected).max() > 0.1
+    velocities = jnp.asarray(np.random.default_rng(0).normal(size=(6, 3)))
+    rate = 0.1 * (velocities[:3] + velocities[:3].T)
+    places = crystal.positions, crystal.cell
+    current = jax.jit(lambda u, v: strained_current(coupling, *places, u, v))
+    _, moving = jax.jvp(whole, at, (velocities, rate))
+    expected = fixed(crystal) @ velocities + moving - value @ rate
+    np.testing.assert_allclose(current(velocities, rate), expected, atol=1e-12)
 
 
 def test_fixed_charges_are_not_piezoelectric(crystal):
@@ -113,6 +120,33 @@ def molecule():
     cluster = rattled(5, pbc=False)
     box = Atoms(cluster.symbols, cluster.positions, cell=3.0 * TRICLINIC, pbc=True)
     return potential, params, box
+
+
+@pytest.mark.long
+def test_the_current_is_the_rate_of_the_polarization_in_a_moving_cell():
+    r"""Of a molecule alone in a box: P = P~ h, and the current is the rate of P~ times h."""
+    charges, dipoles = FlowCharges(hidden=(4,), flow_width=2), MomentConfig((4,), 2)
+    potential, params = small_model(small_config(charges=charges, dipoles=dipoles))
+    atoms = Atoms("OHH", [[3.0, 3.0, 3.0], [4.0, 3.1, 3.0], [2.7, 3.9, 3.2]])
+    atoms.set_cell(3.0 * TRICLINIC)
+    atoms.pbc = True
+    structure = model_structure(atoms, potential)
+    rng = np.random.default_rng(0)
+    velocities, rate = rng.normal(size=(3, 3)), rng.normal(size=(3, 3))
+    velocities -= velocities.mean(axis=0)
+    velocities, rate = jnp.asarray(velocities), jnp.asarray(rate + rate.T)
+
+    def at(time):
+        grow, moved = jnp.eye(3) + rate * time, structure.positions + velocities * time
+        return replace(structure, positions=moved @ grow, cell=structure.cell @ grow)
+
+    reduced = jax.jit(lambda s: jnp.linalg.solve(s.cell.T, potential.dipole_fn(params, s)))
+    step = 1e-5
+    expected = (reduced(at(step)) - reduced(at(-step))) / (2.0 * step) @ structure.cell
+    found = jax.jit(lambda s: Evaluation(potential, params, s).current(velocities, rate))
+    np.testing.assert_allclose(found(structure), expected, rtol=1e-7)
+    still = jax.jit(lambda s: Evaluation(potential, params, s).current(velocities))
+    assert np.abs(still(structure) - expected).max() > 0.1 * np.abs(expected).max()
 
 
 @pytest.fixture(scope="module")

@@ -39,7 +39,7 @@ def springs(stiffness, masses, charge=0.0) -> System:
         energy,
         free=False,
         dipole=lambda r, cell, neighbors: charge * jnp.sum(r, axis=0),
-        observables={"polarization": lambda r, v, cell, neighbors: charge * jnp.sum(r, axis=0)},
+        observables={"polarization": lambda r, *_: charge * jnp.sum(r, axis=0)},
     )
 
 

@@ -110,6 +110,7 @@ def evaluation(name: str, count: int, records=(), derivatives=(0,)):
     positions, cell = atoms.positions, atoms.cell.array
     neighbors, _ = system.rebuild_neighbors(positions, cell, Capacity())
     velocities = np.random.default_rng(1).normal(size=positions.shape)
+    strain_rate = 0.1 * (velocities[:3] + velocities[:3].T)
 
     def energy(positions, cell, neighbors):
         field = jnp.array([0.1, -0.2, 0.3]) if records else None
@@ -117,7 +118,8 @@ def evaluation(name: str, count: int, records=(), derivatives=(0,)):
 
     def values(positions, cell, neighbors):
         found = [
-            system.observables[name](positions, velocities, cell, neighbors) for name in records
+            system.observables[name](positions, velocities, cell, neighbors, strain_rate)
+            for name in records
         ]
         slopes = jax.value_and_grad(energy, derivatives)(positions, cell, neighbors)
         return slopes, found, 1.0 * (system.missing_slots(positions, cell, neighbors) <= 0)

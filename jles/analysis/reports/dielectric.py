@@ -11,7 +11,7 @@ from jles.analysis.estimators.dielectric import (
     susceptibility_unit,
 )
 from jles.analysis.estimators.transport import Estimate
-from jles.analysis.moment import agreement, polarization_path
+from jles.analysis.moment import agreement, in_mean_cell, polarization_path
 from jles.analysis.reports.drawing import draw_band
 from jles.analysis.reports.outcome import Outcome
 from jles.analysis.reports.wording import describe, few_samples
@@ -45,8 +45,7 @@ def dielectric(
                 f"{run.path}: was run in a field; the fluctuation gives epsilon only "
                 "without a field"
             )
-    moments = [polarization_path(run, source) for run in runs]
-    records = [moment.record for moment in moments]
+    records = [in_mean_cell(run, polarization_path(run, source).record) for run in runs]
     interval = same_interval(records, runs)
     state = conditions(runs, temperature)
     dipoles = [scale * record.values for record in records]

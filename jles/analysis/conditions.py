@@ -21,11 +21,11 @@ class Conditions(NamedTuple):
 
 def conditions(runs: Sequence[Run], temperature: float | None = None) -> Conditions:
     """Mean temperature, unless given, and mean volume of the runs."""
-    if temperature is None:
-        temperature = float(np.mean([mean_temperature(run) for run in runs]))
-    elif not temperature > 0.0:
+    if temperature is not None and not temperature > 0.0:
         raise InputError(f"--temperature must be positive (K), got {temperature}")
-    return Conditions(temperature, float(np.mean([mean_volume(run) for run in runs])))
+    return Conditions(
+        temperature_of(runs, temperature), float(np.mean([mean_volume(run) for run in runs]))
+    )
 
 
 def mean_temperature(run: Run) -> float:
@@ -41,6 +41,21 @@ def mean_temperature(run: Run) -> float:
         f"{run.path}: the temperature was not recorded (`record: {{thermo: 10}}` in the md "
         "config); give it with --temperature"
     )
+
+
+def temperature_of(runs: Sequence[Run], given: float | None = None) -> float:
+    """The given temperature, or the mean of the runs, K."""
+    if given is not None:
+        return given
+    return float(np.mean([mean_temperature(run) for run in runs]))
+
+
+def title_temperature(runs: Sequence[Run], given: float | None) -> float | None:
+    """The same for a title; None if a run did not record it."""
+    try:
+        return temperature_of(runs, given)
+    except InputError:
+        return None
 
 
 WITH_CELL = ("thermo", "polarization", "positions", "polarizability")

@@ -9,6 +9,9 @@ from jles.analysis.estimators.units import (
     ATOMIC_MASS,
     BOLTZMANN,
 )
+from jles.analysis.reports.profile import profiles
+from jles.analysis.reports.raman import raman
+from jles.analysis.reports.rdf import radial_distributions
 from jles.analysis.run import open_run
 from jles.errors import InputError
 from tests.support.processes import write_run
@@ -33,6 +36,25 @@ def test_temperature_and_volume_are_the_recorded_ones(current_run, tmp_path, rng
     assert mean_temperature(open_run(run)) == pytest.approx(
         expected, rel=4 * np.sqrt(2 / 18000)
     )
+
+
+def test_only_what_depends_on_the_temperature_needs_it(tmp_path, rng):
+    positions = 10.0 * rng.random((20, 4, 3))
+    polarizability = rng.standard_normal((200, 3, 3))
+    records = {
+        "positions": {"positions": positions},
+        "polarizability": {"polarizability": polarizability},
+    }
+    run = write_run(tmp_path / "cold", records, numbers=[1] * 4)
+    with h5py.File(run / "trajectory.h5", "a") as file:
+        del file["thermo"]
+    runs = [open_run(run)]
+    found = radial_distributions(runs), profiles(runs), raman(runs, resolution=500.0)
+    for outcome in found:
+        assert " K, " not in outcome.lines[0]
+    assert "4.0 K, " in radial_distributions(runs, temperature=4.0).lines[0]
+    with pytest.raises(InputError, match="--temperature"):
+        raman(runs, resolution=500.0, stokes=True)
 
 
 def test_runs_with_different_intervals_stay_apart(current_run):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jles.analysis.conditions import mean_temperature
+from jles.analysis.conditions import title_temperature
 from jles.analysis.estimators.hysteresis import Loop, field_axis, hysteresis_loop
 from jles.analysis.estimators.units import POLARIZATION
 from jles.analysis.moment import agreement, at_steps, polarization_density
@@ -29,7 +29,7 @@ def hysteresis(
     Args:
         runs: in the same cycled field; all their half loops are averaged.
         scale: factor of the recorded polarization.
-        temperature: K, for the title; by default the mean of the runs.
+        temperature: K, for the title; by default the mean of the runs, if recorded.
         source: of the polarization, as for `moment.polarization_path`.
     """
     loops, records, fields, densities = [], [], [], []
@@ -46,10 +46,8 @@ def hysteresis(
         fields.append(vectors @ axis)
     if not all(np.allclose(loop.field, loops[0].field, rtol=1e-3) for loop in loops):
         raise InputError("runs in fields of different amplitudes; analyse them separately")
-    if temperature is None:
-        temperature = float(np.mean([mean_temperature(run) for run in runs]))
     loop = Loop(loops[0].field, *map(np.concatenate, list(zip(*loops, strict=True))[1:]))
-    title = describe(runs, records, temperature)
+    title = describe(runs, records, title_temperature(runs, temperature))
     raw = (fields[0], scale * _centred(densities[0] @ axis))
     rate = np.median(np.abs(np.diff(fields[0]))) / records[0].interval * _KV_PER_CM * 1e3
     halves = f"{len(loop.falling)} falling and {len(loop.rising)} rising halves"

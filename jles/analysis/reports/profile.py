@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jles.analysis.conditions import mean_temperature
+from jles.analysis.conditions import title_temperature
 from jles.analysis.estimators.blocks import block_average, pooled
 from jles.analysis.estimators.planar import (
     Planes,
@@ -48,7 +48,7 @@ def profiles(
         axis: the cell vector along which the profiles run; the layers contain the other two.
         width: of a layer, angstrom; made to divide the height of the cell.
         sigma: smearing width of the model, angstrom.
-        temperature: K, for the title; by default the mean of the runs.
+        temperature: K, for the title; by default the mean of the runs, if recorded.
 
     Raises:
         InputError: different atoms or cells, a width out of range, or moments that were
@@ -68,9 +68,7 @@ def profiles(
     for name, parts in series.items():
         found = pooled([block_average(part) for part in parts], [len(part) for part in parts])
         columns[name], columns[f"error of {name}"] = found
-    if temperature is None:
-        temperature = float(np.mean([mean_temperature(run) for run in runs]))
-    title = describe(runs, records, temperature)
+    title = describe(runs, records, title_temperature(runs, temperature))
     lines = [f"profiles along {'abc'[axis]}, {title}", *_in_words(columns)]
     if not charged:
         lines.append("no potential: `record: {charges: N}`, N as for positions, gives it")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jles.analysis.conditions import mean_temperature, same_interval
+from jles.analysis.conditions import same_interval, temperature_of, title_temperature
 from jles.analysis.estimators.raman import depolarization, invariants, polarized, stokes_factor
 from jles.analysis.estimators.spectra import (
     Segments,
@@ -51,20 +51,20 @@ def raman(
         laser: wavelength, nm; multiplies by the fourth power of the scattered frequency
             (implies stokes).
         scale: factor of the dipoles; polarizabilities are multiplied by its square.
-        temperature: K, for the Bose factor; by default the mean of the runs.
+        temperature: K, for the Bose factor and the title; by default the mean of the runs.
     """
     if laser is not None and not laser > 0.0:
         raise InputError(f"--laser must be positive (nm), got {laser}")
     records, parts = zip(*(raman_segments(run, resolution) for run in runs), strict=True)
     interval = same_interval(records, runs)
-    if temperature is None:
-        temperature = float(np.mean([mean_temperature(run) for run in runs]))
     segments = pool(parts)
     spectra = {
         name: average(segments, power).scaled(scale**4).below(highest)
         for name, power in polarized(segments).items()
     }
     is_stokes = stokes or laser is not None
+    known = temperature_of if is_stokes else title_temperature
+    temperature = known(runs, temperature)
     if is_stokes:
         factor = stokes_factor(spectra["VV"].wavenumber, temperature, laser)
         # The factor diverges at zero frequency and would amplify the leakage of the window.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from jles.analysis.conditions import mean_temperature
+from jles.analysis.conditions import title_temperature
 from jles.analysis.estimators.rdf import (
     Distribution,
     distributions,
@@ -44,7 +44,7 @@ def radial_distributions(
         r_max: angstrom; by default half the smallest height of the first cell.
         width: of a bin, angstrom.
         every: use only every n-th frame.
-        temperature: K, for the title; by default the mean of the runs.
+        temperature: K, for the title; by default the mean of the runs, if recorded.
     """
     from ase.data import chemical_symbols
 
@@ -76,9 +76,7 @@ def radial_distributions(
         f"{chemical_symbols[elements[a]]}-{chemical_symbols[elements[b]]}": value
         for (a, b), value in found.items()
     }
-    if temperature is None:
-        temperature = float(np.mean([mean_temperature(run) for run in runs]))
-    title = describe(runs, records, temperature) + (
+    title = describe(runs, records, title_temperature(runs, temperature)) + (
         f", every {every}th frame" if every > 1 else ""
     )
     lines = [f"radial distributions, {title}", *(_line(*item) for item in named.items())]

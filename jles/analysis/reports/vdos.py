@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jles.analysis.conditions import mean_temperature, same_interval
+from jles.analysis.conditions import same_interval, temperature_of
 from jles.analysis.estimators.spectra import (
     Segments,
     average,
@@ -59,8 +59,7 @@ def vibrational_density(
         *(density_segments(run, resolution, elements) for run in runs), strict=True
     )
     same_interval(records, runs)
-    if temperature is None:
-        temperature = float(np.mean([mean_temperature(run) for run in runs]))
+    temperature = temperature_of(runs, temperature)
     segments = pool(parts)
     power = segments.power / (BOLTZMANN * temperature)
     spectra = {

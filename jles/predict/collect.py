@@ -1,8 +1,10 @@
 """From the arrays of one structure to a `Prediction`."""
 
+import jax
 import numpy as np
 
 from jles.electrostatics.plan import SumPlan
+from jles.errors import InputError
 from jles.models.config import ModelConfig
 from jles.predict.prediction import (
     Prediction,
@@ -39,6 +41,9 @@ def collect(
         field: applied, V/angstrom; None for none.
         sum_rule: whether Born charges are made to obey the acoustic sum rule.
         total_charge: e.
+
+    Raises:
+        InputError: a result is not a finite number.
     """
     notes, moved = notes_of_sum(plan, config), np.zeros(3)
     if "bare_charges" in out:
@@ -52,5 +57,28 @@ def collect(
     host = Host(config, atoms, out, moved, field, total_charge, sum_rule)
     results = {}
     for name in want:
-        results |= QUANTITIES[name].results(out[name], host)
+        found = QUANTITIES[name].results(out[name], host)
+        _check_finite(name, found, config)
+        results |= found
     return Prediction(notes, **results)
+
+
+def _check_finite(name: str, found: dict, config: ModelConfig) -> None:
+    for value in map(np.asarray, jax.tree.leaves(found)):
+        if np.isfinite(value).all():
+            continue
+        where = ""
+        if QUANTITIES[name].per_atom and value.ndim:
+            where = f" of atom {np.argwhere(~np.isfinite(value))[0][0]}"
+        raise InputError(f"'{name}'{where} is not a finite number: {_why(config)}")
+
+
+def _why(config: ModelConfig) -> str:
+    if config.charges is not None and config.charges.kind == "equilibrated":
+        return "the equilibration of the charges did not converge for this geometry"
+    if config.response.mode == "self-consistent":
+        return (
+            "the self-consistent response did not converge; polarizabilities or softness are "
+            "too large for moments this close (other positions, or a model with a wider sigma)"
+        )
+    return "the model fails for this geometry, or its parameters are damaged"

@@ -129,18 +129,11 @@ class Evaluation:
             self.atoms.cell[:] = cell
         with naming(f"configuration {self.count} of the server"):
             out = self.predict()
-            _check_finite(out)
         virial = np.zeros((3, 3))
         if out.stress is not None:
             virial = -self.atoms.get_volume() * out.stress
         extras = json.dumps(extras_of(out)).encode("ascii")
         return out.energy, out.forces, virial, np.frombuffer(extras, np.byte)
-
-
-def _check_finite(out: Prediction) -> None:
-    broken = np.flatnonzero(~np.isfinite(out.forces).all(axis=1))
-    if broken.size:
-        raise InputError(f"the force on atom {broken[0]} is not a finite number")
 
 
 def extras_of(out: Prediction) -> dict:

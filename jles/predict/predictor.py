@@ -271,7 +271,8 @@ class Predictor(ABC):
             sum_rule: subtract from Born charges what violates the acoustic sum rule.
 
         Raises:
-            InputError: a quantity that this model or structure does not have.
+            InputError: a quantity that this model or structure does not have, or a result that
+                is not finite.
         """
         check_wanted(want, self.config)
         if born_mode not in get_args(BornMode):

@@ -170,7 +170,7 @@ def test_a_force_that_is_no_number_stops_the_client(model):
     broken = copy.copy(model)
     broken.params = jax.tree.map(lambda leaf: leaf * np.nan, model.params)
     atoms = rattled(0, cell=CELL)
-    with pytest.raises(InputError, match="configuration 1 .* atom 0 is not a finite number"):
+    with pytest.raises(InputError, match="configuration 1 .* is not a finite number"):
         Evaluation(broken, atoms)(atoms.cell.array, atoms.positions)
 
 

@@ -10,11 +10,18 @@ from ase import Atoms, units
 from ase.md.verlet import VelocityVerlet
 
 import jles
+from jles.electrostatics.plan import SumPlan
 from jles.errors import InputError, InputWarning
 from jles.models.backbones.cace import n_features
-from jles.models.config import DirectCharges, ScreeningConfig
+from jles.models.config import (
+    DirectCharges,
+    EquilibratedCharges,
+    ResponseConfig,
+    ScreeningConfig,
+)
 from jles.models.store import save_model
 from jles.predict import predictor
+from jles.predict.collect import collect
 from jles.predict.model import Model
 from jles.quantities.catalogue import QUANTITIES
 from jles.structures.batch import size_of
@@ -181,6 +188,30 @@ def test_what_cannot_be_predicted_is_said_in_words(model, atoms, want, words):
     with pytest.raises(InputError) as caught:
         model.predict(atoms, want=want)
     assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "its parameters are damaged"),
+        ({"response": ResponseConfig("self-consistent")}, "response did not converge"),
+        ({"charges": EquilibratedCharges()}, "equilibration of the charges did not converge"),
+    ],
+)
+def test_a_result_that_is_no_number_is_refused(changes, words):
+    forces = np.zeros((8, 3))
+    forces[4, 1] = np.nan
+    options = {"field": None, "sum_rule": False, "total_charge": 0.0}
+    with pytest.raises(InputError, match=f"'forces' of atom 4 is not .*{words}"):
+        collect(
+            CONFIG.replace(**changes),
+            {"forces": forces},
+            atoms=rattled(0),
+            places=rattled(0).positions,
+            plan=SumPlan(),
+            want=("forces",),
+            **options,
+        )
 
 
 def test_a_field_that_is_none_and_another_precision_are_refused(model):

@@ -13,6 +13,14 @@ GUIDE = "#8a8a8a"
 PALETTE = (ACCENT, SECOND, "#2e7d46", "#7a4fa3", "#b0902c", "#3a8f9e", INK)
 """Colours of kinds that stand beside one another."""
 
+_MARKERS = "o^sDvP"
+
+
+def kind_style(number: int) -> tuple[str, str]:
+    """Colour and marker of a kind; the first 42 are distinct."""
+    marker = _MARKERS[number // len(PALETTE) % len(_MARKERS)]
+    return PALETTE[number % len(PALETTE)], marker
+
 
 def new_figure(width: float = 5.0, height: float = 4.0, columns: int = 1, rows: int = 1):
     """A figure without a window and its axes, row by row; `width` and `height` of a panel."""
@@ -40,7 +48,7 @@ def diagonal(axis, limits) -> None:
     axis.plot(limits, limits, color=GUIDE, linewidth=0.8, zorder=1)
 
 
-def points(axis, x, y, color=ACCENT, size: float = 3.0, label=None) -> None:
+def points(axis, x, y, color=ACCENT, size: float = 3.0, label=None, marker="o") -> None:
     """Many points, above the guide lines and translucent where they overlap.
 
     Args:
@@ -50,11 +58,12 @@ def points(axis, x, y, color=ACCENT, size: float = 3.0, label=None) -> None:
         color: of the markers.
         size: diameter of a marker, points.
         label: for the legend.
+        marker: of matplotlib.
     """
     axis.plot(
         np.ravel(x),
         np.ravel(y),
-        "o",
+        marker,
         color=color,
         markersize=size,
         markeredgewidth=0,
@@ -106,8 +115,8 @@ def born_charge_picture(path, elements, reference, predicted) -> None:
         )
         for number, z in enumerate(np.unique(elements)):
             chosen = [part[elements == z][:, which] for part in (reference, predicted)]
-            color = PALETTE[number % len(PALETTE)]
-            points(axis, *chosen, color, label=chemical_symbols[z])
+            color, marker = kind_style(number)
+            points(axis, *chosen, color, label=chemical_symbols[z], marker=marker)
         axis.legend(frameon=False, markerscale=2, loc="upper left")
     save_figure(figure, path)
 

@@ -15,7 +15,7 @@ from jles.distill.labels import TEACHER_CHARGES, bare
 from jles.distill.place import Place
 from jles.errors import InputError
 from jles.files import write_atomically
-from jles.pictures import PALETTE, SECOND, new_figure, parity_axis, points, save_figure
+from jles.pictures import SECOND, kind_style, new_figure, parity_axis, points, save_figure
 from jles.predict.errors import statistics
 from jles.predict.model import Model, load_model
 
@@ -236,9 +236,9 @@ def _draw_born(axis, student: Tested) -> None:
         parity_axis(axis, *pair, "Z*", "e", color=None)
     for number, z in enumerate(np.unique(student.born_elements)):
         mine, symbol = student.born_elements == z, chemical_symbols[z]
-        color = PALETTE[number % len(PALETTE)]
+        color, marker = kind_style(number)
         if student.teacher_born is not None:
-            points(axis, pair[0][mine], pair[1][mine], color, label=symbol)
+            points(axis, pair[0][mine], pair[1][mine], color, label=symbol, marker=marker)
         else:
             values = _isotropic(student.born[mine])
             axis.hist(values, bins=30, color=color, alpha=0.7, label=symbol)

@@ -1,5 +1,6 @@
 """The training file: its keys, their defaults and allowed values (docs/config.md)."""
 
+from os.path import normpath
 from typing import Annotated, Literal
 
 from msgspec import Meta
@@ -49,6 +50,18 @@ class DataConfig(Config):
             )
         if not self.train:
             raise InputError("train names no file")
+        for key in ("train", "valid"):
+            _refuse_repeated(key, getattr(self, key))
+
+
+def _refuse_repeated(key: str, files: tuple[str, ...] | str) -> None:
+    """Frames that come twice could be in both the training and the validation part."""
+    seen = set()
+    for file in () if isinstance(files, str) else files:
+        path = normpath(file)
+        if path in seen:
+            raise InputError(f"{key} names {file} twice; keep one")
+        seen.add(path)
 
 
 _BESIDE_START_FROM = ("element_energies", "screening")

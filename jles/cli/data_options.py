@@ -14,7 +14,7 @@ def add_data_check(kinds) -> None:
         help="labelled structures, any files ASE reads; or directories of shards, whose "
         "checksums are compared",
     )
-    _add_labels(parser)
+    add_labels(parser)
     parser.add_argument("-o", "--out", metavar="PICTURE.png", help="picture to write")
 
 
@@ -28,7 +28,7 @@ def add_data_build(kinds) -> None:
         nargs="+",
         help="labelled structures: any files ASE reads, databases of ASE (.db, .aselmdb), HDF5",
     )
-    _add_labels(parser)
+    add_labels(parser)
     parser.add_argument(
         "-o", "--out", metavar="DIR", required=True, help="directory to write; must not exist"
     )
@@ -48,7 +48,8 @@ def add_data_build(kinds) -> None:
     )
 
 
-def _add_labels(parser) -> None:
+def add_labels(parser) -> None:
+    """Adds `--labels`."""
     parser.add_argument(
         "--labels",
         metavar="NAME=KEY",

@@ -15,10 +15,14 @@ def run(arguments) -> None:
             raise InputError(f"{out}: exists already; choose another name or remove it")
         check_no_writer(Path(out).parent)
 
+    from jles.config import from_dict
+    from jles.data.frames import LabelKeys
     from jles.data.survey import survey
     from jles.train.starting_config import starting_config
 
-    text = starting_config(arguments.kind, arguments.data, survey(arguments.data))
+    keys = from_dict(LabelKeys, dict(arguments.labels), "--labels")
+    found = survey(arguments.data, keys)
+    text = starting_config(arguments.kind, arguments.data, found, keys)
     if out is None:
         print(text, end="")
         return

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 
 from jles.cache_folder import VARIABLE, use_compilation_cache
 from jles.cli.analyse_options import add_analyses
-from jles.cli.data_options import add_data_build, add_data_check
+from jles.cli.data_options import add_data_build, add_data_check, add_labels
 from jles.cli.distill_options import add_distill
 from jles.cli.lammps_options import add_inputs, add_rest
 from jles.cli.parser import Parser, add_set
@@ -378,6 +378,7 @@ def _add_init_config(commands) -> None:
     )
     parser.late = _add_kinds
     parser.add_argument("-o", "--out", metavar="CONFIG.yaml", help="file to write (printed)")
+    add_labels(parser)
 
 
 def _add_kinds(parser: argparse.ArgumentParser) -> None:

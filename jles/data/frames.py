@@ -20,6 +20,8 @@ from jles.structures.neighbors import check_geometry
 from jles.structures.unread_charge import warn_unread_charge
 
 _LAST_ELEMENT = 118
+_LARGEST = 1e12
+"""Larger values of a label are a mistake in the input, and overflow when they are squared."""
 
 
 class Outline(NamedTuple):
@@ -356,6 +358,12 @@ def _label(name, key, value, n_atoms):
             finite = np.isfinite(value.reshape(n_atoms, -1)).all(axis=1)
             where = f" of atom {np.flatnonzero(~finite)[0]}"
         raise InputError(f"'{key}' ({name}){where} has a value that is not finite")
+    largest = np.max(np.abs(value), initial=0.0)
+    if largest > _LARGEST:
+        raise InputError(
+            f"'{key}' ({name}) has a value of {largest:.3g}; values must be below {_LARGEST:g} "
+            f"{quantity.unit}"
+        )
     return value.reshape(shape)
 
 

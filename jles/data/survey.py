@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from ase.data import chemical_symbols
 
-from jles.data.frames import Frame, Outline, read_frames
+from jles.data.frames import Frame, LabelKeys, Outline, read_frames, renamed
 from jles.data.shards.stored import WholeFrames, only_shards
 from jles.errors import InputError
 from jles.structures.neighbors import find_neighbors, table_distances
@@ -49,18 +49,24 @@ class Survey(NamedTuple):
         return float(np.searchsorted(self.distances, cutoff)) / self.sampled_atoms
 
 
-def survey(files: Sequence[str]) -> Survey:
+def survey(files: Sequence[str], keys: LabelKeys = LabelKeys()) -> Survey:  # noqa: B008
     """The survey of files, see `read_frames`, or of one directory of shards.
 
     Neighbours are counted in up to 40 frames, spread evenly over the data.
 
+    Args:
+        files: names.
+        keys: names of the labels in the files; those of shards are known.
+
     Raises:
-        InputError: as `read_frames` and `only_shards`.
+        InputError: as `read_frames` and `only_shards`; keys are named for shards.
     """
     stored = only_shards(files)
-    if stored is not None:
-        return survey_frames(stored, WholeFrames(stored))
-    return survey_frames([frame for file in files for frame in read_frames(file)])
+    if stored is None:
+        return survey_frames([frame for file in files for frame in read_frames(file, keys)])
+    if renamed(keys):
+        raise InputError(f"{files[0]}: --labels is for files; shards know their labels")
+    return survey_frames(stored, WholeFrames(stored))
 
 
 def survey_frames(

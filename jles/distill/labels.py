@@ -1,11 +1,13 @@
 """Labels of a frame by the teacher, checked."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from jles.data.frames import LabelKeys
+from jles.data.frames import Frame, LabelKeys
 from jles.distill.teacher import Teacher, in_words
 from jles.errors import InputError
 
@@ -14,6 +16,16 @@ TEACHER_CHARGES = "teacher_charges"
 """Column of the partial charges of the teacher, where it has some."""
 
 _INPUTS = (KEYS.total_charge, KEYS.state)
+
+
+def label_names(
+    teacher: Teacher, starts: Sequence[Frame], stress: bool = True
+) -> tuple[str, ...]:
+    """Names of the labels that training frames like the starts get, see `labelled`."""
+    has_stress = "stress" in teacher.calculator.implemented_properties
+    if stress and has_stress and any(frame.pbc.all() for frame in starts):
+        return ("energy", "forces", "stress")
+    return ("energy", "forces")
 
 
 def labelled(

@@ -16,9 +16,10 @@ from ase.io import read
 
 from jles.config import to_dict
 from jles.data.frames import Frame, digests, frame_from_atoms, read_atoms
+from jles.data.splits import split_places
 from jles.distill.config import CommitteePick, DistillConfig
 from jles.distill.descriptors import describe_frames
-from jles.distill.labels import as_sampled, labelled
+from jles.distill.labels import as_sampled, label_names, labelled
 from jles.distill.pick import (
     check_enough,
     farthest_points,
@@ -45,6 +46,7 @@ from jles.lock import only_writer
 from jles.predict.committee import Committee
 from jles.predict.model import load_model
 from jles.train.config import TrainConfig
+from jles.train.training_frames import judging_labels, needed_labels
 
 
 def distill(
@@ -69,7 +71,7 @@ def distill(
     """
     found = load_teacher(teacher, config.teacher)
     frames, checked = read_starts(starts)
-    _Students(config, checked).check()
+    _Students(config, checked).check(label_names(found, checked, config.label_stress))
     split(config.pick, frames_of_runs(frames, config.sample))
     labelled(found, frames[0].atoms, frames[0].source)
     record = {
@@ -125,11 +127,35 @@ class _Students:
         student = self._config.student
         return student_config(student_values(student, file, survey), student)
 
-    def check(self) -> None:
-        """Finds mistakes before hours are spent on sampling."""
-        if self._config.pick.frames < 2:
-            raise InputError("pick.frames: 1 frame is too few; at least 2 are needed")
-        self.training("train.xyz", self._config.pick.frames)
+    def check(self, labels: Sequence[str]) -> None:
+        """Finds mistakes before hours are spent on sampling.
+
+        Args:
+            labels: that the training frames will have.
+        """
+        student, pick = self._config.student, self._config.pick
+        counts = [("student.sizes", count) for count in student.sizes]
+        if isinstance(pick, CommitteePick):
+            counts.append(("pick.first_fraction", _first_picks(pick)))
+        for key, count in [*counts, ("pick.frames", pick.frames)]:
+            if count < 2:
+                raise InputError(f"{key}: {count} is too few; at least 2 frames are needed")
+            config = self.training("train.xyz", count)
+            try:
+                if not config.data.valid:
+                    split_places(count, config.data.valid_fraction, config.data.split_seed)
+            except InputError as error:
+                raise InputError(f"{key} and data.valid_fraction: {error}") from None
+        for name in {*needed_labels(config), *judging_labels(config)} - set(labels):
+            raise InputError(
+                f"{student.training_file or 'student.settings'}: loss.{name} has a weight, but "
+                f"the frames of the teacher have only {', '.join(labels)}"
+            )
+
+
+def _first_picks(pick: CommitteePick) -> int:
+    """Number of frames that the committee learns from."""
+    return max(2, round(pick.first_fraction * pick.frames))
 
 
 class _Distillation:
@@ -184,7 +210,7 @@ class _Distillation:
         vectors = describe_frames(model, frames)
         if not isinstance(pick, CommitteePick):
             return farthest_points(vectors, pick.frames)
-        first = farthest_points(vectors, max(2, round(pick.first_fraction * pick.frames)))
+        first = farthest_points(vectors, _first_picks(pick))
         spread = self._spread([frames[n] for n in first], frames)
         rest = uncertain_and_far(vectors, spread, pick.frames - len(first), first)
         return [*first, *rest]

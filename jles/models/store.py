@@ -9,16 +9,18 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import yaml
+from msgspec import Meta
 
-from jles.config import from_dict, read_yaml, to_dict
+from jles.config import Config, Finite, from_dict, read_yaml, to_dict
 from jles.errors import InputError
 from jles.files import atomic_path
 from jles.models.config import ModelConfig
 from jles.models.describe import description
+from jles.structures.distances import read_range
 
 FORMAT_VERSION = 2
 UNITS = {"length": "angstrom", "energy": "eV", "charge": "e", "stress": "eV/angstrom^3"}
@@ -123,7 +125,32 @@ def read_model(path) -> StoredModel:
         raise InputError(f"{weights}: not a safetensors file ({error})") from None
     params = unflatten(flat)
     _check_params(config, params, path)
-    return StoredModel(config, params, record["training"] or {}, _read_metrics(path))
+    training = _checked_training(record["training"] or {}, f"{file}: training")
+    return StoredModel(config, params, training, _read_metrics(path))
+
+
+class _Training(Config):
+    """The keys of `training` that are read again; it may have others."""
+
+    neighbors: Annotated[float, Meta(ge=0.0, le=1e9)] = 0.0
+    label_keys: dict[str, str] = {}
+    distances: dict[str, Any] = {}
+    total_charges: tuple[Finite, ...] = ()
+    charges_by_formula: dict[str, tuple[Finite, ...]] = {}
+    dtype: Literal["float32", "float64"] = "float32"
+
+
+def _checked_training(training, where: str) -> dict:
+    """The section, if all that is read of it has the right type."""
+    if not isinstance(training, dict):
+        raise InputError(f"{where}: is {str(training)[:40]!r}; it must be a mapping")
+    read = {key: training[key] for key in _Training.__struct_fields__ if key in training}
+    from_dict(_Training, read, where)
+    try:
+        read_range(training.get("distances", {}))
+    except InputError as error:
+        raise InputError(f"{where}.distances: {error}") from None
+    return training
 
 
 def _check_params(config: ModelConfig, params: dict, path: Path) -> None:

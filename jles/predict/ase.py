@@ -100,6 +100,8 @@ class LatentChargeCalculator(Calculator):
             PropertyNotImplementedError: the model or the structure does not have it.
         """
         super().calculate(atoms, properties, system_changes)
+        if system_changes:
+            self.results = {}
         pbc, in_field = self.atoms.pbc, self.field is not None
         asked = [self._names[name] for name in properties if name in self._names]
         for quantity in asked:

@@ -8,6 +8,7 @@ import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 from jaxtyping import Float
 
+from jles.errors import InputError
 from jles.structures.structure import Structure
 
 TOO_CLOSE = 0.8
@@ -45,14 +46,21 @@ class DistanceRange(NamedTuple):
 
 
 def read_range(record: dict) -> DistanceRange | None:
-    """The inverse of `DistanceRange.record`; None for an empty record, as old models have."""
+    """The inverse of `DistanceRange.record`; None for an empty record, as old models have.
+
+    Raises:
+        InputError: it is no such record.
+    """
     if not record:
         return None
     shortest = np.zeros((_TABLE, _TABLE))
-    for name, value in record["shortest"].items():
-        a, b = (atomic_numbers[symbol] for symbol in name.split("-"))
-        shortest[a, b] = shortest[b, a] = value
-    return DistanceRange(shortest, float(record["sparsest"]))
+    try:
+        for name, value in record["shortest"].items():
+            a, b = (atomic_numbers[symbol] for symbol in name.split("-"))
+            shortest[a, b] = shortest[b, a] = value
+        return DistanceRange(shortest, float(record["sparsest"]))
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"damaged ({type(error).__name__}: {error})") from None
 
 
 def distance_range(structures: Iterable[Structure]) -> DistanceRange:

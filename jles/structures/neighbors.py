@@ -13,6 +13,9 @@ SAME_SPOT = 1e-3
 MOST_NEIGHBORS = 20_000
 """Neighbours per atom, above which units must be wrong; they would also fill the memory."""
 
+FARTHEST = 1e9
+"""Coordinates beyond this, angstrom, are a mistake in the input."""
+
 # Below this number of atoms threads cost more than they save.
 _ATOMS_WORTH_THREADS = 2000
 
@@ -127,7 +130,8 @@ def check_geometry(positions, cell, pbc):
     """Float64 positions (atoms, 3) and cell (3, 3), three booleans; all finite.
 
     Raises:
-        InputError: a wrong shape or a number that is not finite; the atom is named.
+        InputError: a wrong shape, a number that is not finite, or a coordinate beyond
+            `FARTHEST`; the atom is named.
     """
     positions = np.asarray(positions, np.float64)
     cell = np.asarray(cell, np.float64)
@@ -140,6 +144,12 @@ def check_geometry(positions, cell, pbc):
     if len(bad):
         values = positions[bad[0]].tolist()
         raise InputError(f"position of atom {bad[0]} is {values}; it must be finite (angstrom)")
+    far = np.flatnonzero((np.abs(positions) > FARTHEST).any(axis=1))
+    if len(far):
+        raise InputError(
+            f"position of atom {far[0]} is {positions[far[0]].tolist()}; coordinates must be "
+            f"below {FARTHEST:g} angstrom"
+        )
     if not np.isfinite(cell).all():
         raise InputError(f"cell is {cell.tolist()}; it must be finite (angstrom)")
     if pbc.any():

@@ -60,7 +60,9 @@ def prepare(config: TrainConfig, devices: Devices = Devices()) -> Prepared:  # n
     needed = needed_labels(config)
     train_frames, valid_frames = load_frames(config.data, needed, judging_labels(config))
     model, params = model_of(config.model, train_frames)
-    for frames, where in ((train_frames, "training data"), (valid_frames, "validation data")):
+    given = config.model.start_from is not None or config.model.elements is not None
+    where = "of the model" if given else "of the training data"
+    for frames in (train_frames, valid_frames):
         check_elements(kinds_of(frames), model.numbers, where)
         check_responses(needed, model, kinds_of(frames))
     kinds = [*kinds_of(train_frames), *kinds_of(valid_frames)]

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import yaml
 
+from jles.data.frames import LabelKeys, renamed
 from jles.data.survey import Survey
 from jles.errors import InputError
 from jles.models.backbones.record import BackboneRecord, Choice, Sample
@@ -25,7 +26,12 @@ def kinds() -> dict[str, type[BackboneRecord]]:
     return {one.__struct_config__.tag: one for one in typing.get_args(BackboneConfig)}
 
 
-def starting_config(kind: str, files: Sequence[str], data: Survey) -> str:
+def starting_config(
+    kind: str,
+    files: Sequence[str],
+    data: Survey,
+    keys: LabelKeys = LabelKeys(),  # noqa: B008
+) -> str:
     """The text of a training file, with comments on the keys that are changed first.
 
     The cutoff is between 3.5 and 6 angstrom, with 12 to 60 neighbours on average where that
@@ -35,6 +41,7 @@ def starting_config(kind: str, files: Sequence[str], data: Survey) -> str:
         kind: of the backbone.
         files: training files.
         data: their survey.
+        keys: names of the labels in the files.
 
     Raises:
         InputError: no frame has an energy or forces.
@@ -42,8 +49,8 @@ def starting_config(kind: str, files: Sequence[str], data: Survey) -> str:
     for name in ("energy", "forces"):
         if not data.labels[name]:
             raise InputError(
-                f"{', '.join(files)}: no frame has the label {name}; training needs it "
-                "(other names of labels are given in data.labels)"
+                f"{', '.join(files)}: no frame has the label {name}, which training needs, as "
+                f"{getattr(keys, name)!r} (--labels {name}=KEY gives another name)"
             )
     if data.frames < 2:
         raise InputError(
@@ -54,7 +61,7 @@ def starting_config(kind: str, files: Sequence[str], data: Survey) -> str:
     sample = _sample(record, data)
     lines = [
         *_header(kind, data),
-        *_data(files, data),
+        *_data(files, data, keys),
         *_model(kind, record, sample, data),
         *_training(record, data),
     ]
@@ -84,9 +91,12 @@ def _header(kind: str, data: Survey) -> Iterator[str]:
     yield "# Every key is explained in docs/config.md."
 
 
-def _data(files: Sequence[str], data: Survey) -> Iterator[str]:
+def _data(files: Sequence[str], data: Survey, keys: LabelKeys) -> Iterator[str]:
     yield "data:"
     yield _line("train", list(files) if len(files) > 1 else files[0])
+    named = {name: getattr(keys, name) for name in renamed(keys)}
+    if named:
+        yield _line("labels", named)
     yield _line("valid_fraction", _held_out(data), "held out to choose the best epoch")
 
 

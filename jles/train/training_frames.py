@@ -75,7 +75,11 @@ def load_frames(
     if data.valid:
         valid = _read("valid", data.valid, data.labels)
     else:
-        places = split_places(len(train), data.valid_fraction, data.split_seed)
+        try:
+            places = split_places(len(train), data.valid_fraction, data.split_seed)
+        except InputError as error:
+            files = _listed(to_list(data.train))
+            raise InputError(f"data.valid_fraction ({files}): {error}") from None
         train, valid = (_take(train, part) for part in places)
     _check_named(data, train, valid)
     for name in need:

@@ -116,7 +116,9 @@ def test_a_file_that_was_cut_off_is_serious(tmp_path, sound):
     path = tmp_path / "cut.xyz"
     write(path, sound, format="extxyz")
     path.write_text(path.read_text()[:-200])
-    assert "cut off" in texts(check_data([str(path)]), serious=True)
+    serious = texts(check_data([str(path)]), serious=True)
+    assert "cut off" in serious
+    assert "(no frame of it was read)" in serious
 
 
 def test_short_pairs_net_forces_and_far_energies_are_doubtful(tmp_path, sound):

@@ -250,6 +250,11 @@ def test_wrong_shapes_are_refused_in_words(rng, key, value, words):
         assert word in str(caught.value)
 
 
+def test_absurd_values_are_refused(tmp_path, rng):
+    """They would overflow when they are squared."""
+    refused(written(tmp_path, water(rng, energy=1e30)), "frame 0", "'energy'", "1e+30", "eV")
+
+
 def test_a_periodic_cell_without_volume_is_refused(tmp_path, rng):
     atoms = water(rng)
     atoms.cell[2] = atoms.cell[1]

@@ -101,6 +101,16 @@ def test_a_directory_is_not_used_twice_and_not_resumed_with_other_settings(disti
         ("student.backbone=resnet", ["backbone", "'resnet'", "painn"]),
         ("student.settings.epohcs=3", ["student.settings", "epohcs", "epochs"]),
         ("student.sizes=[500]", ["student.sizes", "500", "pick.frames"]),
+        ("student.sizes=[1]", ["student.sizes: 1 is too few"]),
+        ("pick.frames=1", ["pick.frames: 1 is too few"]),
+        (
+            "student={sizes: [2], settings: {data: {valid_fraction: 0.9}}}",
+            ["student.sizes and data.valid_fraction", "2 of 2 frames"],
+        ),
+        (
+            "student.settings={loss: {dipole: 1}}",
+            ["loss.dipole has a weight", "energy, forces"],
+        ),
         ("student.training_file=none.yaml", ["none.yaml"]),
         ("pick.frames=400", ["pick.frames: 400 frames are wanted, and 320 are sampled"]),
     ],

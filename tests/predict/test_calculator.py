@@ -54,6 +54,9 @@ def test_calculator_gives_charges_and_the_dipole_of_clusters(model):
     out = model.predict(cluster, want=("energy", "forces", "charges", "dipole"))
     np.testing.assert_allclose(cluster.get_charges(), out.charges)
     np.testing.assert_allclose(cluster.get_dipole_moment(), out.dipole)
+    assert "charges" in cluster.calc.results
+    cluster.calc.calculate(rattled(8, pbc=False), ["dipole"])
+    assert "charges" not in cluster.calc.results  # those of other positions
     with pytest.raises(PropertyNotImplementedError):
         cluster.get_stress()
     with pytest.raises(PropertyNotImplementedError):

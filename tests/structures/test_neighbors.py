@@ -159,6 +159,8 @@ def test_no_atoms_and_lonely_atoms_have_empty_rows():
         ([[0, 0, 0], [4, 8, -4.0]], True, ("atom 0", "atom 1", "image")),
         ([[0, 0, 0], [np.nan, 0, 0]], True, ("atom 1", "nan", "finite")),
         ([[0, np.inf, 0]], False, ("atom 0", "inf")),
+        ([[0, 0, 0], [0, -1e300, 0]], False, ("atom 1", "1e+300", "below 1e+09 angstrom")),
+        ([[0, 0, 0], [2e9, 0, 0]], True, ("atom 1", "below 1e+09 angstrom")),
         ([[0.0, 0.0]], False, ("(1, 2)", "(atoms, 3)")),
     ],
 )

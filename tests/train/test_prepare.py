@@ -80,6 +80,13 @@ def test_a_label_is_needed_in_the_frames_that_are_trained_on(tmp_path):
             assert "data.split_seed" in message_of(load_frames, data, need)
 
 
+def test_a_split_that_leaves_nothing_names_its_key_and_file(tmp_path):
+    train = frames_file(tmp_path / "one.xyz", ("energy",))
+    message = message_of(load_frames, DataConfig(train), ())
+    assert message.startswith(f"data.valid_fraction ({train}): ")
+    assert "1 of 1 frames" in message
+
+
 def test_validation_frames_may_lack_a_label_but_not_all(tmp_path):
     train = frames_file(tmp_path / "t.xyz", ("energy", "forces"))
     some, none = (

@@ -8,6 +8,7 @@ from ase.io import write
 
 from jles.cli.main import main
 from jles.config import from_dict, read_yaml
+from jles.data.frames import LabelKeys
 from jles.data.survey import REACH, survey
 from jles.errors import InputError
 from jles.models.config import ModelConfig
@@ -95,4 +96,14 @@ def test_charged_frames_get_a_constraint_and_frames_without_forces_are_refused(
     assert main(["init-config", "cace", str(tmp_path / "bare.xyz")]) == 2
     error = capsys.readouterr().err
     assert "no frame has the label energy" in error
+    assert "--labels energy=KEY" in error
     assert error.count("\n") == 1
+
+
+def test_labels_under_other_names_are_named_in_the_file(tmp_path, capsys):
+    atoms = labelled(rattled(0))
+    atoms.info["REF"] = atoms.info.pop("energy")
+    file = str(write_frames(tmp_path / "a.xyz", [atoms] * 3))
+    assert main(["init-config", "cace", file, "--labels", "energy=REF"]) == 0
+    config = from_dict(TrainConfig, yaml.safe_load(capsys.readouterr().out), "file")
+    assert config.data.labels == LabelKeys(energy="REF")

@@ -109,6 +109,7 @@ def _read(files, keys):
     """Frames that can be used, keys of all values, and remarks on the other frames."""
     frames, seen, broken, remarks = [], set(), [], []
     for file in files:
+        before = len(frames) + len(broken)
         try:
             for one in examine_frames(file, keys):
                 seen |= one.keys
@@ -117,7 +118,9 @@ def _read(files, keys):
                 else:
                     frames.append(one.frame)
         except InputError as error:
-            remarks.append(Remark(f"{error} (later frames of the file were not read)", True))
+            some_read = len(frames) + len(broken) > before
+            unread = "later frames of the file were not" if some_read else "no frame of it was"
+            remarks.append(Remark(f"{error} ({unread} read)", True))
     if broken:
         text = f"{len(broken)} frames cannot be used: {some(broken)}"
         remarks.append(Remark(text, serious=True))

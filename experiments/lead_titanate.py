@@ -24,7 +24,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from jles.analysis.conditions import cells
 from jles.analysis.estimators.hysteresis import turning_points
 from jles.analysis.estimators.order import tetragonality
-from jles.analysis.moment import at_steps, polarization_path
+from jles.analysis.moment import at_steps, polarization_path, relative_to
 from jles.analysis.reports.hysteresis import hysteresis
 from jles.analysis.reports.order import order_parameter
 from jles.analysis.reports.outcome import Outcome, write_outcome
@@ -95,10 +95,11 @@ def from_symmetric(model, crystal: Atoms, trajectory: Run, frame: int) -> np.nda
     return polarization_change(born, sites.positions / count @ cell, record.values[frame])
 
 
-def changes(trajectory: Run, first, last) -> dict[str, list[float]]:
+def changes(trajectory: Run, zero, first, last) -> dict[str, list[float]]:
     """Change of polarization over a run: integrated current, and difference of its ends."""
     ends = trajectory.read("positions").steps[[0, -1]]
-    start, end = at_steps(polarization_path(trajectory).record, ends)
+    path = relative_to(trajectory, polarization_path(trajectory).record, zero)
+    start, end = at_steps(path, ends)
     integrated = end - start
     return {"integrated": integrated.tolist(), "direct": (last - first).tolist()}
 
@@ -239,7 +240,10 @@ def main(chosen):
             ramp.read("polarization").values[0] - first
             for ramp, (first, _) in zip(ramps, ends, strict=True)
         ]
-        compared = [changes(ramp, *pair) for ramp, pair in zip(ramps, ends, strict=True)]
+        compared = [
+            changes(ramp, zero, *pair)
+            for ramp, zero, pair in zip(ramps, zeros, ends, strict=True)
+        ]
         found += [
             order_parameter(ramps, count=16, zero=zeros),
             born_charges(ramps, stretches=10),

@@ -58,11 +58,30 @@ def polarization_path(run: Run, source: str = "current") -> Moment:
 def in_mean_cell(run: Run, record: Record) -> Record:
     """The polarization as if the cell always had its mean shape.
 
-    What the fluctuation of the cell adds to that of P depends on the branch of P.
+    Its changes do not depend on the branch of P, which otherwise moves with the cell.
     """
     boxes = _boxes(run, record.steps)
     mean = np.broadcast_to(boxes.mean(axis=0), boxes.shape)
     return record._replace(values=_cartesian(_reduced(record.values, boxes), mean))
+
+
+def relative_to(run: Run, record: Record, zero: Float[np.ndarray, " 3"]) -> Record:
+    """The polarization less `zero`, which moves with the cell.
+
+    Args:
+        run: the run.
+        record: its polarization.
+        zero: polarization of the symmetric structure in the cell of the first frame, e
+            angstrom.
+    """
+    boxes = _boxes(run, record.steps)
+    reduced = np.broadcast_to(_reduced(zero[None], boxes[:1]), record.values.shape)
+    return record._replace(values=record.values - _cartesian(reduced, boxes))
+
+
+def volumes(run: Run, record: Record) -> Float[np.ndarray, " frames"]:
+    """Volume of the cell at the frames of a record, angstrom^3."""
+    return np.abs(np.linalg.det(at_steps(cells(run), record.steps)))
 
 
 def _boxes(run: Run, steps) -> Float[np.ndarray, "frames 3 3"]:
@@ -94,15 +113,6 @@ def _through_first_frame(path: Record, run: Run) -> Record:
     step = recorded.steps[[frame]]
     known = _reduced(recorded.values[[frame]], _boxes(run, step))
     return path._replace(values=path.values + known - at_steps(path, step, "current"))
-
-
-def polarization_density(
-    run: Run, source: str = "current"
-) -> tuple[Moment, Float[np.ndarray, "frames 3"]]:
-    """The polarization, and the same divided by the volume of each frame, e/angstrom^2."""
-    moment = polarization_path(run, source)
-    volumes = np.abs(np.linalg.det(at_steps(cells(run), moment.record.steps)))
-    return moment, moment.record.values / volumes[:, None]
 
 
 def at_steps(record: Record, steps, what: str = "cell") -> Float[np.ndarray, "frames *shape"]:

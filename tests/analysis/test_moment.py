@@ -8,8 +8,8 @@ from jles.analysis.moment import (
     agreement,
     at_steps,
     in_mean_cell,
-    polarization_density,
     polarization_path,
+    volumes,
 )
 from jles.analysis.reports.order import order_parameter
 from jles.analysis.run import Record, open_run
@@ -55,8 +55,7 @@ def test_the_current_goes_on_from_the_recorded_start(path, motion):
     recorded = polarization_path(open_run(path), "polarization")
     assert recorded.source == "polarization"
     assert len(recorded.record.values) == 600
-    _, density = polarization_density(open_run(path))
-    np.testing.assert_allclose(1000.0 * density, found.record.values)
+    np.testing.assert_allclose(volumes(open_run(path), found.record), 1000.0)
 
 
 @pytest.mark.parametrize("skip", [101.0, 105.0, 109.0, 110.0])

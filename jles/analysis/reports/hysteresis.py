@@ -7,7 +7,7 @@ import numpy as np
 from jles.analysis.conditions import title_temperature
 from jles.analysis.estimators.hysteresis import Loop, field_axis, hysteresis_loop
 from jles.analysis.estimators.units import POLARIZATION
-from jles.analysis.moment import agreement, at_steps, polarization_density
+from jles.analysis.moment import agreement, at_steps, in_mean_cell, polarization_path, volumes
 from jles.analysis.reports.drawing import draw_band, rule
 from jles.analysis.reports.outcome import Outcome
 from jles.analysis.reports.wording import describe
@@ -34,14 +34,15 @@ def hysteresis(
     """
     loops, records, fields, densities = [], [], [], []
     for run in runs:
-        moment, density = polarization_density(run, source)
-        vectors = at_steps(run.read("thermo", "field"), moment.record.steps, "field")
+        record = in_mean_cell(run, polarization_path(run, source).record)
+        density = record.values / volumes(run, record).mean()
+        vectors = at_steps(run.read("thermo", "field"), record.steps, "field")
         try:
             axis = field_axis(vectors)
             loops.append(hysteresis_loop(vectors @ axis, scale * density @ axis))
         except InputError as error:
             raise InputError(f"{run.path}: {error}") from None
-        records.append(moment.record)
+        records.append(record)
         densities.append(density)
         fields.append(vectors @ axis)
     if not all(np.allclose(loop.field, loops[0].field, rtol=1e-3) for loop in loops):

@@ -7,7 +7,7 @@ import numpy as np
 from jles.analysis.conditions import cells
 from jles.analysis.estimators.order import Stretch, stretches
 from jles.analysis.estimators.units import POLARIZATION
-from jles.analysis.moment import agreement, at_steps, polarization_density
+from jles.analysis.moment import agreement, at_steps, polarization_path, relative_to, volumes
 from jles.analysis.reports.outcome import Outcome
 from jles.analysis.reports.wording import describe
 from jles.analysis.run import Record, Run
@@ -27,8 +27,8 @@ def order_parameter(
         runs: heating or cooling, or one per temperature; polarization and thermo recorded.
         count: stretches per run.
         scale: factor of the recorded polarization.
-        zero: recorded polarization of the symmetric structure, e angstrom, (3,) or (runs, 3),
-            which is subtracted.
+        zero: recorded polarization of the symmetric structure in the cell of the first frame,
+            e angstrom, (3,) or (runs, 3), which is subtracted and moves with the cell.
         source: of the polarization, as for `moment.polarization_path`.
     """
     if count < 1:
@@ -102,17 +102,16 @@ def _run_stretches(
 ) -> tuple[Record, list[Stretch]]:
     # The integral of the current needs a recorded polarization as its constant.
     run.read("polarization", least=1)
-    (record, _), density = polarization_density(run, source)
+    record = relative_to(run, polarization_path(run, source).record, zero)
+    density = record.values / volumes(run, record)[:, None]
     if len(density) < 4 * count:
         raise InputError(
             f"{run.path}: {len(density)} frames of polarization are too few for {count} "
             f"stretches; take --stretches {max(len(density) // 4, 1)}"
         )
     boxes = at_steps(cells(run), record.steps)
-    offset = zero / np.abs(np.linalg.det(boxes))[:, None]
     temperature = at_steps(run.read("thermo", "temperature"), record.steps, "temperature")
-    polarization = scale * POLARIZATION * (density - offset)
-    return record, stretches(temperature, polarization, boxes, count)
+    return record, stretches(temperature, scale * POLARIZATION * density, boxes, count)
 
 
 def _columns(rows) -> dict[str, np.ndarray]:

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from jles.analysis.reports.hysteresis import hysteresis
+from jles.analysis.run import open_run
 from jles.cli.main import main
 from tests.support.double_well import COERCIVE
 from tests.support.processes import write_run
@@ -43,6 +45,26 @@ def test_a_single_cycle_has_no_error(cycled, tmp_path, capsys):
     path = run_in_field(tmp_path / "run", field, dipole, np.array([1.0, 0.0, 0.0]))
     assert main(["analyse", "hysteresis", str(path)]) == 0
     assert "warning: the run is short" in capsys.readouterr().out
+
+
+def test_a_loop_in_a_moving_cell_is_the_same_on_every_branch(cycled, tmp_path):
+    field, dipole = cycled
+    axis, cells = np.array([0.0, 0.0, 1.0]), np.tile(10.0 * np.eye(3), (len(field), 1, 1))
+    cells *= 1.0 + 0.02 * (dipole / np.abs(dipole).max())[:, None, None] ** 2
+    tables = []
+    for branch in (0.0, 7.0):
+        reduced = 100.0 * dipole[:, None] * axis + branch
+        polarization = {
+            "polarization": np.einsum("fa,fab->fb", reduced, cells),
+            "cell": cells,
+        }
+        temperature = np.full(len(field), 300.0)
+        thermo = {"temperature": temperature, "cell": cells, "field": field[:, None] * axis}
+        records = {"thermo": thermo, "polarization": polarization}
+        run = open_run(write_run(tmp_path / f"{branch}", records))
+        tables.append(hysteresis([run]).columns)
+    for name, values in tables[0].items():
+        np.testing.assert_allclose(tables[1][name], values, atol=1e-9)
 
 
 def test_half_a_loop_is_refused(cycled, tmp_path, capsys):

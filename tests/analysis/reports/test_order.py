@@ -16,8 +16,9 @@ def test_order_follows_a_second_order_transition(tmp_path, rng):
     polar = np.stack([0.0 * order, 0.0 * order, order], axis=1)
     volume = 1000.0 * (1.0 + 0.06 * order)
     cells = np.stack([np.diag([10.0, 10.0, 10.0 * (1.0 + 0.06 * o)]) for o in order])
-    reference = np.array([0.3, -0.2, 0.1])
-    dipole = 0.05 * volume[:, None] * polar + reference
+    reference = np.array([30.0, -20.0, 10.0])  # on another branch
+    branch = reference @ np.linalg.solve(cells[0], cells)
+    dipole = 0.05 * volume[:, None] * polar + branch
     run = write_run(
         tmp_path / "heating",
         {

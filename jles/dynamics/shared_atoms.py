@@ -166,7 +166,8 @@ class SharedPotential:
             return jnp.ones((), atoms.positions.dtype)
         own = self._all_own(params, lax.stop_gradient(atoms)).atoms
         numbers = atoms.domain.numbers[:, : atoms.domain.first].reshape(-1)
-        known = numbers, own.mask, lax.stop_gradient(atoms.cell), atoms.open_axis < 0
+        cell, fixed = lax.stop_gradient(atoms.cell), self.config.fixes_sign(atoms.total_charge)
+        known = numbers, own.mask, cell, atoms.open_axis < 0, fixed
         return physical_factor(Latent(own.moments, own.response), *known, screening)
 
     def crowds(self, atoms: SharedAtoms) -> Int[Array, " devices"]:

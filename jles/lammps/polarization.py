@@ -49,7 +49,7 @@ def unpacked(array: Float[np.ndarray, " 7"]) -> Totals:
 
 
 def physical_factor(
-    totals: Totals, atoms: int, volume: float, bulk: bool, config: ScreeningConfig
+    totals: Totals, atoms: int, volume: float, bulk: bool, fixed: bool, config: ScreeningConfig
 ) -> float:
     """The factor from latent to physical moments, see `ScreeningConfig`.
 
@@ -58,10 +58,11 @@ def physical_factor(
         atoms: of all ranks.
         volume: of the box, angstrom^3.
         bulk: whether every direction is periodic.
+        fixed: whether the total charge fixes the sign.
         config: of the model.
     """
     factor = 1.0
-    if config.positive is not None:
+    if config.positive is not None and not fixed:
         others = atoms - totals.chosen
         means = (
             totals.chosen_charge / max(totals.chosen, 1.0),

@@ -367,10 +367,23 @@ class ModelConfig(ModelParts):
         """Whether the energy depends on the total charge of a structure."""
         if self.state is not None and self.state.total_charge is not None:
             return True
+        return self.constrains_charge
+
+    @property
+    def constrains_charge(self) -> bool:
+        """Whether the charges of a structure sum to its total charge."""
         charges = self.charges
         return charges is not None and (
             charges.total != "free" or charges.kind == "equilibrated"
         )
+
+    def fixes_sign(self, total_charge):
+        """Whether the sign of the charges is that of their sum, not a free choice.
+
+        Args:
+            total_charge: of the structure, e; may be traced.
+        """
+        return self.constrains_charge & (total_charge != 0.0)
 
     @property
     def sum_options(self) -> dict:

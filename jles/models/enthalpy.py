@@ -94,8 +94,9 @@ class LongRange:
         else:
             latent = self._heads.latent(params, environment)
         bulk = structure.periodic & (structure.open_axis < 0)
-        atoms = structure.numbers, structure.mask, structure.cell, bulk
-        return physical_factor(latent, *atoms, self._config.screening)
+        fixed = self._config.fixes_sign(structure.total_charge)
+        known = structure.numbers, structure.mask, structure.cell, bulk, fixed
+        return physical_factor(latent, *known, self._config.screening)
 
     def coupling(
         self,

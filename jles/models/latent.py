@@ -185,6 +185,7 @@ def physical_factor(
     mask: AtomMask,
     cell: Cell,
     bulk: Bool[Array, ""],
+    fixed: bool | Bool[Array, ""],
     config: ScreeningConfig,
 ) -> Float[Array, ""]:
     """The factor from latent to physical moments, see `ScreeningConfig`.
@@ -196,13 +197,14 @@ def physical_factor(
         cell: rows are lattice vectors, angstrom.
         bulk: whether all directions are periodic. The volume of a slab's cell is that of its
             vacuum: no permittivity follows from it.
+        fixed: whether the total charge fixes the sign, see `ModelConfig.fixes_sign`.
         config: of the model.
     """
     charges = summed_channels(latent.moments.charges)
     factor = jnp.ones((), charges.dtype)
     if config.positive is not None:
         chosen = numbers == atomic_numbers[config.positive]
-        factor = gauge_sign(charges, chosen, mask)
+        factor = jnp.where(fixed, 1.0, gauge_sign(charges, chosen, mask))
     if config.epsilon_infinity is not None:
         total = None
         if latent.response is not None and latent.response.polarizabilities is not None:

@@ -11,6 +11,7 @@ from jles.predict.prediction import (
     notes_of,
     notes_of_charge,
     notes_of_field,
+    notes_of_sign,
     notes_of_sum,
 )
 from jles.quantities.catalogue import QUANTITIES
@@ -53,6 +54,10 @@ def collect(
         moved = float(out["factor"]) * (bare - bare.mean()) @ (atoms.positions - places)
     if field is not None:
         notes += notes_of_field(config, atoms.pbc)
+    charges = out.get("bare_charges", out.get("charges"))
+    if charges is not None:
+        latent = np.reshape(charges, (len(charges), -1)).sum(axis=1)[: len(atoms)]
+        notes += notes_of_sign(latent, atoms.symbols, total_charge, config)
     notes += notes_of_charge(total_charge, config)
     host = Host(config, atoms, out, moved, field, total_charge, sum_rule)
     results = {}

@@ -102,12 +102,7 @@ def common_signs(
     charges = jax.vmap(lambda member: potential.charges_fn(member, structure).sum(axis=1))(
         params
     )
-    # A total charge fixes the sign.
-    fixed = config.screening.positive is not None or (
-        config.charges is not None
-        and (config.charges.total != "free" or config.charges.kind == "equilibrated")
-        and structure.total_charge != 0.0
-    )
+    fixed = (config.screening.positive is not None) | config.fixes_sign(structure.total_charge)
     return jnp.where((matmul(charges, charges[0]) < 0.0) & ~jnp.asarray(fixed), -one, one)
 
 

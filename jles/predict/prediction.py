@@ -152,6 +152,29 @@ def notes_of(
     return tuple(notes)
 
 
+def notes_of_sign(
+    charges, symbols, total_charge: float, config: ModelConfig
+) -> tuple[str, ...]:
+    """A note if the total charge fixes another sign than `screening.positive` asks for.
+
+    Args:
+        charges: latent, e, (atoms,).
+        symbols: chemical symbols, (atoms,).
+        total_charge: of the structure, e.
+        config: of the model.
+    """
+    chosen = np.asarray(symbols) == config.screening.positive
+    if chosen.all() or not chosen.any() or not config.fixes_sign(total_charge):
+        return ()
+    if charges[chosen].mean() >= charges[~chosen].mean():
+        return ()
+    note = (
+        f"screening.positive: {config.screening.positive} is more negative than the other "
+        f"atoms here; the total charge of {total_charge:g} e fixes the sign of the charges"
+    )
+    return (note,)
+
+
 def notes_of_field(config: ModelConfig, pbc) -> tuple[str, ...]:
     """A note if a field would act on charges whose sign or factor is not determined.
 

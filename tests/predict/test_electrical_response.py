@@ -58,6 +58,22 @@ def test_energy_and_polarization_in_a_field_are_on_one_branch(model):
     assert abs(energies[2] - energies[0]) > 1e-6
 
 
+def test_charges_sum_to_the_total_charge_whichever_element_is_positive():
+    atoms = rattled(0, pbc=False)
+    config = PLAIN.replace(charges=DirectCharges((4,), total="shift", scale=1.0))
+    energies, notes = set(), []
+    for charge in (0.0, 1.0):
+        atoms.info["total_charge"] = charge
+        for element in ("H", "O"):
+            signed = config.replace(screening=ScreeningConfig(positive=element))
+            out = model_of(signed).predict(atoms, ("energy", "charges"))
+            assert out.charges.sum() == pytest.approx(charge, abs=1e-12)
+            energies.add((charge, round(float(out.energy), 12)))
+            notes += [note for note in out.notes if "fixes the sign" in note]
+    assert len(energies) == 2
+    assert len(notes) == 1
+
+
 def molecule_of(atoms):
     """The atoms without periodic images."""
     molecule = atoms.copy()

@@ -3,7 +3,6 @@
 A new kind of backbone brings its own record and is added to `BackboneConfig`.
 """
 
-import math
 from collections.abc import Iterable
 from typing import Annotated, ClassVar, Literal
 
@@ -19,7 +18,7 @@ from jles.models.backbones.mace_config import MaceConfig
 from jles.models.backbones.nequip_config import NequipConfig
 from jles.models.backbones.painn_config import PainnConfig
 from jles.models.state_config import StateConfig
-from jles.sum_method import SumMethod
+from jles.models.sum_config import ElectrostaticsConfig
 
 BackboneConfig = (
     CaceConfig | MaceConfig | NequipConfig | PainnConfig | AllegroConfig | ForeignConfig
@@ -76,6 +75,12 @@ def check_heads(config) -> None:
         config.electrostatics.self_terms == 1 or (charges is not None and charges.channels > 1),
         "electrostatics: self_terms other than 1 needs charges.channels above 1",
     )
+    for name in ("dipoles", "quadrupoles", "polarizability"):
+        _require(
+            config.electrostatics.pair_offset == 0.0 or getattr(config, name) is None,
+            "electrostatics: pair_offset is that of published models of charges alone; it "
+            f"cannot be combined with {name}: set it to 0",
+        )
     tensor = isinstance(config.polarizability, TensorPolarizability)
     degrees = {"dipoles": 1, "quadrupoles": 2, "polarizability": 2 if tensor else 0}
     for name, degree in degrees.items():
@@ -259,26 +264,6 @@ class ScreeningConfig(Config):
     def __post_init__(self):
         super().__post_init__()
         check_symbols("positive", [self.positive] if self.positive else [])
-
-
-class ElectrostaticsConfig(Config):
-    """The lattice sum that belongs to the model: it is trained with its truncation.
-
-    `method` selects the algorithm: "direct" sums over wave vectors, "mesh" uses a particle mesh
-    whose forces have the relative error `accuracy`, and "auto" takes the cheaper one for the
-    size of every structure. Two keys reproduce published models: `pair_offset`, where cluster
-    sums have 1/(r + 1e-6), and `self_terms`, where the sums of a crystal leave out the self
-    energy of n charges for each atom n times.
-    """
-
-    sigma: positive(100.0, "angstrom") = 1.0
-    k_max: positive(100.0, "1/angstrom") = math.pi
-    cutoff: Literal["smooth", "sharp"] = "smooth"
-    remove_self: bool = True
-    self_terms: count(1024) = 1
-    pair_offset: Annotated[float, Meta(ge=0.0, le=1.0, description="angstrom")] = 0.0
-    method: SumMethod = "auto"
-    accuracy: Annotated[float, Meta(ge=1e-10, lt=0.1)] = 1e-4
 
 
 class ModelParts(Config, kw_only=True):

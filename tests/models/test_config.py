@@ -132,6 +132,15 @@ def test_keys_of_another_kind_of_charges_are_refused(charges, words):
     assert f"config.yaml: model.{words}" in str(caught.value)
 
 
+@pytest.mark.parametrize("head", ["dipoles", "quadrupoles", "polarizability"])
+def test_the_published_offset_of_pairs_is_for_charges_alone(head):
+    values = yaml.safe_load(OLD_MODEL) | {"polarizability": None}
+    values["electrostatics"]["pair_offset"] = 1e-6
+    assert from_dict(ModelConfig, values, "c").electrostatics.pair_offset == 1e-6
+    with pytest.raises(InputError, match=f"pair_offset .* cannot be combined with {head}"):
+        from_dict(ModelConfig, values | {head: {}}, "c")
+
+
 def test_kind_may_be_set_over_the_method_of_an_old_training_file():
     old = {
         "data": {"train": "water.xyz"},

@@ -31,6 +31,7 @@ MODULES = {
     ),
     "python-models": (
         "jles.models.config",
+        "jles.models.sum_config",
         "jles.models.potential",
         "jles.models.store",
         "jles.models.backbones.features",

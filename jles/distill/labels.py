@@ -1,5 +1,6 @@
 """Labels of a frame by the teacher, checked."""
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -88,6 +89,16 @@ def as_sampled(start: Atoms, frame: Atoms) -> Atoms:
     atoms.set_cell(frame.cell)
     atoms.set_positions(frame.positions)
     return atoms
+
+
+def inputs_digest(starts: Sequence[Atoms]) -> str:
+    """A short digest of all that a teacher may read of the starts beside the geometry."""
+    found = hashlib.sha256()
+    for atoms in starts:
+        for store in (atoms.arrays, atoms.info):
+            for name in sorted(store):
+                found.update(f"{name}: {np.asarray(store[name]).tolist()!r}\n".encode())
+    return found.hexdigest()[:16]
 
 
 def _optional(teacher: Teacher, atoms: Atoms, name: str, where: str):

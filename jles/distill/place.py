@@ -74,7 +74,10 @@ def claim(place: Place, record: dict, resume: bool) -> None:
         return
     if not place.record.is_file():
         raise InputError(f"{out}: nothing to resume here (it has no {place.record.name})")
-    changed = first_difference(read_yaml(place.record), plain(record))
+    before = read_yaml(place.record)
+    # An earlier version wrote fewer keys.
+    now = {name: value for name, value in plain(record).items() if name in before}
+    changed = first_difference(before, now)
     if changed:
         name, before, now = changed
         raise InputError(

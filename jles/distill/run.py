@@ -16,10 +16,11 @@ from ase.io import read
 
 from jles.config import to_dict
 from jles.data.frames import Frame, digests, frame_from_atoms, read_atoms
+from jles.data.shards.build import digest
 from jles.data.splits import split_places
 from jles.distill.config import CommitteePick, DistillConfig
 from jles.distill.descriptors import describe_frames
-from jles.distill.labels import as_sampled, label_names, labelled
+from jles.distill.labels import as_sampled, inputs_digest, label_names, labelled
 from jles.distill.pick import (
     check_enough,
     farthest_points,
@@ -74,11 +75,14 @@ def distill(
     _Students(config, checked).check(label_names(found, checked, config.label_stress))
     split(config.pick, frames_of_runs(frames, config.sample))
     labelled(found, frames[0].atoms, frames[0].source)
+    training = config.student.training_file
     record = {
         "teacher": teacher,
         "starts": list(map(str, starts)),
         "structures": digests(checked),
         "config": to_dict(config),
+        "inputs_digest": inputs_digest([start.atoms for start in frames]),
+        "training_file_digest": training and digest(Path(training)),
     }
     with only_writer(out):
         place = Place(Path(out))

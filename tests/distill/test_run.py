@@ -84,6 +84,11 @@ def test_a_directory_is_not_used_twice_and_not_resumed_with_other_settings(disti
         distilled.again(distilled.out)
     with pytest.raises(InputError, match=r"other settings \(config.seed was 0, now 1\)"):
         distilled.again(distilled.out, resume=True, seed=1)
+    kept = distilled.start.read_bytes()
+    distilled.start.write_bytes(kept.replace(b"spin=2", b"spin=3"))
+    with pytest.raises(InputError, match=r"other settings \(inputs_digest was"):
+        distilled.again(distilled.out, resume=True)
+    distilled.start.write_bytes(kept)
     with pytest.raises(InputError, match="nothing to resume here"):
         distilled.again(distilled.start.parent, resume=True)
     with pytest.raises(InputError, match="is not empty"):

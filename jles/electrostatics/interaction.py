@@ -17,7 +17,7 @@ from jles.electrostatics.sums.ewald import prepare_ewald, reciprocal_energy
 from jles.electrostatics.sums.mesh import mesh_energy, prepare_mesh
 from jles.electrostatics.sums.slab import slab_cell, slab_correction
 from jles.errors import InputError
-from jles.typing import Cell, Positions, Scalar
+from jles.typing import AtomMask, Cell, Positions, Scalar
 
 Interaction = Callable[[Multipoles], Float[Array, ""]]
 """Energy (eV) of moments at fixed positions."""
@@ -57,6 +57,7 @@ def build_interaction(
     background: Literal["smeared", "point"] = "smeared",
     pair_offset: float = 0.0,
     boundary: Boundary | None = None,
+    mask: AtomMask | None = None,
 ) -> Interaction:
     """The energy (eV) as a function of the moments alone; tables are computed once, here.
 
@@ -74,6 +75,7 @@ def build_interaction(
         pair_offset: of clusters, see `cluster_energy`.
         boundary: which of the planned sums this structure takes; by default the plan of a
             single structure says so. Required with the plan of a batch that mixes kinds.
+        mask: False on padding; it finds the middle of a slab.
 
     Raises:
         InputError: the plan is empty.
@@ -86,7 +88,15 @@ def build_interaction(
     lattice = None
     if plan.periodic:
         lattice = _lattice_energy(
-            positions, cell, plan, boundary, background, sigma=sigma, k_max=k_max, cutoff=cutoff
+            positions,
+            cell,
+            plan,
+            boundary,
+            background,
+            mask,
+            sigma=sigma,
+            k_max=k_max,
+            cutoff=cutoff,
         )
 
     def periodic(moments: Multipoles) -> Array:
@@ -109,7 +119,7 @@ def build_interaction(
     return selected if plan.cluster else periodic
 
 
-def _lattice_energy(positions, cell, plan, boundary, background, *, sigma, **options):
+def _lattice_energy(positions, cell, plan, boundary, background, mask, *, sigma, **options):
     """Energy of a crystal or slab, self-interaction included."""
     is_slab = False
     if plan.slab is not None:
@@ -121,7 +131,8 @@ def _lattice_energy(positions, cell, plan, boundary, background, *, sigma, **opt
     def energy(moments: Multipoles) -> Array:
         total = reciprocal(moments)
         if plan.slab is not None:
-            correction = slab_correction(moments, positions, cell, boundary.open_axis, sigma)
+            axis = boundary.open_axis
+            correction = slab_correction(moments, positions, cell, axis, sigma, mask)
             total += jnp.where(is_slab, correction, 0.0)
         if background == "point":
             volume = jnp.abs(jnp.linalg.det(cell))

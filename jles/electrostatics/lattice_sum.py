@@ -21,7 +21,7 @@ from jles.electrostatics.plan import SumPlan, open_axes, plan_sum
 from jles.electrostatics.response.applied_field import enthalpy
 from jles.electrostatics.response.induction import MAX_STEPS, Response, SolveReport
 from jles.electrostatics.sums.kgrid import KGrid
-from jles.electrostatics.sums.slab import slab_cell_on_host
+from jles.electrostatics.sums.slab import along_normal, slab_cell_on_host
 from jles.errors import InputError
 from jles.lattice import reduction
 from jles.meshes import any_mesh, leading_spec
@@ -117,16 +117,6 @@ def _compact(cell, host_cell, axes):
         return host_cell.astype(cell.dtype), host_cell
     moved = matmul(jnp.asarray(turn, cell.dtype), cell - lax.stop_gradient(cell))
     return jnp.asarray(host_cell, cell.dtype) + moved, host_cell
-
-
-def _open_part(vector, cell, axes):
-    """The part of a vector along the directions that are not periodic."""
-    if len(axes) == 3:
-        return vector
-    if cell is None:
-        return 0.0 * vector
-    normal = slab_cell_on_host(cell, axes[0], 1.0)[axes[0]]
-    return (vector @ normal) * normal
 
 
 def lattice_sum(
@@ -233,7 +223,9 @@ def lattice_sum(
     if axes and host_positions is not None:
         # The energy does not depend on the place of a cluster or the height of a slab. Near the
         # origin float32 has more digits.
-        offset = _open_part(host_positions.mean(axis=0), host_cell, axes)
+        offset = host_positions.mean(axis=0)
+        if len(axes) < 3:
+            offset = 0.0 if host_cell is None else along_normal(offset, host_cell, axes[0])
         host_positions = host_positions - offset
         moved = positions - lax.stop_gradient(positions)
         positions = jnp.asarray(host_positions, dtype) + moved

@@ -149,6 +149,7 @@ def long_range_interaction(structure: Structure, config: ElectrostaticsConfig) -
         self_terms=config.self_terms,
         pair_offset=config.pair_offset,
         boundary=structure.boundary,
+        mask=structure.mask,
     )
 
 

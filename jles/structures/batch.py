@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jles.electrostatics.plan import SlabPlan, SumPlan, plan_sum
+from jles.electrostatics.sums.slab import along_normal
 from jles.errors import InputError
 from jles.lattice import inverse, reduction
 from jles.structures.neighbors import (
@@ -46,9 +47,9 @@ def build_structure(
     """A structure of NumPy arrays, ready for `stack` or for a compiled function.
 
     In float64, before the cast to `dtype`, skewed cells are reduced (see `reduction`), atoms
-    are wrapped into the cell and clusters moved to the origin, so that atoms far away keep
-    their digits; unless `wrapped` is False. The strain of a reduced cell is that of the given
-    one.
+    are wrapped into the cell, and clusters and slabs moved to the origin along their open
+    directions, so that atoms far away keep their digits; unless `wrapped` is False. The strain
+    of a reduced cell is that of the given one.
 
     Args:
         numbers: atomic numbers, (atoms,).
@@ -97,10 +98,8 @@ def build_structure(
     if wrapped:
         positions, images = wrap(positions, cell, pbc)
         shift = rewrap_shifts(neighbors, images)
-    if wrapped and not pbc.any():
-        # The energy does not depend on the place of a cluster; float32 is finer near the
-        # origin.
-        positions = positions - positions.mean(axis=0)
+    if wrapped:
+        positions = _centred(positions, cell, pbc)
     structure = Structure(
         positions=positions.astype(dtype),
         cell=_volume_cell(cell, pbc).astype(dtype),
@@ -199,6 +198,19 @@ def empty_structure(size: Size, dtype=np.float32, labelled: bool = False) -> Str
 def on_device(structure: Structure) -> Structure:
     """The same structure with JAX arrays, for functions that are called without `jit`."""
     return jax.tree.map(jnp.asarray, structure)
+
+
+def _centred(positions, cell, pbc):
+    """Moved to the origin along open directions, where float32 has more digits.
+
+    No result depends on the place there.
+    """
+    middle = positions.mean(axis=0)
+    if not pbc.any():
+        return positions - middle
+    if pbc.sum() == 2:
+        return positions - along_normal(middle, cell, int(np.flatnonzero(~pbc)[0]))
+    return positions
 
 
 def _volume_cell(cell, pbc):

@@ -23,6 +23,7 @@ from jles.electrostatics import (
     plan_sum,
     self_energy,
 )
+from jles.electrostatics.sums.slab import slab_correction
 from jles.errors import InputError
 from jles.units import COULOMB_CONSTANT, EPSILON0, HALF_INVERSE_EPSILON0
 from tests.support.coulomb_oracles import central_difference, rotation
@@ -346,6 +347,21 @@ def test_float32_is_as_good_as_its_digits():
     assert energy.dtype == np.float32
     np.testing.assert_allclose(energy, expected, rtol=2e-5)
     np.testing.assert_allclose(found, slope, atol=2e-5 * np.abs(slope).max())
+
+
+def test_padding_far_from_a_slab_costs_no_digits():
+    moments, positions, cell = jax.tree.map(jnp.asarray, random_slab(1))
+    expected = slab_correction(moments, positions, cell, 2, 1.0)
+    padded = jax.tree.map(
+        lambda array: jnp.concatenate([array, jnp.zeros_like(array)]),
+        (moments, positions + jnp.array([0.0, 0.0, 500.0])),
+    )
+    moments, positions, cell = jax.tree.map(
+        lambda array: array.astype(jnp.float32), (*padded, cell)
+    )
+    mask = jnp.arange(2 * ATOMS) < ATOMS
+    found = slab_correction(moments, positions, cell, 2, 1.0, mask)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
 def test_channels_of_a_charged_slab_add_up():

@@ -123,6 +123,19 @@ def test_a_slab_without_a_third_vector_gets_one(rng):
     np.testing.assert_allclose(slab.cell[:2], cell[:2], rtol=1e-6)
 
 
+@pytest.mark.parametrize("pbc", [False, (True, True, False), (False, True, True)])
+def test_the_place_along_open_directions_changes_nothing(rng, pbc):
+    numbers, positions, cell = crystal(rng)
+    open_ones = ~np.broadcast_to(pbc, 3)
+    moved = positions + 1e4 * open_ones @ np.linalg.inv(cell).T
+    here, there = (
+        build_structure(numbers, places, cell, pbc, cutoff=3.0, k_max=2.0)
+        for places in (positions, moved)
+    )
+    np.testing.assert_allclose(there.positions, here.positions, rtol=0, atol=2e-6)
+    np.testing.assert_array_equal(there.neighbor_shift, here.neighbor_shift)
+
+
 def test_numbers_and_positions_must_agree():
     with pytest.raises(InputError, match="one atomic number per atom"):
         build_structure([1, 1], np.zeros((1, 3)), np.eye(3), False, cutoff=1.0, k_max=None)

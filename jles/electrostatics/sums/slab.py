@@ -8,11 +8,12 @@ import math
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float
 
 from jles.electrostatics.multipoles import Multipoles, channels_first
 from jles.products import matmul, vdot
-from jles.typing import Cell, Positions, Scalar
+from jles.typing import AtomMask, Cell, Positions, Scalar
 from jles.units import HALF_INVERSE_EPSILON0
 
 _IMAGE_DECAY = math.log(1e8)
@@ -42,6 +43,12 @@ def slab_cell_on_host(cell, axis: int, height: float) -> np.ndarray:
     normal = area_vector(cell, axis)
     cell[axis] = height * normal / np.linalg.norm(normal)
     return cell
+
+
+def along_normal(vector: np.ndarray, cell, axis: int) -> np.ndarray:
+    """The part of a vector that is perpendicular to the two periodic vectors; host."""
+    normal = slab_cell_on_host(cell, axis, 1.0)[axis]
+    return (vector @ normal) * normal
 
 
 def area_vector(cell: np.ndarray, axis: int) -> np.ndarray:
@@ -100,7 +107,12 @@ def _gap(cell, axis, sigma, xp):
 
 
 def slab_correction(
-    moments: Multipoles, positions: Positions, cell: Cell, axis, sigma: Scalar
+    moments: Multipoles,
+    positions: Positions,
+    cell: Cell,
+    axis,
+    sigma: Scalar,
+    mask: AtomMask | None = None,
 ) -> Float[Array, ""]:
     """The difference (eV) between the energy of one slab and that of a crystal of slabs.
 
@@ -110,8 +122,12 @@ def slab_correction(
         cell: in which the crystal of slabs was summed, from `slab_cell`.
         axis: the direction that is not periodic; may be traced.
         sigma: smearing width, angstrom.
+        mask: False on padding, which has no moments; None without padding.
     """
-    centre = jnp.mean(positions, axis=0)
+    # The energy does not depend on the centre; float32 has more digits near it.
+    known = positions if mask is None else jnp.where(mask[:, None], positions, 0.0)
+    count = len(positions) if mask is None else jnp.maximum(jnp.sum(mask), 1)
+    centre = lax.stop_gradient(jnp.sum(known, axis=0) / count)
     return slab_energy(slab_moments(moments, positions, cell, axis, sigma, centre), cell, axis)
 
 

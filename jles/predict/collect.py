@@ -9,12 +9,14 @@ from jles.models.config import ModelConfig
 from jles.predict.prediction import (
     Prediction,
     notes_of,
+    notes_of_cell,
     notes_of_charge,
     notes_of_field,
     notes_of_sign,
     notes_of_sum,
 )
 from jles.quantities.catalogue import QUANTITIES
+from jles.quantities.evaluation import BornMode
 from jles.quantities.quantity import Host
 
 
@@ -27,6 +29,7 @@ def collect(
     plan: SumPlan,
     want,
     field,
+    born_mode: BornMode,
     sum_rule: bool,
     total_charge: float,
 ) -> Prediction:
@@ -40,6 +43,7 @@ def collect(
         plan: of the electrostatic sums.
         want: names of `QUANTITIES`.
         field: applied, V/angstrom; None for none.
+        born_mode: of the Born charges.
         sum_rule: whether Born charges are made to obey the acoustic sum rule.
         total_charge: e.
 
@@ -59,6 +63,8 @@ def collect(
         latent = np.reshape(charges, (len(charges), -1)).sum(axis=1)[: len(atoms)]
         notes += notes_of_sign(latent, atoms.symbols, total_charge, config)
     notes += notes_of_charge(total_charge, config)
+    if born_mode == "published" and "born_charges" in want:
+        notes += notes_of_cell(atoms.cell.array, atoms.pbc)
     host = Host(config, atoms, out, moved, field, total_charge, sum_rule)
     results = {}
     for name in want:

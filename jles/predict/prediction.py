@@ -7,6 +7,7 @@ import numpy as np
 
 from jles.electrostatics.plan import SumPlan, describe_plan
 from jles.errors import InputError
+from jles.lattice import reduction
 from jles.models.config import ModelConfig
 from jles.quantities.catalogue import QUANTITIES, asides
 from jles.quantities.refusals import refuse_field
@@ -206,6 +207,24 @@ def notes_of_charge(total_charge: float, config: ModelConfig) -> tuple[str, ...]
     note = (
         f"the energy does not depend on the total charge of {total_charge:g} e: the model has "
         "no state.total_charge, and its charges do not sum to it"
+    )
+    return (note,)
+
+
+def notes_of_cell(cell, pbc) -> tuple[str, ...]:
+    """A note if a cell was reduced for Born charges that depend on the choice of cell.
+
+    Args:
+        cell: as it was given, rows are lattice vectors, angstrom.
+        pbc: periodic directions.
+    """
+    turn = reduction(cell, pbc)
+    if not np.all(pbc) or np.array_equal(turn, np.eye(3)):
+        return ()
+    rows = np.round(turn @ cell, 4).tolist()
+    note = (
+        "born_mode 'published' depends on the choice of cell; these Born charges are those of "
+        f"the reduced cell {rows} of the same lattice"
     )
     return (note,)
 

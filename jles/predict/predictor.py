@@ -314,6 +314,7 @@ class Predictor(ABC):
             plan=structure.plan,
             want=want,
             field=field,
+            born_mode=born_mode,
             sum_rule=sum_rule,
             total_charge=self.total_charge(atoms),
         )

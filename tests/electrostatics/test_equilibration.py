@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jles.electrostatics import Multipoles, cluster_energy, equilibrate_charges
+from jles.errors import InputError
 from tests.support.coulomb_oracles import central_difference
 
 seeds = st.integers(min_value=0, max_value=10**6)
@@ -66,6 +67,12 @@ slopes = jax.jit(jax.grad(energy_of, ALL))
 def coulomb_matrix(positions):
     interaction = pairs_of(positions)
     return jax.hessian(lambda q: interaction(Multipoles(q)))(jnp.zeros(len(positions)))
+
+
+def test_groups_and_their_charges_are_given_together():
+    for options in ({"groups": jnp.zeros(2, int)}, {"group_charges": jnp.zeros(1)}):
+        with pytest.raises(InputError, match=f"{next(iter(options))} is given without"):
+            equilibrate_charges(lambda m: 0.0, jnp.zeros(2), jnp.ones(2), **options)
 
 
 def stationary_point(positions, chi, hardness, voltages, group_charges, groups):

@@ -201,7 +201,7 @@ def test_what_cannot_be_predicted_is_said_in_words(model, atoms, want, words):
 def test_a_result_that_is_no_number_is_refused(changes, words):
     forces = np.zeros((8, 3))
     forces[4, 1] = np.nan
-    options = {"field": None, "sum_rule": False, "total_charge": 0.0}
+    options = {"born_mode": "exact", "sum_rule": False, "total_charge": 0.0}
     with pytest.raises(InputError, match=f"'forces' of atom 4 is not .*{words}"):
         collect(
             CONFIG.replace(**changes),
@@ -210,6 +210,7 @@ def test_a_result_that_is_no_number_is_refused(changes, words):
             places=rattled(0).positions,
             plan=SumPlan(),
             want=("forces",),
+            field=None,
             **options,
         )
 

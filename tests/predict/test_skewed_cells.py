@@ -5,7 +5,14 @@ import pytest
 
 from jles.models.config import DirectCharges
 from jles.predict.model import Model
-from tests.support.small_systems import rattled, small_backbone, small_config, small_model
+from jles.predict.prediction import notes_of_cell
+from tests.support.small_systems import (
+    TRICLINIC,
+    rattled,
+    small_backbone,
+    small_config,
+    small_model,
+)
 
 SKEW = np.array([[1, 0, 0], [6, 1, 0], [0, 6, 1]])
 IN_PLANE = np.array([[1, 0, 0], [0, 1, 0], [5, 0, 1]])
@@ -46,3 +53,12 @@ def test_a_skewed_cell_gives_the_results_of_the_plain_one(model, skew, pbc, more
     quantum, plain_quantum = found.polarization_quantum, expected.polarization_quantum
     rows = np.flatnonzero(pbc)
     np.testing.assert_allclose(quantum, skew[np.ix_(rows, rows)] @ plain_quantum, atol=1e-9)
+
+
+def test_published_born_charges_of_a_reduced_cell_have_a_note():
+    crystal = (True, True, True)
+    assert (
+        notes_of_cell(TRICLINIC, crystal) == notes_of_cell(SKEW @ TRICLINIC, 3 * (False,)) == ()
+    )
+    (note,) = notes_of_cell(SKEW @ TRICLINIC, crystal)
+    assert str(TRICLINIC.tolist()) in note

@@ -21,6 +21,7 @@ from jles.electrostatics.response.induction import (
     relax,
     rounding,
 )
+from jles.errors import InputError
 from jles.typing import Scalar
 
 
@@ -69,7 +70,15 @@ def equilibrate_charges(
         applied_potential: V, V.
         tolerance: see `response.relax`.
         max_steps: see `response.relax`; without convergence results are NaN.
+
+    Raises:
+        InputError: only one of `groups` and `group_charges` is given.
     """
+    if (groups is None) != (group_charges is None):
+        given, missing = "groups", "group_charges"
+        if groups is None:
+            given, missing = missing, given
+        raise InputError(f"{given} is given without {missing}: give both, or only total_charge")
     softness = 1.0 / hardness
     if groups is None:
         groups = jnp.zeros(softness.shape, int)

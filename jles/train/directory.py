@@ -56,7 +56,7 @@ def check_data(out: Path, digests: Mapping[str, str], resume: bool) -> None:
     Raises:
         InputError: a file has changed; names it.
     """
-    file = out / "data.yaml"
+    file = out / "digests.yaml"
     if not resume:
         write_atomically(file, yaml.safe_dump(dict(digests)))
         return

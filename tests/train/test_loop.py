@@ -60,7 +60,7 @@ def test_a_run_leaves_a_model_and_all_that_belongs_to_it(run):
         "checkpoints",
         "config.yaml",
         "learning_curve.png",
-        "data.yaml",
+        "digests.yaml",
         "metrics.csv",
         "metrics.json",
         "metrics.jsonl",

@@ -1,7 +1,7 @@
 """Do latent charges find the ions of an ionic liquid, and what do they do for its forces?
 
 Run:     python experiments/ionic_liquid.py --out results/ionic_liquid
-Needs:   neuralil-ean (JLES_DATA); one core, about eight minutes for three trainings.
+Needs:   neuralil-ean (JLES_DATA); one core, about ten minutes for three trainings.
 Writes:  a model for each case, results.json and ionic_liquid.png in --out.
 Expect:  errors below 2 meV/atom and 70 meV/angstrom, for a network trained on more frames of
          this liquid (Montes-Campos et al., J. Chem. Inf. Model. 62, 88 (2022)); ions of

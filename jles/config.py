@@ -201,7 +201,20 @@ class _Loader(yaml.SafeLoader):
 
 # YAML 1.1 reads 1e-3 as text; people write it as a number.
 _EXPONENT = re.compile(r"[-+]?(\d+|\d*\.\d+|\d+\.)[eE][-+]?\d+$")
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+.0123456789"))
+_FIRST = list("-+.0123456789")
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, _FIRST)
+
+
+class _Dumper(yaml.SafeDumper):
+    """The safe dumper, which quotes text that `read_yaml` would take for a number."""
+
+
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, _FIRST)
+
+
+def to_yaml(values) -> str:
+    """Plain values as text that `read_yaml` gives back."""
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False)
 
 
 def _load_yaml(text: str):

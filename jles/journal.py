@@ -15,6 +15,8 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from jles.errors import InputError
+
 
 class Change(NamedTuple):
     """Bytes, and where in the file they begin."""
@@ -156,14 +158,27 @@ def _write(path: Path, changes: list[Change], size: int) -> None:
 
 
 def _read(path: Path) -> tuple[list[Change], int] | None:
-    """Changes and size of a journal; None if there is none."""
+    """Changes and size of a journal; None if there is none.
+
+    Raises:
+        InputError: the journal is incomplete.
+    """
     try:
         raw = journal_of(path).read_bytes()
     except FileNotFoundError:
         return None
-    count, size = np.frombuffer(raw, np.int64, 2).tolist()
-    places = np.frombuffer(raw, np.int64, 2 * count, 16).reshape(-1, 2)
-    ends = 16 * (count + 1) + np.cumsum(places[:, 1])
+    try:
+        count, size = np.frombuffer(raw, np.int64, 2).tolist()
+        places = np.frombuffer(raw, np.int64, 2 * count, 16).reshape(-1, 2)
+        ends = 16 * (count + 1) + np.cumsum(places[:, 1])
+        complete = size > 0 and len(raw) == (ends[-1] if count else 16)
+    except ValueError:
+        complete = False
+    if not complete:
+        raise InputError(
+            f"{journal_of(path)}: is incomplete, as after a power failure; remove it if {path} "
+            "can be read without it"
+        )
     return [
         Change(start, raw[end - length : end])
         for (start, length), end in zip(places.tolist(), ends.tolist(), strict=True)

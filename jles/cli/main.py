@@ -49,8 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         return _complain(str(error))
     except KeyboardInterrupt:
-        hint = "; continue with --resume" if "resume" in vars(arguments) else ""
-        print(f"jles: interrupted{hint}", file=sys.stderr)
+        hint = "; if the run had begun, continue with --resume"
+        print("jles: interrupted" + hint * hasattr(arguments, "resume"), file=sys.stderr)
         return _INTERRUPTED
     except BrokenPipeError:
         # The reader (`| head`) closed the pipe; Python flushes again at exit, into devnull.

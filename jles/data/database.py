@@ -1,5 +1,6 @@
 """Rows of a database of ASE (SQLite, JSON, LMDB) as atoms with their values and data."""
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,33 +10,45 @@ LMDB = frozenset({".aselmdb", ".lmdb"})
 """Names of LMDB databases of ASE end with these."""
 
 
-def database_atoms(path: Path, index: str = ":") -> Iterator:
+def database_atoms(path: Path, kind: str, index: str = ":") -> Iterator:
     """The rows as `ase.Atoms`; their data and key-value pairs are values in `info`.
 
     The reader of ASE leaves these out.
 
     Args:
         path: of the database.
+        kind: "db", "json" or "lmdb", whatever the name ends with.
         index: which rows: a number or range as in `ase.io.read`, or a query of ASE.
 
     Raises:
         InputError: a damaged LMDB file, a missing package, a range with another step than 1.
         Others of many types from ASE.
     """
-    rows = _connected(path)
-    selection = _selection(rows, path, index)
-    for row in () if selection is None else rows.select(**selection):
-        atoms = row.toatoms()
-        atoms.info.update({**row.data, **row.key_value_pairs})
-        yield atoms
+    with _opened(path, kind) as rows:
+        selection = _selection(rows, path, index)
+        for row in () if selection is None else rows.select(**selection):
+            atoms = row.toatoms()
+            atoms.info.update({**row.data, **row.key_value_pairs})
+            yield atoms
 
 
-def _connected(path: Path):
+@contextlib.contextmanager
+def _opened(path: Path, kind: str) -> Iterator:
+    from ase.db import connect
+    from ase.io.formats import open_with_compression
+
+    if kind != "json":
+        yield _connected(path, kind)
+        return
+    with open_with_compression(str(path), "r") as file:
+        yield connect(file, type=kind, use_lock_file=False)
+
+
+def _connected(path: Path, kind: str):
     from ase.db import connect
 
-    lmdb = path.suffix.lower() in LMDB
-    if not lmdb:
-        return connect(str(path), use_lock_file=False)
+    if kind == "db":
+        return connect(str(path), type=kind, use_lock_file=False)
     _check_lmdb(path)
     try:
         return connect(str(path), use_lock_file=False, type="aselmdb", readonly=True)

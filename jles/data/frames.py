@@ -283,9 +283,9 @@ def _atoms(file: Path, index: str):
     from ase.io import iread
     from ase.io.formats import filetype
 
-    kind = "db" if file.suffix.lower() in LMDB else filetype(str(file))
-    if kind in {"db", "json"}:
-        return database_atoms(file, index)
+    kind = "lmdb" if file.suffix.lower() in LMDB else filetype(str(file))
+    if kind in {"db", "json", "lmdb"}:
+        return database_atoms(file, kind, index)
     if kind in {"xyz", "extxyz"}:
         check_xyz(file)
     return iread(str(file), index=index, do_not_split_by_at_sign=True)

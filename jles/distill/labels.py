@@ -97,7 +97,10 @@ def inputs_digest(starts: Sequence[Atoms]) -> str:
     for atoms in starts:
         for store in (atoms.arrays, atoms.info):
             for name in sorted(store):
-                found.update(f"{name}: {np.asarray(store[name]).tolist()!r}\n".encode())
+                value = store[name]
+                if isinstance(value, np.ndarray):
+                    value = value.tolist()
+                found.update(f"{name}: {value!r}\n".encode())
     return found.hexdigest()[:16]
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import yaml
 
-from jles.config import first_difference, read_yaml
+from jles.config import first_difference, read_yaml, to_yaml
 from jles.errors import InputError
 from jles.files import write_atomically
 from jles.lock import LOCK
@@ -70,7 +70,7 @@ def claim(place: Place, record: dict, resume: bool) -> None:
             raise InputError(f"{out}: holds a distillation; give --resume or another --out")
         if any(path.name != LOCK for path in out.iterdir()):
             raise InputError(f"{out}: is not empty; give another --out")
-        write_atomically(place.record, yaml.safe_dump(record, sort_keys=False))
+        write_atomically(place.record, to_yaml(record))
         return
     if not place.record.is_file():
         raise InputError(f"{out}: nothing to resume here (it has no {place.record.name})")
@@ -88,4 +88,4 @@ def claim(place: Place, record: dict, resume: bool) -> None:
 
 def plain(record: dict) -> dict:
     """The record as YAML gives it back."""
-    return yaml.safe_load(yaml.safe_dump(record))
+    return yaml.safe_load(to_yaml(record))

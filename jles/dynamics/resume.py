@@ -13,7 +13,8 @@ from jles.errors import InputError
 from jles.files import TRAJECTORY
 from jles.models.config import ModelConfig
 from jles.models.digest import digest_of
-from jles.models.state import SAME_CHARGE, labels_of
+from jles.models.state import labels_of
+from jles.models.state_config import SAME_CHARGE
 from jles.models.store import flatten
 from jles.predict.model import Model
 

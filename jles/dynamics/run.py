@@ -7,10 +7,9 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-import yaml
 
 from jles.compiling import compiling
-from jles.config import from_dict, to_dict
+from jles.config import from_dict, to_dict, to_yaml
 from jles.dynamics.block import RunPlan
 from jles.dynamics.checkpoint import load_checkpoint, save_checkpoint
 from jles.dynamics.config import MdConfig
@@ -184,7 +183,7 @@ class Run:
         self._save()
 
     def _write_config(self) -> None:
-        text = yaml.safe_dump(to_dict(self.config), sort_keys=False)
+        text = to_yaml(to_dict(self.config))
         write_atomically(self.out / "config.yaml", text)
 
     def _resume(self) -> None:

@@ -7,6 +7,7 @@ from jles.dynamics.units import BOLTZMANN
 from jles.errors import InputError
 from jles.jax_md.chains import degrees_of_freedom
 from jles.lattice import inverse, reduction
+from jles.models.state_config import SAME_CHARGE
 
 
 def check_start(atoms, config: MdConfig) -> None:
@@ -49,7 +50,7 @@ def check_charge(charge: float, config: MdConfig) -> None:
         InputError: names the ensemble that suits.
     """
     drives = config.displacement is not None or (config.field and config.field.strength > 0.0)
-    if drives and charge != 0.0 and config.ensemble.kind in ("nose-hoover", "npt"):
+    if drives and abs(charge) > SAME_CHARGE and config.ensemble.kind in ("nose-hoover", "npt"):
         raise InputError(
             f"ensemble.kind '{config.ensemble.kind}': the field accelerates a total charge of "
             f"{charge:g} e, and this thermostat takes the drift for heat; take 'langevin'"

@@ -17,7 +17,7 @@ from jles.models.backbones.foreign_config import ForeignConfig
 from jles.models.backbones.mace_config import MaceConfig
 from jles.models.backbones.nequip_config import NequipConfig
 from jles.models.backbones.painn_config import PainnConfig
-from jles.models.state_config import StateConfig
+from jles.models.state_config import SAME_CHARGE, StateConfig
 from jles.models.sum_config import ElectrostaticsConfig
 
 BackboneConfig = (
@@ -368,7 +368,7 @@ class ModelConfig(ModelParts):
         Args:
             total_charge: of the structure, e; may be traced.
         """
-        return self.constrains_charge & (total_charge != 0.0)
+        return self.constrains_charge & (abs(total_charge) > SAME_CHARGE)
 
     @property
     def sum_options(self) -> dict:

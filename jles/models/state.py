@@ -10,9 +10,6 @@ from jles.models.state_config import StateConfig
 from jles.structures.labels import whole_labels
 from jles.structures.structure import Structure
 
-SAME_CHARGE = 1e-6
-"""Charges that differ by less are the same, e."""
-
 
 def state_inputs(
     config: StateConfig | None, structure: Structure

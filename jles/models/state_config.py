@@ -9,6 +9,9 @@ from jles.errors import InputError
 
 Label = Annotated[int, Meta(ge=-1000, le=1000)]
 
+SAME_CHARGE = 1e-6
+"""Charges that differ by less are the same, e."""
+
 
 class StateConfig(Config):
     """Charge and spin state as input of the network.

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
-import yaml
 from msgspec import Meta
 
-from jles.config import Config, Finite, from_dict, read_yaml, to_dict
+from jles.config import Config, Finite, from_dict, read_yaml, to_dict, to_yaml
 from jles.errors import InputError
 from jles.files import atomic_path
 from jles.models.config import ModelConfig
@@ -77,7 +76,7 @@ def save_model(path, config: ModelConfig, params, metrics=None, training=None) -
         "training": training or {},
     }
     files = {
-        "config.yaml": yaml.safe_dump(record, sort_keys=False),
+        "config.yaml": to_yaml(record),
         "README.md": _readme(config, params, training or {}, metrics or {}),
         "metrics.json": json.dumps(metrics or {}, indent=2) + "\n",
         "params.safetensors": blob,

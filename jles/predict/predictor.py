@@ -15,7 +15,8 @@ from jles.compiling import announced
 from jles.errors import InputError, InputWarning
 from jles.models.atoms import charge_of, check_atoms, structure_of
 from jles.models.config import ModelConfig
-from jles.models.state import SAME_CHARGE, reduced_formula
+from jles.models.state import reduced_formula
+from jles.models.state_config import SAME_CHARGE
 from jles.predict.collect import collect
 from jles.predict.prediction import Prediction, check_wanted, field_array
 from jles.quantities.evaluation import BornMode

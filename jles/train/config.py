@@ -50,17 +50,20 @@ class DataConfig(Config):
             )
         if not self.train:
             raise InputError("train names no file")
-        for key in ("train", "valid"):
-            _refuse_repeated(key, getattr(self, key))
+        if not self.valid:
+            _refuse_repeated(self.train)
 
 
-def _refuse_repeated(key: str, files: tuple[str, ...] | str) -> None:
+def _refuse_repeated(files: tuple[str, ...] | str) -> None:
     """Frames that come twice could be in both the training and the validation part."""
     seen = set()
     for file in () if isinstance(files, str) else files:
         path = normpath(file)
         if path in seen:
-            raise InputError(f"{key} names {file} twice; keep one")
+            raise InputError(
+                f"train names {file} twice, and a part of its frames is held out; keep one, or "
+                "name a file with valid"
+            )
         seen.add(path)
 
 

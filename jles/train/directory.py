@@ -3,9 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import yaml
-
-from jles.config import first_difference, from_dict, read_yaml, to_dict
+from jles.config import first_difference, from_dict, read_yaml, to_dict, to_yaml
 from jles.errors import InputError
 from jles.files import write_atomically
 from jles.models.store import check_free
@@ -58,7 +56,7 @@ def check_data(out: Path, digests: Mapping[str, str], resume: bool) -> None:
     """
     file = out / "digests.yaml"
     if not resume:
-        write_atomically(file, yaml.safe_dump(dict(digests)))
+        write_atomically(file, to_yaml(dict(digests)))
         return
     before = read_yaml(file) if file.is_file() else digests
     for name in sorted({*before, *digests}):

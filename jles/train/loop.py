@@ -10,10 +10,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import yaml
 
 from jles.compiling import announced
-from jles.config import to_dict
+from jles.config import to_dict, to_yaml
 from jles.data.shards.stored import StoredFrames
 from jles.errors import InputError
 from jles.files import write_atomically
@@ -163,7 +162,7 @@ def _begin(
     files.out.mkdir(parents=True, exist_ok=True)
     check_data(files.out, data, files.resume)
     if not files.resume:
-        text = yaml.safe_dump(to_dict(config), sort_keys=False)
+        text = to_yaml(to_dict(config))
         write_atomically(files.out / "train.yaml", text)
     if files.continues:
         run, counters = restore(files.checkpoints, run, lengths)

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from jles.data.frames import Frame, LabelKeys, Outline
 from jles.errors import InputError
 from jles.models.config import ModelConfig
-from jles.models.state import SAME_CHARGE, checked_labels, reduced_formula
+from jles.models.state import checked_labels, reduced_formula
+from jles.models.state_config import SAME_CHARGE
 
 
 def check_states(

@@ -98,7 +98,7 @@ def test_an_interrupt_ends_with_status_130(monkeypatch, capsys):
     assert main(["info", "model"]) == main(["train", "train.yaml"]) == 130
     assert capsys.readouterr().err.splitlines() == [
         "jles: interrupted",
-        "jles: interrupted; continue with --resume",
+        "jles: interrupted; if the run had begun, continue with --resume",
     ]
 
 

@@ -1,5 +1,6 @@
 """Shards on disk: every frame comes back as it was; damage and other versions are named."""
 
+import gzip
 import os
 
 import h5py
@@ -227,18 +228,21 @@ def test_states_that_are_no_labels_of_atoms_are_refused(state, tmp_path):
 # Other sources -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("suffix", ["db", "json", "aselmdb"])
+@pytest.mark.parametrize("suffix", ["db", "json", "json.gz", "aselmdb"])
 def test_databases_give_values_and_data(tmp_path, suffix):
     """The same for shards and for frames in memory."""
     if suffix == "aselmdb":
         pytest.importorskip("ase_db_backends")
-    path = tmp_path / f"set.{suffix}"
+    path = tmp_path / f"set.{suffix.removesuffix('.gz')}"
     rows = connect(path, type="aselmdb") if suffix == "aselmdb" else connect(path)
     for n in range(3):
         atoms = rattled(n, count=2, pbc=False)
         atoms.calc = SinglePointCalculator(atoms, energy=-1.0 * n, forces=np.full((2, 3), n))
         rows.write(atoms, data={"my_bec": np.full((2, 9), n), "charge": float(n)}, label=n)
     rows.close() if suffix == "aselmdb" else None
+    if suffix == "json.gz":
+        plain, path = path, tmp_path / "set.json.gz"
+        path.write_bytes(gzip.compress(plain.read_bytes()))
     keys = LabelKeys(born_charges="my_bec", total_charge="charge", state="label")
     for frames_in in (frames_of, read_frames):
         for n, frame in enumerate(frames_in(path, keys)):

@@ -294,3 +294,15 @@ def test_an_analysis_reads_what_a_killed_process_left(trajectory, monkeypatch):
     run = open_run(trajectory.path.parent)
     np.testing.assert_array_equal(run.read("thermo", "temperature").steps, range(15))
     assert journal.journal_of(trajectory.path).exists()
+
+
+def test_an_incomplete_journal_is_named(trajectory):
+    """As after a power failure: it is not flushed to the disk."""
+    trajectory.append(block_of(0, 10), INTERVALS)
+    left = journal.journal_of(trajectory.path)
+    for content in (b"", bytes(16), np.array([1, 9, 3, 5]).tobytes()):
+        left.write_bytes(content)
+        with pytest.raises(InputError, match="journal: is incomplete.*; remove it if"):
+            trajectory.counts()
+    left.unlink()
+    assert trajectory.counts() == {"thermo": 10, "positions": 10}

@@ -126,8 +126,8 @@ def slab_correction(
     """
     # The energy does not depend on the centre; float32 has more digits near it.
     known = positions if mask is None else jnp.where(mask[:, None], positions, 0.0)
-    count = len(positions) if mask is None else jnp.maximum(jnp.sum(mask), 1)
-    centre = lax.stop_gradient(jnp.sum(known, axis=0) / count)
+    count = len(positions) if mask is None else jnp.sum(mask, dtype=positions.dtype)
+    centre = lax.stop_gradient(jnp.sum(known, axis=0) / jnp.maximum(count, 1.0))
     return slab_energy(slab_moments(moments, positions, cell, axis, sigma, centre), cell, axis)
 
 

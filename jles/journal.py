@@ -1,9 +1,14 @@
 """Changes of a file that are made completely or not at all, also if the process is killed.
 
-HDF5 rewrites parts of a file in an order that leaves it unreadable in between. Here it writes
-into memory. First it adds what lies behind the end of the file, to which its present
-content does not refer. The other changes go to a journal beside the file, which gets its name
-when it is complete, and then into the file. A journal that is found later is applied again.
+HDF5 changes a file by several writes, and between them the file may be unreadable. Here HDF5
+writes into memory, and its changes reach the file in three steps:
+
+1. New bytes are written after the end of the file. Its old content does not refer to them.
+2. Changes of existing bytes are written to a journal beside the file. The journal is renamed to
+   its final name when it is complete.
+3. The changes of the journal are made in the file, and the journal is removed.
+
+A journal that is found later must be complete; its changes are made again.
 """
 
 import contextlib

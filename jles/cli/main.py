@@ -49,8 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         return _complain(str(error))
     except KeyboardInterrupt:
-        hint = "; if the run had begun, continue with --resume"
-        print("jles: interrupted" + hint * hasattr(arguments, "resume"), file=sys.stderr)
+        resumes = hasattr(arguments, "resume")
+        hint = "; if the run had begun, continue with --resume" if resumes else ""
+        print(f"jles: interrupted{hint}", file=sys.stderr)
         return _INTERRUPTED
     except BrokenPipeError:
         # The reader (`| head`) closed the pipe; Python flushes again at exit, into devnull.

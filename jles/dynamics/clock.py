@@ -1,8 +1,8 @@
-"""Time and phase after a number of steps, exact to rounding in float32 as well.
+"""Time and phase of a field after a number of steps, accurate to rounding also in float32.
 
-The product of step and timestep has no digits left for the phase of a fast field after some
-nanoseconds. Here the steps are counted from the one next to the origin, and the phase is an
-integer in units of a turn / 2**64, whose overflow takes away the whole turns.
+In float32, step times timestep is too inaccurate for the phase of a fast field after some
+nanoseconds. Here steps are counted from the step nearest to the origin of the field, and the
+phase is an integer in units of 2**-64 turns. Integer overflow drops whole turns.
 """
 
 from fractions import Fraction
@@ -46,7 +46,7 @@ class Clock(NamedTuple):
 
 
 def clock(origin: float, period: float | None, timestep: float, dtype) -> Clock:
-    """The clock of a field; all numbers are taken as the decimals they are written as.
+    """The clock of a field. Numbers are read as exact decimals: 0.1 is 1/10.
 
     Args:
         origin: fs.
@@ -65,9 +65,9 @@ def clock(origin: float, period: float | None, timestep: float, dtype) -> Clock:
 
 
 def _fraction(count: UInt32[Array, ""], rate: UInt32[Array, " 2"], like) -> Float[Array, ""]:
-    """Returns count * rate / 2**64 without whole numbers, from -1/2 to 1/2, typed as `like`.
+    """The product count * rate / 2**64 modulo 1, from -1/2 to 1/2, in the dtype of `like`.
 
-    Sums and products of 32-bit integers overflow, which is the product modulo 2**64.
+    The product is formed from 32-bit integers. Their overflow takes it modulo 2**64.
     """
     upper, lower = rate
     half, mask = jnp.uint32(16), jnp.uint32(0xFFFF)

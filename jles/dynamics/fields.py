@@ -33,7 +33,7 @@ class Wave:
     Attributes:
         amplitude: V/angstrom.
         start: fs; the center of a pulse.
-        span: fs; the duration of a ramp or the width of a pulse, otherwise without meaning.
+        span: fs; the duration of a ramp or the width of a pulse; otherwise not used.
         frequency: 1/period, 1/fs; 0 if there is none.
         phase: radian.
         clock: of the run, from `start` on; None if the timestep is not known.

@@ -47,7 +47,7 @@ from jles.local_devices import devices_of
 from jles.lock import only_writer
 from jles.models.atoms import check_atoms
 from jles.predict.model import Model
-from jles.predict.prediction import notes_of_field
+from jles.predict.prediction import notes_of_run
 from jles.quantities.catalogue import QUANTITIES
 from jles.version import __version__
 
@@ -119,9 +119,10 @@ class Run:
             self._create()
             if note := choice_of_velocities(atoms, config):
                 self._say(note)
-            if config.field or config.displacement:
-                for note in notes_of_field(model.config, atoms.pbc):
-                    self._say(f"note: {note}")
+            in_field = bool(config.field or config.displacement)
+            known = atoms.pbc, plan.system.charge, in_field
+            for note in notes_of_run(model.config, *known):
+                self._say(f"note: {note}")
 
     def finish(self):
         """Runs the remaining steps and returns the last state as `ase.Atoms`."""

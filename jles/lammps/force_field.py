@@ -50,6 +50,7 @@ class ForceField:
         total_charge: e, of all atoms; for models that see it.
 
     Attributes:
+        total_charge: e, of all atoms.
         ghost_cutoff: how far ghosts reach, angstrom; set before the first call. Without
             neighbouring ranks it is infinite.
         tally: times and bytes.
@@ -66,7 +67,7 @@ class ForceField:
         self._relisted: tuple | None = None
         self.ghost_cutoff, self.tally = np.inf, Tally()
         self._ranks = Ranks(comm, self.tally)
-        self._total_charge = total_charge
+        self.total_charge = total_charge
         self._energy = RanksEnergy(model.config, self._ranks, total_charge, self._computing)
         self._network = jax.jit(self._traced_network)
         self._field_forces = jax.jit(partial(field_forces, model.potential))
@@ -157,7 +158,7 @@ class ForceField:
         )
         totals, count = unpacked(self._ranks.array(own)), max(atoms.total, 1)
         volume, bulk = abs(np.linalg.det(atoms.cell)), all(atoms.periodic)
-        fixed = config.fixes_sign(self._total_charge)
+        fixed = config.fixes_sign(self.total_charge)
         factor = physical_factor(totals, count, volume, bulk, fixed, config.screening)
         field = None if atoms.field is None else factor * np.asarray(atoms.field, np.float64)
         means = Mean(totals.charge / count, totals.place / count)

@@ -57,7 +57,7 @@ def collect(
         # The model wrapped the atoms; results are on the branch of the given positions.
         moved = float(out["factor"]) * (bare - bare.mean()) @ (atoms.positions - places)
     if field is not None:
-        notes += notes_of_field(config, atoms.pbc)
+        notes += notes_of_field(config, atoms.pbc, total_charge)
     charges = out.get("bare_charges", out.get("charges"))
     if charges is not None:
         latent = np.reshape(charges, (len(charges), -1)).sum(axis=1)[: len(atoms)]

@@ -176,14 +176,16 @@ def notes_of_sign(
     return (note,)
 
 
-def notes_of_field(config: ModelConfig, pbc) -> tuple[str, ...]:
+def notes_of_field(config: ModelConfig, pbc, total_charge: float = 0.0) -> tuple[str, ...]:
     """A note if a field would act on charges whose sign or factor is not determined.
 
     Args:
         config: of the model.
         pbc: periodic directions; only a crystal has a dielectric constant.
+        total_charge: of the structure, e.
     """
-    keys = ("positive", "epsilon_infinity") if np.all(pbc) else ("positive",)
+    keys = [] if config.fixes_sign(total_charge) else ["positive"]
+    keys += ["epsilon_infinity"] if np.all(pbc) else []
     missing = [key for key in keys if getattr(config.screening, key) is None]
     if not missing:
         return ()
@@ -198,6 +200,27 @@ def notes_of_field(config: ModelConfig, pbc) -> tuple[str, ...]:
         "dipoles or Born charges"
     )
     return (note,)
+
+
+def notes_of_run(
+    config: ModelConfig, pbc, total_charge: float, in_field: bool
+) -> tuple[str, ...]:
+    """Notes on the screening of a simulation, before its charges are known.
+
+    Args:
+        config: of the model.
+        pbc: periodic directions.
+        total_charge: e.
+        in_field: whether a field is applied.
+    """
+    notes = notes_of_field(config, pbc, total_charge) if in_field else ()
+    if config.screening.positive is not None and config.fixes_sign(total_charge):
+        note = (
+            f"screening.positive has no effect here: the total charge of {total_charge:g} e "
+            "fixes the sign of the charges"
+        )
+        notes += (note,)
+    return notes
 
 
 def notes_of_charge(total_charge: float, config: ModelConfig) -> tuple[str, ...]:

@@ -193,6 +193,7 @@ def test_a_slab_in_a_field_that_varies(folder, ranks):
     asked = ("--dtype", "float64", "--field", "0.01", "-0.02", "v_Ez", "--born-charges", "10")
     done = start(folder, ranks, COUPLED, *asked, model="constrained")
     assert done.returncode == 0, done.stderr
+    assert done.stderr.count("note: the field acts on latent charges") == 1
     model, atoms = (
         load_model(folder / "constrained", "float64"),
         rattled(3, count=24, cell=CELL),

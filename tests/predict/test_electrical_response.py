@@ -12,7 +12,7 @@ from jles.models.config import (
     SoftnessConfig,
 )
 from jles.predict.model import Model
-from jles.predict.prediction import notes_of_field
+from jles.predict.prediction import notes_of_field, notes_of_run
 from tests.support.small_systems import rattled, small_backbone, small_config, small_model
 
 FIELD = (0.03, -0.02, 0.05)
@@ -134,6 +134,22 @@ def test_a_field_on_charges_of_unknown_sign_or_factor_gives_a_note():
     assert "(screening.positive not given): the sign" in note
     assert notes_of_field(PLAIN.replace(screening=ScreeningConfig(5.0, "H")), crystal) == ()
     assert notes_of_field(PLAIN.replace(screening=ScreeningConfig(positive="H")), slab) == ()
+
+
+def test_a_run_says_what_fixes_the_sign():
+    slab = (True, True, False)
+    free = PLAIN.replace(screening=ScreeningConfig(positive="H"))
+    summed = free.replace(charges=DirectCharges(total="shift"))
+    plain = summed.replace(screening=ScreeningConfig())
+    for charge in (1.0, -1.0):
+        (note,) = notes_of_run(summed, slab, charge, False)
+        assert f"no effect here: the total charge of {charge:g} e fixes the sign" in note
+        assert notes_of_run(summed, slab, charge, True) == (note,)
+        assert notes_of_run(free, slab, charge, True) == ()
+        assert notes_of_run(plain, slab, charge, True) == ()
+    assert notes_of_run(summed, slab, 0.0, True) == ()
+    (note,) = notes_of_run(plain, slab, 0.0, True)
+    assert "the sign of the charges is arbitrary" in note
 
 
 def test_hidden_electrons_count_in_the_dielectric_constant(polarizable):

@@ -291,20 +291,21 @@ def plan_serves(plan: SumPlan, cell, options: Mapping, slab: SlabPlan) -> Bool[A
 
 
 def slab_is_low(
-    plan: SumPlan, cell, options: Mapping, slab: SlabPlan, positions
-) -> Bool[Array, ""]:
-    """Whether a slab has grown so much that its images come too close, traced.
+    plan: SumPlan, cell, options: Mapping, slab: SlabPlan | None, positions, xp=jnp
+) -> np.bool_ | Bool[Array | np.ndarray, ""]:
+    """Whether a slab has grown so much that its images come too close.
 
     Args:
         plan: static.
         cell: rows are lattice vectors, angstrom.
         options: with `sigma`.
-        slab: the cell that the structure is summed in.
+        slab: the cell that the structure is summed in; not read if the plan has no slab.
         positions: of all atoms, angstrom.
+        xp: `numpy` for arrays that are not traced.
     """
     if plan.slab is None:
-        return jnp.zeros((), bool)
-    least = least_slab_height(cell, positions, slab.axis, options["sigma"], jnp)
+        return xp.zeros((), bool)
+    least = least_slab_height(cell, positions, slab.axis, options["sigma"], xp)
     return slab.height < least
 
 

@@ -10,8 +10,14 @@ import numpy as np
 from jaxtyping import Float
 
 from jles.domains.domain import Capacity, Domain, RankAtoms, build_domain, reach_of
-from jles.electrostatics.plan import SumPlan, open_axes, plan_is_too_small, plan_sum
-from jles.electrostatics.sums.slab import area_vector, plan_slab_height
+from jles.electrostatics.plan import (
+    SumPlan,
+    open_axes,
+    plan_is_too_small,
+    plan_sum,
+    slab_is_low,
+)
+from jles.electrostatics.sums.slab import area_vector
 from jles.errors import InputError
 from jles.lammps.charge_sum import ChargeSum
 from jles.lammps.elements import element_energies
@@ -199,13 +205,10 @@ class ForceField:
             return
         ends = self._ends(atoms)
         margin = _PLAN_MARGIN if plan.periodic else 0.0
-        if margin and not plan_is_too_small(plan, atoms.cell, config.electrostatics.k_max):
-            sigma = config.electrostatics.sigma
-            if plan.slab is None or plan.slab.height >= plan_slab_height(
-                atoms.cell, ends, plan.slab.axis, sigma
-            ):
-                return
         options = config.sum_options | {"margin": margin}
+        low = slab_is_low(plan, atoms.cell, options, plan.slab, ends, np)
+        if margin and not low and not plan_is_too_small(plan, atoms.cell, options["k_max"]):
+            return
         places = np.resize(ends, (atoms.total, 3))
         self._plan = plan_sum(atoms.cell, places, atoms.periodic, **options)
         self._domain = None

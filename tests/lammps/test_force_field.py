@@ -146,9 +146,11 @@ def together(comm, force_field, atoms, owner, rounding=1e-12):
     ],
 )
 def test_ranks_together_equal_the_whole(name, pbc):
-    """On two ranks, and after atoms have moved between them."""
+    """On two ranks, and after atoms have moved between them, or far out of a slab."""
     model = model_of(CONFIGS[name])
     frames = [rattled(seed, count=24, cell=CELL) for seed in (3, 4)]
+    if pbc == SLAB:
+        frames[1].positions[:, 1] *= 4.0
     charge = 0.75 if model.config.sees_charge else 0.0
     for atoms in frames:
         atoms.pbc, atoms.info["total_charge"] = pbc, charge

@@ -6,35 +6,34 @@ from pathlib import Path
 from jles.cli.sums import sum_options
 from jles.config import from_dict, override, read_yaml
 from jles.errors import InputError
-from jles.lock import check_no_writer
 
 
 def run(arguments: Namespace) -> None:
     """Runs the dynamics that the config and its overrides describe."""
     from jles.dynamics.config import MdConfig
-    from jles.dynamics.resume import check_directory
+    from jles.dynamics.resume import claimed
 
     values = override(read_yaml(arguments.config), arguments.set)
     config = from_dict(MdConfig, values, arguments.config)
+    with claimed(arguments.out, arguments.resume):
+        _run(config, arguments)
+    print(f"{arguments.out}: trajectory.h5, log.csv, final.extxyz")
 
-    out = Path(arguments.out)
-    check_no_writer(out)
-    check_directory(out, arguments.resume)
 
+def _run(config, arguments: Namespace) -> None:
     import jles
-    from jles.dynamics.run import run_md
+    from jles.dynamics.run import run_claimed
 
     atoms = read_start(arguments.start)
     sums = sum_options(arguments)
     model = jles.load(arguments.model, dtype=config.dtype, electrostatics=sums)
     try:
-        run_md(model, atoms, config, arguments.out, arguments.resume)
+        run_claimed(model, atoms, config, arguments.out, arguments.resume)
     except InputError as error:
         # A message that begins with a file or a step already names the place.
         named = (f"{arguments.out}:", f"{arguments.out}/", "step ")
         place = "" if str(error).startswith(named) else f"{arguments.start}: "
         raise InputError(f"{place}{error}") from None
-    print(f"{arguments.out}: trajectory.h5, log.csv, final.extxyz")
 
 
 def read_start(path: str):

@@ -1,5 +1,8 @@
 """Checks of the directory of a run, and that a resumed one is the same run."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ from jles.dynamics.trajectory import Trajectory
 from jles.electrostatics.plan import SumPlan, describe_plan
 from jles.errors import InputError
 from jles.files import TRAJECTORY
+from jles.lock import only_writer
 from jles.models.config import ModelConfig
 from jles.models.digest import digest_of
 from jles.models.state import labels_of
@@ -23,13 +27,20 @@ RESTARTABLE = ("steps", "checkpoint", "block", "parallel")
 except for rounding on other devices."""
 
 
-def check_directory(out: Path, resume: bool) -> None:
-    """Refuses a directory in which a run cannot start, or that holds none to resume.
+@contextmanager
+def claimed(out: str | os.PathLike, resume: bool) -> Iterator[None]:
+    """Holds the lock of a directory in which a run can start, or that holds one to resume.
 
     Raises:
-        InputError: there is a run already, or none; or the run would replace the configuration
-            of a model or a training.
+        InputError: there is a run already, or none; the run would replace the configuration of
+            a model or a training; or another process writes there.
     """
+    with only_writer(out):
+        _check_directory(Path(out), resume)
+        yield
+
+
+def _check_directory(out: Path, resume: bool) -> None:
     has_run = (out / TRAJECTORY).exists()
     if has_run and not resume:
         raise InputError(

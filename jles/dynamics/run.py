@@ -24,10 +24,10 @@ from jles.dynamics.report import Drift, Log, MdProgress
 from jles.dynamics.resume import (
     arrays_of,
     check_config,
-    check_directory,
     check_identity,
     check_same_atoms,
     check_sum,
+    claimed,
     identity_of,
     sum_settings,
 )
@@ -44,7 +44,6 @@ from jles.electrostatics.plan import SumPlan, describe_plan
 from jles.errors import InputError
 from jles.files import TRAJECTORY, write_atomically
 from jles.local_devices import devices_of
-from jles.lock import only_writer
 from jles.models.atoms import check_atoms
 from jles.predict.model import Model
 from jles.predict.prediction import notes_of_run
@@ -71,13 +70,19 @@ def run_md(model: Model, atoms, config: MdConfig | dict, out, resume: bool = Fal
         InputError: model, atoms, config or `out` is wrong, another process writes into `out`,
             or the run became unstable.
     """
+    with claimed(out, resume):
+        return run_claimed(model, atoms, config, out, resume)
+
+
+def run_claimed(model: Model, atoms, config: MdConfig | dict, out, resume: bool):
+    """`run_md` in a directory that is claimed."""
     if isinstance(config, dict):
         config = from_dict(MdConfig, config, "config")
     check_types(model, atoms, config)
     if config.dtype != model.dtype:
         raise InputError(f"dtype: is {config.dtype}, but the model was loaded as {model.dtype}")
     check_start(atoms, config)
-    with jax.enable_x64(model.dtype == "float64"), only_writer(out):
+    with jax.enable_x64(model.dtype == "float64"):
         return Run(model, atoms, config, Path(out), resume).finish()
 
 
@@ -110,7 +115,9 @@ class Run:
         plan, forcing = plan_run(model, compact, config)
         self.plan, self.engine = plan, Engine(plan, forcing, self._say)
         self._progress: MdProgress | None = None
-        self._check_directory(resume)
+        if resume:
+            check_config(out / "config.yaml", config)
+            check_same_atoms(self.trajectory, atoms)
         self.state = self._start(plan, momenta, model.dtype)
         self.frame_bytes = 0
         if resume:
@@ -162,12 +169,6 @@ class Run:
             plan.system.cell.astype(dtype),
             jax.random.PRNGKey(self.config.seed),
         )
-
-    def _check_directory(self, resume: bool) -> None:
-        check_directory(self.out, resume)
-        if resume:
-            check_config(self.out / "config.yaml", self.config)
-            check_same_atoms(self.trajectory, self.atoms)
 
     def _create(self) -> None:
         self.out.mkdir(parents=True, exist_ok=True)

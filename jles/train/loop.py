@@ -55,7 +55,13 @@ from jles.train.run_state import (
 from jles.train.schedules import warn_unreached
 from jles.train.states import charges_record
 from jles.train.step import Steps, build_steps
-from jles.train.training_frames import digests_of, kinds_of, needed_labels, to_list
+from jles.train.training_frames import (
+    digests_of,
+    kinds_of,
+    needed_labels,
+    to_list,
+    warn_overlap,
+)
 from jles.version import __version__
 
 
@@ -118,6 +124,7 @@ def _files(config: TrainConfig, out: Path, resume: bool):
 def _train(config: TrainConfig, devices: Devices, files: _Files | None) -> None:
     if is_first():
         warn_unreached(config)
+        warn_overlap(config.data)
     with together():
         prepared = prepare(config, devices)
     found = digests_of(prepared.train_frames, prepared.valid_frames)

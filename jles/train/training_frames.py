@@ -1,14 +1,24 @@
 """The training and validation frames of a run: where they are read, and what they must have."""
 
+import warnings
 from collections.abc import Sequence
+from os.path import normpath
 
 import numpy as np
 
-from jles.data.frames import Frame, LabelKeys, Outline, digests, read_frames, renamed
+from jles.data.frames import (
+    Frame,
+    LabelKeys,
+    Outline,
+    digests,
+    file_and_index,
+    read_frames,
+    renamed,
+)
 from jles.data.shards.layout import is_shards
 from jles.data.shards.stored import StoredFrames, only_shards
 from jles.data.splits import split_places
-from jles.errors import InputError
+from jles.errors import InputError, InputWarning
 from jles.train.config import DataConfig, TrainConfig
 from jles.train.losses import LABELS
 from jles.train.optimizer import at_epoch
@@ -92,6 +102,27 @@ def load_frames(
             "epoch), so the best epoch cannot be found"
         )
     return train, valid
+
+
+def warn_overlap(data: DataConfig) -> None:
+    """Warns of a validation file whose frames are also trained on, as far as names tell."""
+    known = [_place(file) for file in to_list(data.train)]
+    for file in to_list(data.valid):
+        path, index = _place(file)
+        trained = {part for other, part in known if other == path}
+        if trained & {index, ":"} or (trained and index == ":"):
+            warnings.warn(
+                f"data.valid: {file} has frames that data.train also names; their errors say "
+                "nothing about new frames. Name others, or leave out valid to hold some out",
+                InputWarning,
+                stacklevel=3,
+            )
+
+
+def _place(file: str) -> tuple[str, str]:
+    """The file as a normal path, and which frames of it are meant."""
+    path, index = file_and_index(file)
+    return normpath(path), index
 
 
 def _read(key: str, files, labels: LabelKeys) -> Frames:

@@ -1,5 +1,7 @@
 """`jles train`: mistakes in the training file, damaged checkpoints, nothing to resume."""
 
+import shutil
+
 import pytest
 import yaml
 
@@ -69,7 +71,8 @@ def test_a_damaged_checkpoint_is_named(folder, capsys, monkeypatch):
     from jles.train import loop
     from jles.train.log import MetricsLog
 
-    write_config(folder, "model.charges=null", "epochs=2", f"data.valid={folder / 'data.xyz'}")
+    shutil.copy(folder / "data.xyz", folder / "valid.xyz")
+    write_config(folder, "model.charges=null", "epochs=2", f"data.valid={folder / 'valid.xyz'}")
     arguments = [str(argument) for argument in commands(folder)[0]]
 
     def stop(self, row):

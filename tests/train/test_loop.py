@@ -152,8 +152,9 @@ def test_fine_tuning_starts_from_the_model_given(run, tmp_path):
 
 @pytest.mark.usefixtures("no_pictures")
 def test_checkpoints_may_come_before_the_first_validation(tmp_path):
-    train = write_frames(tmp_path / "t.xyz", [labelled(rattled(0, count=3))])
-    values = training_values(train, train, model=WITHOUT_CHARGES, validate_every=3)
+    frames = [labelled(rattled(0, count=3))]
+    files = (write_frames(tmp_path / f"{part}.xyz", frames) for part in ("train", "valid"))
+    values = training_values(*files, model=WITHOUT_CHARGES, validate_every=3)
     out = loop.train(from_dict(TrainConfig, values, "x"), tmp_path / "out")
     rows = MetricsLog(out).rows()
     assert ["valid_loss" in row for row in rows] == [False, False, True]
@@ -164,8 +165,9 @@ def test_checkpoints_may_come_before_the_first_validation(tmp_path):
 @pytest.mark.long
 def test_a_loss_that_is_not_finite_stops_the_run_which_can_go_on(tmp_path, monkeypatch, capsys):
     """In epoch 2 the rate explodes; the frames are named, the last checkpoint is whole."""
-    train = write_frames(tmp_path / "t.xyz", [labelled(rattled(n, count=4)) for n in range(3)])
-    values = training_values(train, train, model=WITHOUT_CHARGES)
+    frames = [labelled(rattled(n, count=4)) for n in range(3)]
+    files = (write_frames(tmp_path / f"{part}.xyz", frames) for part in ("train", "valid"))
+    values = training_values(*files, model=WITHOUT_CHARGES)
     config, out = tmp_path / "c.yaml", tmp_path / "out"
     config.write_text(json.dumps(values), encoding="utf-8")
 
@@ -178,7 +180,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_which_can_go_on(tmp_path, monke
     lines = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
     assert len(lines) == 1
     assert "epoch 2" in lines[0]
-    assert "t.xyz, frame" in lines[0]
+    assert "train.xyz, frame" in lines[0]
     assert not (out / "params.safetensors").exists()
     (row,) = MetricsLog(out).rows()
     assert main(["train", str(config), "--out", str(out), "--resume"]) == 0
@@ -276,7 +278,7 @@ def test_fine_tuning_on_born_charges_alone(tmp_path, monkeypatch):
     atoms = [rattled(n, count=3, pbc=False) for n in range(3)]
     for one in atoms:
         one.arrays["bec"] = np.zeros((3, 9))
-    path = write_frames(tmp_path / "born.xyz", atoms)
+    files = (write_frames(tmp_path / f"{part}.xyz", atoms) for part in ("train", "valid"))
     config = small_config(
         backbone=small_backbone(l_max=0, body_order=1),
         charges=DirectCharges(hidden=(), total="shift", scale=5.0),
@@ -285,8 +287,7 @@ def test_fine_tuning_on_born_charges_alone(tmp_path, monkeypatch):
     potential, params = small_model(config, dtype=np.float32)
     save_model(tmp_path / "published", config, params, {}, {})
     values = training_values(
-        path,
-        path,
+        *files,
         model={"start_from": str(tmp_path / "published")},
         loss={"born_charges": 1.0, "energy": 0, "forces": 0},
         epochs=12,

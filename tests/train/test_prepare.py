@@ -16,7 +16,7 @@ from jles.models.store import read_model
 from jles.structures.sizes import Size
 from jles.train.config import DataConfig, TrainConfig
 from jles.train.prepare import planned_sums, prepare
-from jles.train.training_frames import judging_labels, load_frames
+from jles.train.training_frames import judging_labels, load_frames, warn_overlap
 from tests.support.messages import message_of
 from tests.support.small_systems import (
     labelled,
@@ -33,6 +33,24 @@ def frames_file(path, *labels):
     return write_frames(
         path, [labelled(rattled(n, count=3), names) for n, names in enumerate(labels)]
     )
+
+
+@pytest.mark.parametrize(
+    ("train", "valid", "warned"),
+    [
+        ("a.xyz", "a.xyz", True),
+        (("b.xyz", "./a.xyz"), "a.xyz", True),
+        ("a.xyz", ("b.xyz", "a.xyz@4:"), True),
+        ("a.xyz@:4", "a.xyz", True),
+        ("a.xyz@:4", "a.xyz@:4", True),
+        ("a.xyz@:4", "a.xyz@4:", False),
+        ("a.xyz", "b.xyz", False),
+        ("a.xyz", (), False),
+    ],
+)
+def test_frames_of_training_are_no_validation(train, valid, warned, recwarn):
+    warn_overlap(DataConfig(train, valid))
+    assert [str(one.message).startswith("data.valid: ") for one in recwarn] == [True] * warned
 
 
 def test_a_label_that_no_file_has_is_missed_in_all_of_them(tmp_path):

@@ -127,9 +127,8 @@ def read_frames(
         if not Path(path).exists():  # FILE@INDEX
             raise InputError(f"{path}: selects no frames; the file has fewer")
         raise InputError(f"{path}: contains no frames")
-    for name in need:
-        if not any(frame.has(name) for frame in frames):
-            raise InputError(missing_label(path, name, getattr(keys, name), seen))
+    for name in absent(need, frames):
+        raise InputError(missing_label(path, name, keys, seen))
     return frames
 
 
@@ -140,6 +139,14 @@ def renamed(keys: LabelKeys) -> tuple[str, ...]:
         for name in keys.__struct_fields__
         if getattr(keys, name) != getattr(_DEFAULT_KEYS, name)
     )
+
+
+def absent(names: Iterable[str], frames: Iterable[Frame]) -> list[str]:
+    """Those of these names of `LabelKeys` that no frame has."""
+    names = list(names)
+    for frame in frames:
+        names = [name for name in names if not frame.has(name)]
+    return names
 
 
 def stream_frames(path, keys: LabelKeys = _DEFAULT_KEYS) -> Iterator[Frame]:
@@ -374,9 +381,20 @@ def _numbers(key, value):
         raise InputError(f"'{key}' is {str(value)[:40]!r}; it must be numeric") from None
 
 
-def missing_label(path, name: str, key: str, seen: Iterable[str]) -> str:
-    """The message for a label that no frame of a file has, whose keys are `seen`."""
+def missing_label(path, name: str, keys: LabelKeys, seen: Iterable[str] | None = None) -> str:
+    """The message for a label that no frame of a file has.
+
+    Args:
+        path: of the file.
+        name: of `LabelKeys`.
+        keys: names of the labels in the file.
+        seen: keys of the values in its frames; None if they are not known.
+    """
+    key = getattr(keys, name)
+    message = f"{path}: no frame has '{key}' (the label {name}); "
+    if seen is None:
+        return f"{message}jles data check shows the keys"
     near = difflib.get_close_matches(key, seen, n=1)
     hint = f"did you mean '{near[0]}'? " if near else ""
     present = ", ".join(sorted(seen)) if seen else "none"
-    return f"{path}: no frame has '{key}' (the label {name}); {hint}keys present: {present}"
+    return f"{message}{hint}keys present: {present}"

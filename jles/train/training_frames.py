@@ -10,6 +10,7 @@ from jles.data.frames import (
     Frame,
     LabelKeys,
     Outline,
+    absent,
     digests,
     file_and_index,
     read_frames,
@@ -150,9 +151,8 @@ def _check_named(data: DataConfig, train: Frames, valid: Frames) -> None:
         return
     frames = [*train, *(valid if isinstance(valid, list) else ())]
     files = [file for file in to_list(data.train) + to_list(data.valid) if not is_shards(file)]
-    for name in set(renamed(data.labels)) & {"total_charge", "state"}:
-        if any(frame.has(name) for frame in frames):
-            continue
+    named = set(renamed(data.labels)) & {"total_charge", "state"}
+    for name in absent(sorted(named), frames):
         lacking = _lacking(files, data.labels, name)
         if len(lacking) == len(files):
             raise InputError(f"data.labels.{name}: {_listed(lacking, '; ')}")

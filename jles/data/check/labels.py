@@ -7,7 +7,7 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from jles.data.check.remark import Remark, some
-from jles.data.frames import Frame, LabelKeys, missing_label, renamed
+from jles.data.frames import Frame, LabelKeys, absent, missing_label, renamed
 
 _WORDS = {
     "energy": ("energy", "energies"),
@@ -53,9 +53,8 @@ def named_labels(
     files: Sequence[str], frames: Sequence[Frame], seen: Iterable[str], keys: LabelKeys
 ) -> Iterator[Remark]:
     """Keys that were named and that no frame has."""
-    for name in renamed(keys):
-        if not any(frame.has(name) for frame in frames):
-            yield Remark(missing_label(", ".join(files), name, getattr(keys, name), seen), True)
+    for name in absent(renamed(keys), frames):
+        yield Remark(missing_label(", ".join(files), name, keys, seen), serious=True)
 
 
 def missing_labels(frames: Sequence[Frame]) -> Iterator[Remark]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jles.data.frames import Frame, LabelKeys
+from jles.data.frames import Frame, LabelKeys, absent, missing_label
 from jles.data.shards.layout import (
     CUTOFFS,
     INDEX,
@@ -65,18 +65,16 @@ def build_shards(
     """
 
     def numbered():
-        missing = set(need) & {*label_widths(), "total_charge", "state"}
+        stored = {*label_widths(), "total_charge", "state"}
+        missing = [name for name in need if name in stored]
         with ProgressBar("file", len(files), brief=True) as bar:
             for number, file in enumerate(files):
                 for count, frame in enumerate(frames_of(file, keys)):
-                    missing = {name for name in missing if not frame.has(name)}
+                    missing = absent(missing, [frame])
                     yield number, count, frame
                 bar.update(number + 1)
-        for name in sorted(missing):
-            raise InputError(
-                f"{', '.join(map(str, files))}: no frame has '{getattr(keys, name)}' (the "
-                f"label {name}); jles data check shows the keys"
-            )
+        for name in missing:
+            raise InputError(missing_label(", ".join(map(str, files)), name, keys))
 
     return write_shards(numbered(), out, files, vars_of(keys), cutoffs, shard_bytes)
 

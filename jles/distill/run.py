@@ -39,7 +39,7 @@ from jles.distill.student import (
     untrained,
     with_epochs,
 )
-from jles.distill.teacher import Teacher, load_teacher
+from jles.distill.teacher import Teacher, load_teacher, teacher_digest
 from jles.errors import InputError
 from jles.files import write_atomically
 from jles.follow import follow
@@ -78,6 +78,7 @@ def distill(
     training = config.student.training_file
     record = {
         "teacher": teacher,
+        "teacher_digest": teacher_digest(teacher),
         "starts": list(map(str, starts)),
         "structures": digests(checked),
         "config": to_dict(config),

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from ase.calculators.abc import GetPropertiesMixin
 from ase.calculators.calculator import get_calculator_class
 
+from jles.data.shards.build import digest
 from jles.errors import InputError
 from jles.predict.model import load_model
 
@@ -50,6 +51,15 @@ def load_teacher(name: str, arguments: Mapping[str, Any]) -> Teacher:
         kind = type(made).__name__
         raise InputError(f"teacher {name}: gives a {kind}; an ASE calculator was expected")
     return Teacher(name, made)
+
+
+def teacher_digest(name: str) -> str | None:
+    """A digest of the model directory `name`; None for a calculator, whose name suffices.
+
+    The `config.yaml` of a model holds the digest of its parameters.
+    """
+    folder = Path(name)
+    return digest(folder / "config.yaml") if folder.exists() else None
 
 
 def _found(name: str):

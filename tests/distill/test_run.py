@@ -3,12 +3,15 @@
 import json
 import shutil
 
+import jax
 import numpy as np
 import pytest
 from ase.io import read
 
 import jles
+from jles.distill import run
 from jles.errors import InputError
+from jles.models.store import save_model
 from tests.support.commands import assert_refused
 from tests.support.salt import CHARGE
 
@@ -94,6 +97,24 @@ def test_a_directory_is_not_used_twice_and_not_resumed_with_other_settings(disti
     with pytest.raises(InputError, match="is not empty"):
         distilled.again(distilled.start.parent)
     assert sorted(distilled.out.rglob("*")) == before
+
+
+def test_another_model_under_the_same_name_is_another_teacher(distilled, tmp_path, monkeypatch):
+    teacher, out = tmp_path / "teacher", tmp_path / "out"
+    shutil.copytree(distilled.out / "student", teacher)
+    monkeypatch.setattr(run, "labelled", lambda *_: None)
+    monkeypatch.setattr(run._Distillation, "run", lambda _: {})
+
+    def begin(resume):
+        return run.distill(str(teacher), [str(distilled.start)], distilled.config, out, resume)
+
+    begin(resume=False)
+    begin(resume=True)
+    model = jles.load(teacher)
+    params = jax.tree.map(lambda leaf: 1.001 * leaf, model.params)
+    save_model(teacher, model.config, params)
+    with pytest.raises(InputError, match="--resume with other settings .teacher_digest was "):
+        begin(resume=True)
 
 
 @pytest.mark.parametrize(

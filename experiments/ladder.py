@@ -73,7 +73,7 @@ def settings(system: str, rung: str, longer: int = 1) -> dict:
         },
         "epochs": epochs,
         "batch_size": 1,
-        "loss": {"energy": {0: 1.0, int(0.6 * epochs): 30.0}, "forces": 1.0},
+        "loss": {"energy": {0: 1.0, round(0.9 * epochs): 10.0}, "forces": 1.0},
         "optimizer": {"learning_rate": 1e-2},
         "validate_every": 10,
         "checkpoint_every": 10,

@@ -1,5 +1,6 @@
 """The flow of charge in a run, as recorded (Born charges) or from formal charges."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -58,7 +59,8 @@ def parse_formal(assignments: Sequence[str]) -> dict[str, float]:
     """Charges by element from `ELEMENT=CHARGE`.
 
     Raises:
-        InputError: an unknown element, a charge that is no number, or an element given twice.
+        InputError: an unknown element, a charge that is no finite number, or an element given
+            twice.
     """
     from ase.data import chemical_symbols
 
@@ -69,11 +71,18 @@ def parse_formal(assignments: Sequence[str]) -> dict[str, float]:
             raise InputError(f"--formal {assignment}: expected ELEMENT=CHARGE, as in O=-2")
         if element in charges:
             raise InputError(f"--formal {assignment}: {element} is given twice; keep one")
-        try:
-            charges[element] = float(text)
-        except ValueError:
-            raise InputError(f"--formal {assignment}: '{text}' is not a number (e)") from None
+        charges[element] = _finite(assignment, text)
     return charges
+
+
+def _finite(assignment: str, text: str) -> float:
+    try:
+        charge = float(text)
+    except ValueError:
+        charge = math.nan
+    if not math.isfinite(charge):
+        raise InputError(f"--formal {assignment}: '{text}' is not a finite number (e)")
+    return charge
 
 
 def _atom_charges(run: Run, charges: dict[str, float]) -> Float[np.ndarray, " atoms"]:
@@ -86,7 +95,7 @@ def _atom_charges(run: Run, charges: dict[str, float]) -> Float[np.ndarray, " at
             f"{', '.join(sorted(set(present)))}: give one to every element there"
         )
     values = np.array([charges[symbol] for symbol in present])
-    if abs(values.sum()) > _NEUTRAL:
+    if not abs(values.sum()) <= _NEUTRAL:
         raise InputError(
             f"--formal: the charges in {run.path} add up to {values.sum():.6g} e; they must be "
             "neutral together"

@@ -29,13 +29,18 @@ def conditions(runs: Sequence[Run], temperature: float | None = None) -> Conditi
 
 
 def mean_temperature(run: Run) -> float:
-    """Mean temperature, K: as recorded, or from the velocities, the centre of mass at rest."""
+    """Mean temperature, K: as recorded, or from the velocities.
+
+    Without `thermo` there are 3N degrees of freedom under `langevin`, and else 3N - 3, the
+    centre of mass at rest, as in the dynamics.
+    """
     if run.has("thermo"):
         return float(np.mean(run.read("thermo", "temperature").values))
     if run.has("velocities"):
         velocities = run.read("velocities").values
         twice_kinetic = ATOMIC_MASS * np.einsum("i,fia->f", run.masses, velocities**2)
-        freedoms = max(3 * len(run.masses) - 3, 1)
+        moves = run.ensemble == "langevin" or len(run.masses) == 1
+        freedoms = 3 * len(run.masses) - (0 if moves else 3)
         return float(np.mean(twice_kinetic)) / (freedoms * BOLTZMANN)
     raise InputError(
         f"{run.path}: the temperature was not recorded (`record: {{thermo: 10}}` in the md "

@@ -50,6 +50,8 @@ class Run:
     """Number of frames of every group when the run was opened."""
     skip: float = 0.0
     """Time skipped at the start, fs."""
+    ensemble: str = ""
+    """Kind of the ensemble; empty if the file does not say it."""
 
     def has(self, kind: str) -> bool:
         """Whether frames of this kind were recorded."""
@@ -125,6 +127,7 @@ def open_run(path, skip: float = 0.0) -> Run:
             np.asarray(file["pbc"], bool),
             _frames(file),
             float(skip),
+            str(file.attrs.get("ensemble", "")),
         )
 
 

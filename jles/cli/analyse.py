@@ -2,6 +2,7 @@
 
 import math
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 from jles.errors import InputError
@@ -28,12 +29,23 @@ def run(arguments: Namespace) -> None:
     from jles.analysis.run import open_run
 
     check_options(arguments)
+    check_runs(arguments.runs)
     runs = [open_run(path, 1e3 * arguments.skip) for path in arguments.runs]
     outcome = ANALYSES[arguments.what](runs, arguments)
     out = Path(arguments.out or Path(arguments.runs[0]) / "analysis")
     with only_writer(out):
         paths = write_outcome(outcome, out)
     print("\n".join([*outcome.lines, *map(str, paths)]))
+
+
+def check_runs(paths: Sequence[str]) -> None:
+    """Refuses a run that is given twice; it would count as two independent ones."""
+    given: dict[Path, str] = {}
+    for path in paths:
+        place = Path(path).resolve()
+        if place in given:
+            raise InputError(f"{path}: the same run as {given[place]}; give every run once")
+        given[place] = path
 
 
 def check_options(arguments: Namespace) -> None:

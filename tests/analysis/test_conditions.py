@@ -23,19 +23,20 @@ def test_temperature_and_volume_are_the_recorded_ones(current_run, tmp_path, rng
     masses = np.array([16.0, 1.0, 1.0])
     spread = np.sqrt(BOLTZMANN * 250.0 / (masses * ATOMIC_MASS))[:, None]
     velocities = spread * rng.standard_normal((2000, 3, 3))
-    run = write_run(
-        tmp_path / "other",
-        {"velocities": {"velocities": velocities}},
-        masses=masses,
-        numbers=[1] * 3,
-    )
-    with h5py.File(run / "trajectory.h5", "a") as file:
-        del file["thermo"]
-    # Nine independent momenta, of which three are taken to be the centre of mass at rest.
-    expected = 250.0 * 9.0 / 6.0
-    assert mean_temperature(open_run(run)) == pytest.approx(
-        expected, rel=4 * np.sqrt(2 / 18000)
-    )
+    # Nine independent momenta; three are taken to be the centre of mass at rest in "nve".
+    for ensemble, expected in (("nve", 250.0 * 9.0 / 6.0), ("langevin", 250.0)):
+        run = write_run(
+            tmp_path / ensemble,
+            {"velocities": {"velocities": velocities}},
+            masses=masses,
+            numbers=[1] * 3,
+            ensemble=ensemble,
+        )
+        with h5py.File(run / "trajectory.h5", "a") as file:
+            del file["thermo"]
+        assert mean_temperature(open_run(run)) == pytest.approx(
+            expected, rel=4 * np.sqrt(2 / 18000)
+        )
 
 
 def test_only_what_depends_on_the_temperature_needs_it(tmp_path, rng):

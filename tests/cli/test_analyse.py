@@ -77,6 +77,12 @@ def test_what_is_no_run_is_named(tmp_path, path, capsys):
     assert "pbc is F F F" in line
 
 
+def test_a_run_given_twice_is_refused(path, capsys):
+    line = complaint(capsys, "ir", path, f"{path}/../run", "--resolution", "200")
+    assert "the same run as" in line
+    assert "give every run once" in line
+
+
 def test_a_command_writes_a_table_and_a_picture(path, capsys):
     assert main(["analyse", "ir", str(path), "--resolution", "200"]) == 0
     printed = capsys.readouterr().out

@@ -59,6 +59,7 @@ def write_run(
     cell=None,
     temperature=300.0,
     pbc=(True, True, True),
+    ensemble="nve",
 ):
     """A run directory as `jles md` lays it out.
 
@@ -79,6 +80,7 @@ def write_run(
         file.attrs.update(
             format="jles-trajectory", version=1, timestep=timestep, dtype="float64", program="0"
         )
+        file.attrs["ensemble"] = ensemble
         file["numbers"] = np.asarray(numbers)
         file["masses"] = np.ones(len(numbers)) if masses is None else np.asarray(masses, float)
         file["pbc"] = np.asarray(pbc)

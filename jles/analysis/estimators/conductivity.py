@@ -100,11 +100,15 @@ def ionic_conductivity(
 
 
 def silent_window(flow: ChargeFlow) -> tuple[float, bool]:
-    """Time (fs) after which the correlation of the current is noise; whether it was found."""
+    """Time (fs) after which the correlation of the current is noise; whether it was found.
+
+    It leaves enough time origins in both series of the flow.
+    """
     current = flow.current or _differences(flow.dipole)
     correlation = mean_correlation(current)
     lag = lag_of_silence(correlation, sum(len(part) for part in current.parts), 3)
-    return lag * current.interval, lag < len(correlation) - 1
+    window = min(lag * current.interval, *(_longest(each) for each in (current, flow.dipole)))
+    return window, lag < len(correlation) - 1
 
 
 def mean_correlation(current: Sampled) -> Float[np.ndarray, " lags"]:
@@ -128,6 +132,11 @@ def running_integral(current: Sampled, lags: Int[np.ndarray, " lags"], unit: flo
 def _differences(dipole: Sampled) -> Sampled:
     parts = [np.diff(part, axis=0) / dipole.interval for part in dipole.parts]
     return Sampled(parts, dipole.interval)
+
+
+def _longest(series: Sampled) -> float:
+    """The longest window of a series, fs."""
+    return longest_lag(min(len(part) for part in series.parts)) * series.interval
 
 
 def _lag(series: Sampled, window: float) -> int:

@@ -13,6 +13,7 @@ from jles.analysis.estimators.transport import (
     cumulative,
 )
 from jles.analysis.estimators.units import BOLTZMANN
+from jles.errors import InputError
 from tests.support.processes import autoregressive, integral_of_ornstein_uhlenbeck
 
 UNIT = conductivity_unit(1000.0, 800.0)
@@ -48,6 +49,18 @@ def test_green_kubo_and_einstein_are_the_integral_with_honest_errors(rng):
         # Two thirds are within one error (binomial deviation 0.042); blocking is a bit low.
         assert 0.5 < np.mean(np.abs(values) < 1.0) < 0.82
         assert np.mean(np.abs(values) < 2.0) > 0.85
+
+
+def test_a_window_that_was_found_fits_coarser_positions(rng):
+    """Rounded to whole frames of the dipole it must leave as many time origins."""
+    current = np.cumsum(0.001 * rng.standard_normal((2001, 3)), axis=0) + 0.01
+    flow = flow_of(current)
+    for every in (23, 27, 30, 31):
+        dipole = Sampled([flow.dipole.parts[0][::every]], float(every))
+        found = ionic_conductivity(flow._replace(dipole=dipole), UNIT)
+        assert found.window <= 2001 / 4
+        with pytest.raises(InputError, match="quarter of the run"):
+            ionic_conductivity(flow._replace(dipole=dipole), UNIT, 600.0)
 
 
 def test_a_run_shorter_than_its_memory_says_so(rng):

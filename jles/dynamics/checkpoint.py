@@ -20,7 +20,7 @@ from jles.errors import InputError
 from jles.files import atomic_path
 from jles.structures.skin import Reference
 
-VERSION, READABLE = 4, (2, 3, 4)
+VERSION, READABLE = 5, (2, 3, 4, 5)
 
 _FORMER_KEYS = {"room": "capacity", "looked_at": "rebuilt_at"}
 """Keys of versions 2 and 3, and their present names."""

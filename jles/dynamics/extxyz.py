@@ -8,6 +8,7 @@ from ase.io import write
 
 from jles.dynamics.block import RunPlan
 from jles.dynamics.engine import RecordedFrames, RunState
+from jles.dynamics.start import Place
 from jles.errors import InputError
 from jles.files import atomic_path
 
@@ -38,12 +39,13 @@ def append_frames(
         ) from None
 
 
-def with_cells_of(turn, frames: dict[str, RecordedFrames]) -> dict[str, RecordedFrames]:
-    """The frames with cells `turn @ cell`, those of the start; see `compact_cell`."""
+def in_place(place: Place, frames: dict[str, RecordedFrames]) -> dict[str, RecordedFrames]:
+    """The frames with cells and positions as files have them."""
+    moves = {"cell": place.cell, "positions": place.positions}
     return {
         kind: part._replace(
             values={
-                key: (turn @ rows).astype(rows.dtype) if key == "cell" else rows
+                key: moves[key](rows) if key in moves else rows
                 for key, rows in part.values.items()
             }
         )
@@ -51,15 +53,15 @@ def with_cells_of(turn, frames: dict[str, RecordedFrames]) -> dict[str, Recorded
     }
 
 
-def write_final(path: Path, atoms, state: RunState, plan: RunPlan, turn, keys=()):
+def write_final(path: Path, atoms, state: RunState, plan: RunPlan, place: Place, keys=()):
     """Writes the last state as a file of one frame and returns it as `ase.Atoms`.
 
-    `turn` makes the cell of the start from that of the run, see `compact_cell`; `keys`
-    are values and columns of `atoms` to keep.
+    `keys` are values and columns of `atoms` to keep.
     """
     motion = state.loop.motion
     velocities = np.asarray(motion.momenta / plan.masses, np.float64)
-    frame = _frame(atoms, motion.positions, velocities, turn @ np.asarray(motion.cell), keys)
+    positions, cell = (np.asarray(a, np.float64) for a in (motion.positions, motion.cell))
+    frame = _frame(atoms, place.positions(positions), velocities, place.cell(cell), keys)
     if plan.timestep is None:
         frame.set_momenta(None)
     frame.info["step"] = state.step

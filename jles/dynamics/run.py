@@ -15,7 +15,7 @@ from jles.dynamics.checkpoint import load_checkpoint, save_checkpoint
 from jles.dynamics.config import MdConfig
 from jles.dynamics.engine import Engine, Outcome, RecordedFrames, RunState
 from jles.dynamics.ensembles import build_integrator
-from jles.dynamics.extxyz import append_frames, with_cells_of, write_final
+from jles.dynamics.extxyz import append_frames, in_place, write_final
 from jles.dynamics.fields import wave
 from jles.dynamics.forces import Forcing
 from jles.dynamics.model_system import model_system
@@ -35,8 +35,8 @@ from jles.dynamics.start import (
     check_charge,
     check_start,
     choice_of_velocities,
-    compact_cell,
     initial_momenta,
+    placed,
 )
 from jles.dynamics.trajectory import Trajectory
 from jles.dynamics.units import BOLTZMANN
@@ -110,15 +110,14 @@ class Run:
         self.drift = Drift(len(atoms))
         self._last_row: dict = {}
         momenta = initial_momenta(atoms, config)
-        # Inside, the lattice has short vectors; files hold those of the start.
-        compact, self._cell_of_start = compact_cell(atoms)
-        plan, forcing = plan_run(model, compact, config)
+        inside, self._place = placed(atoms)
+        plan, forcing = plan_run(model, inside, config)
         self.plan, self.engine = plan, Engine(plan, forcing, self._say)
         self._progress: MdProgress | None = None
         if resume:
             check_config(out / "config.yaml", config)
             check_same_atoms(self.trajectory, atoms)
-        self.state = self._start(plan, momenta, model.dtype)
+        self.state = self._start(plan, inside.positions, momenta, model.dtype)
         self.frame_bytes = 0
         if resume:
             self._resume()
@@ -153,22 +152,19 @@ class Run:
                 self._say(f"step {self.state.step}: all forces are below the tolerance")
             elif config.ensemble.kind == "minimise":
                 self._say(f"step {self.state.step}: forces are still above the tolerance")
-        turn = self._cell_of_start
         return write_final(
-            self.out / "final.extxyz", self.atoms, self.state, self.plan, turn, self.keys
+            self.out / "final.extxyz",
+            self.atoms,
+            self.state,
+            self.plan,
+            self._place,
+            self.keys,
         )
 
-    def _start(self, plan: RunPlan, momenta, dtype) -> RunState:
+    def _start(self, plan: RunPlan, positions, momenta, dtype) -> RunState:
+        given = (each.astype(dtype) for each in (positions, momenta, plan.system.cell))
         with compiling("start", self._say):
-            return self._compiled_start(plan, momenta, dtype)
-
-    def _compiled_start(self, plan: RunPlan, momenta, dtype) -> RunState:
-        return self.engine.start(
-            self.atoms.positions.astype(dtype),
-            momenta.astype(dtype),
-            plan.system.cell.astype(dtype),
-            jax.random.PRNGKey(self.config.seed),
-        )
+            return self.engine.start(*given, jax.random.PRNGKey(self.config.seed))
 
     def _create(self) -> None:
         self.out.mkdir(parents=True, exist_ok=True)
@@ -191,8 +187,10 @@ class Run:
     def _resume(self) -> None:
         kept = load_checkpoint(self._checkpoint, self.state)
         check_identity(self._checkpoint, kept.identity, self._identity)
-        # Older checkpoints are of runs in the cell of the start.
-        if kept.written.get("cell_of_start", _IDENTITY) != self._cell_of_start.tolist():
+        # Older checkpoints are of runs in the cell and at the place of the start.
+        origin = np.array(kept.written.get("origin", (0.0, 0.0, 0.0)))
+        self._place = self._place._replace(origin=origin)
+        if kept.written.get("cell_of_start", _IDENTITY) != self._place.turn.tolist():
             raise InputError(
                 f"{self._checkpoint}: is of a start with another cell, or of a jles that did "
                 "not reduce skewed ones; resume it with its own start, or start anew"
@@ -219,7 +217,8 @@ class Run:
 
     def _save(self) -> None:
         written = {"frames": self.trajectory.counts(), "extxyz": self.frame_bytes}
-        written["cell_of_start"] = self._cell_of_start.tolist()
+        written["cell_of_start"] = self._place.turn.tolist()
+        written["origin"] = self._place.origin.tolist()
         sums = sum_settings(self.state.capacity.plan, self._accuracy)
         save_checkpoint(self._checkpoint, self.state, written, sums, self._identity)
 
@@ -231,7 +230,7 @@ class Run:
 
     def _write(self, outcome: Outcome) -> None:
         self.state = outcome.state
-        frames = with_cells_of(self._cell_of_start, outcome.frames)
+        frames = in_place(self._place, outcome.frames)
         extxyz = frames.pop("extxyz", None)
         intervals = to_dict(self.config.record)
         self.trajectory.append(frames, intervals)

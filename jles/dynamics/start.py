@@ -1,9 +1,12 @@
-"""Initial state of a run: checks of the structure, and momenta whose sum is zero."""
+"""Initial state of a run: checks of the structure, its place, and momenta whose sum is zero."""
+
+from typing import NamedTuple
 
 import numpy as np
 
 from jles.dynamics.config import MdConfig
 from jles.dynamics.units import BOLTZMANN
+from jles.electrostatics.sums.slab import open_middle
 from jles.errors import InputError
 from jles.jax_md.chains import degrees_of_freedom
 from jles.lattice import inverse, reduction
@@ -57,16 +60,39 @@ def check_charge(charge: float, config: MdConfig) -> None:
         )
 
 
-def compact_cell(atoms):
-    """The atoms with a reduced cell, if theirs is skewed, and the way back.
+class Place(NamedTuple):
+    """How the cells and positions of the files follow from those of a run.
+
+    Attributes:
+        turn: integers (3, 3); the cells of the files are `turn @ cell`.
+        origin: angstrom, (3,); the positions of the files are `positions + origin`.
+    """
+
+    turn: np.ndarray
+    origin: np.ndarray
+
+    def cell(self, cells: np.ndarray) -> np.ndarray:
+        """Cells (..., 3, 3) of the files."""
+        return (self.turn @ cells).astype(cells.dtype)
+
+    def positions(self, positions: np.ndarray) -> np.ndarray:
+        """Positions (..., 3) of the files."""
+        return (positions + self.origin).astype(positions.dtype)
+
+
+def placed(atoms):
+    """The atoms as they are computed: a short cell, and open directions near the origin.
 
     Returns:
-        `ase.Atoms`, and integers M with `atoms.cell = M @ compact.cell`.
+        `ase.Atoms` with a reduced cell and with `open_middle` at the origin, where float32 has
+        more digits, and the `Place` that leads back to `atoms`.
     """
     turn = reduction(atoms.cell.array, atoms.pbc) if atoms.pbc.any() else np.eye(3, dtype=int)
-    compact = atoms.copy()
-    compact.set_cell(turn @ atoms.cell.array)
-    return compact, inverse(turn)
+    origin = open_middle(atoms.positions, atoms.cell.array, np.flatnonzero(~atoms.pbc))
+    inside = atoms.copy()
+    inside.set_cell(turn @ atoms.cell.array)
+    inside.positions -= origin
+    return inside, Place(inverse(turn), origin)
 
 
 def initial_momenta(atoms, config: MdConfig) -> np.ndarray:

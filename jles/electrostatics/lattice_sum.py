@@ -21,7 +21,7 @@ from jles.electrostatics.plan import SumPlan, open_axes, plan_sum
 from jles.electrostatics.response.applied_field import enthalpy
 from jles.electrostatics.response.induction import MAX_STEPS, Response, SolveReport
 from jles.electrostatics.sums.kgrid import KGrid
-from jles.electrostatics.sums.slab import along_normal, slab_cell_on_host
+from jles.electrostatics.sums.slab import open_middle, slab_cell_on_host
 from jles.errors import InputError
 from jles.lattice import reduction
 from jles.meshes import any_mesh, leading_spec
@@ -220,13 +220,9 @@ def lattice_sum(
         lambda array: jnp.asarray(array, dtype),
         (moments, positions, cell, response, field, sigma, k_max),
     )
-    if axes and host_positions is not None:
-        # The energy does not depend on the place of a cluster or the height of a slab. Near the
-        # origin float32 has more digits.
-        offset = host_positions.mean(axis=0)
-        if len(axes) < 3:
-            offset = 0.0 if host_cell is None else along_normal(offset, host_cell, axes[0])
-        host_positions = host_positions - offset
+    has_middle = axes and (len(axes) == 3 or host_cell is not None)
+    if has_middle and host_positions is not None:
+        host_positions = host_positions - open_middle(host_positions, host_cell, axes)
         moved = positions - lax.stop_gradient(positions)
         positions = jnp.asarray(host_positions, dtype) + moved
     places = positions

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jles.electrostatics.plan import SlabPlan, SumPlan, plan_sum
-from jles.electrostatics.sums.slab import along_normal
+from jles.electrostatics.sums.slab import open_middle
 from jles.errors import InputError
 from jles.lattice import inverse, reduction
 from jles.structures.neighbors import (
@@ -99,7 +99,7 @@ def build_structure(
         positions, images = wrap(positions, cell, pbc)
         shift = rewrap_shifts(neighbors, images)
     if wrapped:
-        positions = _centred(positions, cell, pbc)
+        positions = positions - open_middle(positions, cell, np.flatnonzero(~pbc))
     structure = Structure(
         positions=positions.astype(dtype),
         cell=_volume_cell(cell, pbc).astype(dtype),
@@ -198,19 +198,6 @@ def empty_structure(size: Size, dtype=np.float32, labelled: bool = False) -> Str
 def on_device(structure: Structure) -> Structure:
     """The same structure with JAX arrays, for functions that are called without `jit`."""
     return jax.tree.map(jnp.asarray, structure)
-
-
-def _centred(positions, cell, pbc):
-    """Moved to the origin along open directions, where float32 has more digits.
-
-    No result depends on the place there.
-    """
-    middle = positions.mean(axis=0)
-    if not pbc.any():
-        return positions - middle
-    if pbc.sum() == 2:
-        return positions - along_normal(middle, cell, int(np.flatnonzero(~pbc)[0]))
-    return positions
 
 
 def _volume_cell(cell, pbc):

@@ -5,6 +5,7 @@ and Cerda, J. Chem. Phys. 131, 094107 (2009).
 """
 
 import math
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -45,10 +46,24 @@ def slab_cell_on_host(cell, axis: int, height: float) -> np.ndarray:
     return cell
 
 
-def along_normal(vector: np.ndarray, cell, axis: int) -> np.ndarray:
-    """The part of a vector that is perpendicular to the two periodic vectors; host."""
+def open_middle(positions: np.ndarray, cell, axes: Sequence[int] | np.ndarray) -> np.ndarray:
+    """The mean position along directions that are not periodic, zero along the others; host.
+
+    No result depends on the place there. With it at the origin float32 has more digits.
+
+    Args:
+        positions: angstrom.
+        cell: rows are lattice vectors, angstrom; not read for clusters.
+        axes: directions that are not periodic; with two of them the result is zero.
+    """
+    middle = positions.mean(axis=0)
+    if len(axes) == 3:
+        return middle
+    if len(axes) != 1:
+        return np.zeros(3)
+    axis = int(axes[0])
     normal = slab_cell_on_host(cell, axis, 1.0)[axis]
-    return (vector @ normal) * normal
+    return (middle @ normal) * normal
 
 
 def area_vector(cell: np.ndarray, axis: int) -> np.ndarray:

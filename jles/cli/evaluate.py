@@ -9,7 +9,14 @@ from typing import NamedTuple
 import numpy as np
 from ase.data import chemical_symbols
 
-from jles.cli.model_on_frames import atoms_of, label_keys, load, plan, predict_frame
+from jles.cli.model_on_frames import (
+    atoms_of,
+    label_keys,
+    load,
+    note_lines,
+    plan,
+    predict_frame,
+)
 from jles.cli.predict import outputs_of
 from jles.data.frames import check_elements
 from jles.data.shards.stored import open_frames
@@ -76,6 +83,8 @@ def _evaluate(model, frames, out: Path, arguments: Namespace) -> None:
         prediction = predict_frame(model, frames[0], want, born_mode=arguments.born_mode)
         out.mkdir(parents=True, exist_ok=True)
         write_prediction(out / "BORN", model.config, atoms_of(model, frames[0]), prediction)
+        for note in prediction.notes:
+            print(f"note: {frames[0].source}, {model.where}: {note}")
         print(f"{out / 'BORN'}: Born charges for phonopy")
     plan(model, frames)
     comparison = compare(model, follow(frames, "frame"), arguments.born_mode)
@@ -132,8 +141,8 @@ def draw(out: Path, comparison: Comparison) -> int:
 
 
 def compare(model, frames, born_mode: str = "exact") -> Comparison:
-    """Everything that data and model share."""
-    collected, elements = defaultdict(list), []
+    """Everything that data and model share; the notes are those of the predictions, too."""
+    collected, elements, remarks = defaultdict(list), [], defaultdict(list)
     for frame in frames:
         want = wanted(model.config, frame)
         compared = [name for name in want if _is_labelled(QUANTITIES[name], frame)]
@@ -141,12 +150,15 @@ def compare(model, frames, born_mode: str = "exact") -> Comparison:
             continue
         # Always everything: each set of quantities would be compiled for itself.
         prediction = predict_frame(model, frame, want, born_mode=born_mode)
+        for note in prediction.notes:
+            remarks[note].append(frame.source)
         for name in compared:
             pair = _pair(QUANTITIES[name], prediction, frame, atoms_of(model, frame))
             collected[name].append((pair, frame))
         if "born_charges" in compared:
             elements.append(frame.numbers)
     sign, notes = _sign(collected, model.config.screening.positive is not None)
+    notes += note_lines(remarks, model.where)
     rows = {}
     for name, quantity in QUANTITIES.items():
         if name in collected:

@@ -1,7 +1,7 @@
 """Running a model over the frames of a file, as several commands do."""
 
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -9,6 +9,8 @@ from jles.cli.sums import sum_options
 from jles.config import from_dict
 from jles.data.frames import Frame, LabelKeys
 from jles.errors import InputError
+
+_MOST_NOTES = 3
 
 
 def load(arguments: Namespace, path=None):
@@ -61,6 +63,25 @@ def atoms_of(model, frame: Frame):
         by_atom = np.shape(frame.state) == frame.numbers.shape
         (atoms.arrays if by_atom else atoms.info)[keys.state] = frame.state
     return atoms
+
+
+def note_lines(notes: Mapping[str, Sequence[str]], where: str, rest: str = "") -> list[str]:
+    """Notes of predictions in lines; of many notes those of most frames.
+
+    Numbers in a note make it another one in every frame.
+
+    Args:
+        notes: the frames of every note.
+        where: the model.
+        rest: where the other notes are, in words.
+    """
+    lines = []
+    for note, sources in sorted(notes.items(), key=lambda item: -len(item[1]))[:_MOST_NOTES]:
+        more = f" and {len(sources) - 1} more" if len(sources) > 1 else ""
+        lines.append(f"{sources[0]}{more}, {where}: {note}")
+    if len(notes) > _MOST_NOTES:
+        lines.append(f"and {len(notes) - _MOST_NOTES} more notes{rest}")
+    return lines
 
 
 def predict_frame(model, frame: Frame, want: Sequence[str], **options):

@@ -8,7 +8,14 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from jles.cli.model_on_frames import atoms_of, label_keys, load, plan, predict_frame
+from jles.cli.model_on_frames import (
+    atoms_of,
+    label_keys,
+    load,
+    note_lines,
+    plan,
+    predict_frame,
+)
 from jles.data.frames import check_elements, file_and_index, read_frames
 from jles.errors import InputError
 from jles.files import atomic_path
@@ -18,8 +25,6 @@ from jles.predict.committee import Committee
 from jles.predict.phonopy_born import check_born_file, write_prediction
 from jles.quantities.catalogue import QUANTITIES
 from jles.units import FIELD_UNITS
-
-_MOST_NOTES = 3
 
 
 def run(arguments: Namespace) -> None:
@@ -70,13 +75,8 @@ def run(arguments: Namespace) -> None:
     print(f"{arguments.out}: {len(frames)} frame(s)")
     if arguments.phonopy_born:
         print(f"{arguments.phonopy_born}: Born charges for phonopy")
-    # Those of most frames first: numbers in a note make it another one in every frame.
-    common = sorted(notes.items(), key=lambda item: -len(item[1]))
-    for note, sources in common[:_MOST_NOTES]:
-        more = f" and {len(sources) - 1} more" if len(sources) > 1 else ""
-        print(f"note: {sources[0]}{more}, {model.where}: {note}")
-    if len(notes) > _MOST_NOTES:
-        print(f"and {len(notes) - _MOST_NOTES} more notes, see {arguments.out}")
+    for line in note_lines(notes, model.where, f", see {arguments.out}"):
+        print(f"note: {line}")
 
 
 def _check_outputs(given: str, out: str, born: str | None) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import re
 import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -43,29 +42,41 @@ def packages() -> Iterator[Finding]:
     yield Finding("jles", f"{__version__} ({Path(__file__).resolve().parents[1]})")
     yield Finding("Python", f"{platform.python_version()} ({sys.executable})")
     yield Finding("system", f"{platform.system()} {platform.release()}, {platform.machine()}")
-    for name in needed_packages():
+    for name, needed in needed_packages().items():
         try:
             found = version(name)
         except PackageNotFoundError:
             yield Finding(name, "missing", f"{name} is not installed; install jles with pip")
             continue
-        reason = FORBIDDEN.get((name, found))
-        problem = f"{name} {found} {reason}; install another version" if reason else ""
-        yield Finding(name, found, problem)
+        yield Finding(name, found, _problem(name, found, needed))
 
 
-def needed_packages() -> list[str]:
-    """Names of the packages without which jles does not work, from its metadata."""
+def _problem(name: str, found: str, needed) -> str:
+    """What is wrong with a version; empty if nothing is."""
+    if reason := FORBIDDEN.get((name, found)):
+        return f"{name} {found} {reason}; install another version"
+    if needed.contains(found, prereleases=True):
+        return ""
+    return (
+        f"{name} {found} is installed, but jles needs {name}{needed}; "
+        f"run pip install '{name}{needed}'"
+    )
+
+
+def needed_packages() -> dict:
+    """Versions (`SpecifierSet`) by name of the packages that jles needs, from its metadata."""
+    from packaging.requirements import Requirement
+    from packaging.specifiers import SpecifierSet
+
     try:
         lines = requires("jles") or []
     except PackageNotFoundError:  # run from a checkout that is not installed
         lines = ["jax", "jaxlib", "flax", "numpy", "scipy", "ase", "msgspec", "vesin"]
-    return sorted(_name(line) for line in lines if "extra ==" not in line)
-
-
-def _name(requirement: str) -> str:
-    """The name at the start of a requirement such as "jax!=0.10.2,>=0.10"."""
-    return re.match(r"[\w.-]+", requirement).group()
+    needed: dict[str, SpecifierSet] = {}
+    for each in map(Requirement, lines):
+        if each.marker is None or each.marker.evaluate({"extra": ""}):
+            needed[each.name] = needed.get(each.name, SpecifierSet()) & each.specifier
+    return dict(sorted(needed.items()))
 
 
 def devices() -> Iterator[Finding]:

@@ -1,15 +1,20 @@
 """`jles evaluate`: errors, tables and pictures."""
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.io import read, write
 
-from jles.cli.evaluate import statistics
+from jles.cli import evaluate
+from jles.cli.evaluate import compare, statistics
 from jles.cli.main import main
+from jles.data.frames import Frame
 from jles.models.store import save_model
+from jles.predict.prediction import Prediction
 from tests.support.commands import assert_one_line_error, snapshot
 from tests.support.small_systems import rattled, small_backbone, small_config, small_model
 
@@ -53,6 +58,20 @@ def test_evaluate_finds_the_error_that_was_put_in(model_path, labelled, tmp_path
         assert (out / f"parity_{name}.png").stat().st_size > 0
     assert any("sign" in note for note in record["notes"])
     assert "forces" in capsys.readouterr().out
+
+
+def test_notes_of_predictions_are_among_those_of_the_comparison(monkeypatch):
+    """Four notes on five frames; the first one is on three of them."""
+    notes = iter([("a",), ("a", "b"), ("a",), ("c",), ("d",)])
+    energy = {"energy": np.zeros(())}
+    monkeypatch.setattr(
+        evaluate, "predict_frame", lambda *_, **__: Prediction(next(notes), **energy)
+    )
+    model = SimpleNamespace(config=small_config(), where="the model", label_keys={})
+    frame = Frame(np.array([1]), np.zeros((1, 3)), np.eye(3), np.zeros(3, bool), energy)
+    found = compare(model, [replace(frame, source=f"frame {n}") for n in range(5)]).notes
+    assert "frame 0 and 2 more, the model: a" in found
+    assert "and 1 more notes" in found
 
 
 def test_evaluate_without_labels_says_what_it_looked_for(model_path, structures, capsys):

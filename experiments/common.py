@@ -146,10 +146,13 @@ def training_seconds(out: Path) -> float | None:
 
 
 def imported(
-    name: str, dtype: str = "float32", screening: ScreeningConfig | None = None
+    name: str,
+    dtype: str = "float32",
+    screening: ScreeningConfig | None = None,
+    long_range_weight: float | None = None,
 ) -> Model:
     """A published model; `screening` converts its latent moments to physical ones."""
-    config, params = import_torch(published_model(name))
+    config, params = import_torch(published_model(name), long_range_weight=long_range_weight)
     if screening is not None:
         config = config.replace(screening=screening)
     return Model(config, params, dtype, name)

@@ -13,6 +13,8 @@ The slab is cut from the frame of bulk water whose molecules are oriented most a
 The cut changes torques on molecules that reach no surface by the long-range part alone.
 """
 
+from functools import partial
+
 import numpy as np
 from ase import Atoms
 from common import imported, options, run, write_results
@@ -22,9 +24,11 @@ from jles.analysis.reports.drawing import rule
 from jles.pictures import PALETTE, new_figure, points, save_figure
 
 MODELS = {
-    "latent charges": "seeds/water_interface_les.pth",
-    "short range": "seeds/water_interface_sr.pth",
+    "latent charges": partial(imported, "seeds/water_interface_les.pth", long_range_weight=1.0),
+    "short range": partial(imported, "seeds/water_interface_sr.pth"),
 }
+"""Functions that read the two models. The file with charges stores a weight of 0.02 for its
+long-range energy, with which it was not trained (long_range_weight.py)."""
 VACUUM = 30.0
 REACHED = 4.0
 """Molecules nearer to the middle than this do not reach a surface, angstrom."""
@@ -87,6 +91,27 @@ def after_cutting(model, bulk: Atoms) -> dict:
     }
 
 
+def polarizations(model, boxes: int) -> dict:
+    """Latent polarization along z (e/angstrom^2) of molecules as they are in the bulk.
+
+    In the slab it follows from the latent charges (root of the sum over channels of squares),
+    in one box of the bulk from Born charges, as the sum of Z* times the vector from the oxygen.
+    Both are latent: Born charges are not multiplied by the root of the permittivity.
+    """
+    slab, box = with_vacuum(stacked(boxes)), stacked(1)
+    charges = model.predict(slab, ("charges",)).charges
+    moments = (slab.positions[:, 2] - slab.positions[:, 2].mean()) @ charges
+    volume = slab.get_volume() - VACUUM * np.prod(slab.cell.lengths()[:2])
+    born = model.predict(box, ("born_charges",)).born_charges
+    oxygens, hydrogens = water_of(box)
+    bonds = box.positions[hydrogens] - box.positions[oxygens][:, None]
+    dipoles = np.einsum("mhb,mhb->m", born[hydrogens][:, :, 2], bonds)
+    return {
+        "from_charges_of_the_slab": float(np.linalg.norm(moments) / volume),
+        "from_born_charges_of_the_bulk": float(abs(dipoles.sum()) / box.get_volume()),
+    }
+
+
 def summary(cut: dict) -> dict:
     """Change of the torque in the middle: mean and its standard error, largest."""
     inside = 1e3 * cut["difference"][np.abs(cut["height"]) < REACHED]
@@ -101,7 +126,7 @@ def summary(cut: dict) -> dict:
 def draw(path, cuts: dict) -> None:
     """Change of the torque of every molecule by its height: all, and the middle enlarged."""
     figure, axes = new_figure(4.6, 3.4, columns=2)
-    for axis, limit, reach in zip(axes, (600.0, 10.0), (20.0, 12.0), strict=True):
+    for axis, limit, reach in zip(axes, (600.0, 150.0), (20.0, 12.0), strict=True):
         for (name, cut), color in zip(cuts.items(), PALETTE, strict=False):
             points(axis, cut["height"], 1e3 * cut["difference"], color, label=name)
         rule(axis, 0.0, along="y")
@@ -116,11 +141,13 @@ def draw(path, cuts: dict) -> None:
 
 
 def main(chosen):
-    bulk = stacked(1 if chosen.smoke else 3)
+    boxes = 1 if chosen.smoke else 3
+    bulk = stacked(boxes)
     cosine = cosines(bulk.positions, water_of(bulk), bulk.cell.array, np.eye(3)[2]).mean()
-    cuts = {name: after_cutting(imported(file), bulk) for name, file in MODELS.items()}
+    cuts = {name: after_cutting(read(), bulk) for name, read in MODELS.items()}
     draw(chosen.out / "interface_water.png", cuts)
     results = {name: summary(cut) for name, cut in cuts.items()}
+    results["latent charges"] |= polarizations(MODELS["latent charges"](), boxes)
     write_results(chosen.out, {"mean_cosine": float(cosine), **results})
 
 

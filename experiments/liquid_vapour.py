@@ -20,7 +20,7 @@ changes no average over positions and allows steps of 2 fs.
 from functools import partial
 
 import numpy as np
-from common import imported, run, write_results
+from common import run, write_results
 from interface_water import MODELS, stacked
 from interfaces import orientation, sampled, sampling_options, water_of
 
@@ -219,8 +219,8 @@ def main(chosen):
     start = film(chosen.boxes)
     molecules = len(start) // 3
     found, times, results = {}, {}, {"expected_fluctuation_v": expected(start, molecules)}
-    for name, file in MODELS.items():
-        model = imported(file)
+    for name, read in MODELS.items():
+        model = read()
         folder = chosen.out / "runs" / name.replace(" ", "_")
         trajectory = dynamics(model, start, chosen, folder)
         found[name] = across(start, trajectory)

@@ -19,6 +19,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 from ase import units
+from ase.data import chemical_symbols
 from common import (
     born_errors,
     duration,
@@ -106,6 +107,34 @@ def oxygen_order(trajectory) -> dict[str, float]:
     }
 
 
+def transported(trajectory, picoseconds: float = 1.0, blocks: int = 8) -> dict:
+    """Dipoles transported by Born charges in this time, as a fraction of those by formal ones.
+
+    Where charges are topological, both differ by a bounded amount however long the time, so the
+    fraction tends to 1 and the correlation too. `rest` (e angstrom) is what remains of the
+    dipole by Born charges. The error of the fraction is that of blocks.
+    """
+    current, velocities = trajectory.read("current"), trajectory.read("velocities")
+    charges = np.array([FORMAL[chemical_symbols[z]] for z in trajectory.numbers])
+    both = np.stack([current.values, np.einsum("a,tax->tx", charges, velocities.values)])
+    lag = min(round(1e3 * picoseconds / current.interval), len(current.steps) // 2)
+    dipoles = current.interval * np.cumsum(both, axis=1)
+    born, formal = dipoles[:, lag:] - dipoles[:, :-lag]
+    pieces = zip(np.array_split(born, blocks), np.array_split(formal, blocks), strict=True)
+    series = [np.vdot(b, f) / np.vdot(f, f) for b, f in pieces]
+    fraction = np.vdot(born, formal) / np.vdot(formal, formal)
+    return {
+        "picoseconds": 1e-3 * current.interval * lag,
+        "fraction": float(fraction),
+        "its_error": float(np.std(series, ddof=1) / np.sqrt(blocks)),
+        "correlation": float(
+            np.vdot(born, formal) / np.linalg.norm(born) / np.linalg.norm(formal)
+        ),
+        "rest": float(np.sqrt(np.mean((born - fraction * formal) ** 2))),
+        "rms_by_formal_charges": float(np.sqrt(np.mean(formal**2))),
+    }
+
+
 def main(chosen):
     out, temperature, every = chosen.out, chosen.temperature, 9
     if chosen.smoke:
@@ -134,6 +163,7 @@ def main(chosen):
     write_outcome(found, out)
     print("\n".join(found.lines))
     state = {"epsilon_infinity": epsilon, "oxygen": oxygen_order(trajectory)}
+    state["transported"] = [transported(trajectory, time) for time in (0.05, 0.2, 1.0, 2.0)]
     write_results(out, {"words": found.lines, **state})
 
 

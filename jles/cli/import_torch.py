@@ -16,7 +16,7 @@ def run(arguments: Namespace) -> None:
     from jles.models.store import check_free, save_model
 
     check_free(arguments.out)
-    config, params = import_torch(arguments.checkpoint, energies)
+    config, params = import_torch(arguments.checkpoint, energies, arguments.long_range_weight)
     source = {"imported_from": Path(arguments.checkpoint).name}
     with only_writer(arguments.out):
         save_model(arguments.out, config, params, training=source)

@@ -16,6 +16,7 @@ from jles.cache_folder import VARIABLE, use_compilation_cache
 from jles.cli.analyse_options import add_analyses
 from jles.cli.data_options import add_data_build, add_data_check, add_labels
 from jles.cli.distill_options import add_distill
+from jles.cli.import_options import add_import_torch
 from jles.cli.lammps_options import add_inputs, add_rest
 from jles.cli.parser import Parser, add_set
 from jles.cli.sums import add_sum
@@ -321,21 +322,8 @@ def _add_analyse(commands) -> None:
 
 
 def _add_import_torch(commands) -> None:
-    parser = _add_command(
-        commands, "import-torch", "turn a published torch model into a jles model"
-    )
-    parser.add_argument("checkpoint", metavar="FILE", help="CACE-LES .pth, MACE .model")
-    parser.add_argument(
-        "-o", "--out", metavar="MODEL", required=True, help="directory to write"
-    )
-    parser.add_argument(
-        "--offsets",
-        metavar="ELEMENT=eV",
-        nargs="+",
-        action="extend",
-        default=[],
-        help="element energies; CACE-LES files contain none, e.g. H=-5.853 O=-2.927",
-    )
+    summary = "turn a published torch model into a jles model"
+    add_import_torch(_add_command(commands, "import-torch", summary))
 
 
 def _add_info(commands) -> None:

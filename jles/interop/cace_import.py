@@ -6,10 +6,13 @@ whatever prefactor (`norm_factor`, weight of a combined model) the checkpoint ha
 """
 
 import math
+import warnings
+from dataclasses import replace
 
 import numpy as np
 from ase.data import chemical_symbols
 
+from jles.errors import InputWarning
 from jles.interop.cace_backbone import import_backbone
 from jles.interop.energy_terms import Terms, total_energy_terms
 from jles.interop.module_tree import Module
@@ -19,13 +22,15 @@ from jles.models.state_config import StateConfig
 from jles.units import HALF_INVERSE_EPSILON0
 
 
-def import_cace(model: Module) -> tuple[ModelConfig, dict]:
+def import_cace(model: Module, weight: float | None = None) -> tuple[ModelConfig, dict]:
     """A potential or a combined potential as configuration and parameters, float32 as stored.
+
+    `weight` of the long-range energy replaces that of the file.
 
     Raises:
         InputError: an attribute that jles does not support, named.
     """
-    terms = total_energy_terms(model)
+    terms = _weighted(total_energy_terms(model), weight, model)
     numbers, backbone, params = import_backbone(terms.backbone)
     elements = tuple(chemical_symbols[number] for number in numbers)
 
@@ -46,6 +51,25 @@ def import_cace(model: Module) -> tuple[ModelConfig, dict]:
         normalize_features=False,
     )
     return config, params
+
+
+def _weighted(terms: Terms, weight: float | None, model: Module) -> Terms:
+    """With this weight of the long-range energy; that of a file is doubtful where it is not 1.
+
+    The older code stores such weights, but two of three published models were trained without
+    them (experiments/README.md, "Weights in published files").
+    """
+    if weight is not None:
+        return replace(terms, long_range_weight=weight)
+    if terms.long_range_weight != 1.0:
+        warnings.warn(
+            f"{model.file}: the long-range energy has a weight of "
+            f"{terms.long_range_weight:g}, which its training may not have had: compare errors "
+            "of forces with --long-range-weight 1 (long_range_weight=1 in Python)",
+            InputWarning,
+            stacklevel=2,
+        )
+    return terms
 
 
 def _import_state(terms: Terms, params: dict) -> StateConfig | None:

@@ -21,8 +21,10 @@ MACE_MODELS = tuple(
 )
 
 
-def import_mace(model: Module) -> tuple[ModelConfig, dict]:
+def import_mace(model: Module, weight: float | None = None) -> tuple[ModelConfig, dict]:
     """A MACE, ScaleShiftMACE or MACELES module as configuration and parameters, float64.
+
+    `weight` multiplies the long-range energy.
 
     Raises:
         InputError: a block or attribute that jles does not support, named.
@@ -45,7 +47,7 @@ def import_mace(model: Module) -> tuple[ModelConfig, dict]:
     if model.kind.endswith(".MACELES"):
         ewald = model.module("les", "les.les.Les").module("ewald")
         fields, params["charges"] = _import_readouts(model.module("les_readouts"), backbone)
-        strength = ewald.number("norm_factor", 1.0)
+        strength = ewald.number("norm_factor", 1.0) * (1.0 if weight is None else weight)
         if not strength > 0.0:
             raise ewald.error("norm_factor", f"prefactor {strength} of the sum is not positive")
         charges = DirectCharges(**fields, scale=math.sqrt(strength / HALF_INVERSE_EPSILON0))

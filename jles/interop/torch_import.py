@@ -15,7 +15,9 @@ from jles.models.config import ModelConfig
 
 
 def import_torch(
-    path, element_energies: dict[str, float] | None = None
+    path,
+    element_energies: dict[str, float] | None = None,
+    long_range_weight: float | None = None,
 ) -> tuple[ModelConfig, dict]:
     """A published CACE-LES, MACE or MACE-LES checkpoint as a jles model, without torch.
 
@@ -27,6 +29,10 @@ def import_torch(
         element_energies: eV by chemical symbol. CACE-LES checkpoints contain none: they are 0
             for elements that are not given. Those of MACE checkpoints are read, and replaced by
             the ones that are given.
+        long_range_weight: factor of the long-range energy; by default that of the file. A
+            checkpoint of the older CACE-LES code can have a weight other than 1 (with a
+            warning here). Not every such model was trained with it: compare force errors and
+            Born charges with those for a weight of 1.
 
     Returns:
         The configuration and the parameters: a nested dict with the keys "backbone", "energy"
@@ -35,14 +41,23 @@ def import_torch(
 
     Raises:
         InputError: not such a checkpoint, an unsupported attribute (named), or an element
-            energy for an element that the model does not have.
+            energy for an element that the model does not have; a weight that is not positive,
+            or one for a model without a lattice sum.
     """
     path = Path(path)
     model = Module(read_torch_zip(path), path)
     convert = import_mace if model.kind in MACE_MODELS else import_cace
-    config, params = convert(model)
+    _check_weight(long_range_weight, path)
+    config, params = convert(model, long_range_weight)
+    if long_range_weight is not None and config.charges is None:
+        raise InputError(f"{path}: long-range weight: the model has no lattice sum")
     given = _check_element_energies(element_energies or {}, config.elements, path)
     return config.replace(element_energies=dict(config.element_energies) | given), params
+
+
+def _check_weight(weight: float | None, path: Path) -> None:
+    if weight is not None and not (math.isfinite(weight) and weight > 0.0):
+        raise InputError(f"{path}: long-range weight {weight}: must be positive")
 
 
 def _check_element_energies(energies: dict, elements: tuple[str, ...], path: Path) -> dict:

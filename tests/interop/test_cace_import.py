@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from jles.errors import InputError
+from jles.errors import InputError, InputWarning
 from jles.interop.pickle_records import Global, Record
 from jles.interop.torch_import import import_torch
 from jles.models.config import (
@@ -97,18 +97,41 @@ def test_every_charge_readout_comes_back(tmp_path, rng, channels, bias, linear):
     check_round_trip(save(tmp_path / "a.pth", single(config, params)), config, params)
     weighted = config.replace(energy=config.energy.replace(scale=0.5))
     path = save(tmp_path / "b.pth", combined(weighted, params, 0.01))
-    check_round_trip(path, weighted, params)
+    with pytest.warns(InputWarning, match="b.pth: the long-range energy has a weight of 0.01"):
+        check_round_trip(path, weighted, params)
     # The newer charge module divides by the bare distance.
     exact = config.replace(electrostatics=config.electrostatics.replace(pair_offset=0.0))
     check_round_trip(save(tmp_path / "c.pth", newer(exact, params, 0.1)), exact, params)
 
 
+def test_a_given_weight_replaces_that_of_the_file(tmp_path, rng):
+    params = random_params(WATER, rng)
+    for path in (
+        save(tmp_path / "combined.pth", combined(WATER, params, 0.01)),
+        save(tmp_path / "single.pth", single(WATER, params)),
+    ):
+        once, _ = import_torch(path, long_range_weight=1.0)
+        twice, _ = import_torch(path, long_range_weight=2.0)
+        # The energy is quadratic in the charges.
+        assert np.isclose(twice.charges.scale, np.sqrt(2.0) * once.charges.scale, rtol=1e-14)
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, np.nan, np.inf])
+def test_a_weight_that_is_not_positive_is_refused(tmp_path, rng, weight):
+    path = save(tmp_path / "model.pth", single(WATER, random_params(WATER, rng)))
+    with pytest.raises(InputError, match=f"model.pth: long-range weight {weight}: must be"):
+        import_torch(path, long_range_weight=weight)
+
+
 def test_a_model_without_charges_has_no_long_range_part(tmp_path, rng):
     config = WATER.replace(charges=None)
     params = random_params(config, rng)
-    read, tree = import_torch(save(tmp_path / "model.pth", single(config, params)))
+    path = save(tmp_path / "model.pth", single(config, params))
+    read, tree = import_torch(path)
     assert read.charges is None
     assert set(tree) == {"backbone", "energy"}
+    with pytest.raises(InputError, match="weight: the model has no lattice sum"):
+        import_torch(path, long_range_weight=1.0)
 
 
 def test_another_radial_prefactor_goes_into_the_mixing(tmp_path, rng):

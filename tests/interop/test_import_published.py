@@ -13,6 +13,8 @@ from jles.observables.stress import energy_forces_stress
 from jles.structures.batch import build_structure, merge_sizes, pad_structure, size_of
 from tests.support.paths import golden_path, model_path
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*the long-range energy has a weight of 0.01")
+
 # Files that one compilation serves: same architecture, same kind of structure.
 GROUPS = [
     ["cace/pbtio3_111", "cace/pbtio3_222_triclinic", "cace/pbtio3_333"],

@@ -1,7 +1,8 @@
 """Errors of a model when an accelerator rounds the factors of its matrix products.
 
 Run:     python experiments/accelerator_precision.py --out results/accelerator_precision
-Needs:   pbtio3_phase_4.pth and water_v1.pth (published models); five minutes on one core.
+Needs:   pbtio3_phase_4.pth, water_v1.pth and start_water_64.xyz (published models); five
+         minutes on one core.
 Writes:  results.json in --out.
 Expect:  positions, cells and lattice sums are never rounded, so the vectors between neighbours
          are those of float32 whatever `model.precision` is. With `highest`, the default, forces

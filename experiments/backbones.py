@@ -2,9 +2,10 @@
 
 Run:     python experiments/backbones.py --out results/backbones [--budget SECONDS]
 Needs:   dipeptides-spice, water-rpbe-d3, ionic-crystals-phonopy, 4g-hdnnp-n2p2 (JLES_DATA);
-         one core, about three minutes a model with the budget of 100 s of processor time.
+         one core, two to six minutes a model with --budget 60 (default 100), seconds of
+         processor time.
 Writes:  SYSTEM/BACKBONE/MOMENTS/ (models), results.json, table.md and pictures in --out.
-Expect:  the long-range columns win where charges and dipoles matter at a distance.
+Expect:  latent moments lower the errors where long-range interactions matter.
 
 Every backbone trains for the same processor time on a system, without compilation: a model with
 latent charges is timed first and gives the number of epochs, for all moments. A finished model

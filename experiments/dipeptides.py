@@ -1,7 +1,7 @@
 """Do latent charges learnt from energies and forces give the dipole moments of dipeptides?
 
 Run:     python experiments/dipeptides.py --out results/dipeptides
-Needs:   dipeptides-spice (JLES_DATA); 2 cores, about 40 minutes.
+Needs:   dipeptides-spice (JLES_DATA); 2 cores, about half an hour.
 Writes:  model/, results.json, dipeptides.png in --out.
 Expect:  with 500 epochs 1.29 meV/atom, 53 meV/angstrom and R2 0.987 of the dipole on
          val_bec.xyz (arXiv 2507.14302).

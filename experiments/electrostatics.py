@@ -1,7 +1,7 @@
 """Induction, slabs and a changing cell: results that published sums do not give.
 
 Run:     python experiments/electrostatics.py --out results/electrostatics
-Needs:   no data; 2 cores, two minutes.
+Needs:   no data; 2 cores, one minute.
 Writes:  results.json, electrostatics.png in --out.
 Expect:  the induction energy of a random ionic box of 96 atoms (docs/theory.md, eqs. 28, 29)
          was found elsewhere to be -14.4 eV in one shot and -11.7 eV self-consistently at 0.29

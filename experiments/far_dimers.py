@@ -2,7 +2,7 @@
 
 Run:     python experiments/far_dimers.py --out results/far_dimers
 Needs:   lode-charged-dimers (JLES_DATA), seeds/dimer_{CC,CP,CA}_{les,sr}.pth (published
-         models); one core, two minutes without trainings (--only-published).
+         models); one core, a minute with --only-published, and 75 s for each training.
 Writes:  PAIR_VARIANT/ (models), results.json and far_dimers.png in --out.
 Expect:  errors of 5.8 meV for CC, 5.8 meV for CA, 14.2 meV for CP and 8.6 meV for PP on DFT
          frames at 13-15 angstrom, which are not in the data; forces of CC 8.3 meV/angstrom

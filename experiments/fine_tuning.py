@@ -2,7 +2,7 @@
 
 Run:     python experiments/fine_tuning.py --out results/fine_tuning [--start MODEL]
 Needs:   water-rpbe-d3 (JLES_DATA); a water model of electrical_response.py, trained here unless
-         --start names one (five minutes); ten minutes on one core.
+         --start names one (five minutes); four minutes on one core for the rest.
 Writes:  tuned/ (the model), born_before.png, born_after.png and results.json in --out.
 Expect:  better Born charges and hardly worse forces, as published for superionic water
          (arXiv 2504.05169); no published number for these frames.

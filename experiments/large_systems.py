@@ -2,8 +2,8 @@
 
 Run:     python experiments/large_systems.py --out results/large_systems
          [--parts size accuracy drift]
-Needs:   water_v1.pth (published models), water-rpbe-d3; two quiet cores, 8 GiB; size 15
-         minutes, accuracy 2 minutes, drift 30 minutes.
+Needs:   water_v1.pth (published models), water-rpbe-d3; two quiet cores, 4 GiB; size 5
+         minutes, accuracy 1 minute, drift 30 minutes.
 Writes:  short runs, results.json and pictures in --out.
 Expect:  size: at 98,304 atoms the long-range part takes at most 15 % of the time of energy and
          forces. accuracy: forces of the mesh within `accuracy` of the direct sum's, relative to

@@ -4,7 +4,7 @@ Run:     python experiments/learn_from_spectrum.py --out results/learn_from_spec
 Needs:   no data; one core, some minutes.
 Writes:  learning.png (bands before, after, target; parameters on the way) and results.json.
 Expect:  the charges within 5 %: the intensity of a mode of n molecules scatters by 1/sqrt(n),
-         10 %. The force constants within some percent: 100 fs resolve 300 1/cm.
+         10 %. The force constants within some percent: 150 fs resolve some 300 1/cm.
 
 Water dimers: harmonic bonds and angles, Lennard-Jones between the O, and a small jles model
 whose latent charges interact and carry the dipole. The target is made with known parameters.

@@ -1,7 +1,7 @@
 """Does the force on a sodium ion change when another one, far away in the cluster, is missing?
 
 Run:     python experiments/salt_cluster.py --out results/salt_cluster
-Needs:   seeds/nacl_cluster_les.pth (published model, JLES_DATA); one core, one minute.
+Needs:   seeds/nacl_cluster_les.pth (published model, JLES_DATA); one core, 15 seconds.
 Writes:  the relaxed cluster, results.json and salt_cluster.png in --out.
 Expect:  different minima of the energy for Na9Cl8+ and Na8Cl8+ when one Na is moved, as in DFT;
          the same minimum for a short-range model (Ko et al., Nat. Commun. 12, 398 (2021)).

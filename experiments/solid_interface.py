@@ -5,7 +5,7 @@ Needs:   licl-gaf3 (JLES_DATA), seeds/licl_gaf3_{les,sr}_{0..3}.pth (published m
          core, ten minutes.
 Writes:  the run, results.json and solid_interface.png in --out.
 Expect:  force error of the mean of four models 37.9 meV/angstrom with latent charges, 120.2
-         without (checked by others on the same file; models of npj Comput. Mater. 11, 80
+         without (an earlier evaluation of the same file; models of npj Comput. Mater. 11, 80
          (2025)), and a committee that knows where it is wrong.
 
 The models were trained on the two bulk solids.

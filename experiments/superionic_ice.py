@@ -6,11 +6,12 @@ Needs:   superionic_fit.pth and start_superionic_2gcc.xyz (published models),
 Writes:  the runs (`jles md`), conductivity.csv and .png, results.json in --out.
 Expect:  the two conductivities agree within their errors: where atoms have topological charges,
          Born charges and formal charges give the same (Grasselli, Baroni, Nat. Phys. 15, 967
-         (2019)). Protons diffuse; oxygens stay on their lattice, if there is one. At 2 g/cm3
-         and 2000 K there is none: the largest structure factor of the 54 oxygens is 7 in the
-         published start and 10 to 20 in the DFT frames (50 in those of 4 g/cm3). Runs at other
-         densities start from the crystal of 4 g/cm3, expanded; superionic_search.py finds
-         superionic states among them.
+         (2019)); above 100 S/cm in superionic ice, by simulations that Millot et al. quote
+         (Nature 569, 251 (2019)). Protons diffuse; oxygens stay on their lattice, if there is
+         one. At 2 g/cm3 and 2000 K there is none: the largest structure factor of the 54
+         oxygens is 7 in the published start and 10 to 20 in the DFT frames (50 in those of 4
+         g/cm3). Runs at other densities start from the crystal of 4 g/cm3, expanded;
+         superionic_search.py finds superionic states among them.
 """
 
 from functools import partial

@@ -3,7 +3,7 @@
 Run:     python experiments/training.py --out results/training [--variants NAME ...]
 Needs:   dipeptides-spice (JLES_DATA); one core, one to three minutes a variant.
 Writes:  VARIANT/ (models), results.json, table.md and training.png in --out.
-Expect:  differences beyond the scatter of three seeds, which the table gives.
+Expect:  differences beyond the scatter of the seeds, which the table gives.
 
 Every variant changes one thing in the base: PaiNN of two interactions with latent charges,
 trained for twelve epochs on the 495 frames and judged on the 55 frames of val_bec.xyz. Variants

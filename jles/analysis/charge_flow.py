@@ -9,7 +9,7 @@ from jaxtyping import Float
 from jles.analysis.conditions import same_interval
 from jles.analysis.estimators.conductivity import ChargeFlow
 from jles.analysis.estimators.transport import Sampled, cumulative
-from jles.analysis.moment import LEAST_FRAMES
+from jles.analysis.moment import LEAST_FRAMES, shared_source
 from jles.analysis.run import Run
 from jles.errors import InputError
 
@@ -21,13 +21,11 @@ def recorded_flow(runs: Sequence[Run], scale: float = 1.0) -> ChargeFlow | None:
 
     None if neither was recorded. `moment` explains why the current is preferred.
     """
-    has_current, has_dipole = (
-        all(run.has(kind) for run in runs) for kind in ("current", "polarization")
-    )
-    if has_current:
+    source = shared_source(runs)
+    if source == "current":
         current = _sampled(runs, "current", scale)
         return ChargeFlow("Born charges", current, _integrated(current))
-    if has_dipole:
+    if source == "polarization":
         return ChargeFlow("Born charges", None, _sampled(runs, "polarization", scale))
     return None
 

@@ -1,6 +1,6 @@
-"""Mean temperature and volume of runs, and the interval that they share."""
+"""Mean temperature and volume of runs, and what runs that are averaged must share."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -8,6 +8,9 @@ import numpy as np
 from jles.analysis.estimators.units import ATOMIC_MASS, BOLTZMANN
 from jles.analysis.run import Record, Run
 from jles.errors import InputError
+
+_ALIKE = 0.05
+"""Mean temperatures and volumes may differ by this fraction without a warning."""
 
 
 class Conditions(NamedTuple):
@@ -20,12 +23,57 @@ class Conditions(NamedTuple):
 
 
 def conditions(runs: Sequence[Run], temperature: float | None = None) -> Conditions:
-    """Mean temperature, unless given, and mean volume of the runs."""
+    """Mean temperature, unless given, and mean volume of the runs, weighted by their length."""
     if temperature is not None and not temperature > 0.0:
         raise InputError(f"--temperature must be positive (K), got {temperature}")
-    return Conditions(
-        temperature_of(runs, temperature), float(np.mean([mean_volume(run) for run in runs]))
+    return Conditions(temperature_of(runs, temperature), _average(runs, mean_volume))
+
+
+def check_alike(runs: Sequence[Run]) -> list[str]:
+    """Warnings if runs that are averaged have different mean temperatures or volumes.
+
+    Raises:
+        InputError: they are of different atoms.
+    """
+    for run in runs[1:]:
+        if not np.array_equal(run.numbers, runs[0].numbers):
+            raise InputError(
+                f"{run.path}: other atoms than those of {runs[0].path}; analyse them separately"
+            )
+    if len(runs) == 1:
+        return []
+    temperatures = _unlike("temperatures", [_known(mean_temperature, run) for run in runs], "K")
+    return temperatures + _unlike(
+        "volumes", [_known(mean_volume, run) for run in runs], "angstrom^3"
     )
+
+
+def _unlike(name: str, values: list[float | None], unit: str) -> list[str]:
+    """A warning if known values differ; else nothing."""
+    known = [value for value in values if value is not None] or [0.0]
+    low, high = min(known), max(known)
+    if high <= (1.0 + _ALIKE) * low:
+        return []
+    warning = (
+        f"warning: the mean {name} of the runs are {low:.4g} to {high:.4g} {unit}; the result "
+        "is an average over them"
+    )
+    return [warning]
+
+
+def _known(mean: Callable[[Run], float], run: Run) -> float | None:
+    """A mean of a run; None if it was not recorded, or a volume has no meaning."""
+    try:
+        return mean(run)
+    except InputError:
+        return None
+
+
+def check_no_field(runs: Sequence[Run], why: str) -> None:
+    """Refuses runs in a field; `why` says what needs equilibrium without one."""
+    for run in runs:
+        if run.has("thermo") and np.any(run.read("thermo", "field").values):
+            raise InputError(f"{run.path}: was run in a field; {why} only without a field")
 
 
 def mean_temperature(run: Run) -> float:
@@ -49,10 +97,16 @@ def mean_temperature(run: Run) -> float:
 
 
 def temperature_of(runs: Sequence[Run], given: float | None = None) -> float:
-    """The given temperature, or the mean of the runs, K."""
+    """The given temperature, or the mean of the runs, weighted by their length, K."""
     if given is not None:
         return given
-    return float(np.mean([mean_temperature(run) for run in runs]))
+    return _average(runs, mean_temperature)
+
+
+def _average(runs: Sequence[Run], mean: Callable[[Run], float]) -> float:
+    return float(
+        np.average([mean(run) for run in runs], weights=[run.duration for run in runs])
+    )
 
 
 def title_temperature(runs: Sequence[Run], given: float | None) -> float | None:

@@ -10,6 +10,7 @@ and the recorded current J leaves out that P moves with the cell: the integral i
 :math:`J h^{-1} = d\tilde P/dt`.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -53,6 +54,24 @@ def polarization_path(run: Run, source: str = "current") -> Moment:
     if run.has("polarization"):
         path = _through_first_frame(path, run)
     return Moment(path._replace(values=_cartesian(path.values, boxes)), "current")
+
+
+def shared_source(runs: Sequence[Run]) -> str | None:
+    """What all runs recorded: "current", or else "polarization"; None if there is neither.
+
+    Raises:
+        InputError: some runs recorded only the current and others only the polarization.
+    """
+    for kind in ("current", "polarization"):
+        if all(run.has(kind) for run in runs):
+            return kind
+    if all(run.has("current") or run.has("polarization") for run in runs):
+        lacking = next(run for run in runs if not run.has("current"))
+        raise InputError(
+            f"{lacking.path}: holds no current, another run no polarization; record the "
+            "current in all of them, or analyse them separately"
+        )
+    return None
 
 
 def in_mean_cell(run: Run, record: Record) -> Record:

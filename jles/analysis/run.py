@@ -57,6 +57,13 @@ class Run:
         """Whether frames of this kind were recorded."""
         return self.frames.get(kind, 0) > 0
 
+    @property
+    def duration(self) -> float:
+        """Time from the end of the skipped part to the last frame of any kind, fs."""
+        with _opened(self.path) as file:
+            last = max(file[kind]["step"][n - 1] for kind, n in self.frames.items() if n > 0)
+        return float(last) * self.timestep - self.skip
+
     def read(self, kind: str, name: str | None = None, least: int = 2, atoms=None) -> Record:
         """Frames of one data set of a group.
 

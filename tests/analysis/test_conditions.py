@@ -4,14 +4,19 @@ import h5py
 import numpy as np
 import pytest
 
-from jles.analysis.conditions import conditions, mean_temperature, same_interval
+from jles.analysis.conditions import check_alike, conditions, mean_temperature, same_interval
 from jles.analysis.estimators.units import (
     ATOMIC_MASS,
     BOLTZMANN,
 )
+from jles.analysis.reports.conductivity import conductivity
+from jles.analysis.reports.dielectric import dielectric
+from jles.analysis.reports.hysteresis import hysteresis
+from jles.analysis.reports.infrared import infrared
 from jles.analysis.reports.profile import profiles
 from jles.analysis.reports.raman import raman
 from jles.analysis.reports.rdf import radial_distributions
+from jles.analysis.reports.vdos import vibrational_density
 from jles.analysis.run import open_run
 from jles.errors import InputError
 from tests.support.processes import write_run
@@ -56,6 +61,63 @@ def test_only_what_depends_on_the_temperature_needs_it(tmp_path, rng):
     assert "4.0 K, " in radial_distributions(runs, temperature=4.0).lines[0]
     with pytest.raises(InputError, match="--temperature"):
         raman(runs, resolution=500.0, stokes=True)
+
+
+def two_runs(tmp_path, numbers=((1, 8), (1, 8)), **second):
+    """Of 200 and of 600 frames of everything that an analysis reads."""
+    runs, rng = [], np.random.default_rng(4)
+    for n, frames in enumerate((200, 600)):
+        records = {
+            name: {name: rng.standard_normal((frames, *shape))}
+            for name, shape in (
+                ("current", (3,)),
+                ("polarizability", (3, 3)),
+                ("positions", (len(numbers[n]), 3)),
+                ("velocities", (len(numbers[n]), 3)),
+            )
+        }
+        options = second if n else {}
+        runs.append(write_run(tmp_path / str(n), records, numbers=numbers[n], **options))
+    return [open_run(path) for path in runs]
+
+
+AVERAGING = {
+    "ir": lambda runs: infrared(runs, resolution=800.0),
+    "raman": lambda runs: raman(runs, resolution=800.0),
+    "vdos": lambda runs: vibrational_density(runs, resolution=800.0),
+    "conductivity": conductivity,
+    "dielectric": dielectric,
+    "hysteresis": hysteresis,
+    "rdf": radial_distributions,
+    "profile": profiles,
+}
+
+
+@pytest.mark.parametrize("name", AVERAGING)
+def test_runs_of_other_atoms_are_never_averaged(tmp_path, name):
+    runs = two_runs(tmp_path, ((1, 8), (8, 1)))
+    with pytest.raises(InputError, match="other atoms than those of"):
+        AVERAGING[name](runs)
+
+
+@pytest.mark.parametrize("name", ["ir", "raman", "vdos", "conductivity", "dielectric", "rdf"])
+def test_averages_over_temperatures_and_volumes_say_so(tmp_path, name):
+    assert check_alike(two_runs(tmp_path / "same", temperature=310.0)) == []
+    runs = two_runs(tmp_path, temperature=400.0, cell=11.0 * np.eye(3))
+    lines = [line for line in AVERAGING[name](runs).lines if "of the runs are" in line]
+    assert [" ".join(line.split()[:4]) for line in lines] == [
+        "warning: the mean temperatures",
+        "warning: the mean volumes",
+    ]
+    assert "300 to 400 K" in lines[0]
+    assert "1000 to 1331 angstrom^3" in lines[1]
+
+
+def test_means_over_runs_are_weighted_by_their_length(tmp_path):
+    runs = two_runs(tmp_path, temperature=400.0, cell=11.0 * np.eye(3))
+    shares = np.array([199.0, 599.0]) / 798.0
+    expected = shares @ [300.0, 400.0], shares @ [1000.0, 1331.0]
+    assert conditions(runs) == pytest.approx(expected)
 
 
 def test_runs_with_different_intervals_stay_apart(current_run):

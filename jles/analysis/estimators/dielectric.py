@@ -41,7 +41,7 @@ def susceptibility_unit(temperature: float, volume: float) -> float:
     return 1.0 / (EPSILON0 * volume * BOLTZMANN * temperature)
 
 
-def fluctuation(dipoles: Sequence[Float[np.ndarray, "frames 3"]], unit: float) -> Fluctuation:
+def fluctuation(dipoles: Sequence[Float[np.ndarray, "_ 3"]], unit: float) -> Fluctuation:
     """Variance of the dipole of one or more runs, as a susceptibility.
 
     Every run has its own mean, since its polarization may lie on another branch. The variance

@@ -24,7 +24,7 @@ def centred_positions(
 
 def self_diffusion(
     numbers: Sequence[Int[np.ndarray, " atoms"]],
-    paths: Sequence[Float[np.ndarray, "frames atoms 3"]],
+    paths: Sequence[Float[np.ndarray, "_ atoms 3"]],
     interval: float,
     lag: int,
 ) -> dict[int, Estimate]:

@@ -70,8 +70,8 @@ def ideal_counts(populations, volume: float, edges) -> Float[np.ndarray, "kinds 
 
 
 def distributions(
-    counts: list[Float[np.ndarray, "frames kinds kinds bins"]],
-    ideal: list[Float[np.ndarray, "frames kinds kinds bins"]],
+    counts: list[Float[np.ndarray, "_ kinds kinds bins"]],
+    ideal: list[Float[np.ndarray, "_ kinds kinds bins"]],
     populations,
     edges: Float[np.ndarray, " edges"],
 ) -> dict[tuple[int, int], Distribution]:

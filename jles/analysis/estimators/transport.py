@@ -81,7 +81,7 @@ def mean_squares(
     )
 
 
-def estimate(parts: list[Float[np.ndarray, "origins *shape"]]) -> Estimate:
+def estimate(parts: list[Float[np.ndarray, "_ *shape"]]) -> Estimate:
     """Mean and error of the series (first axis) of one or more runs."""
     averages = [block_average(part) for part in parts]
     value, error = pooled(averages, [len(part) for part in parts])

@@ -5,7 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from jles.analysis.charge_flow import formal_flow, recorded_flow
-from jles.analysis.conditions import Conditions, conditions, same_interval
+from jles.analysis.conditions import (
+    Conditions,
+    check_alike,
+    check_no_field,
+    conditions,
+    same_interval,
+)
 from jles.analysis.estimators.conductivity import (
     ChargeFlow,
     Conductivity,
@@ -41,6 +47,8 @@ def conductivity(
         scale: factor of the recorded current and polarization.
         temperature: K; by default the mean of the runs.
     """
+    check_no_field(runs, "fluctuations of the current give the conductivity")
+    unlike = check_alike(runs)
     flows = [recorded_flow(runs, scale)]
     if formal:
         flows.append(formal_flow(runs, formal))
@@ -58,6 +66,7 @@ def conductivity(
     pairs = [(each, curves(each, unit)) for each in found]
     title = describe(runs, [_record(run, flows[0]) for run in runs], state.temperature)
     lines = [f"ionic conductivity, {title}", *(line for each in found for line in _words(each))]
+    lines += unlike
     lines += [line for run in runs for line in agreement(run)]
     lines += _diffusion_words(runs, formal, state, found[0])
     return Outcome("conductivity", _columns(pairs), lines, draw(pairs, unit, title))

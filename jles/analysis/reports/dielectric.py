@@ -4,7 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jles.analysis.conditions import conditions, same_interval
+from jles.analysis.conditions import (
+    check_alike,
+    check_no_field,
+    conditions,
+    same_interval,
+)
 from jles.analysis.estimators.dielectric import (
     fluctuation,
     running_fluctuation,
@@ -39,12 +44,8 @@ def dielectric(
     """
     if not epsilon_infinity >= 1.0:
         raise InputError(f"--epsilon-infinity must be at least 1, got {epsilon_infinity}")
-    for run in runs:
-        if run.has("thermo") and np.any(run.read("thermo", "field").values):
-            raise InputError(
-                f"{run.path}: was run in a field; the fluctuation gives epsilon only "
-                "without a field"
-            )
+    check_no_field(runs, "the fluctuation gives epsilon")
+    unlike = check_alike(runs)
     records = [in_mean_cell(run, polarization_path(run, source).record) for run in runs]
     interval = same_interval(records, runs)
     state = conditions(runs, temperature)
@@ -57,6 +58,7 @@ def dielectric(
         f"static dielectric constant, {title}",
         f"epsilon = {value}, of which {epsilon_infinity:g} from the electrons",
         *few_samples("the dipole", dipoles, interval),
+        *unlike,
         *(line for run in runs for line in agreement(run)),
         *(_axis_line(found.tensor, axis, epsilon_infinity) for axis in range(3)),
     ]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jles.analysis.conditions import title_temperature
+from jles.analysis.conditions import check_alike, title_temperature
 from jles.analysis.estimators.hysteresis import Loop, field_axis, hysteresis_loop
 from jles.analysis.estimators.units import POLARIZATION
 from jles.analysis.moment import agreement, at_steps, in_mean_cell, polarization_path, volumes
@@ -16,6 +16,8 @@ from jles.errors import InputError
 from jles.units import FIELD_UNITS
 
 _KV_PER_CM = 1.0 / FIELD_UNITS["kV/cm"]
+_PARALLEL = 1.0 - 1e-5
+"""Smallest cosine between directions of fields that are the same: 0.3 degrees."""
 
 
 def hysteresis(
@@ -27,18 +29,19 @@ def hysteresis(
     """Loop of one or more runs with field (thermo) and polarization or current recorded.
 
     Args:
-        runs: in the same cycled field; all their half loops are averaged.
+        runs: of the same atoms in the same cycled field; all their half loops are averaged.
         scale: factor of the recorded polarization.
         temperature: K, for the title; by default the mean of the runs, if recorded.
         source: of the polarization, as for `moment.polarization_path`.
     """
-    loops, records, fields, densities = [], [], [], []
+    unlike = check_alike(runs)
+    axis, loops, records, fields, densities = None, [], [], [], []
     for run in runs:
         record = in_mean_cell(run, polarization_path(run, source).record)
         density = record.values / volumes(run, record).mean()
         vectors = at_steps(run.read("thermo", "field"), record.steps, "field")
         try:
-            axis = field_axis(vectors)
+            axis = _shared_axis(axis, field_axis(vectors))
             loops.append(hysteresis_loop(vectors @ axis, scale * density @ axis))
         except InputError as error:
             raise InputError(f"{run.path}: {error}") from None
@@ -59,7 +62,7 @@ def hysteresis(
             "warning: the run is short: one half loop in a direction has no error; run two "
             "cycles or more"
         )
-    lines += agreement(runs[0])
+    lines += [*unlike, *agreement(runs[0])]
     columns = {
         "field (V/angstrom)": loop.field,
         "field (kV/cm)": loop.field * _KV_PER_CM,
@@ -68,6 +71,18 @@ def hysteresis(
         columns[f"polarization {name} (microC/cm^2)"] = np.mean(halves, axis=0)
         columns[f"standard error {name} (microC/cm^2)"] = _error(halves)
     return Outcome("hysteresis", columns, lines, draw_loop(loop, raw, f"{title}, {note}"))
+
+
+def _shared_axis(first, axis):
+    """The direction of the first field, if there is one, which `axis` must be parallel to."""
+    if first is None:
+        return axis
+    if abs(first @ axis) < _PARALLEL:
+        raise InputError(
+            f"the field is along {np.round(axis, 3).tolist()}, that of the first run along "
+            f"{np.round(first, 3).tolist()}; analyse them separately"
+        )
+    return first
 
 
 def draw_loop(loop: Loop, raw, title: str):

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
-from jles.analysis.conditions import conditions, same_interval
+from jles.analysis.conditions import check_alike, conditions, same_interval
 from jles.analysis.estimators.infrared import (
     absorption_factor,
     continuous_branch,
     quantum_correction,
 )
 from jles.analysis.estimators.spectra import (
+    Segments,
     Spectrum,
     average,
     derivative_periodograms,
@@ -16,25 +17,27 @@ from jles.analysis.estimators.spectra import (
     pool,
     segment_length,
 )
+from jles.analysis.moment import shared_source
 from jles.analysis.reports.drawing import draw_band, fit_height, mark_bands
 from jles.analysis.reports.outcome import Outcome
 from jles.analysis.reports.wording import bands_in_words, describe, few_segments, sampling
-from jles.analysis.run import Run
+from jles.analysis.run import Record, Run
 
 _LEAST_FRAMES = 64
 
 
-def infrared_segments(run: Run, resolution: float) -> tuple:
-    """Segment spectra of the current, or of differences of the polarization without one."""
-    kind = "current" if run.has("current") or not run.has("polarization") else "polarization"
+def infrared_segments(
+    run: Run, resolution: float, kind: str = "current"
+) -> tuple[Record, Segments]:
+    """Segment spectra of the "current", or of differences of the "polarization"."""
     record = run.read(kind, least=_LEAST_FRAMES)
     frames = len(record.values) - (kind == "polarization")
     length = segment_length(resolution, record.interval, frames, str(run.path))
     if kind == "current":
-        return kind, record, periodograms(record.values, record.interval, length)
+        return record, periodograms(record.values, record.interval, length)
     cells = run.read("polarization", "cell").values
     smooth = continuous_branch(record.values, cells, run.pbc)
-    return kind, record, derivative_periodograms(smooth, record.interval, length)
+    return record, derivative_periodograms(smooth, record.interval, length)
 
 
 def infrared(
@@ -55,8 +58,10 @@ def infrared(
         scale: factor of the recorded current; sqrt(eps_inf) for latent charges.
         temperature: K; by default the mean of the runs.
     """
-    kinds, records, parts = zip(
-        *(infrared_segments(run, resolution) for run in runs), strict=True
+    unlike = check_alike(runs)
+    kind = shared_source(runs) or "current"
+    records, parts = zip(
+        *(infrared_segments(run, resolution, kind) for run in runs), strict=True
     )
     interval = same_interval(records, runs)
     state = conditions(runs, temperature)
@@ -65,11 +70,12 @@ def infrared(
     factor = scale**2 * absorption_factor(*state)
     correct = quantum_correction(correction, current.wavenumber, state.temperature)
     spectrum = current.scaled(factor * correct).below(highest)
-    source = "current dP/dt" if kinds[0] == "current" else "differences of the polarization"
+    source = "current dP/dt" if kind == "current" else "differences of the polarization"
     lines = [
         f"infrared absorption from the {source}, {describe(runs, records, state.temperature)}",
         sampling(segments, resolution, interval),
         *few_segments(segments, resolution),
+        *unlike,
         bands_in_words(spectrum),
     ]
     title = f"{describe(runs, records, state.temperature)}, resolution {resolution:g} cm⁻¹"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jles.analysis.conditions import title_temperature
+from jles.analysis.conditions import check_alike, title_temperature
 from jles.analysis.estimators.blocks import block_average, pooled
 from jles.analysis.estimators.planar import (
     Planes,
@@ -54,6 +54,7 @@ def profiles(
         InputError: different atoms or cells, a width out of range, or moments that were
             recorded at other steps than positions.
     """
+    unlike = check_alike(runs)
     planes = _shared_planes(runs, axis)
     records = [run.read("positions") for run in runs]
     heights = [record.values @ planes.normal for record in records]
@@ -75,6 +76,7 @@ def profiles(
     frames = sum(len(record.steps) for record in records)
     if frames < FEW_FRAMES:
         lines.append(few_frames(frames))
+    lines += unlike
     return Outcome("profile", columns, lines, _drawn(columns, title))
 
 
@@ -143,8 +145,6 @@ def _shared_planes(runs: Sequence[Run], axis: int) -> Planes:
     cells = np.concatenate([run.read("positions", "cell").values for run in runs])
     first = runs[0]
     for run in runs:
-        if not np.array_equal(run.numbers, first.numbers):
-            raise InputError("runs of different atoms; analyse them separately")
         if not (np.delete(run.pbc, axis).all() and run.pbc[axis] == first.pbc[axis]):
             flags = " ".join("FT"[int(periodic)] for periodic in run.pbc)
             raise InputError(

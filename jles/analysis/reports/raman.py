@@ -4,7 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jles.analysis.conditions import same_interval, temperature_of, title_temperature
+from jles.analysis.conditions import (
+    check_alike,
+    same_interval,
+    temperature_of,
+    title_temperature,
+)
 from jles.analysis.estimators.raman import depolarization, invariants, polarized, stokes_factor
 from jles.analysis.estimators.spectra import (
     Segments,
@@ -55,6 +60,7 @@ def raman(
     """
     if laser is not None and not laser > 0.0:
         raise InputError(f"--laser must be positive (nm), got {laser}")
+    unlike = check_alike(runs)
     records, parts = zip(*(raman_segments(run, resolution) for run in runs), strict=True)
     interval = same_interval(records, runs)
     segments = pool(parts)
@@ -76,7 +82,7 @@ def raman(
     title = describe(runs, records, temperature)
     kind = "Stokes Raman" if is_stokes else "Reduced Raman"
     lines = [f"{kind} spectrum, {title}", sampling(segments, resolution, interval)]
-    lines += few_segments(segments, resolution)
+    lines += [*few_segments(segments, resolution), *unlike]
     lines += [f"{name}: {bands_in_words(spectra[name])}" for name in ("VV", "VH")]
     columns = table_columns(spectra, "angstrom^6 cm" if is_stokes else "angstrom^6 fs^-2 cm")
     heading = f"{kind}: {title}, resolution {resolution:g} cm⁻¹"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from jles.analysis.conditions import title_temperature
+from jles.analysis.conditions import check_alike, title_temperature
 from jles.analysis.estimators.rdf import (
     Distribution,
     distributions,
@@ -48,14 +48,13 @@ def radial_distributions(
     """
     from ase.data import chemical_symbols
 
+    unlike = check_alike(runs)
     cell = _periodic(runs[0]).read("positions", "cell").values[0]
     r_max = half_height(cell) if r_max is None else r_max
     _check_pairs(len(runs[0].numbers), cell, r_max)
     edges = _edges(r_max, width)
     if every < 1:
         raise InputError(f"--every must be at least 1, got {every}")
-    if any(not np.array_equal(run.numbers, runs[0].numbers) for run in runs):
-        raise InputError("runs of different atoms; analyse them separately")
     elements, kinds, populations = np.unique(
         runs[0].numbers, return_inverse=True, return_counts=True
     )
@@ -86,6 +85,7 @@ def radial_distributions(
         )
     if frames < FEW_FRAMES:
         lines.append(few_frames(frames))
+    lines += unlike
     columns = {"r (angstrom)": edges[1:] - 0.5 * width}
     for name, pair in named.items():
         columns[f"g {name} (1)"] = pair.mean

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jles.analysis.conditions import same_interval, temperature_of
+from jles.analysis.conditions import check_alike, same_interval, temperature_of
 from jles.analysis.estimators.spectra import (
     Segments,
     average,
@@ -54,6 +54,7 @@ def vibrational_density(
     """Density of states of every element and of all atoms; options as for `infrared`."""
     from ase.data import chemical_symbols
 
+    unlike = check_alike(runs)
     elements = np.unique(runs[0].numbers)
     records, parts = zip(
         *(density_segments(run, resolution, elements) for run in runs), strict=True
@@ -71,6 +72,7 @@ def vibrational_density(
     lines = [
         f"vibrational density of states, {title}, {len(power)} segments",
         *few_segments(segments, resolution),
+        *unlike,
         (
             f"all: {integral(spectra['all']):.2f} degrees of freedom, "
             f"3N = {3 * sum(atoms.values())}"

@@ -141,6 +141,15 @@ def test_mistakes_are_one_line(ions, capsys, options, words):
     assert all(word in line for word in words), line
 
 
+def test_a_run_in_a_field_is_refused(tmp_path, rng):
+    records = {
+        "current": {"current": rng.standard_normal((400, 3))},
+        "thermo": {"field": np.tile([0.0, 0.0, 0.05], (400, 1))},
+    }
+    with pytest.raises(InputError, match="was run in a field; fluctuations of the current"):
+        conductivity([open_run(write_run(tmp_path / "run", records))])
+
+
 def test_nothing_recorded_says_what_to_record(tmp_path):
     empty = open_run(write_run(tmp_path / "empty", {}))
     with pytest.raises(InputError, match="record: {current: 1}"):

@@ -6,6 +6,7 @@ import pytest
 from jles.analysis.reports.hysteresis import hysteresis
 from jles.analysis.run import open_run
 from jles.cli.main import main
+from jles.errors import InputError
 from tests.support.double_well import COERCIVE
 from tests.support.processes import write_run
 
@@ -65,6 +66,19 @@ def test_a_loop_in_a_moving_cell_is_the_same_on_every_branch(cycled, tmp_path):
         tables.append(hysteresis([run]).columns)
     for name, values in tables[0].items():
         np.testing.assert_allclose(tables[1][name], values, atol=1e-9)
+
+
+def test_loops_along_other_directions_are_refused(cycled, tmp_path):
+    field, dipole = cycled
+    runs = [
+        open_run(run_in_field(tmp_path / str(n), sign * field, sign * dipole, axis))
+        for n, (sign, axis) in enumerate(
+            ((1.0, np.eye(3)[0]), (-1.0, np.eye(3)[0]), (1.0, np.eye(3)[2]))
+        )
+    ]
+    assert "along [1.0, 0.0, 0.0]" in hysteresis(runs[:2]).lines[0]
+    with pytest.raises(InputError, match="2: the field is along .* of the first run along"):
+        hysteresis(runs)
 
 
 def test_half_a_loop_is_refused(cycled, tmp_path, capsys):

@@ -13,6 +13,7 @@ from jles.analysis.estimators.units import (
 )
 from jles.analysis.reports.infrared import infrared
 from jles.analysis.run import open_run
+from jles.errors import InputError
 from jles.units import EPSILON0
 from tests.support.processes import write_run
 
@@ -41,6 +42,25 @@ def test_absorption_is_the_same_from_the_polarization(ion_run, tmp_path):
     line = a[1] > 0.1 * a[1].max()
     np.testing.assert_allclose(b[1][line], a[1][line], rtol=0.02)
     assert "polarization" in differences.lines[0]
+
+
+def test_sources_are_not_mixed(ion_run, tmp_path):
+    """Where not every run has the current, all spectra are from the polarization."""
+    both = open_run(ion_run)
+    values = both.read("polarization").values
+    alone, current = (
+        open_run(
+            write_run(
+                tmp_path / name,
+                {name: {name: values}},
+                numbers=[6] * 8,
+            )
+        )
+        for name in ("polarization", "current")
+    )
+    assert "from the differences of the polarization" in infrared([both, alone]).lines[0]
+    with pytest.raises(InputError, match="current in all of them"):
+        infrared([current, alone])
 
 
 def test_several_runs_share_their_segments(ion_run):

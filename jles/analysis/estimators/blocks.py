@@ -72,9 +72,18 @@ def block_variances(
         blocks = 0.5 * (blocks[0:even:2] + blocks[1:even:2])
 
 
-def pooled(averages: list[BlockAverage], frames: list[int]) -> tuple:
+class Pooled(NamedTuple):
+    """Mean over independent runs, and its error."""
+
+    mean: Float[np.ndarray, "*shape"]
+    error: Float[np.ndarray, "*shape"]
+    converged: Bool[np.ndarray, "*shape"]
+    """Whether the errors of all runs reached a plateau; if not, it is a lower bound."""
+
+
+def pooled(averages: list[BlockAverage], frames: list[int]) -> Pooled:
     """Mean and standard error over independent runs, weighted by their lengths in frames."""
     share = np.asarray(frames, np.float64) / np.sum(frames)
     mean = sum(w * average.mean for w, average in zip(share, averages, strict=True))
     squared = sum((w * average.error) ** 2 for w, average in zip(share, averages, strict=True))
-    return mean, np.sqrt(squared)
+    return Pooled(mean, np.sqrt(squared), np.all([a.converged for a in averages], axis=0))

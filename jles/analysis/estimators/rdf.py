@@ -14,7 +14,7 @@ from itertools import combinations_with_replacement
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from jles.analysis.estimators.blocks import block_average, pooled
 
@@ -28,6 +28,8 @@ class Distribution(NamedTuple):
     error: Float[np.ndarray, " bins"]
     coordination: Float[np.ndarray, " bins"]
     """Atoms of the second element within the outer edge of each bin about one of the first."""
+    converged: Bool[np.ndarray, " bins"]
+    """Whether the errors are more than lower bounds, see `Pooled`."""
 
 
 def half_height(cell: Float[np.ndarray, "3 3"]) -> float:
@@ -91,9 +93,10 @@ def distributions(
         parts = [
             count[:, a, b] / gas[:, a, b] for count, gas in zip(counts, ideal, strict=True)
         ]
-        mean, error = pooled([block_average(part) for part in parts], [len(p) for p in parts])
+        g = pooled([block_average(part) for part in parts], [len(part) for part in parts])
         within = np.mean(np.concatenate([count[:, a, b] for count in counts]), axis=0)
-        found[a, b] = Distribution(radii, mean, error, np.cumsum(within) / populations[a])
+        coordination = np.cumsum(within) / populations[a]
+        found[a, b] = Distribution(radii, g.mean, g.error, coordination, g.converged)
     return found
 
 

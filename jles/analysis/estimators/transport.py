@@ -83,9 +83,8 @@ def mean_squares(
 
 def estimate(parts: list[Float[np.ndarray, "_ *shape"]]) -> Estimate:
     """Mean and error of the series (first axis) of one or more runs."""
-    averages = [block_average(part) for part in parts]
-    value, error = pooled(averages, [len(part) for part in parts])
-    return Estimate(value, error, bool(all(np.all(a.converged) for a in averages)))
+    found = pooled([block_average(part) for part in parts], [len(part) for part in parts])
+    return Estimate(found.mean, found.error, bool(np.all(found.converged)))
 
 
 def spread_lags(longest: int, count: int = 60) -> Int[np.ndarray, " lags"]:

@@ -9,7 +9,7 @@ from jles.analysis.estimators.order import Stretch, stretches
 from jles.analysis.estimators.units import POLARIZATION
 from jles.analysis.moment import agreement, at_steps, polarization_path, relative_to, volumes
 from jles.analysis.reports.outcome import Outcome
-from jles.analysis.reports.wording import describe
+from jles.analysis.reports.wording import describe, lower_bounds
 from jles.analysis.run import Record, Run
 from jles.errors import InputError
 
@@ -46,21 +46,10 @@ def order_parameter(
         f"{s.tetragonality_error:.1g}"
         for n, s in rows
     ]
-    lines += _short_stretches([stretch for _, stretch in rows])
+    converged = np.array([stretch.converged for _, stretch in rows])
+    lines += lower_bounds([converged], "stretches", ", or take fewer --stretches")
     lines += [line for run in runs for line in agreement(run)]
     return Outcome("order", _columns(rows), lines, draw_order(runs, rows, title))
-
-
-def _short_stretches(found: list[Stretch]) -> list[str]:
-    """A warning if errors of some stretches are lower bounds; else nothing."""
-    short = sum(not stretch.converged for stretch in found)
-    if short == 0:
-        return []
-    warning = (
-        f"warning: the run is short: the errors of {short} of {len(found)} stretches are lower "
-        "bounds; run longer, or take fewer --stretches"
-    )
-    return [warning]
 
 
 def draw_order(runs: Sequence[Run], rows, title: str):

@@ -14,7 +14,7 @@ from jles.analysis.estimators.planar import (
 )
 from jles.analysis.reports.drawing import draw_band, rule
 from jles.analysis.reports.outcome import Outcome
-from jles.analysis.reports.wording import FEW_FRAMES, describe, few_frames
+from jles.analysis.reports.wording import FEW_FRAMES, describe, few_frames, lower_bounds
 from jles.analysis.run import Run
 from jles.errors import InputError
 
@@ -65,10 +65,11 @@ def profiles(
     charged = all(run.has("charges") for run in runs)
     if charged:
         series |= _electric(runs, records, planes, heights, middles, period, sigma)
-    columns = {"height (angstrom)": middles}
+    columns, converged = {"height (angstrom)": middles}, []
     for name, parts in series.items():
         found = pooled([block_average(part) for part in parts], [len(part) for part in parts])
-        columns[name], columns[f"error of {name}"] = found
+        columns[name], columns[f"error of {name}"] = found.mean, found.error
+        converged.append(found.converged)
     title = describe(runs, records, title_temperature(runs, temperature))
     lines = [f"profiles along {'abc'[axis]}, {title}", *_in_words(columns)]
     if not charged:
@@ -76,6 +77,7 @@ def profiles(
     frames = sum(len(record.steps) for record in records)
     if frames < FEW_FRAMES:
         lines.append(few_frames(frames))
+    lines += lower_bounds(converged, "values in layers")
     lines += unlike
     return Outcome("profile", columns, lines, _drawn(columns, title))
 

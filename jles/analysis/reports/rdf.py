@@ -16,7 +16,7 @@ from jles.analysis.estimators.rdf import (
 )
 from jles.analysis.reports.drawing import draw_band, rule
 from jles.analysis.reports.outcome import Outcome
-from jles.analysis.reports.wording import FEW_FRAMES, describe, few_frames
+from jles.analysis.reports.wording import FEW_FRAMES, describe, few_frames, lower_bounds
 from jles.analysis.run import Run
 from jles.errors import InputError
 from jles.follow import follow
@@ -85,6 +85,7 @@ def radial_distributions(
         )
     if frames < FEW_FRAMES:
         lines.append(few_frames(frames))
+    lines += lower_bounds([pair.converged for pair in named.values()], "bins")
     lines += unlike
     columns = {"r (angstrom)": edges[1:] - 0.5 * width}
     for name, pair in named.items():

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Bool
 
 from jles.analysis.estimators.bands import SMOOTHING, find_bands
 from jles.analysis.estimators.blocks import block_average
@@ -71,6 +72,27 @@ def few_samples(what: str, series: Sequence[np.ndarray], interval: float) -> lis
     warning = (
         f"warning: the run is short: {what} stays correlated for {np.mean(times):.2g} ps or "
         f"more, so there are about {independent:.0f} independent samples; run longer"
+    )
+    return [warning]
+
+
+def lower_bounds(
+    converged: Sequence[Bool[np.ndarray, "..."]], what: str, remedy: str = ""
+) -> list[str]:
+    """A warning if errors are lower bounds; else nothing.
+
+    Args:
+        converged: whether they are not.
+        what: has the errors, in the plural.
+        remedy: what else helps than a longer run.
+    """
+    flags = np.concatenate([np.ravel(each) for each in converged])
+    short = int(np.sum(~flags))
+    if short == 0:
+        return []
+    warning = (
+        f"warning: the run is short: the errors of {short} of {len(flags)} {what} are lower "
+        f"bounds; run longer{remedy}"
     )
     return [warning]
 

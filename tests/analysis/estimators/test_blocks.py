@@ -56,6 +56,9 @@ def test_a_constant_has_no_error_and_one_frame_an_unknown_one():
 def test_runs_are_pooled_by_length(rng):
     series = rng.standard_normal(4096)
     parts = [block_average(series[:1024]), block_average(series[1024:])]
-    mean, error = pooled(parts, [1024, 3072])
-    np.testing.assert_allclose(mean, series.mean(), atol=1e-14)
-    np.testing.assert_allclose(error, 1.0 / 64.0, rtol=0.15)
+    found = pooled(parts, [1024, 3072])
+    np.testing.assert_allclose(found.mean, series.mean(), atol=1e-14)
+    np.testing.assert_allclose(found.error, 1.0 / 64.0, rtol=0.15)
+    assert found.converged
+    short = parts[0]._replace(converged=np.array(False))
+    assert not pooled([short, parts[1]], [1024, 3072]).converged

@@ -1,4 +1,4 @@
-"""The flow of charge in a run, as recorded (Born charges) or from formal charges."""
+"""The flow of charge in a run: the recorded current or polarization, or formal charges."""
 
 import math
 from collections.abc import Sequence
@@ -13,6 +13,9 @@ from jles.analysis.moment import LEAST_FRAMES, shared_source
 from jles.analysis.run import Run
 from jles.errors import InputError
 
+BORN, POLARIZATION, FORMAL = "Born charges", "recorded polarization", "formal charges"
+"""Names of flows: the current dP/dt, the dipole moment of the cell, and charges of ions."""
+
 _NEUTRAL = 1e-6
 
 
@@ -24,9 +27,9 @@ def recorded_flow(runs: Sequence[Run], scale: float = 1.0) -> ChargeFlow | None:
     source = shared_source(runs)
     if source == "current":
         current = _sampled(runs, "current", scale)
-        return ChargeFlow("Born charges", current, _integrated(current))
+        return ChargeFlow(BORN, current, _integrated(current))
     if source == "polarization":
-        return ChargeFlow("Born charges", None, _sampled(runs, "polarization", scale))
+        return ChargeFlow(POLARIZATION, None, _sampled(runs, "polarization", scale))
     return None
 
 
@@ -50,7 +53,7 @@ def formal_flow(runs: Sequence[Run], charges: dict[str, float]) -> ChargeFlow:
         for kind in ("velocities", "positions")
     }
     dipole = flows["positions"] or _integrated(flows["velocities"])
-    return ChargeFlow("formal charges", flows["velocities"], dipole)
+    return ChargeFlow(FORMAL, flows["velocities"], dipole)
 
 
 def parse_formal(assignments: Sequence[str]) -> dict[str, float]:

@@ -153,10 +153,24 @@ def at_steps(record: Record, steps, what: str = "cell") -> Float[np.ndarray, "fr
     return np.stack(found, axis=1).reshape(len(steps), *record.values.shape[1:])
 
 
-def agreement(run: Run) -> list[str]:
-    """A line on the deviation of the recorded polarization from the integrated current."""
-    if not (run.has("current") and run.has("polarization")):
+def no_current(run: Run) -> list[str]:
+    """A warning if a crystal has a polarization, but no current; else nothing."""
+    if run.has("current") or not run.has("polarization") or not run.pbc.all():
         return []
+    warning = (
+        f"warning: {run.path}: holds no current; the recorded polarization leaves out charge "
+        "that crosses the boundary; record `current`"
+    )
+    return [warning]
+
+
+def agreement(run: Run) -> list[str]:
+    """A line on the deviation of the recorded polarization from the integrated current.
+
+    Without a current it is the warning of `no_current`.
+    """
+    if not (run.has("current") and run.has("polarization")):
+        return no_current(run)
     recorded, path = run.read("polarization"), polarization_path(run).record
     apart = _spread(recorded.values - at_steps(path, recorded.steps, "current"))
     line = (

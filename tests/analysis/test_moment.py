@@ -1,5 +1,7 @@
 """Polarization along a run: the current takes precedence over the recorded moment."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -11,12 +13,30 @@ from jles.analysis.moment import (
     polarization_path,
     volumes,
 )
+from jles.analysis.reports.conductivity import conductivity
+from jles.analysis.reports.dielectric import dielectric
+from jles.analysis.reports.infrared import infrared
 from jles.analysis.reports.order import order_parameter
 from jles.analysis.run import Record, open_run
 from jles.errors import InputError
 from tests.support.processes import write_run
 
 START = np.array([3.0, -1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    "report",
+    [partial(infrared, resolution=800.0), conductivity, dielectric],
+    ids=["ir", "conductivity", "dielectric"],
+)
+def test_a_crystal_without_a_current_has_a_warning(tmp_path, rng, report):
+    """Its recorded polarization depends on the images of the atoms in the start."""
+    values = rng.standard_normal((200, 3))
+    records = {"polarization": {"polarization": values}}
+    alone = open_run(write_run(tmp_path / "alone", records))
+    both = open_run(write_run(tmp_path / "both", records | {"current": {"current": values}}))
+    assert f"warning: {alone.path}: holds no current" in "\n".join(report([alone]).lines)
+    assert "holds no current" not in "\n".join(report([both]).lines)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jles.analysis.charge_flow import formal_flow, recorded_flow
+from jles.analysis.charge_flow import BORN, FORMAL, formal_flow, recorded_flow
 from jles.analysis.conditions import (
     Conditions,
     check_alike,
@@ -73,19 +73,23 @@ def conductivity(
 
 
 def _record(run: Run, flow: ChargeFlow):
-    born = ("current", "polarization")
-    kinds = born if flow.name.startswith("Born") else ("velocities", "positions")
-    kind = kinds[0] if flow.current is not None else kinds[1]
-    atoms = None if kind in born else slice(0, 1)
-    return run.read(kind, atoms=atoms)
+    """What a flow was computed from; of positions and velocities those of one atom."""
+    if flow.name == FORMAL:
+        kind = "positions" if flow.current is None else "velocities"
+        return run.read(kind, atoms=slice(0, 1))
+    return run.read("current" if flow.name == BORN else "polarization")
 
 
 def _words(found: Conductivity) -> list[str]:
-    note = "" if found.is_silent else " (still correlated: the run is too short)"
-    lines = [f"{found.flow.name}, window {found.window:g} fs{note}:"]
+    lines = [f"{found.flow.name}, window {found.window:g} fs:"]
     for name, value in (("Green-Kubo", found.green_kubo), ("Einstein", found.einstein)):
         if value is not None:
             lines.append(f"  {name}: {value} S/cm, {100.0 * float(value.value):.4g} S/m")
+    if not found.is_silent:
+        lines.append(
+            "warning: the run is short: the current is still correlated at the end of this "
+            "window; run longer"
+        )
     return lines
 
 
@@ -126,7 +130,10 @@ def _diffusion_words(runs, formal, state: Conditions, first: Conductivity) -> li
 
 def _columns(pairs: list[tuple[Conductivity, Curves]]) -> dict[str, np.ndarray]:
     parts = {
-        "charges": [np.full(len(c.times), found.flow.name.split()[0]) for found, c in pairs],
+        "charges": [
+            np.full(len(c.times), found.flow.name.removesuffix(" charges"))
+            for found, c in pairs
+        ],
         "time (fs)": [c.times for _, c in pairs],
         "current correlation (1)": [_correlation(c) for _, c in pairs],
         "Green-Kubo integral (S/cm)": [c.running.value for _, c in pairs],

@@ -62,7 +62,7 @@ def hysteresis(
             "warning: the run is short: one half loop in a direction has no error; run two "
             "cycles or more"
         )
-    lines += [*unlike, *agreement(runs[0])]
+    lines += [*unlike, *(line for run in runs for line in agreement(run))]
     columns = {
         "field (V/angstrom)": loop.field,
         "field (kV/cm)": loop.field * _KV_PER_CM,

@@ -17,7 +17,7 @@ from jles.analysis.estimators.spectra import (
     pool,
     segment_length,
 )
-from jles.analysis.moment import shared_source
+from jles.analysis.moment import no_current, shared_source
 from jles.analysis.reports.drawing import draw_band, fit_height, mark_bands
 from jles.analysis.reports.outcome import Outcome
 from jles.analysis.reports.wording import bands_in_words, describe, few_segments, sampling
@@ -76,6 +76,7 @@ def infrared(
         sampling(segments, resolution, interval),
         *few_segments(segments, resolution),
         *unlike,
+        *(line for run in runs for line in no_current(run)),
         bands_in_words(spectrum),
     ]
     title = f"{describe(runs, records, state.temperature)}, resolution {resolution:g} cm⁻¹"

@@ -141,6 +141,24 @@ def test_mistakes_are_one_line(ions, capsys, options, words):
     assert all(word in line for word in words), line
 
 
+def test_a_polarization_is_not_called_born_charges(tmp_path, rng):
+    path = write_run(
+        tmp_path / "run", {"polarization": {"polarization": rng.normal(size=(400, 3))}}
+    )
+    outcome = conductivity([open_run(path)])
+    assert any(line.startswith("recorded polarization, window") for line in outcome.lines)
+    assert set(outcome.columns["charges"]) == {"recorded polarization"}
+
+
+def test_a_current_that_stays_correlated_has_a_warning(tmp_path, rng):
+    for decay in (0.5, 0.999):
+        values = autoregressive(rng, 512, 3, decay)
+        path = write_run(tmp_path / str(decay), {"current": {"current": values}})
+        lines = conductivity([open_run(path)]).lines
+        found = any(line.startswith("warning: the run is short: the cur") for line in lines)
+        assert found == (decay > 0.9)
+
+
 def test_a_run_in_a_field_is_refused(tmp_path, rng):
     records = {
         "current": {"current": rng.standard_normal((400, 3))},

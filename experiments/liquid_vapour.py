@@ -19,10 +19,11 @@ changes no average over positions and allows steps of 2 fs.
 
 from functools import partial
 
+import ase.io
 import numpy as np
 from common import run, write_results
 from interface_water import MODELS, stacked
-from interfaces import orientation, sampled, sampling_options, water_of
+from interfaces import orientation, sampled, sampling_options, water_of, whole
 
 from jles.analysis.conditions import mean_temperature
 from jles.analysis.estimators.blocks import block_average
@@ -30,6 +31,7 @@ from jles.analysis.estimators.planar import planar_density, planar_potential, pl
 from jles.analysis.estimators.units import BOLTZMANN
 from jles.analysis.reports.drawing import draw_band, rule
 from jles.analysis.run import open_run
+from jles.data.sets import data_set
 from jles.pictures import PALETTE, new_figure, save_figure
 from jles.units import EPSILON0
 
@@ -39,8 +41,6 @@ VACUUM = 8.0
 """Above and below the film at the start, angstrom."""
 WIDTH = 0.5
 """Of a layer, angstrom."""
-OUTSIDE = 20.0
-"""Half the height of all profiles, angstrom."""
 MIDDLE = 4.0
 """Half the thickness of what counts as the middle of the film, angstrom."""
 MOLAR_MASS, AVOGADRO = 18.015, 0.60221
@@ -51,10 +51,28 @@ CHARGES = {8: -0.8476, 1: 0.4238}
 
 def film(boxes: int):
     """Boxes of oriented molecules on top of each other, periodic along x and y alone."""
-    slab = stacked(boxes)
+    return between_vacuum(stacked(boxes))
+
+
+def published_slab():
+    """The slab of 1,024 molecules, with whole molecules, periodic along x and y alone."""
+    slab = ase.io.read(data_set("structures/water_slab_3072.xyz"))
+    phases = np.exp(2j * np.pi * slab.get_scaled_positions()[slab.numbers == 8, 2])
+    middle = np.angle(phases.mean()) / (2.0 * np.pi) * slab.cell[2, 2]
+    slab.positions[:, 2] += 0.5 * slab.cell[2, 2] - middle
+    return between_vacuum(whole(slab))
+
+
+def between_vacuum(slab):
+    """Periodic along x and y alone."""
     slab.center(VACUUM, axis=2)
     slab.pbc = True, True, False
     return slab
+
+
+def half_height(start) -> float:
+    """Half the height of all profiles: the film and what may evaporate, angstrom."""
+    return float(np.ceil(0.5 * np.ptp(start.positions[:, 2]) + VACUUM))
 
 
 def dynamics(model, start, chosen, out):
@@ -85,7 +103,7 @@ def centred(start, positions) -> np.ndarray:
 def in_a_crystal(start):
     """A copy in a periodic cell as high as the profiles, for finding molecules."""
     copy = start.copy()
-    copy.cell[2, 2], copy.pbc = 2.0 * OUTSIDE, True
+    copy.cell[2, 2], copy.pbc = 2.0 * half_height(start), True
     return copy
 
 
@@ -104,10 +122,11 @@ def across(start, trajectory) -> dict:
     The latent potential is that of the channel with the largest charges.
     """
     frames = centred(start, trajectory.read("positions").values)
-    edges = np.linspace(-OUTSIDE, OUTSIDE, round(2.0 * OUTSIDE / WIDTH) + 1)
+    end = half_height(start)
+    edges = np.linspace(-end, end, round(2.0 * end / WIDTH) + 1)
     at, area = 0.5 * (edges[1:] + edges[:-1]), planes_of(start.cell.array).area
-    moved = frames + [0.0, 0.0, OUTSIDE]
-    number, cosine = orientation(in_a_crystal(start), moved, edges + OUTSIDE)
+    moved = frames + [0.0, 0.0, end]
+    number, cosine = orientation(in_a_crystal(start), moved, edges + end)
     hydrogens = frames[:, start.numbers == 1, 2]
     alike = np.array([CHARGES[z] for z in start.numbers])
     found = {
@@ -207,7 +226,7 @@ def draw(path, results: dict, times: dict, settling: float) -> None:
         "SPC/E potential (V)",
     )
     for axis, label in zip(axes[2:], labels, strict=True):
-        axis.set(xlabel="height (Å)", ylabel=label, xlim=(-OUTSIDE, OUTSIDE))
+        axis.set(xlabel="height (Å)", ylabel=label, xlim=(heights[0], heights[-1]))
     for axis in (*axes[:2], *axes[3:]):
         rule(axis, 0.0, along="y")
     save_figure(figure, path)
@@ -216,7 +235,7 @@ def draw(path, results: dict, times: dict, settling: float) -> None:
 def main(chosen):
     if chosen.smoke:
         chosen.settling, chosen.picoseconds = 0.02, 0.08
-    start = film(chosen.boxes)
+    start = published_slab() if chosen.slab else film(chosen.boxes)
     molecules = len(start) // 3
     found, times, results = {}, {}, {"expected_fluctuation_v": expected(start, molecules)}
     for name, read in MODELS.items():
@@ -238,6 +257,7 @@ def main(chosen):
 def parser():
     found = sampling_options(__doc__, "results/liquid_vapour", 0.4, 1.0)
     found.add_argument("--boxes", type=int, default=1, help="of 64 molecules (1)")
+    found.add_argument("--slab", action="store_true", help="the slab of 1,024 molecules")
     return found
 
 

@@ -111,7 +111,8 @@ def open_run(path, skip: float = 0.0) -> Run:
     """The run in a directory, without its first `skip` fs.
 
     Raises:
-        InputError: no such directory, no trajectory in it, or one of another format.
+        InputError: no such directory, no trajectory in it, one of another format, or one
+            without frames.
     """
     path = Path(path)
     with _opened(path) as file:
@@ -126,13 +127,19 @@ def open_run(path, skip: float = 0.0) -> Run:
             raise InputError(
                 f"{path / TRAJECTORY}: a minimisation has no time axis; nothing to analyse"
             )
+        frames = _frames(file)
+        if not any(frames.values()):
+            raise InputError(
+                f"{path / TRAJECTORY}: holds no frames; the run stopped before its first block "
+                "(continue it with `jles md ... --resume`) or records nothing"
+            )
         return Run(
             path,
             timestep,
             np.asarray(file["numbers"]),
             np.asarray(file["masses"], np.float64),
             np.asarray(file["pbc"], bool),
-            _frames(file),
+            frames,
             float(skip),
             str(file.attrs.get("ensemble", "")),
         )

@@ -2,6 +2,7 @@
 
 import h5py
 import numpy as np
+import pytest
 
 from jles.analysis.run import open_run
 from jles.errors import InputError
@@ -36,6 +37,14 @@ def test_frames_written_after_a_run_was_opened_are_left_out(current_run):
         np.testing.assert_array_equal(getattr(run.read("current"), name), values)
     assert not run.has("charges")
     assert len(open_run(current_run).read("current").steps) == len(before.steps) + 50
+
+
+def test_a_run_stopped_before_its_first_block_is_to_be_continued(current_run):
+    with h5py.File(current_run / "trajectory.h5", "a") as file:
+        for kind in [name for name, part in file.items() if isinstance(part, h5py.Group)]:
+            del file[kind]
+    with pytest.raises(InputError, match="stopped before its first block .*--resume"):
+        open_run(current_run)
 
 
 def test_damage_is_one_line_whatever_h5py_raises(current_run, rng):

@@ -1,4 +1,4 @@
-"""Host search for neighbours: NumPy in, NumPy out; vesin finds the pairs."""
+"""Host search for neighbours: NumPy in, NumPy out; vesin or a k-d tree finds the pairs."""
 
 from typing import NamedTuple
 
@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jles.errors import InputError
+from jles.structures.sparse_search import tree_pairs, wants_tree
 
 SAME_SPOT = 1e-3
 """Two atoms closer than this, angstrom, are a mistake in the input."""
@@ -158,13 +159,10 @@ def check_geometry(positions, cell, pbc):
 
 
 def _search(positions, cell, pbc, cutoff):
-    """Full list of pairs by vesin: receivers, senders, shifts, distances."""
-    from vesin import NeighborList
-
-    threads = 1 if len(positions) < _ATOMS_WORTH_THREADS else 0
-    search = NeighborList(cutoff=cutoff, full_list=True, n_threads=threads)
-    box = complete_cell(cell, pbc) if pbc.any() else np.zeros((3, 3))
-    i, j, shifts, distances = search.compute(positions, box, tuple(map(bool, pbc)), "ijSd")
+    """Full list of pairs: receivers, senders, shifts, distances."""
+    whole = complete_cell(cell, pbc) if pbc.any() else np.eye(3)
+    pairs = tree_pairs if wants_tree(positions, whole, pbc, cutoff) else _vesin_pairs
+    i, j, shifts, distances = pairs(positions, whole, pbc, cutoff)
     inside = distances < cutoff
     return (
         i[inside].astype(np.int64),
@@ -172,6 +170,14 @@ def _search(positions, cell, pbc, cutoff):
         shifts[inside].astype(np.int64),
         distances[inside],
     )
+
+
+def _vesin_pairs(positions, box, pbc, cutoff):
+    from vesin import NeighborList
+
+    threads = 1 if len(positions) < _ATOMS_WORTH_THREADS else 0
+    search = NeighborList(cutoff=cutoff, full_list=True, n_threads=threads)
+    return search.compute(positions, box, tuple(map(bool, pbc)), "ijSd")
 
 
 def _refuse_same_spot(receivers, senders, shifts, distances):

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jles.errors import InputError
+from jles.structures import neighbors as module
 from jles.structures.neighbors import (
     complete_cell,
     find_neighbors,
@@ -58,6 +59,54 @@ def test_pairs_are_those_of_ase(seed, n_atoms, edge, handedness, pbc, cutoff):
     positions, cell = random_crystal(seed, n_atoms, edge, handedness)
     table = find_neighbors(positions, cell, pbc, cutoff)
     assert pairs(table) == ase_pairs(positions, cell, pbc, cutoff)
+
+
+@given(**geometry)
+def test_a_tree_finds_the_pairs_of_ase(seed, n_atoms, edge, handedness, pbc, cutoff):
+    positions, cell = random_crystal(seed, n_atoms, edge, handedness)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "wants_tree", lambda *_: True)
+        table = find_neighbors(positions, cell, pbc, cutoff)
+    assert pairs(table) == ase_pairs(positions, cell, pbc, cutoff)
+
+
+def all_pairs(positions, cell, pbc, cutoff):
+    """Oracle: every atom against every image up to three cells away."""
+    steps = np.stack(np.meshgrid(*[range(-3, 4) if p else [0] for p in pbc]), -1)
+    steps = steps.reshape(-1, 3)
+    there = positions[None, :, None] + (steps @ cell)[None, None]
+    apart = np.linalg.norm(there - positions[:, None, None], axis=-1)
+    i, j, n = np.nonzero((apart < cutoff) & (apart > 0.0))
+    return set(zip(i.tolist(), j.tolist(), map(tuple, steps[n].tolist()), strict=True))
+
+
+WATER = np.array([[0.0, 0.0, 0.0], [0.76, 0.59, 0.3], [-0.76, 0.59, 1.0]])
+WIDE = {
+    "molecules far apart": (np.vstack([WATER, WATER + [2e3, 2e3, 0]]), np.zeros(3), "FFF"),
+    "flat molecules": (np.vstack([WATER[:2], WATER[:2] + [3e4, 1e4, 0]]), np.zeros(3), "FFF"),
+    "flat cell": (WATER + 1.0, [2000.0, 2000.0, 3.0], "TTT"),
+    "wide slab": (WATER - 1.0, [1500.0, 1500.0, 0.0], "TTF"),
+    "rod": (WATER, [3.0, 3.0, 1e6], "TTT"),
+    "atom far from a slab": (np.vstack([WATER, [1.0, 1.0, 1e5]]), [8.0, 8.0, 0.0], "TTF"),
+}
+
+
+@pytest.mark.parametrize("case", WIDE)
+def test_wide_and_flat_structures(case):
+    positions, edges, pbc = WIDE[case]
+    cell, pbc = np.diag(edges), [letter == "T" for letter in pbc]
+    expected = all_pairs(positions, cell, pbc, 4.0)
+    assert expected
+    assert pairs(find_neighbors(positions, cell, pbc, 4.0)) == expected
+
+
+def test_a_flat_crystal_of_many_atoms():
+    """More than 10^5 cells of vesin, and more atoms than cells."""
+    edge, step = 850, 2.5
+    grid = step * np.stack(np.meshgrid(*[np.arange(edge / step)] * 2, [0.0]), -1).reshape(-1, 3)
+    table = find_neighbors(grid, np.zeros((3, 3)), False, 2.6)
+    inner = np.all((grid[:, :2] > 0.0) & (grid[:, :2] < edge - step), axis=1)
+    assert np.all(table.mask.sum(axis=1)[inner] == 4)
 
 
 @given(**geometry, far=st.integers(1, 5000))

@@ -3,7 +3,7 @@
 Run:     python experiments/electrostatics.py --out results/electrostatics
 Needs:   no data; 2 cores, one minute.
 Writes:  results.json, electrostatics.png in --out.
-Expect:  the induction energy of a random ionic box of 96 atoms (docs/theory.md, eqs. 28, 29)
+Expect:  the induction energy of a random ionic box of 96 atoms (docs/theory.md, eqs. 26, 27)
          was found elsewhere to be -14.4 eV in one shot and -11.7 eV self-consistently at 0.29
          cubic angstrom, -71.9 and -35.0 eV at 1.44; that box is another draw: compare the
          ratios, 1.23 and 2.05. The energy of a slab does not depend on its vacuum or on the

@@ -5,7 +5,6 @@ records, distinguished by the key `kind`; the first record of a union is the def
 error is one line: file, key, value, and what would be right.
 """
 
-import difflib
 import re
 import typing
 from collections.abc import Iterable, Mapping
@@ -18,9 +17,8 @@ import yaml
 from msgspec import Meta
 
 from jles.errors import InputError
-
-MOST_VALUES = 100_000
-"""Values in a YAML document, aliases written out."""
+from jles.strict_yaml import load_yaml
+from jles.suggestions import meant_key, meant_value
 
 
 class _FrozenDict(dict):
@@ -115,7 +113,7 @@ def read_yaml(path) -> dict:
     """
     path = Path(path)
     try:
-        values = _load_yaml(path.read_text(encoding="utf-8"))
+        values = load_yaml(path.read_text(encoding="utf-8"))
     except InputError as error:
         raise InputError(f"{path}, {error}") from None
     except OSError as error:
@@ -143,7 +141,7 @@ def override(values: dict, assignments: Iterable[str]) -> dict:
         if not equals or not path:
             raise InputError(f"--set {assignment}: expected a.b=value")
         try:
-            value = _load_yaml(text)
+            value = load_yaml(text)
         except InputError as error:
             raise InputError(f"--set {assignment}: {error}") from None
         except (yaml.YAMLError, ValueError):
@@ -178,76 +176,6 @@ def first_difference(one, other, name: str = "") -> tuple | None:
                 return found
         return None
     return None if one == other else (name, one, other)
-
-
-class _Loader(yaml.SafeLoader):
-    """The safe loader, which builds plain values only; it refuses a key that is given twice."""
-
-    def compose_mapping_node(self, anchor):
-        node = super().compose_mapping_node(anchor)
-        first_lines = {}
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                continue
-            line, name = key.start_mark.line + 1, (key.tag, key.value)
-            if name in first_lines:
-                raise InputError(
-                    f"line {line}: '{key.value}' is given twice (first in line "
-                    f"{first_lines[name]}); keep one"
-                )
-            first_lines[name] = line
-        return node
-
-
-# YAML 1.1 reads 1e-3 as text; people write it as a number.
-_EXPONENT = re.compile(r"[-+]?(\d+|\d*\.\d+|\d+\.)[eE][-+]?\d+$")
-_FIRST = list("-+.0123456789")
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, _FIRST)
-
-
-class _Dumper(yaml.SafeDumper):
-    """The safe dumper, which quotes text that `read_yaml` would take for a number."""
-
-
-_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, _FIRST)
-
-
-def to_yaml(values) -> str:
-    """Plain values as text that `read_yaml` gives back."""
-    return yaml.dump(values, Dumper=_Dumper, sort_keys=False)
-
-
-def _load_yaml(text: str):
-    loader = _Loader(text)
-    try:
-        node = loader.get_single_node()
-        if node is None:
-            return None
-        _check_size(node, {})
-        return loader.construct_document(node)
-    except RecursionError:
-        raise InputError("values are nested too deeply; write them flatter") from None
-    finally:
-        loader.dispose()
-
-
-def _check_size(node: yaml.Node, sizes: dict[yaml.Node, int | None]) -> int:
-    """Number of values in a node; aliases could make it infinite or exponentially large."""
-    line = node.start_mark.line + 1
-    if node in sizes:
-        if sizes[node] is None:
-            raise InputError(f"line {line}: the value contains itself; take the alias out")
-        return sizes[node]
-    sizes[node] = None
-    parts = node.value if isinstance(node, yaml.CollectionNode) else ()
-    if isinstance(node, yaml.MappingNode):
-        parts = [part for pair in parts for part in pair]
-    sizes[node] = size = 1 + sum(_check_size(part, sizes) for part in parts)
-    if size > MOST_VALUES:
-        raise InputError(
-            f"line {line}: over {MOST_VALUES} values once aliases are written out; use fewer"
-        )
-    return size
 
 
 @cache
@@ -333,7 +261,7 @@ def _in_words(message: str, value, hint, record) -> str:
         choices += [
             "keys and values" for part in _inside(hint) if typing.get_origin(part) is dict
         ]
-        return f"got {shown}; choose one of {', '.join(choices)}"
+        return f"got {shown}; {meant_value(value, choices)}choose one of {', '.join(choices)}"
     wanted = message.partition(", got ")[0].replace("`", "").removeprefix("Expected ")
     for theirs, ours in _WORDS.items():
         wanted = wanted.replace(theirs, ours)
@@ -357,10 +285,20 @@ def _of_another_kind(values: Mapping, hint, record) -> str:
 
 def _known_keys(name: str, record) -> str:
     """The key that was meant instead of `name`, or all keys."""
-    tag, keys = record.__struct_config__.tag, list(_types(record))
-    for near in difflib.get_close_matches(name, [*keys, "kind"] if tag else keys, n=1):
-        return f"did you mean '{near}'?"
-    return _all_keys(record)
+    keys = [*_types(record), "kind"] if record.__struct_config__.tag else list(_types(record))
+    return meant_key(name, keys, _inner_keys(record)) or _all_keys(record)
+
+
+def _inner_keys(record) -> dict[str, set[str]]:
+    """Keys of all records inside a record, by the dotted key that holds them."""
+    found: dict[str, set[str]] = {}
+    for name, hint in _types(record).items():
+        for inner in _records(hint):
+            found[name] = found.get(name, set()) | _types(inner).keys()
+            for place, keys in _inner_keys(inner).items():
+                below = f"{name}.{place}"
+                found[below] = found.get(below, set()) | keys
+    return found
 
 
 def _all_keys(record) -> str:

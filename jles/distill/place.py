@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 import yaml
 
-from jles.config import first_difference, read_yaml, to_yaml
+from jles.config import first_difference, read_yaml
 from jles.errors import InputError
 from jles.files import write_atomically
 from jles.lock import LOCK
+from jles.strict_yaml import to_yaml
 
 
 class Place(NamedTuple):

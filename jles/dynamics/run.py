@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jles.compiling import compiling
-from jles.config import from_dict, to_dict, to_yaml
+from jles.config import from_dict, to_dict
 from jles.dynamics.block import RunPlan
 from jles.dynamics.checkpoint import load_checkpoint, save_checkpoint
 from jles.dynamics.config import MdConfig
@@ -48,6 +48,7 @@ from jles.models.atoms import check_atoms
 from jles.predict.model import Model
 from jles.predict.prediction import notes_of_run
 from jles.quantities.catalogue import QUANTITIES
+from jles.strict_yaml import to_yaml
 from jles.version import __version__
 
 _IDENTITY = [[1, 0, 0], [0, 1, 0], [0, 0, 1]]

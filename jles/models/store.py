@@ -14,11 +14,12 @@ from typing import Annotated, Any, Literal, NamedTuple
 import numpy as np
 from msgspec import Meta
 
-from jles.config import Config, Finite, from_dict, read_yaml, to_dict, to_yaml
+from jles.config import Config, Finite, from_dict, read_yaml, to_dict
 from jles.errors import InputError
 from jles.files import atomic_path
 from jles.models.config import ModelConfig
 from jles.models.describe import description
+from jles.strict_yaml import to_yaml
 from jles.structures.distances import read_range
 
 FORMAT_VERSION = 2

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from jles.config import first_difference, from_dict, read_yaml, to_dict, to_yaml
+from jles.config import first_difference, from_dict, read_yaml, to_dict
 from jles.errors import InputError
 from jles.files import write_atomically
 from jles.models.store import check_free
+from jles.strict_yaml import to_yaml
 from jles.train.checkpoints import Checkpoints
 from jles.train.config import TrainConfig
 from jles.train.log import MetricsLog

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jles.compiling import announced
-from jles.config import to_dict, to_yaml
+from jles.config import to_dict
 from jles.data.shards.stored import StoredFrames
 from jles.errors import InputError
 from jles.files import write_atomically
@@ -20,6 +20,7 @@ from jles.follow import ProgressBar
 from jles.lock import only_writer
 from jles.models.store import read_model, save_model
 from jles.pictures import learning_curve
+from jles.strict_yaml import to_yaml
 from jles.structures.distances import merged_range, read_range
 from jles.train.checkpoints import Checkpoints
 from jles.train.config import TrainConfig

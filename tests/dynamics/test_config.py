@@ -22,7 +22,14 @@ CONFIG = {
         ({"steps": 0}, "config.steps: expected int >= 1, got 0"),
         ({"timestep": None}, "config.timestep: is missing (fs)"),
         ({"timestep": -0.5}, "config.timestep: expected float > 0.0 (fs), got -0.5"),
-        ({"ensemble": {"kind": "nvt"}}, "config.ensemble.kind: got 'nvt'; choose one of 'nve'"),
+        (
+            {"ensemble": {"kind": "nvt"}},
+            "config.ensemble.kind: got 'nvt'; did you mean 'langevin' or 'nose-hoover'?",
+        ),
+        (
+            {"record": {"dipole": 2}},
+            "config.record: unknown key 'dipole'; did you mean 'polarization'?",
+        ),
         (
             {"ensemble": {"kind": "langevin"}},
             "config.ensemble: missing key 'temperature' (K)",

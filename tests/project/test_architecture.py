@@ -25,6 +25,8 @@ BASE |= {
     "meshes",
     "products",
     "step_sizes",
+    "strict_yaml",
+    "suggestions",
     "sum_method",
 }
 PHYSICS = BASE | {"electrostatics", "structures", "bloch", "observables"}

@@ -6,8 +6,9 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from jles.config import Config, count, from_dict, override, read_yaml, to_dict, to_yaml
+from jles.config import Config, count, from_dict, override, read_yaml, to_dict
 from jles.errors import InputError
+from jles.strict_yaml import to_yaml
 from jles.train.config import LossConfig, OptimizerConfig, TrainConfig
 
 
@@ -144,6 +145,7 @@ def test_values_survive_the_way_to_a_file_and_back(tmp_path):
         ({"name": "x", "maybe": 3}, ["file.yaml.maybe: expected keys and values or null", "3"]),
         ({"name": "x", "on": "yes"}, ["file.yaml.on", "bool", "'yes'"]),
         ({"name": None}, ["file.yaml.name", "None"]),
+        ({"name": "x", "depth": 1}, ["unknown key 'depth'; it belongs to 'inner' or 'maybe'"]),
         ({"name": "x", 3: 1}, ["file.yaml", "unknown key '3'", "known keys: name"]),
         (
             {"name": "x", "figure": {"kind": "cube"}},
@@ -225,6 +227,8 @@ MERGED_LAUGHS = laughs("{ha: 1}", "{{<<: [{}]}}".format)
         ("a: " + 5000 * "9", ["not valid YAML"]),
         ("a: 2026-99-99", ["not valid YAML"]),
         ("o:\n  - {i: 1,\n     'i': 2}\n", ["x.yaml, line 3", "'i'", "line 2"]),
+        ("a: {b: 4,0, c: 3,0}", ["x.yaml, line 1: '4,0' is read as two keys; write 4.0"]),
+        ("a: {b: -1,5e-3}", ["'-1,5e-3' is read as two keys; write -1.5e-3"]),
     ],
 )
 def test_a_file_that_is_no_mapping_is_one_line(content, words, tmp_path):

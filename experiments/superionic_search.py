@@ -25,9 +25,9 @@ from ase import units
 from common import duration, imported, options, run, settled, simulated, write_results
 from superionic_ice import TIMESTEP, bath, order_of, oxygen_order, start_of
 
-from jles.analysis.estimators.diffusion import centred_positions, self_diffusion
 from jles.analysis.estimators.transport import longest_lag, mean_squares, spread_lags
 from jles.analysis.estimators.units import DIFFUSION
+from jles.analysis.motion import centre_of_mass, self_diffusion
 from jles.analysis.run import open_run
 from jles.pictures import ACCENT, GUIDE, INK, SECOND, new_figure, save_figure
 
@@ -60,14 +60,14 @@ def measured(trajectory) -> dict:
     """What tells the kind of a state, and mean square displacements (angstrom^2) by element."""
     record, numbers = trajectory.read("positions"), trajectory.numbers
     cells = trajectory.read("positions", "cell").values
-    paths = centred_positions(record.values, trajectory.masses)
+    paths = record.values - centre_of_mass(trajectory).values[:, None]
     lags = spread_lags(len(paths) // 2)
     half = len(paths) // 2
     orders = [
         order_of(oxygens, cell)
         for oxygens, cell in zip(paths[half:, numbers == 8], cells[half:], strict=True)
     ]
-    diffusion = self_diffusion([numbers], [paths], record.interval, longest_lag(len(paths)))
+    diffusion = self_diffusion([trajectory], longest_lag(len(paths)))
     return {
         "temperature": float(trajectory.read("thermo", "temperature").values.mean()),
         "pressure": float(trajectory.read("thermo", "pressure").values.mean() / units.GPa),

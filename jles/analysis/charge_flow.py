@@ -10,6 +10,7 @@ from jles.analysis.conditions import same_interval
 from jles.analysis.estimators.conductivity import ChargeFlow
 from jles.analysis.estimators.transport import Sampled, cumulative
 from jles.analysis.moment import LEAST_FRAMES, shared_source
+from jles.analysis.motion import weighted_sum
 from jles.analysis.run import Run
 from jles.errors import InputError
 
@@ -110,12 +111,11 @@ def _sampled(runs, kind, scale) -> Sampled:
 
 
 def _weighted(runs, kind, weights) -> Sampled:
-    records = [run.read(kind, least=LEAST_FRAMES) for run in runs]
-    parts = [
-        np.einsum("i,fia->fa", charge, record.values)
-        for charge, record in zip(weights, records, strict=True)
+    records = [
+        weighted_sum(run, kind, charges, LEAST_FRAMES)
+        for run, charges in zip(runs, weights, strict=True)
     ]
-    return Sampled(parts, same_interval(records, runs))
+    return Sampled([record.values for record in records], same_interval(records, runs))
 
 
 def _integrated(current: Sampled) -> Sampled:

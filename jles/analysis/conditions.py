@@ -85,11 +85,13 @@ def mean_temperature(run: Run) -> float:
     if run.has("thermo"):
         return float(np.mean(run.read("thermo", "temperature").values))
     if run.has("velocities"):
-        velocities = run.read("velocities").values
-        twice_kinetic = ATOMIC_MASS * np.einsum("i,fia->f", run.masses, velocities**2)
+        twice_kinetic = 0.0
+        for atoms, record in run.in_parts("velocities"):
+            squares = np.einsum("fia,fia->i", record.values, record.values)
+            twice_kinetic += ATOMIC_MASS * run.masses[atoms] @ squares / len(record.steps)
         moves = run.ensemble == "langevin" or len(run.masses) == 1
         freedoms = 3 * len(run.masses) - (0 if moves else 3)
-        return float(np.mean(twice_kinetic)) / (freedoms * BOLTZMANN)
+        return float(twice_kinetic) / (freedoms * BOLTZMANN)
     raise InputError(
         f"{run.path}: the temperature was not recorded (`record: {{thermo: 10}}` in the md "
         "config); give it with --temperature"

@@ -14,6 +14,9 @@ from jles.errors import InputError
 from jles.files import HDF5_ERRORS, TRAJECTORY, TRAJECTORY_FORMAT, TRAJECTORY_VERSION
 from jles.journal import journal_of, unchanged
 
+_NUMBERS_AT_ONCE = 2**23
+"""Components of vectors read at once; padded spectra of them hold four times as many."""
+
 
 class Record(NamedTuple):
     """Equally spaced frames of one quantity."""
@@ -87,6 +90,22 @@ class Run:
             )
         interval = float(steps[first + 1] - steps[first]) * self.timestep
         return Record(np.asarray(values, np.float64), steps[first:], interval)
+
+    def in_parts(self, kind: str, least: int = 2) -> Iterator[tuple[slice, Record]]:
+        """Frames of a data set of atoms, few atoms at a time to bound the memory.
+
+        Args:
+            kind: the group and its data set.
+            least: the smallest number of frames that is accepted.
+
+        Yields:
+            A slice of the atoms, and their frames.
+        """
+        frames = len(self.read(kind, least=least, atoms=slice(0, 1)).steps)
+        count = max(_NUMBERS_AT_ONCE // (3 * frames), 1)
+        for first in range(0, len(self.numbers), count):
+            atoms = slice(first, first + count)
+            yield atoms, self.read(kind, least=least, atoms=atoms)
 
     def _check_recorded(self, kind: str) -> None:
         if not self.has(kind):

@@ -14,33 +14,28 @@ from jaxtyping import Float, Int
 from jles.analysis.estimators.transport import Estimate, einstein_series, estimate
 
 
-def centred_positions(
-    positions: Float[np.ndarray, "frames atoms 3"], masses: Float[np.ndarray, " atoms"]
-) -> Float[np.ndarray, "frames atoms 3"]:
-    """Positions relative to the centre of mass, which drifts under a stochastic thermostat."""
-    weights = masses / masses.sum()
-    return positions - np.einsum("i,fia->fa", weights, positions)[:, None]
-
-
-def self_diffusion(
-    numbers: Sequence[Int[np.ndarray, " atoms"]],
-    paths: Sequence[Float[np.ndarray, "_ atoms 3"]],
+def element_series(
+    numbers: Int[np.ndarray, " atoms"],
+    paths: Float[np.ndarray, "frames atoms 3"],
     interval: float,
     lag: int,
-) -> dict[int, Estimate]:
-    """Diffusion coefficient of every element, angstrom^2/fs, by atomic number.
+) -> dict[int, Float[np.ndarray, " origins"]]:
+    """`einstein_series` summed over the atoms of every element, by atomic number.
 
     Args:
-        numbers: atomic numbers of each run.
-        paths: unwrapped positions of each run, angstrom.
+        numbers: atomic numbers.
+        paths: unwrapped positions, angstrom.
         interval: time between frames, fs.
-        lag: the slope is taken between this many frames and twice as many.
+        lag: frames.
     """
     found = {}
-    for number in np.unique(numbers[0]):
-        parts = [
-            einstein_series(path[:, elements == number], interval, lag)
-            for elements, path in zip(numbers, paths, strict=True)
-        ]
-        found[int(number)] = estimate(parts).scaled(1.0 / 3.0)
+    for number in np.unique(numbers):
+        chosen = numbers == number
+        series = einstein_series(paths[:, chosen], interval, lag)
+        found[int(number)] = np.sum(chosen) * series
     return found
+
+
+def diffusion_coefficient(parts: Sequence[Float[np.ndarray, " _"]]) -> Estimate:
+    """From the `einstein_series` of runs, averaged over atoms, angstrom^2/fs."""
+    return estimate(list(parts)).scaled(1.0 / 3.0)

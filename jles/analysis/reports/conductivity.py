@@ -20,10 +20,10 @@ from jles.analysis.estimators.conductivity import (
     curves,
     ionic_conductivity,
 )
-from jles.analysis.estimators.diffusion import centred_positions, self_diffusion
 from jles.analysis.estimators.transport import Estimate, longest_lag
 from jles.analysis.estimators.units import DIFFUSION
 from jles.analysis.moment import LEAST_FRAMES, agreement
+from jles.analysis.motion import self_diffusion
 from jles.analysis.reports.drawing import draw_band, rule
 from jles.analysis.reports.outcome import Outcome
 from jles.analysis.reports.wording import describe
@@ -99,20 +99,11 @@ def _diffusion_words(runs, formal, state: Conditions, first: Conductivity) -> li
 
     if not all(run.has("positions") for run in runs):
         return []
-    records = [run.read("positions") for run in runs]
-    fewest = min(len(record.steps) for record in records)
+    heads = [run.read("positions", atoms=slice(0, 1)) for run in runs]
+    fewest = min(len(head.steps) for head in heads)
     if fewest < LEAST_FRAMES:
         return [f"self-diffusion: needs {LEAST_FRAMES} frames of positions, there are {fewest}"]
-    interval = same_interval(records, runs)
-    numbers = [run.numbers for run in runs]
-    paths = [
-        centred_positions(record.values, run.masses)
-        for run, record in zip(runs, records, strict=True)
-    ]
-    lag = max(round(first.window / interval), min(map(len, paths)) // 20, 1)
-    found = self_diffusion(
-        numbers, paths, interval, min(lag, longest_lag(min(map(len, paths))))
-    )
+    found = self_diffusion(runs, diffusion_lag(first, fewest, same_interval(heads, runs)))
     lines = [
         f"self-diffusion of {chemical_symbols[z]}: {value.scaled(DIFFUSION)} cm^2/s"
         for z, value in found.items()
@@ -126,6 +117,19 @@ def _diffusion_words(runs, formal, state: Conditions, first: Conductivity) -> li
         nernst = Estimate(value, error, all(e.converged for e in found.values()))
         lines.append(f"Nernst-Einstein, formal charges as independent ions: {nernst} S/cm")
     return lines
+
+
+def diffusion_lag(first: Conductivity, frames: int, interval: float) -> int:
+    """Frames after which displacements grow linearly.
+
+    A twentieth of the run, but at least one window and at most ten, so that a longer run has
+    more independent displacements. Ten windows are no limit if the current stays correlated.
+    """
+    window = max(round(first.window / interval), 1)
+    lag = max(frames // 20, window)
+    if first.is_silent:
+        lag = min(lag, 10 * window)
+    return min(lag, longest_lag(frames))
 
 
 def _columns(pairs: list[tuple[Conductivity, Curves]]) -> dict[str, np.ndarray]:

@@ -20,21 +20,16 @@ from jles.analysis.reports.wording import describe, few_segments
 from jles.analysis.run import Record, Run
 
 _LEAST_FRAMES = 64
-_NUMBERS_AT_ONCE = 2**25
 
 
 def density_segments(run: Run, resolution: float, elements) -> tuple[Record, Segments]:
-    """Kinetic spectra of all atoms, reading few of them at a time to bound the memory."""
+    """Kinetic spectra of all atoms."""
     head = run.read("velocities", least=_LEAST_FRAMES, atoms=slice(0, 1))
-    frames = len(head.values)
-    length = segment_length(resolution, head.interval, frames, str(run.path))
-    # The padded spectra of an atom hold four times as many numbers as its velocities.
-    chunk = max(_NUMBERS_AT_ONCE // (12 * frames), 1)
+    length = segment_length(resolution, head.interval, len(head.values), str(run.path))
     total = None
-    for first in range(0, len(run.numbers), chunk):
-        atoms = slice(first, first + chunk)
+    for atoms, record in run.in_parts("velocities"):
         found = kinetic_periodograms(
-            run.read("velocities", atoms=atoms).values,
+            record.values,
             head.interval,
             length,
             run.masses[atoms],

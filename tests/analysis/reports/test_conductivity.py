@@ -3,15 +3,14 @@
 import numpy as np
 import pytest
 
+from jles.analysis import run as run_on_disk
 from jles.analysis.charge_flow import parse_formal, recorded_flow
-from jles.analysis.estimators.conductivity import (
-    conductivity_unit,
-)
-from jles.analysis.estimators.diffusion import self_diffusion
+from jles.analysis.estimators.conductivity import Conductivity, conductivity_unit
 from jles.analysis.estimators.transport import (
     cumulative,
 )
-from jles.analysis.reports.conductivity import conductivity
+from jles.analysis.motion import self_diffusion
+from jles.analysis.reports.conductivity import conductivity, diffusion_lag
 from jles.analysis.run import open_run
 from jles.cli.main import main
 from jles.errors import InputError
@@ -71,13 +70,31 @@ def test_independent_ions_obey_nernst_and_einstein(ions):
 
 def test_self_diffusion_is_the_integral_of_the_velocities(ions):
     path, diffusion, _ = ions
-    run = open_run(path)
-    paths = [run.read("positions").values]
-    found = self_diffusion([run.numbers], paths, 8.0, 20)
+    found = self_diffusion([open_run(path)], 20)
     assert set(found) == {1, 8}
+    # A twelfth of the motion of twelve equal masses is that of their centre.
+    expected = diffusion * 11 / 12
     for value in found.values():
-        assert value.value == pytest.approx(diffusion, abs=4.0 * value.error)
-        assert value.error < 0.1 * diffusion
+        assert value.value == pytest.approx(expected, abs=4.0 * value.error)
+        assert value.error < 0.1 * expected
+
+
+def test_few_atoms_at_a_time_give_the_same(ions, monkeypatch):
+    runs, formal = [open_run(ions[0])], {"H": 1.0, "O": -2.0}
+    at_once = conductivity(runs, formal).lines
+    monkeypatch.setattr(run_on_disk, "_NUMBERS_AT_ONCE", 3 * 5 * 2**13)
+    sizes = [len(runs[0].numbers[atoms]) for atoms, _ in runs[0].in_parts("positions")]
+    assert sizes == [5, 5, 2]
+    assert conductivity(runs, formal).lines == at_once
+
+
+def test_displacements_of_a_longer_run_are_more_independent():
+    """Their lag is a share of a short run, and a number of windows in a long one."""
+    short = Conductivity(None, 40.0, True, None, None)
+    lags = [diffusion_lag(short, frames, 4.0) for frames in (64, 400, 1000, 10**5, 10**6)]
+    assert lags == [10, 20, 50, 100, 100]
+    assert diffusion_lag(short._replace(is_silent=False), 10**5, 4.0) == 5000
+    assert diffusion_lag(short._replace(window=400.0), 64, 4.0) == 16
 
 
 def test_positions_alone_give_einstein_alone(ions, tmp_path):

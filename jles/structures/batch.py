@@ -11,9 +11,9 @@ from jles.lattice import inverse, reduction
 from jles.structures.neighbors import (
     NeighborTable,
     check_geometry,
-    complete_cell,
     find_neighbors,
     rewrap_shifts,
+    volume_cell,
     wrap,
 )
 from jles.structures.sizes import Size as Size
@@ -102,7 +102,7 @@ def build_structure(
         positions = positions - open_middle(positions, cell, np.flatnonzero(~pbc))
     structure = Structure(
         positions=positions.astype(dtype),
-        cell=_volume_cell(cell, pbc).astype(dtype),
+        cell=volume_cell(cell, pbc).astype(dtype),
         numbers=numbers.astype(np.int32),
         mask=np.ones(len(numbers), bool),
         neighbor_index=neighbors.index,
@@ -198,15 +198,6 @@ def empty_structure(size: Size, dtype=np.float32, labelled: bool = False) -> Str
 def on_device(structure: Structure) -> Structure:
     """The same structure with JAX arrays, for functions that are called without `jit`."""
     return jax.tree.map(jnp.asarray, structure)
-
-
-def _volume_cell(cell, pbc):
-    """The cell that a strain acts on: the given one, completed if it has no volume."""
-    if not pbc.any():
-        return np.eye(3)
-    if pbc.all() or abs(np.linalg.det(cell)) > 1e-9 * np.prod(np.linalg.norm(cell, axis=1)):
-        return cell
-    return complete_cell(cell, pbc)
 
 
 def _compact(shift):

@@ -127,6 +127,18 @@ def complete_cell(cell, pbc) -> Float[np.ndarray, "3 3"]:
     return completed
 
 
+def volume_cell(cell, pbc) -> Float[np.ndarray, "3 3"]:
+    """The cell that strains and traced searches act on: completed if it has no volume.
+
+    Vectors of open directions that are independent of the others are kept.
+    """
+    if not np.any(pbc):
+        return np.eye(3)
+    if np.all(pbc) or abs(np.linalg.det(cell)) > 1e-9 * np.prod(np.linalg.norm(cell, axis=1)):
+        return cell
+    return complete_cell(cell, pbc)
+
+
 def check_geometry(positions, cell, pbc):
     """Float64 positions (atoms, 3) and cell (3, 3), three booleans; all finite.
 

@@ -18,7 +18,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from jles.products import matmul
-from jles.structures.neighbors import complete_cell, wrap
+from jles.structures.neighbors import volume_cell
 from jles.structures.skin import inverse
 from jles.typing import Cell, Positions
 
@@ -100,7 +100,8 @@ def plan_search(
 
     Args:
         positions: angstrom, (atoms, 3).
-        cell: rows are lattice vectors, angstrom; those of open directions may be zero.
+        cell: rows are lattice vectors, angstrom; completed by `volume_cell`, as the cell of the
+            search must be.
         pbc: three booleans.
         reach: angstrom.
         slots: per atom.
@@ -108,7 +109,7 @@ def plan_search(
         binned: whether to use bins; by default where there are fewer pairs to test.
     """
     positions, pbc = np.asarray(positions, np.float64), np.asarray(pbc, bool)
-    cell = complete_cell(np.asarray(cell, np.float64), pbc) if pbc.any() else np.eye(3)
+    cell = volume_cell(np.asarray(cell, np.float64), pbc)
     heights = 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0) / (1.0 + margin)
     images = np.where(pbc, np.floor(2.0 * reach / heights) + 1.0, 1.0).astype(int)
     plan = SearchPlan(float(reach), tuple(map(bool, pbc)), int(slots), _integers(images))
@@ -121,8 +122,8 @@ def plan_search(
 
 
 def _plan_bins(positions, cell, pbc, reach, heights) -> Bins:
-    wrapped, _ = wrap(positions, cell, pbc)
-    fractions = wrapped @ np.linalg.inv(cell)
+    fractions = positions @ np.linalg.inv(cell)
+    fractions = np.where(pbc, fractions - np.floor(fractions), fractions)
     extent = np.where(pbc, 1.0, np.ptp(fractions, axis=0))
     counts = np.maximum(np.floor(extent * heights / reach), 1).astype(int)
     # Empty space must not fill the memory with bins.

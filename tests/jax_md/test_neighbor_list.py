@@ -66,15 +66,18 @@ def test_energies_and_forces_of_random_crystals_are_those_of_the_model(dtype, di
 
 @pytest.mark.parametrize("pbc", [False, (True, False, True)], ids=["cluster", "slab"])
 def test_clusters_and_slabs(model, pbc):
+    """Wherever the open vector of a slab points."""
     atoms = rattled(1, count=8, cell=np.diag([4.0, 9.0, 4.4]), pbc=pbc)
+    expected, forces = predicted(model, atoms)
     if np.any(pbc):
-        atoms.cell = np.diag([4.0, 9.0, 4.4])
+        atoms.cell[1] = [40.0, 9.0, -30.0]
+        np.testing.assert_allclose(predicted(model, atoms)[0], expected, rtol=1e-12)
     neighbor_fn, energy_fn = jles.jax_md.neighbor_list(model, atoms)
     neighbors = neighbor_fn.allocate(atoms.positions)
+    assert not neighbors.did_buffer_overflow
     energy, gradient = jax.jit(jax.value_and_grad(energy_fn))(
         jnp.asarray(atoms.positions), neighbor=neighbors
     )
-    expected, forces = predicted(model, atoms)
     np.testing.assert_allclose(energy, expected, rtol=1e-12)
     np.testing.assert_allclose(-gradient, forces, atol=1e-10)
 

@@ -6,17 +6,20 @@ import numpy as np
 import pytest
 
 from jles.structures import search as module
-from jles.structures.neighbors import complete_cell, find_neighbors
+from jles.structures.neighbors import find_neighbors, volume_cell
 from jles.structures.search import plan_search, search, search_jit
 
 SKEWED = np.array([[7.0, 0.0, 0.0], [5.0, 6.0, 0.0], [-4.0, 3.0, 6.5]])
 TINY = np.array([[1.9, 0.1, 0.0], [0.4, 2.2, 0.1], [-0.3, 0.5, 2.6]])
+TILTED = np.array([[7.0, 0.0, 0.0], [2.0, 6.0, 0.0], [60.0, -20.0, 9.0]])
 CUBE = 16.0 * np.eye(3)
 CASES = {
     "one atom and its images": (1, TINY, (True, True, True), 4.0),
     "small, left-handed": (3, TINY[[1, 0, 2]], (True, True, True), 3.0),
     "skewed": (12, SKEWED, (True, True, True), 4.0),
     "slab": (12, SKEWED, (True, False, True), 4.0),
+    "slab with a tilted open vector": (12, TILTED, (True, True, False), 4.0),
+    "bins in a slab with a tilted open vector": (400, 2.5 * TILTED, (True, True, False), 2.4),
     "cluster": (12, SKEWED, (False, False, False), 4.0),
     "one": (1, CUBE, (False, False, False), 4.0),
     "bins": (400, CUBE, (True, True, True), 2.5),
@@ -50,7 +53,7 @@ def test_the_table_is_that_of_the_host(case):
     plan = plan_search(
         positions, cell, pbc, reach, table.index.shape[1] + 9, binned="bins" in case
     )
-    whole = complete_cell(cell, pbc) if any(pbc) else np.eye(3)
+    whole = volume_cell(cell, pbc)
     assert_same(search_jit(plan, jnp.asarray(positions), jnp.asarray(whole)), table)
     # The same compiled search serves other positions and a cell of slightly other shape.
     strain = np.eye(3) + 0.02 * np.array([[1.0, 0.4, 0.2], [0.4, 0.5, -0.3], [0.2, -0.3, 1.0]])

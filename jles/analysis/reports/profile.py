@@ -78,8 +78,22 @@ def profiles(
     if frames < FEW_FRAMES:
         lines.append(few_frames(frames))
     lines += lower_bounds(converged, "values in layers")
+    lines += _moving_centres(runs, heights, edges[1] - edges[0])
     lines += unlike
     return Outcome("profile", columns, lines, _drawn(columns, title))
+
+
+def _moving_centres(runs: Sequence[Run], heights, width: float) -> list[str]:
+    """A warning for every run whose centre of mass moves by more than a layer."""
+    warnings = []
+    for run, part in zip(runs, heights, strict=True):
+        reach = np.ptp(part @ run.masses) / run.masses.sum()
+        if reach > width:
+            warnings.append(
+                f"warning: {run.path}: the centre of mass moves by {reach:.2g} angstrom along "
+                f"the normal, more than a layer of {width:.2g}; this blurs the profiles"
+            )
+    return warnings
 
 
 def _densities(numbers, heights, edges, area, period) -> dict[str, list]:

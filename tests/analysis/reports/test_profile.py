@@ -65,6 +65,21 @@ def test_the_command_writes_a_table_and_a_picture(tmp_path, rng, capsys):
     assert (path / "analysis" / "profile.png").is_file()
 
 
+def test_a_centre_of_mass_that_moves_has_a_warning(tmp_path, rng):
+    """Sideways it may move, and atoms may move against each other."""
+    frames, masses = 200, np.array([1.0, 3.0])
+    for name, drift in (("still", 0.0), ("langevin", 0.6)):
+        positions = rng.uniform(-9.0, 9.0, (frames, 2, 3))
+        positions[:, 1] = -positions[:, 0] / 3.0
+        positions[:, :, 2] += np.linspace(0.0, drift, frames)[:, None]
+        records = {"positions": {"positions": positions}}
+        path = write_run(tmp_path / name, records, numbers=(1, 1), masses=masses)
+        lines = profiles([open_run(path)], width=0.5).lines
+        found = [line for line in lines if "the centre of mass moves by" in line]
+        assert bool(found) == (drift > 0.5)
+        assert all(line.startswith(f"warning: {path}") and "0.6 ang" in line for line in found)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

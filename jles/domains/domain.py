@@ -125,11 +125,13 @@ class RankAtoms(NamedTuple):
         numbers: atomic numbers.
         positions: angstrom, in any periodic image.
         own: how many atoms are the rank's own.
+        ids: by which errors name the atoms.
     """
 
     numbers: Int[np.ndarray, " atoms"]
     positions: Float[np.ndarray, "atoms 3"]
     own: int
+    ids: Int[np.ndarray, " atoms"]
 
 
 def build_domain(
@@ -159,7 +161,7 @@ def build_domain(
     Raises:
         InputError: geometry that `find_neighbors` refuses.
     """
-    table = find_neighbors(atoms.positions, cell, pbc, reach.cutoff + skin)
+    table = find_neighbors(atoms.positions, cell, pbc, reach.cutoff + skin, atoms.ids)
     rows = rows_around(table, np.arange(atoms.own), reach.hops)
     need = needed(table, rows, atoms.own, atoms.positions, cell, reach)
     capacity = enough(capacity, need)

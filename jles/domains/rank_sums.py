@@ -42,20 +42,19 @@ def rank_sums(
 
     Args:
         moments: of these atoms.
-        positions: of these atoms from a corner of the box, angstrom; along the open direction
-            of a slab not wrapped.
+        positions: of these atoms, angstrom; along the open direction of a slab not wrapped.
         cell: rows are lattice vectors, angstrom.
         plan: static, of a crystal or slab.
         config: of the sum, static.
         slab: the cell that a slab is summed in; by default that of the plan.
-        centre: see `slab_moments`; by default that of the box.
+        centre: see `slab_moments`; by default the origin.
     """
     if plan.slab is None:
         return RankSums(partial_sums(moments, positions, cell, plan), None)
     axis, height = plan.slab if slab is None else slab
     upright = slab_cell(cell, axis, height)
     waves = partial_sums(moments, positions, upright, plan._replace(slab=None))
-    centre = 0.5 * cell[axis] if centre is None else centre
+    centre = jnp.zeros(3, cell.dtype) if centre is None else centre
     return RankSums(
         waves, slab_moments(moments, positions, upright, axis, config.sigma, centre)
     )

@@ -173,6 +173,7 @@ class Callback:
         self._elements: np.ndarray | None = None
         self._unit, self._has_charges = 1.0, False
         self._box: np.ndarray | None = None
+        self._periodic: tuple[bool, bool, bool] | None = None
 
     def __call__(self, _, step: int, own: int, tags, positions, forces) -> None:
         """Sets forces, energy, virial and charges of the present configuration."""
@@ -215,7 +216,7 @@ class Callback:
             lmp.numpy.extract_atom(f"d2_{BORN_CHARGES}")[:own] = rows
 
     def _prepare(self) -> None:
-        """Reads what stays: units, elements, boundary.
+        """Reads what stays: units and elements.
 
         Raises:
             InputError: on every rank.
@@ -223,9 +224,6 @@ class Callback:
         lmp, config = self._lmp, self._force_field.config
         self._unit = energy_unit(lmp.extract_global("units"))
         self._has_charges = config.charges is not None
-        periodic = lmp.extract_box()[5]
-        check_boundary(config, periodic)
-        self._say_notes(periodic)
         own = lmp.extract_setting("nlocal")
         nameless = own > 0 and int(np.min(lmp.numpy.extract_atom("id")[:own])) < 1
         if any(self._comm.allgather(nameless)):
@@ -238,8 +236,16 @@ class Callback:
         by_type = elements_of_types(self._asked.types, masses, config.numbers)
         self._elements = np.concatenate([[0], by_type])
 
-    def _say_notes(self, periodic) -> None:
-        """Prints notes on the screening, on the first rank."""
+    def _check_boundary(self, periodic: tuple[bool, bool, bool]) -> None:
+        """Checks a new boundary; prints notes on the screening in it, on the first rank.
+
+        Raises:
+            InputError: on every rank.
+        """
+        if periodic == self._periodic:
+            return
+        self._periodic = periodic
+        check_boundary(self._force_field.config, periodic)
         if self._comm.Get_rank() > 0:
             return
         charge, in_field = self._force_field.total_charge, self._asked.field is not None
@@ -264,6 +270,8 @@ class Callback:
         own = lmp.extract_setting("nlocal")
         count = own + lmp.extract_setting("nghost")
         low, high, xy, yz, xz, periodic, changes = lmp.extract_box()
+        periodic = tuple(map(bool, periodic))
+        self._check_boundary(periodic)
         edges = np.subtract(high, low)
         cell = np.diag(edges)
         cell[1, 0], cell[2, 0], cell[2, 1] = xy, xz, yz
@@ -279,7 +287,7 @@ class Callback:
         field = None
         if asked.field is not None:
             field = asked.field()
-            self._check_box(cell[np.array(periodic, bool)], bool(changes))
+            self._check_box(cell[np.array(periodic)], bool(changes))
         return RankInput(
             tags.astype(np.int64),
             self._elements[types],
@@ -287,7 +295,7 @@ class Callback:
             positions - np.array(low),
             own,
             cell,
-            tuple(map(bool, periodic)),
+            periodic,
             int(lmp.get_natoms()),
             lmp.extract_setting("neigh_ago") == 0,
             unwrap,

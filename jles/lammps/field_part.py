@@ -34,7 +34,7 @@ class Mean(NamedTuple):
 
     Attributes:
         charge: latent, e.
-        place: from a corner of the box, angstrom.
+        place: of positions, angstrom.
     """
 
     charge: Float[Array, ""]

@@ -17,7 +17,7 @@ from jles.electrostatics.plan import (
     plan_sum,
     slab_is_low,
 )
-from jles.electrostatics.sums.slab import area_vector
+from jles.electrostatics.sums.slab import area_vector, open_middle
 from jles.errors import InputError
 from jles.lammps.charge_sum import ChargeSum
 from jles.lammps.elements import element_energies
@@ -66,6 +66,8 @@ class ForceField:
         self._model, self._comm = model, comm
         self._reach = reach_of(model.config)
         self._capacity, self._plan = Capacity(), SumPlan()
+        self._periodic: tuple[bool, bool, bool] | None = None
+        self._origin = np.zeros(3)
         self._places: np.ndarray | None = None
         self._exchange: Exchange | None = None
         self._domain: Domain | None = None
@@ -109,8 +111,12 @@ class ForceField:
             with self._ranks.waiting():
                 self._exchange = plan_exchange(self._comm, atoms.tags[self._places], atoms.own)
             self._domain = None
+            # Fixed until the next lists, so that it moves no atom between them.
+            self._origin = open_middle(self._ends(atoms), atoms.cell, open_axes(atoms.periodic))
+        atoms = atoms._replace(positions=atoms.positions - self._origin)
+        here = self._places
         unique = RankAtoms(
-            atoms.numbers[self._places], atoms.positions[self._places], atoms.own
+            atoms.numbers[here], atoms.positions[here], atoms.own, atoms.tags[here]
         )
         self._fit_plan(atoms)
         network, message = None, ""
@@ -200,9 +206,12 @@ class ForceField:
 
     def _fit_plan(self, atoms: RankInput) -> None:
         """Plans the sum, with room where the box has grown; the same on every rank."""
-        config, plan = self._model.config, self._plan
+        config = self._model.config
         if config.charges is None:
             return
+        if atoms.periodic != self._periodic:
+            self._plan, self._periodic = SumPlan(), atoms.periodic
+        plan = self._plan
         ends = self._ends(atoms)
         margin = _PLAN_MARGIN if plan.periodic else 0.0
         options = config.sum_options | {"margin": margin}
@@ -214,17 +223,20 @@ class ForceField:
         self._domain = None
 
     def _ends(self, atoms: RankInput) -> Float[np.ndarray, "2 3"]:
-        """Two points as far apart along the normal of a slab as the atoms of all ranks are."""
+        """The lowest and highest place of atoms of all ranks along open directions.
+
+        They are the normal of a slab, and x, y and z in a cluster; zero for others.
+        """
         axes = open_axes(atoms.periodic)
-        if not axes:
+        if len(axes) not in (1, 3):
             return np.zeros((2, 3))
-        normal = area_vector(atoms.cell, axes[0])
-        normal /= np.linalg.norm(normal)
-        heights = atoms.positions[: atoms.own] @ normal
-        lowest = heights.min(initial=np.inf), -heights.max(initial=-np.inf)
+        normals = np.eye(3) if len(axes) == 3 else area_vector(atoms.cell, axes[0])[None]
+        normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+        places = atoms.positions[: atoms.own] @ normals.T
+        lowest = places.min(axis=0, initial=np.inf), -places.max(axis=0, initial=-np.inf)
         with self._ranks.waiting():
-            low, high = np.min(self._comm.allgather(lowest), axis=0) * (1.0, -1.0)
-        return np.outer((low, high), normal)
+            low, high = np.min(self._comm.allgather(lowest), axis=0)
+        return np.stack([low, -high]) @ normals
 
     def _of_network(self, unique: RankAtoms, atoms: RankInput) -> NetworkPass:
         """The network of this rank, with new lists and larger arrays where they are needed."""

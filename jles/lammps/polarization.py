@@ -16,7 +16,7 @@ class Totals(NamedTuple):
 
     Attributes:
         charge: e.
-        place: of positions from a corner of the box, angstrom.
+        place: of positions, angstrom.
         chosen_charge: of the element that is known to be positive, e.
         chosen: how many atoms are of this element.
         polarizability: trace, e angstrom^2/V.

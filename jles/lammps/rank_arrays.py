@@ -47,7 +47,7 @@ class RankOutput(NamedTuple):
         energy: of all ranks, element energies included, eV; in a field the enthalpy.
         forces: on own atoms, eV/angstrom; in a field with its own.
         virial: of all ranks, -dE/dstrain, eV; without the field.
-        charges: latent charges of own atoms, e.
+        charges: latent charges of own atoms, e, with the sign that `ScreeningConfig` gives.
         energies: of own atoms, element energies included, eV; without a field they add up to
             `energy`.
         polarization: of all ranks, on the branch of the unwrapped positions, e angstrom.
@@ -140,7 +140,7 @@ def gathered(
         energy,
         forces,
         virial + np.asarray(lattice.lattice_virial, np.float64),
-        moments.charges[: atoms.own],
+        np.sign(applied.factor) * moments.charges[: atoms.own],
         energies,
         applied.factor * (of_charges + dipole),
         rows if atoms.born else None,

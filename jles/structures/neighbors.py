@@ -34,7 +34,7 @@ class NeighborTable(NamedTuple):
     mask: Bool[np.ndarray, "atoms neighbors"]
 
 
-def find_neighbors(positions, cell, pbc, cutoff: float) -> NeighborTable:
+def find_neighbors(positions, cell, pbc, cutoff: float, ids=None) -> NeighborTable:
     """All neighbours with distance strictly below `cutoff`, periodic images included.
 
     Cells may be smaller than the cutoff and of either handedness, any directions may be
@@ -46,12 +46,14 @@ def find_neighbors(positions, cell, pbc, cutoff: float) -> NeighborTable:
             periodic are not used and may be zero.
         pbc: one boolean or three.
         cutoff: angstrom.
+        ids: by which errors name the atoms; by default their index.
 
     Raises:
         InputError: a number is not finite, periodic vectors are linearly dependent, two atoms
             (or an atom and an image) are at the same position, or the cutoff is not positive.
     """
-    positions, cell, pbc = check_geometry(positions, cell, pbc)
+    ids = range(len(positions)) if ids is None else ids
+    positions, cell, pbc = check_geometry(positions, cell, pbc, ids)
     if not 0.0 < cutoff < np.inf:
         raise InputError(f"cutoff must be positive (angstrom), got {cutoff}")
     if len(positions) == 0:
@@ -60,7 +62,7 @@ def find_neighbors(positions, cell, pbc, cutoff: float) -> NeighborTable:
     wrapped, images = wrap(positions, cell, pbc)
     receivers, senders, shifts, distances = _search(wrapped, cell, pbc, cutoff)
     shifts = shifts + images[receivers] - images[senders]
-    _refuse_same_spot(receivers, senders, shifts, distances)
+    _refuse_same_spot(receivers, senders, shifts, distances, ids)
     return _table(len(positions), receivers, senders, shifts)
 
 
@@ -139,8 +141,10 @@ def volume_cell(cell, pbc) -> Float[np.ndarray, "3 3"]:
     return complete_cell(cell, pbc)
 
 
-def check_geometry(positions, cell, pbc):
+def check_geometry(positions, cell, pbc, ids=None):
     """Float64 positions (atoms, 3) and cell (3, 3), three booleans; all finite.
+
+    Errors name atoms by `ids`, by default by their index.
 
     Raises:
         InputError: a wrong shape, a number that is not finite, or a coordinate beyond
@@ -153,15 +157,16 @@ def check_geometry(positions, cell, pbc):
         raise InputError(f"positions have shape {positions.shape}; they must be (atoms, 3)")
     if cell.shape != (3, 3):
         raise InputError(f"cell has shape {cell.shape}; it must be (3, 3), rows of vectors")
+    ids = range(len(positions)) if ids is None else ids
     bad = np.flatnonzero(~np.isfinite(positions).all(axis=1))
     if len(bad):
-        values = positions[bad[0]].tolist()
-        raise InputError(f"position of atom {bad[0]} is {values}; it must be finite (angstrom)")
+        name, values = ids[bad[0]], positions[bad[0]].tolist()
+        raise InputError(f"position of atom {name} is {values}; it must be finite (angstrom)")
     far = np.flatnonzero((np.abs(positions) > FARTHEST).any(axis=1))
     if len(far):
         raise InputError(
-            f"position of atom {far[0]} is {positions[far[0]].tolist()}; coordinates must be "
-            f"below {FARTHEST:g} angstrom"
+            f"position of atom {ids[far[0]]} is {positions[far[0]].tolist()}; coordinates "
+            f"must be below {FARTHEST:g} angstrom"
         )
     if not np.isfinite(cell).all():
         raise InputError(f"cell is {cell.tolist()}; it must be finite (angstrom)")
@@ -192,11 +197,12 @@ def _vesin_pairs(positions, box, pbc, cutoff):
     return search.compute(positions, box, tuple(map(bool, pbc)), "ijSd")
 
 
-def _refuse_same_spot(receivers, senders, shifts, distances):
+def _refuse_same_spot(receivers, senders, shifts, distances, ids):
     close = np.flatnonzero(distances < SAME_SPOT)
     if len(close) == 0:
         return
-    i, j, image = receivers[close[0]], senders[close[0]], shifts[close[0]].tolist()
+    i, j = ids[receivers[close[0]]], ids[senders[close[0]]]
+    image = shifts[close[0]].tolist()
     where = f"atom {j}" if not any(image) else f"atom {j} in the periodic image {image}"
     raise InputError(
         f"atom {i} and {where} are {distances[close[0]]:.2g} angstrom apart; "

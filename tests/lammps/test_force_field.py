@@ -26,7 +26,10 @@ from tests.support.thread_ranks import on_ranks
 CELL = np.array([[9.0, 0.0, 0.0], [1.0, 6.5, 0.0], [0.4, -0.8, 6.2]])
 SMALL = {"l_max": 0, "body_order": 1}
 CONFIGS = {
-    "charges": small_config(backbone=small_backbone(**SMALL)),
+    # With O positive the sign of the charges changes.
+    "charges": small_config(
+        backbone=small_backbone(**SMALL), screening=ScreeningConfig(positive="O")
+    ),
     "shift": small_config(
         backbone=small_backbone(**SMALL),
         charges=DirectCharges(hidden=(), channels=2, total="shift"),
@@ -83,7 +86,7 @@ CONFIGS = {
         polarizability=ScalarPolarizability(hidden=()),
     ),
 }
-CRYSTAL, SLAB = (True, True, True), (True, False, True)
+CRYSTAL, SLAB, CLUSTER = (True, True, True), (True, False, True), (False, False, False)
 SHORT_RANGE = small_config(backbone=small_backbone(**SMALL), charges=None)
 
 
@@ -129,7 +132,7 @@ def together(comm, force_field, atoms, owner, rounding=1e-12):
 
 
 @pytest.mark.parametrize(
-    ("name", "pbc"),
+    ("name", "boundary"),
     [
         ("messages", CRYSTAL),
         ("shift", CRYSTAL),
@@ -140,19 +143,23 @@ def together(comm, force_field, atoms, owner, rounding=1e-12):
         pytest.param("self-consistent shift", CRYSTAL, marks=pytest.mark.long),
         pytest.param("charge flow", CRYSTAL, marks=pytest.mark.long),
         ("dipoles, one-shot response", CRYSTAL),
-        ("charges", SLAB),
+        ("charges", (CRYSTAL, SLAB)),
         pytest.param("self-consistent", CRYSTAL, marks=pytest.mark.long),
         pytest.param("dipoles, one-shot response", SLAB, marks=pytest.mark.long),
     ],
 )
-def test_ranks_together_equal_the_whole(name, pbc):
-    """On two ranks, and after atoms have moved between them, or far out of a slab."""
+def test_ranks_together_equal_the_whole(name, boundary):
+    """On two ranks, and after atoms have moved between them, or far out of a slab.
+
+    A crystal may become a slab.
+    """
     model = model_of(CONFIGS[name])
     frames = [rattled(seed, count=24, cell=CELL) for seed in (3, 4)]
-    if pbc == SLAB:
+    boundaries = boundary if boundary == (CRYSTAL, SLAB) else (boundary, boundary)
+    if boundaries[1] == SLAB:
         frames[1].positions[:, 1] *= 4.0
     charge = 0.75 if model.config.sees_charge else 0.0
-    for atoms in frames:
+    for atoms, pbc in zip(frames, boundaries, strict=True):
         atoms.pbc, atoms.info["total_charge"] = pbc, charge
     halves = [(atoms.get_scaled_positions()[:, 0] > 0.5).astype(int) for atoms in frames]
     cases = list(zip(frames, halves, strict=True))
@@ -253,6 +260,38 @@ def test_nothing_is_compiled_again_when_atoms_move_between_ranks():
     for energies, traces in on_ranks(2, rank):
         assert traces == 1
         np.testing.assert_allclose(energies, model.predict(atoms).energy, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("config", "pbc"), [(CONFIGS["charges"], SLAB), (SHORT_RANGE, CLUSTER)]
+)
+def test_a_vacuum_takes_no_digits(config, pbc):
+    model, low = model_of(config, "float32"), rattled(3, count=24, cell=CELL)
+    low.pbc = pbc
+    high = low.copy()
+    for axis in np.flatnonzero(~low.pbc):
+        high.cell[axis] *= 500.0
+        high.positions += 0.1 * high.cell.array[axis]
+
+    def rank(comm):
+        force_field = ForceField(model, comm)
+        return [force_field(given(atoms, np.zeros(24), 0)).forces for atoms in (low, high)]
+
+    ((expected, found),) = on_ranks(1, rank)
+    np.testing.assert_allclose(found, expected, atol=2e-5 * np.abs(expected).max())
+
+
+def test_atoms_on_the_same_spot_are_named_by_their_ids():
+    model, atoms = model_of(SHORT_RANGE), rattled(3, count=24, cell=CELL)
+    atoms.positions[5] = atoms.positions[20]
+
+    def rank(comm):
+        with pytest.raises(Failed, match="atom 16 and atom 61 are 0 angstrom apart"):
+            ForceField(model, comm)(
+                given(atoms, (np.arange(24) >= 12).astype(int), comm.Get_rank())
+            )
+
+    on_ranks(2, rank)
 
 
 def test_ghosts_that_do_not_reach_are_an_error_on_every_rank():

@@ -8,8 +8,9 @@ Expect:  Z* of Sr 2.56, of Ti 7.26, of O -5.73 along Ti-O and -2.15 across (LDA,
          Michenaud and Gonze, Phys. Rev. B 58, 6224 (1998); quoted, not checked).
 
 The 150 cells of 135 atoms are strongly distorted: their forces are 2.5 to 6 eV/angstrom (RMS),
-and do not sum to zero, by 0.3 eV/angstrom. The cutoff is below half the cell of 12.04 angstrom.
-Energies and forces give charges divided by sqrt(epsilon_infinity); 5.3 is the measured one.
+with a net force of 0.3 eV/angstrom on a cell. The cutoff is below half the cell of 12.04
+angstrom. Energies and forces give charges divided by sqrt(epsilon_infinity); 5.3 is the
+measured one.
 """
 
 import numpy as np

@@ -25,7 +25,6 @@ from jles.structures.batch import build_structure, merge_sizes, size_of
 from jles.structures.distances import distance_range
 from jles.structures.neighbors import find_neighbors
 from jles.structures.planned import planned_size, slab_extent
-from jles.units import BOHR, HARTREE
 from tests.support.messages import message_of
 from tests.support.small_systems import labelled, mixed_frames, rattled, write_frames
 
@@ -260,67 +259,6 @@ def test_databases_give_values_and_data(tmp_path, suffix):
         else:
             assert "selects no frames" in message_of(read_frames, f"{path}@{index}", keys)
     assert "steps of 1" in message_of(read_frames, f"{path}@::2", keys)
-
-
-def test_groups_of_conformations_are_read_in_their_units(tmp_path):
-    path = tmp_path / "set.hdf5"
-    rng = np.random.default_rng(0)
-    places = rng.normal(size=(2, 3, 3)) * 3.0
-    with h5py.File(path, "w") as file:
-        group = file.create_group("subset/water")
-        group["atomic_numbers"] = np.array([8, 1, 1])
-        for name, values, unit in (
-            ("conformations", places, "bohr"),
-            ("dft_total_energy", np.array([-76.0, -75.0]), "hartree"),
-            ("dft_total_gradient", places, "hartree/bohr"),
-        ):
-            group[name] = values
-            group[name].attrs["units"] = unit
-    keys = LabelKeys(energy="dft_total_energy", forces="dft_total_gradient")
-    first, second = frames_of(path, keys)
-    np.testing.assert_allclose(first.positions, places[0] * BOHR)
-    np.testing.assert_allclose(first.labels["forces"], -places[0] * HARTREE / BOHR)
-    assert second.labels["energy"] == pytest.approx(-75.0 * HARTREE)
-    with h5py.File(path, "r+") as file:
-        cell = file.create_dataset("subset/water/cell", data=[20.0 * np.eye(3)] * 2)
-        cell.attrs["units"] = "bohr"
-    crystals = list(frames_of(path, keys))
-    np.testing.assert_allclose([one.cell for one in crystals], [20.0 * BOHR * np.eye(3)] * 2)
-    assert all(one.pbc.all() for one in crystals)
-    with h5py.File(path, "r+") as file:
-        file["subset/water/total_charge"] = np.zeros(3)
-    line = message_of(lambda: list(frames_of(path, keys)))
-    assert "/subset/water/total_charge has 3 rows" in line
-    assert "2 frames" in line
-    with h5py.File(path, "r+") as file:
-        del file["subset/water/total_charge"]
-        file["subset/water/conformations"].attrs["units"] = "furlong"
-    assert "furlong" in message_of(lambda: list(frames_of(path, keys)))
-
-
-@pytest.mark.parametrize(
-    ("name", "values", "words"),
-    [
-        # Three frames: (3, 3) could be one cell, or the lengths of three.
-        ("cell", np.eye(3) * 8.0, "it must be (3, 3, 3), a cell for every frame"),
-        ("atomic_numbers", [8, 1], "it must be (3, 2, 3), positions of every frame"),
-        ("atomic_numbers", [8, 300, 1], "atom 1 has no element (atomic number 300)"),
-        ("atomic_numbers", [b"O", b"H", b"H"], "it must hold atomic numbers"),
-        ("energy", [b"a", b"b", b"c"], "it must hold numbers"),
-    ],
-)
-def test_values_of_hdf5_that_are_wrong_or_ambiguous_are_named(tmp_path, name, values, words):
-    path = tmp_path / "set.h5"
-    good = {
-        "atomic_numbers": [8, 1, 1],
-        "conformations": np.random.default_rng(0).normal(size=(3, 3, 3)),
-    }
-    with h5py.File(path, "w") as file:
-        for key, value in (good | {name: values}).items():
-            file[key] = value
-    line = message_of(lambda: list(frames_of(path, LabelKeys())))
-    assert line.startswith(str(path))
-    assert words in line
 
 
 def test_a_damaged_lmdb_file_is_one_line(tmp_path, capfd):

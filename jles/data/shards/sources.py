@@ -1,33 +1,24 @@
 """Frames of files of any size, one after the other: what ASE reads, and HDF5."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
-from jles.data.frames import Frame, LabelKeys, frame_from_atoms, stream_frames
+from jles.data.frames import (
+    Frame,
+    LabelKeys,
+    file_and_index,
+    frame_from_atoms,
+    stream_frames,
+)
+from jles.data.shards.file_units import KNOWN, unit_factor
 from jles.errors import InputError
 from jles.files import HDF5_ERRORS
-from jles.units import BOHR, HARTREE
+from jles.quantities.catalogue import labelled
 
 _HDF5 = {".h5", ".hdf5"}
 _PLACES = ("conformations", "coordinates", "positions")
 _NUMBERS = ("atomic_numbers", "species", "numbers")
-
-_UNITS = {
-    "": 1.0,
-    "angstrom": 1.0,
-    "ev": 1.0,
-    "ev/angstrom": 1.0,
-    "e": 1.0,
-    "e*angstrom": 1.0,
-    "bohr": BOHR,
-    "hartree": HARTREE,
-    "hartree/bohr": HARTREE / BOHR,
-    "hartree/angstrom": HARTREE,
-    "e*bohr": BOHR,
-}
-"""Units that the attribute `units` of a data set may have, in those of `Frame`."""
 
 
 def frames_of(path, keys: LabelKeys) -> Iterator[Frame]:
@@ -39,12 +30,15 @@ def frames_of(path, keys: LabelKeys) -> Iterator[Frame]:
         keys: names of the labels in the file.
 
     Raises:
-        InputError: as `read_frames`; a package is missing; no frames.
+        InputError: as `read_frames`; a package is missing; no frames; HDF5 with `@INDEX`.
     """
-    suffix = Path(path).suffix.lower()
-    if not Path(path).exists() and "@" not in Path(path).name:
-        raise InputError(f"{path}: no such file")
-    read = _hdf5 if suffix in _HDF5 else stream_frames
+    file, index = file_and_index(path)
+    if not file.exists():
+        raise InputError(f"{file}: no such file")
+    hdf5 = file.suffix.lower() in _HDF5
+    if hdf5 and index != ":":
+        raise InputError(f"{path}: HDF5 takes no @INDEX; give {file}")
+    read = _hdf5 if hdf5 else stream_frames
     frame = None
     for frame in read(path, keys):
         yield frame
@@ -63,8 +57,8 @@ def _hdf5(path, keys: LabelKeys) -> Iterator[Frame]:
     A group holds `atomic_numbers` (or `species`, `numbers`), (atoms,), and `conformations` (or
     `coordinates`, `positions`), (frames, atoms, 3). Labels have a first axis of frames; the
     names are those of `keys`. An attribute `units` ("bohr", "hartree/bohr", ...) is converted.
-    Values whose name ends in `gradient` are forces with the other sign. `cell` (frames, 3, 3)
-    makes crystals.
+    Forces whose name ends in `gradient` or `gradients` change their sign. `cell` (frames, 3, 3)
+    makes crystals, or `pbc` (3,) or (frames, 3) says which directions are periodic.
     """
     import h5py
 
@@ -103,29 +97,64 @@ def _conformations(group, keys: LabelKeys):
     numbers = _checked(group[_first(group, _NUMBERS)], "atomic numbers")[:].reshape(-1)
     places = _checked(group[_first(group, _PLACES)], "numbers (angstrom)")
     _check_shape(places, (len(places), len(numbers), 3), "positions of every frame and atom")
-    wanted = {value for value in vars_of(keys).values() if value in group}
-    cells = group.get("cell")
-    scale = {name: _unit(_checked(group[name], "numbers")) for name in wanted}
-    for name in sorted(wanted):
-        _check_rows(group[name], places)
-    if cells is not None:
-        _check_shape(_checked(cells, "numbers"), (len(places), 3, 3), "a cell for every frame")
+    labels = {key: label for label, key in vars_of(keys).items() if key in group}
+    scale = {key: _factor(_checked(group[key], "numbers"), labels[key]) for key in labels}
+    for key in sorted(labels):
+        _check_rows(group[key], places)
+    length, cells = _factor(places), _cells(group, places)
+    edge = 1.0 if cells is None else _factor(cells)
+    pbc = _pbc(group, len(places), cells is not None)
+    unread = _unread_charges(group, keys, len(places))
     for n in range(len(places)):
-        atoms = Atoms(numbers, places[n] * _unit(places))
+        atoms = Atoms(numbers, places[n] * length, pbc=pbc[n])
         if cells is not None:
-            atoms.set_cell(cells[n] * _unit(cells))
-            atoms.pbc = True
-        for name in wanted:
-            value = group[name][n] if group[name].ndim else group[name][()]
-            atoms.info[name] = np.asarray(value) * scale[name]
+            atoms.set_cell(cells[n] * edge)
+        for key in labels:
+            value = group[key][n] if group[key].ndim else group[key][()]
+            atoms.info[key] = np.asarray(value) * scale[key]
+        if unread is not None:
+            atoms.info["charge"] = float(unread[n])
         yield atoms
 
 
-def _checked(values, wanted: str):
-    """The data set, which must hold numbers."""
-    if values.dtype.kind not in "iuf":
+def _cells(group, places):
+    """The data set `cell`, or None."""
+    if "cell" not in group:
+        return None
+    cells = _checked(group["cell"], "numbers")
+    _check_shape(cells, (len(places), 3, 3), "a cell for every frame")
+    return cells
+
+
+def _pbc(group, count: int, default: bool) -> np.ndarray:
+    """Periodic directions of every frame, (frames, 3)."""
+    if "pbc" not in group:
+        return np.full((count, 3), default)
+    values = _checked(group["pbc"], "true or false", kinds="biuf")
+    if values.shape not in {(3,), (count, 3)} or not np.isin(values[()], (0, 1)).all():
         raise InputError(
-            f"{values.file.filename}: {values.name} holds {values.dtype}; it must hold {wanted}"
+            f"{values.file.filename}: {values.name} is not true or false (1 or 0) for every "
+            f"direction in the shape (3,) or ({count}, 3); its shape is {values.shape}"
+        )
+    return np.broadcast_to(values[()].astype(bool), (count, 3))
+
+
+def _unread_charges(group, keys: LabelKeys, count: int) -> np.ndarray | None:
+    """Values of `charge` beside no total charge, of which a frame warns."""
+    if keys.total_charge in group or "charge" not in group:
+        return None
+    values = np.asarray(group["charge"])
+    if values.dtype.kind not in "iuf" or values.size not in {1, count}:
+        return None
+    return np.broadcast_to(values.reshape(-1), count)
+
+
+def _checked(values, wanted: str, kinds: str = "iuf"):
+    """The data set, which must hold numbers; `kinds` are those of their NumPy type."""
+    held = getattr(values, "dtype", np.dtype(object))
+    if held.kind not in kinds:
+        raise InputError(
+            f"{values.file.filename}: {values.name} holds {held}; it must hold {wanted}"
         )
     return values
 
@@ -153,14 +182,27 @@ def vars_of(keys: LabelKeys) -> dict[str, str]:
     return {name: getattr(keys, name) for name in keys.__struct_fields__}
 
 
-def _unit(values) -> float:
-    """The factor from the unit of a data set to that of `Frame`, negative for gradients."""
+def _factor(values, label: str = "") -> float:
+    """The factor from the unit of a data set to that of `Frame`, negative for gradients.
+
+    Args:
+        values: the data set.
+        label: its name in `LabelKeys`; empty for a length.
+    """
+    ours = _our_unit(label)
     unit = values.attrs.get("units", "")
     unit = unit.decode() if isinstance(unit, bytes) else str(unit)
-    factor = _UNITS.get(unit.strip().lower().replace(" ", ""))
+    factor = unit_factor(unit, ours) if unit.strip() else 1.0
     if factor is None:
-        known = ", ".join(name for name in _UNITS if name)
         raise InputError(
-            f"{values.file.filename}: {values.name} has the unit '{unit}'; known are {known}"
+            f"{values.file.filename}: {values.name} has the unit '{unit}'; it must be of the "
+            f"dimension of {ours}, made of {KNOWN}"
         )
-    return -factor if values.name.endswith("gradient") else factor
+    gradient = label == "forces" and values.name.lower().endswith(("gradient", "gradients"))
+    return -factor if gradient else factor
+
+
+def _our_unit(label: str) -> str:
+    if label in labelled():
+        return labelled()[label].unit
+    return {"": "angstrom", "total_charge": "e", "state": "1"}[label]

@@ -3,6 +3,7 @@
 from argparse import Namespace
 from pathlib import Path
 
+from jles.cli.interrupts import continue_if, remark_after_interrupt
 from jles.config import from_dict, override, read_yaml
 
 
@@ -14,8 +15,11 @@ def run(arguments: Namespace) -> None:
     where = arguments.config or "--set"
     config = from_dict(DistillConfig, override(values, arguments.set), where)
 
+    from jles.distill.place import Place
     from jles.distill.run import distill
 
-    distill(arguments.teacher, arguments.start, config, arguments.out, arguments.resume)
+    record = Place(Path(arguments.out)).record
+    with remark_after_interrupt(lambda: continue_if(record.is_file())):
+        distill(arguments.teacher, arguments.start, config, arguments.out, arguments.resume)
     print(Path(arguments.out, "report.md").read_text(encoding="utf-8"), end="")
     print(f"{arguments.out}/: student (a model), report.md, report.json, report.png")

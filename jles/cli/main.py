@@ -49,10 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except InputError as error:
         return _complain(str(error))
-    except KeyboardInterrupt:
-        resumes = hasattr(arguments, "resume")
-        hint = "; if the run had begun, continue with --resume" if resumes else ""
-        print(f"jles: interrupted{hint}", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(f"jles: interrupted{''.join(map(str, error.args))}", file=sys.stderr)
         return _INTERRUPTED
     except BrokenPipeError:
         # The reader (`| head`) closed the pipe; Python flushes again at exit, into devnull.

@@ -3,6 +3,7 @@
 from argparse import Namespace
 from pathlib import Path
 
+from jles.cli.interrupts import continue_if, remark_after_interrupt
 from jles.cli.sums import sum_options
 from jles.config import from_dict, override, read_yaml
 from jles.errors import InputError
@@ -11,11 +12,15 @@ from jles.errors import InputError
 def run(arguments: Namespace) -> None:
     """Runs the dynamics that the config and its overrides describe."""
     from jles.dynamics.config import MdConfig
-    from jles.dynamics.resume import claimed
+    from jles.dynamics.resume import checkpoint_of, claimed
 
     values = override(read_yaml(arguments.config), arguments.set)
     config = from_dict(MdConfig, values, arguments.config)
-    with claimed(arguments.out, arguments.resume):
+    checkpoint = checkpoint_of(Path(arguments.out))
+    with (
+        remark_after_interrupt(lambda: continue_if(checkpoint.is_file())),
+        claimed(arguments.out, arguments.resume),
+    ):
         _run(config, arguments)
     print(f"{arguments.out}: trajectory.h5, log.csv, final.extxyz")
 

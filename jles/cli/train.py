@@ -1,5 +1,8 @@
 """`jles train`: trains a model as the training file says."""
 
+from functools import partial
+
+from jles.cli.interrupts import remark_after_interrupt
 from jles.config import from_dict, override, read_yaml
 from jles.train.config import TrainConfig
 
@@ -9,12 +12,12 @@ def run(arguments) -> None:
     values = override(read_yaml(arguments.config), arguments.set)
     config = from_dict(TrainConfig, values, arguments.config)
 
-    from jles.train.directory import run_directory
+    from jles.train.directory import after_interrupt, run_directory
     from jles.train.loop import train
     from jles.train.processes import is_first
 
-    out = train(
-        config, run_directory(config, arguments.out, arguments.config), arguments.resume
-    )
+    out = run_directory(config, arguments.out, arguments.config)
+    with remark_after_interrupt(partial(after_interrupt, out)):
+        train(config, out, arguments.resume)
     if is_first():
         print(f"model written to {out}")

@@ -40,6 +40,11 @@ def claimed(out: str | os.PathLike, resume: bool) -> Iterator[None]:
         yield
 
 
+def checkpoint_of(out: Path) -> Path:
+    """The file that a run in this directory continues from."""
+    return out / "checkpoint" / "state.npz"
+
+
 def _check_directory(out: Path, resume: bool) -> None:
     has_run = (out / TRAJECTORY).exists()
     if has_run and not resume:

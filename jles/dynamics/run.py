@@ -27,6 +27,7 @@ from jles.dynamics.resume import (
     check_identity,
     check_same_atoms,
     check_sum,
+    checkpoint_of,
     claimed,
     identity_of,
     sum_settings,
@@ -214,7 +215,7 @@ class Run:
 
     @property
     def _checkpoint(self) -> Path:
-        return self.out / "checkpoint" / "state.npz"
+        return checkpoint_of(self.out)
 
     def _save(self) -> None:
         written = {"frames": self.trajectory.counts(), "extxyz": self.frame_bytes}

@@ -88,6 +88,16 @@ def what_to_train(config: TrainConfig) -> dict:
     return values
 
 
+def after_interrupt(out: Path) -> str:
+    """What `--resume` would do in the directory of an interrupted run."""
+    folders = (out / "checkpoints" / name for name in ("last", "within"))
+    if any(path.name.isdigit() for folder in folders for path in folder.glob("*")):
+        return "; continue with --resume"
+    if (out / "train.yaml").is_file():
+        return "; there is no checkpoint yet, and --resume starts from the beginning"
+    return ""
+
+
 def has_checkpoint(
     config: TrainConfig, out: Path, log: MetricsLog, checkpoints: Checkpoints
 ) -> bool:

@@ -13,15 +13,13 @@ import numpy as np
 
 from jles.compiling import announced
 from jles.config import to_dict
-from jles.data.shards.stored import StoredFrames
 from jles.errors import InputError
 from jles.files import write_atomically
 from jles.follow import ProgressBar
 from jles.lock import only_writer
-from jles.models.store import read_model, save_model
 from jles.pictures import learning_curve
 from jles.strict_yaml import to_yaml
-from jles.structures.distances import merged_range, read_range
+from jles.train.best_model import keep_best, write_model
 from jles.train.checkpoints import Checkpoints
 from jles.train.config import TrainConfig
 from jles.train.directory import (
@@ -43,7 +41,14 @@ from jles.train.losses import (
 from jles.train.optimizer import at_epoch, build_optimizer, build_plateau, learning_rate
 from jles.train.parallel import Devices, choose_devices
 from jles.train.prepare import Prepared, planned_sums, prepare
-from jles.train.processes import check_same, from_first, is_first, processes, together
+from jles.train.processes import (
+    check_same,
+    from_first,
+    is_first,
+    processes,
+    several,
+    together,
+)
 from jles.train.report import validation_pictures
 from jles.train.run_state import (
     Counters,
@@ -54,13 +59,10 @@ from jles.train.run_state import (
     save_within,
 )
 from jles.train.schedules import warn_unreached
-from jles.train.states import charges_record
 from jles.train.step import Steps, build_steps
 from jles.train.training_frames import (
     digests_of,
-    kinds_of,
     needed_labels,
-    to_list,
     warn_overlap,
 )
 from jles.version import __version__
@@ -89,6 +91,7 @@ def train(config: TrainConfig, out: Path, resume: bool = False) -> Path:
             nothing to resume, a loss that is not finite (the last checkpoint is kept), a full
             disk, devices that do not divide the batch, processes that were started with
             different files or lost one another.
+        KeyboardInterrupt: with a remark on the best model, which is written first.
     """
     out = Path(out)
     with jax.enable_x64(config.dtype == "float64"), processes(config.parallel):
@@ -190,19 +193,32 @@ def _epochs(config, prepared, steps, run, counters, files: _Files | None):
                 run, counters, row = _advance(
                     config, prepared, steps, run, counters, epoch, files
                 )
+                bar.update(epoch + 1, describe(row))
+                if files is not None:
+                    _after_epoch(config, files, run, counters, row)
             except NotFiniteError as error:
                 if files is None:  # process 0 reports it
                     raise SystemExit(2) from None
                 kept = _kept(files.checkpoints)
-                kept += _keep_best(config, files.out, prepared, run, counters, files.log)
-                raise InputError(f"{error}{kept}") from None
-            bar.update(epoch + 1, describe(row))
-            if files is None:
-                continue
-            files.log.append(row)
-            if (epoch + 1) % config.checkpoint_every == 0 or epoch + 1 == config.epochs:
-                save_after_epoch(files.checkpoints, run, counters)
+                best = keep_best(config, files.out, prepared, run, counters, files.log)
+                if best:
+                    best += ": continue from it with model.start_from"
+                raise InputError(f"{error}{kept}{best}") from None
+            except KeyboardInterrupt:
+                if files is None or several():  # the others may be gone
+                    raise
+                best = keep_best(config, files.out, prepared, run, counters, files.log)
+                raise KeyboardInterrupt(best) from None
     return run, counters
+
+
+def _after_epoch(
+    config: TrainConfig, files: _Files, run: LoopState, counters: Counters, row
+) -> None:
+    """Adds a row to the metrics; writes a checkpoint if it is due."""
+    files.log.append(row)
+    if counters.epoch % config.checkpoint_every == 0 or counters.epoch == config.epochs:
+        save_after_epoch(files.checkpoints, run, counters)
 
 
 def _advance(config, prepared: Prepared, steps: Steps, run, counters, epoch, files=None):
@@ -322,71 +338,8 @@ def _kept(checkpoints: Checkpoints) -> str:
     return "" if epoch is None else f"; the checkpoint after epoch {epoch} is intact"
 
 
-def _keep_best(config, out: Path, prepared, run, counters, log) -> str:
-    """Saves the best parameters of a run that stops early; returns a remark for the error."""
-    if counters.best_epoch < 0:
-        return ""
-    place = out / "best_before_stop"
-    _write_model(config, place, prepared, run, counters, log)
-    return (
-        f"; the best model so far (epoch {counters.best_epoch + 1}) is in {place}: continue "
-        "from it with model.start_from"
-    )
-
-
 def _finish(config, out, prepared: Prepared, run: LoopState, counters: Counters, log) -> None:
-    _write_model(config, out, prepared, run, counters, log)
+    write_model(config, out, prepared, run, counters, log)
     learning_curve(out / "learning_curve.png", log.rows())
     needed = needed_labels(config)
     validation_pictures(out, prepared.potential, run.best, prepared.valid_loader, needed)
-
-
-def _stored_keys(frames) -> dict[str, str]:
-    """Names of the labels in the files that shards were built from; none without shards."""
-    return frames.index.keys if isinstance(frames, StoredFrames) else {}
-
-
-def _distances(config: TrainConfig, prepared: Prepared) -> dict:
-    """The shortest distances of the training data, and of those of the first training."""
-    found = prepared.train_loader.distance_range()
-    if config.model.start_from is None:
-        return found.record()
-    before = read_range(_first_training(config).get("distances", {}))
-    return {} if before is None else merged_range(found, before).record()
-
-
-def _first_training(config: TrainConfig) -> dict:
-    """The record of the training of `start_from`; empty for a new model."""
-    start = config.model.start_from
-    return {} if start is None else read_model(start).training
-
-
-def _write_model(
-    config, place: Path, prepared, run: LoopState, counters: Counters, log
-) -> None:
-    """The model directory of the best parameters with the errors of their epoch."""
-    best = next((row for row in log.rows() if row["epoch"] == counters.best_epoch), {})
-    metrics = {
-        part: {
-            name.removeprefix(f"{part}_"): value
-            for name, value in best.items()
-            if name.startswith(f"{part}_")
-        }
-        for part in ("train", "valid")
-    }
-    training = {
-        "files": to_list(config.data.train),
-        "frames": len(prepared.train_frames),
-        "validation_frames": len(prepared.valid_frames),
-        "epochs": config.epochs,
-        "best_epoch": counters.best_epoch + 1,
-        "seed": config.seed,
-        "dtype": config.dtype,
-        "labels": list(needed_labels(config)),
-        "label_keys": to_dict(config.data.labels) | _stored_keys(prepared.train_frames),
-        "distances": _distances(config, prepared),
-        "neighbors": round(prepared.train_loader.average_neighbors(), 1),
-        **charges_record(kinds_of(prepared.train_frames), _first_training(config)),
-    }
-    best = jax.tree.map(np.asarray, run.best)
-    save_model(place, prepared.potential.config, best, metrics, training)

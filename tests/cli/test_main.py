@@ -3,14 +3,17 @@
 import errno
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
-from jles.cli import info, train
+from jles.cli import info
 from jles.cli.main import build_parser, main
 from jles.cli.sums import sum_options
 from jles.errors import InputError
 from tests.support.commands import assert_one_line_error, run_program
+
+TRAINING = "{data: {train: x.xyz}, epochs: 1, model: {backbone: {kind: cace, cutoff: 4.0}}}"
 
 COMMANDS = (
     "demo",
@@ -93,12 +96,35 @@ def test_an_interrupt_ends_with_status_130(monkeypatch, capsys):
     def fail(_):
         raise KeyboardInterrupt
 
-    for command in (info, train):
-        monkeypatch.setattr(command, "run", fail)
-    assert main(["info", "model"]) == main(["train", "train.yaml"]) == 130
+    monkeypatch.setattr(info, "run", fail)
+    assert main(["info", "model"]) == 130
+    assert capsys.readouterr().err == "jles: interrupted\n"
+
+
+@pytest.mark.parametrize("command", ["train", "md", "distill"])
+def test_an_interrupt_names_resume_if_there_is_something_to_resume(
+    command, tmp_path, monkeypatch, capsys
+):
+    arguments, function, trace = {
+        "train": (["train.yaml"], "jles.train.loop.train", "checkpoints/within/12"),
+        "md": (["model", "x.xyz", "md.yaml"], "jles.cli.md._run", "checkpoint/state.npz"),
+        "distill": (["model", "x.xyz"], "jles.distill.run.distill", "distill.yaml"),
+    }[command]
+
+    def fail(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(function, fail)
+    monkeypatch.chdir(tmp_path)
+    Path("train.yaml").write_text(TRAINING, encoding="utf-8")
+    Path("md.yaml").write_text("{steps: 1, timestep: 1.0}", encoding="utf-8")
+    assert main([command, *arguments, "--out", "out"]) == 130
+    Path("out", trace).parent.mkdir(parents=True)
+    Path("out", trace).touch()
+    assert main([command, *arguments, "--out", "out"]) == 130
     assert capsys.readouterr().err.splitlines() == [
         "jles: interrupted",
-        "jles: interrupted; if the run had begun, continue with --resume",
+        "jles: interrupted; continue with --resume",
     ]
 
 

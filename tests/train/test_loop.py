@@ -12,19 +12,26 @@ from ase.io import read
 import jles
 from jles.cli.main import main
 from jles.config import from_dict, override
+from jles.data.frames import read_frames
 from jles.errors import InputError
 from jles.models.config import DirectCharges
 from jles.models.store import read_model, save_model
+from jles.structures.distances import DistanceRange
 from jles.train import loop
+from jles.train.best_model import keep_best
+from jles.train.checkpoints import Checkpoints
 from jles.train.config import TrainConfig
+from jles.train.directory import after_interrupt
 from jles.train.log import MetricsLog
 from jles.train.losses import LABELS, Errors, PerLabel
 from jles.train.optimizer import learning_rate
 from jles.train.prepare import Prepared, prepare
+from jles.train.run_state import LoopState
 from jles.train.step import Steps
 from tests.support.messages import message_of
 from tests.support.small_systems import (
     labelled,
+    mixed_frames,
     rattled,
     small_backbone,
     small_config,
@@ -263,10 +270,40 @@ def test_a_run_that_stops_leaves_its_best_model(run, tmp_path, monkeypatch):
     assert prepare(from_dict(TrainConfig, values, "x")).potential.config == stored.config
 
 
-def test_nothing_is_left_where_nothing_was_validated(tmp_path):
-    counters = loop.Counters(0, 0, math.inf, -1)
-    assert loop._keep_best(None, tmp_path, None, None, counters, None) == ""
-    assert list(tmp_path.iterdir()) == []
+def test_ctrl_c_leaves_the_best_model_and_the_checkpoints(tmp_path, monkeypatch):
+    """Three epochs, the second of which is the best."""
+    frames = write_frames(tmp_path / "train.xyz", mixed_frames(2))
+    config = from_dict(TrainConfig, training_values(frames, frames, epochs=9), "x")
+    potential, params = small_model(small_config())
+    loader = SimpleNamespace(
+        distance_range=lambda: DistanceRange(np.zeros((9, 9)), 0.0),
+        average_neighbors=lambda: 5.0,
+    )
+    known = read_frames(frames)
+    prepared = Prepared(potential, params, known, known, loader, loader)
+
+    def advance(config, prepared, steps, run, counters, epoch, files):
+        if epoch == 3:
+            raise KeyboardInterrupt
+        row = {"epoch": epoch, "train_loss": 1.0, "valid_forces_rmse": 0.1 * (epoch + 1)}
+        return run, loop.Counters(epoch + 1, epoch + 1, 0.5, min(epoch, 1)), row
+
+    monkeypatch.setattr(loop, "_advance", advance)
+    out = tmp_path / "out"
+    run, counters = LoopState({}, params, {}), loop.Counters(0, 0, math.inf, -1)
+    nowhere = tmp_path / "not validated"
+    assert keep_best(config, nowhere, prepared, run, counters, MetricsLog(nowhere)) == ""
+    assert not nowhere.exists()
+    with loop._files(config, out, False) as files, pytest.raises(KeyboardInterrupt) as caught:
+        loop._epochs(config, prepared, Steps(None, max, max), run, counters, files)
+    place = out / "best_before_stop"
+    assert str(caught.value) == f"; the best model so far (epoch 2) is in {place}"
+    stored = read_model(place)
+    assert stored.metrics["valid"] == {"forces_rmse": 0.2}
+    jax.tree.map(np.testing.assert_array_equal, stored.params, params)
+    assert after_interrupt(out) == "; continue with --resume"
+    with Checkpoints(out / "checkpoints") as kept:
+        assert (kept.newest("last"), kept.newest("best")) == (3, 2)
 
 
 @pytest.mark.long

@@ -50,13 +50,12 @@ def check_alike(runs: Sequence[Run]) -> list[str]:
 
 def _unlike(name: str, values: list[float | None], unit: str) -> list[str]:
     """A warning if known values differ; else nothing."""
-    known = [value for value in values if value is not None] or [0.0]
-    low, high = min(known), max(known)
-    if high <= (1.0 + _ALIKE) * low:
+    known = [value for value in values if value is not None]
+    if not known or max(known) <= (1.0 + _ALIKE) * min(known):
         return []
     warning = (
-        f"warning: the mean {name} of the runs are {low:.4g} to {high:.4g} {unit}; the result "
-        "is an average over them"
+        f"warning: the mean {name} of the runs are {min(known):.4g} to {max(known):.4g} "
+        f"{unit}; the result is an average over them"
     )
     return [warning]
 

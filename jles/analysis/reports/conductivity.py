@@ -123,7 +123,8 @@ def diffusion_lag(first: Conductivity, frames: int, interval: float) -> int:
     """Frames after which displacements grow linearly.
 
     A twentieth of the run, but at least one window and at most ten, so that a longer run has
-    more independent displacements. Ten windows are no limit if the current stays correlated.
+    more independent displacements. If the current stays correlated at the end of its window,
+    the limit of ten does not apply.
     """
     window = max(round(first.window / interval), 1)
     lag = max(frames // 20, window)

@@ -67,7 +67,7 @@ def save_model(path, config: ModelConfig, params, metrics=None, training=None) -
 
     path = Path(path)
     path.mkdir(parents=True, exist_ok=True)
-    flat = {name: np.ascontiguousarray(value) for name, value in flatten(params).items()}
+    flat = {name: np.asarray(value, order="C") for name, value in flatten(params).items()}
     blob = save(dict(sorted(flat.items())))
     record = {
         "format": FORMAT_VERSION,
@@ -123,8 +123,7 @@ def read_model(path) -> StoredModel:
         flat = load(blob)
     except SafetensorError as error:
         raise InputError(f"{weights}: not a safetensors file ({error})") from None
-    params = unflatten(flat)
-    _check_params(config, params, path)
+    params = unflatten(_fitting(config, flat, path))
     training = _checked_training(record["training"] or {}, f"{file}: training")
     return StoredModel(config, params, training, _read_metrics(path))
 
@@ -153,21 +152,25 @@ def _checked_training(training, where: str) -> dict:
     return training
 
 
-def _check_params(config: ModelConfig, params: dict, path: Path) -> None:
-    """Refuses parameters that do not fit the config, which was edited then."""
+def _fitting(config: ModelConfig, flat: dict, path: Path) -> dict:
+    """The parameters; refuses those that do not fit the config, which was edited then."""
     import jax
 
     from jles.models.potential import build_potential
 
     needed = jax.eval_shape(build_potential(config).init, jax.random.key(0))
     need = {name: leaf.shape for name, leaf in flatten(needed).items()}
-    have = {name: leaf.shape for name, leaf in flatten(params).items()}
+    # Earlier versions wrote single numbers with the shape (1,).
+    old = [name for name, leaf in flat.items() if (need.get(name), leaf.shape) == ((), (1,))]
+    flat = flat | {name: flat[name].reshape(()) for name in old}
+    have = {name: leaf.shape for name, leaf in flat.items()}
     for name in sorted(need.keys() | have.keys()):
         if need.get(name) != have.get(name):
             raise InputError(
                 f"{path / 'config.yaml'}: describes another model than params.safetensors: "
                 f"'{name}' should have shape {need.get(name)}, the file has {have.get(name)}"
             )
+    return flat
 
 
 def _read_metrics(path: Path) -> dict:

@@ -14,6 +14,10 @@ import yaml
 import jles
 from jles import files
 from jles.errors import InputError
+from jles.models.backbones.features import Features
+from jles.models.backbones.foreign import register
+from jles.models.backbones.foreign_config import ForeignConfig
+from jles.models.backbones.foreign_model import ForeignModel
 from jles.models.store import FORMAT_VERSION, read_model, save_model
 from tests.support.paths import ROOT
 from tests.support.small_systems import (
@@ -79,6 +83,31 @@ def test_a_model_without_a_long_range_part_comes_back(tmp_path):
     stored = read_model(tmp_path)
     assert stored.config == config
     assert set(stored.params) == {"backbone", "energy"}
+
+
+def scaled(cutoff, elements):
+    """A model written elsewhere whose parameter is a single number."""
+
+    def function(params, vectors, species, senders, receivers):
+        reach = jax.numpy.maximum(cutoff - jax.numpy.sqrt(jax.numpy.sum(vectors**2, 1)), 0.0)
+        summed = jax.ops.segment_sum(reach**3, receivers, species.shape[0])
+        return Features((params["scale"] * summed)[:, None], None, None, None)
+
+    return ForeignModel(function, lambda key: {"scale": jax.numpy.ones(())})
+
+
+@pytest.mark.parametrize("shape", [(), (1,)], ids=["", "of earlier versions"])
+def test_a_single_number_comes_back_as_one(shape, tmp_path):
+    register("scaled", scaled)
+    config = small_config(backbone=ForeignConfig(2.0, "scaled", layers=1, degree=0))
+    params = jax.tree.map(np.array, random_params(small_model(config)[0]))
+    scale = params["backbone"]["model"]["scale"]
+    assert scale.shape == ()
+    params["backbone"]["model"]["scale"] = scale.reshape(shape)
+    save_model(tmp_path, config, params)
+    found = read_model(tmp_path).params["backbone"]["model"]["scale"]
+    assert found.shape == ()
+    assert found == scale
 
 
 def test_readme_says_what_the_model_is(directory):

@@ -105,7 +105,7 @@ def read_model(path) -> StoredModel:
     path = Path(path)
     file = path / "config.yaml"
     if not file.is_file():
-        raise InputError(f"{path}: not a model directory (it has no config.yaml)")
+        raise InputError(f"{path}: {_no_model(path)}")
     record = read_yaml(file)
     _check_format(file, record)
     config = from_dict(ModelConfig, record["model"], f"{file}: model")
@@ -126,6 +126,25 @@ def read_model(path) -> StoredModel:
     params = unflatten(_fitting(config, flat, path))
     training = _checked_training(record["training"] or {}, f"{file}: training")
     return StoredModel(config, params, training, _read_metrics(path))
+
+
+def _no_model(path: Path) -> str:
+    """Why there is no model at `path`, and what to do."""
+    if path.name in _FILES and path.is_file():
+        return f"is a file of a model; give its directory, {path.parent}"
+    if path.is_file():
+        return (
+            "is a file, not a model directory; convert a torch model with "
+            f"`jles import-torch {path} -o DIR`"
+        )
+    if not path.is_dir():
+        return "no such directory"
+    if (path / "train.yaml").is_file():
+        return (
+            "its training has not finished, so there is no model yet; continue it with "
+            f"`jles train CONFIG.yaml --out {path} --resume`"
+        )
+    return "not a model directory (it has no config.yaml)"
 
 
 class _Training(Config):

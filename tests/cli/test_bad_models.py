@@ -58,4 +58,4 @@ def test_a_damaged_record_of_the_training_is_named(folder, training, words):
 def test_a_missing_model_is_named(folder, capsys):
     (folder / "model").rename(folder / "elsewhere")
     for arguments in model_commands(folder):
-        assert_refused(folder, capsys, arguments, folder / "model", "config.yaml")
+        assert_refused(folder, capsys, arguments, folder / "model", "no such directory")

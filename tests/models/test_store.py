@@ -127,8 +127,20 @@ def assert_refused(path, *words):
 
 
 def test_a_place_without_a_model_is_named(tmp_path):
-    assert_refused(tmp_path, str(tmp_path), "config.yaml")
-    assert_refused(tmp_path / "absent", "absent", "config.yaml")
+    (tmp_path / "mace.model").touch()
+    (tmp_path / "config.yaml").touch()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "train.yaml").touch()
+    (tmp_path / "data").mkdir()
+    remedies = {
+        "absent": "no such directory",
+        "mace.model": f"`jles import-torch {tmp_path / 'mace.model'} -o DIR`",
+        "config.yaml": f"give its directory, {tmp_path}",
+        "run": f"`jles train CONFIG.yaml --out {tmp_path / 'run'} --resume`",
+        "data": "has no config.yaml",
+    }
+    for name, words in remedies.items():
+        assert_refused(tmp_path / name, str(tmp_path / name), words)
 
 
 @pytest.mark.parametrize("name", sorted(FILES - {"README.md"}))

@@ -72,28 +72,25 @@ def run(arguments: Namespace) -> None:
     if (out / "config.yaml").exists():
         raise InputError(f"{out}: holds a model or a run; give another --out")
     with only_writer(out):
-        print(f"results will be in {out}/", flush=True)
         _evaluate(model, frames, out, arguments)
 
 
 def _evaluate(model, frames, out: Path, arguments: Namespace) -> None:
+    born = None
     if arguments.phonopy_born:
-        pbc = [frame.pbc for frame in frames]
-        want = check_born_file(model.config, pbc, arguments.data)
-        prediction = predict_frame(model, frames[0], want, born_mode=arguments.born_mode)
-        out.mkdir(parents=True, exist_ok=True)
-        write_prediction(out / "BORN", model.config, atoms_of(model, frames[0]), prediction)
-        for note in prediction.notes:
-            print(f"note: {frames[0].source}, {model.where}: {note}")
-        print(f"{out / 'BORN'}: Born charges for phonopy")
+        born = check_born_file(model.config, [frame.pbc for frame in frames], arguments.data)
     plan(model, frames)
-    comparison = compare(model, follow(frames, "frame"), arguments.born_mode)
-    rows, _, notes = comparison
-    if not rows and arguments.phonopy_born:
+    is_labelled = any(compared(model.config, frame) for frame in frames)
+    if not is_labelled and born is None:
+        raise InputError(_missing_labels(frames, arguments.data))
+    print(f"results will be in {out}/", flush=True)
+    if born is not None:
+        _write_born(model, frames[0], born, out, arguments.born_mode)
+    if not is_labelled:
         print(f"nothing to compare: {_missing_labels(frames, arguments.data)}")
         return
-    if not rows:
-        raise InputError(_missing_labels(frames, arguments.data))
+    comparison = compare(model, follow(frames, "frame"), arguments.born_mode)
+    rows, _, notes = comparison
     errors = {name: statistics(*row.pair) for name, row in rows.items()}
     record = {
         "model": str(arguments.model),
@@ -111,6 +108,15 @@ def _evaluate(model, frames, out: Path, arguments: Namespace) -> None:
     count = draw(out, comparison)
     show(rows, errors, notes)
     print(f"{out}/: metrics.json and {count} parity picture(s)")
+
+
+def _write_born(model, frame, want, out: Path, born_mode: str) -> None:
+    prediction = predict_frame(model, frame, want, born_mode=born_mode)
+    out.mkdir(parents=True, exist_ok=True)
+    write_prediction(out / "BORN", model.config, atoms_of(model, frame), prediction)
+    for note in prediction.notes:
+        print(f"note: {frame.source}, {model.where}: {note}")
+    print(f"{out / 'BORN'}: Born charges for phonopy")
 
 
 def _missing_labels(frames, data: str) -> str:
@@ -144,18 +150,18 @@ def compare(model, frames, born_mode: str = "exact") -> Comparison:
     """Everything that data and model share; the notes are those of the predictions, too."""
     collected, elements, remarks = defaultdict(list), [], defaultdict(list)
     for frame in frames:
-        want = wanted(model.config, frame)
-        compared = [name for name in want if _is_labelled(QUANTITIES[name], frame)]
-        if not compared:
+        labelled = compared(model.config, frame)
+        if not labelled:
             continue
         # Always everything: each set of quantities would be compiled for itself.
+        want = wanted(model.config, frame)
         prediction = predict_frame(model, frame, want, born_mode=born_mode)
         for note in prediction.notes:
             remarks[note].append(frame.source)
-        for name in compared:
+        for name in labelled:
             pair = _pair(QUANTITIES[name], prediction, frame, atoms_of(model, frame))
             collected[name].append((pair, frame))
-        if "born_charges" in compared:
+        if "born_charges" in labelled:
             elements.append(frame.numbers)
     sign, notes = _sign(collected, model.config.screening.positive is not None)
     notes += note_lines(remarks, model.where)
@@ -176,6 +182,12 @@ def wanted(config, frame) -> list[str]:
         and _is_labelled(quantity, frame)
         and not quantity.refuse(config, frame.pbc)
     ]
+
+
+def compared(config, frame) -> list[str]:
+    """Those of the wanted quantities of a frame that it has labels for."""
+    names = wanted(config, frame)
+    return [name for name in names if _is_labelled(QUANTITIES[name], frame)]
 
 
 def _is_labelled(quantity: Quantity, frame) -> bool:

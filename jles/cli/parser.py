@@ -2,6 +2,10 @@
 
 import argparse
 import re
+from collections.abc import Iterable
+from typing import NoReturn
+
+from jles.suggestions import did_you_mean
 
 _NEGATIVE = re.compile(r"^-(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")
 """Arguments that are numbers and no options, such as -1e-3."""
@@ -26,8 +30,20 @@ class Parser(argparse.ArgumentParser):
         self.add_late()
         found, unknown = super().parse_known_args(*args, **kwargs)
         if unknown:
-            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+            near = _nearest(unknown, self._option_string_actions)
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{near}")
         return found, unknown
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the program with one line, without the usage that argparse prints."""
+        help_ = "" if message.endswith("?") else f"; see {self.prog} --help"
+        self.exit(2, f"{self.prog}: error: {message}{help_}\n")
+
+    def _check_value(self, action, value) -> None:
+        if action.choices is not None and value not in action.choices:
+            near = _nearest([value], action.choices)
+            known = "" if near else f"; choose one of {', '.join(map(str, action.choices))}"
+            raise argparse.ArgumentError(action, f"unknown value '{value}'{near or known}")
 
     def add_late(self) -> None:
         """Adds the late arguments, once."""
@@ -42,6 +58,12 @@ class Parser(argparse.ArgumentParser):
             if isinstance(action, argparse._SubParsersAction):
                 found |= action.choices
         return found
+
+
+def _nearest(names: Iterable[str], known: Iterable[str]) -> str:
+    """A question for the first of the names that is close to a known one."""
+    questions = (did_you_mean(name, known) for name in names)
+    return next((f"; {question}" for question in questions if question), "")
 
 
 def add_everything(parser: Parser) -> Parser:

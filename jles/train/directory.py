@@ -38,7 +38,8 @@ def check_directory(config: TrainConfig, out: Path, log: MetricsLog, resume: boo
         name, before, now = changed
         raise InputError(
             f"{stored_file}: --resume with another config ({name} was {before!r}, now "
-            f"{now!r}); start a new run instead, from this model if you like (model.start_from)"
+            f"{now!r}); start a new run, from this model if you like (model.start_from), or "
+            f"give {stored_file} as CONFIG"
         )
 
 

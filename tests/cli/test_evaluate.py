@@ -75,8 +75,12 @@ def test_notes_of_predictions_are_among_those_of_the_comparison(monkeypatch):
 
 
 def test_evaluate_without_labels_says_what_it_looked_for(model_path, structures, capsys):
+    """Before anything is computed or promised."""
     assert main(["evaluate", str(model_path), str(structures)]) == 2
-    assert_one_line_error(capsys, str(structures), "no label", "energy, forces, stress")
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"jles: error: {structures}: no label")
+    assert "energy, forces, stress" in captured.err
 
 
 def test_statistics_know_their_limits(rng):

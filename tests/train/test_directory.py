@@ -21,7 +21,7 @@ def test_a_place_that_is_taken_is_refused(run, tmp_path):
     with pytest.raises(InputError, match="already holds a run"):
         loop.train(run.config, run.out)
     changed = run.config.replace(loss=LossConfig(energy=7.0), seed=3)
-    with pytest.raises(InputError, match=r"another config.*loss\.energy was.*now 7\.0"):
+    with pytest.raises(InputError, match=r"loss\.energy was.*now 7\.0.*train\.yaml as CONFIG"):
         loop.train(changed, run.out, resume=True)
     assert {path: path.stat().st_mtime_ns for path in run.out.rglob("*")} == before
     with pytest.raises(InputError, match="nothing to resume"):

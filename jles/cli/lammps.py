@@ -11,7 +11,7 @@ from jles.errors import InputError
 
 def run(arguments: Namespace) -> None:
     """Runs the input file; mistakes are reported by the first rank alone."""
-    from jles.lammps.driver import communicator
+    from jles.lammps.start import communicator
 
     comm = communicator()
     try:
@@ -33,7 +33,8 @@ def run(arguments: Namespace) -> None:
 def run_on(comm, arguments: Namespace):
     """Loads the model and runs the input file on the ranks of a communicator."""
     import jles
-    from jles.lammps.driver import on_each, run_lammps
+    from jles.lammps.agreement import on_each
+    from jles.lammps.driver import run_lammps
 
     sums = sum_options(arguments)
     model = on_each(

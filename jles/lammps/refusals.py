@@ -1,6 +1,7 @@
 """Models and boxes that cannot be evaluated in parts."""
 
 import math
+from collections.abc import Sequence
 
 from jles.domains.domain import sees_more
 from jles.errors import InputError
@@ -87,6 +88,20 @@ def check_total_charge(config: ModelConfig, where: str, charge: float, couples: 
             f"--total-charge {charge:g} with --field or --born-charges: forces of a field obey "
             "the sum rule of a neutral box here; use jles md"
         )
+
+
+def check_options(options: Sequence[str]) -> None:
+    """Refuses options of LAMMPS that divide the ranks among several systems.
+
+    Raises:
+        InputError: names the option.
+    """
+    for option in options:
+        if option in ("-p", "-partition", "-mpicolor"):
+            raise InputError(
+                f"--options {option}: all ranks compute one system; start jles lammps once for "
+                "each system"
+            )
 
 
 def check_boundary(config: ModelConfig, periodic) -> None:

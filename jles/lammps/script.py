@@ -3,6 +3,8 @@
 LAMMPS reads both parts itself, so variables, loops and `jump SELF` work as usual.
 """
 
+import re
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,22 +21,92 @@ BORN_CHARGES = "born_charge"
 
 _CURRENT = "jles_current"
 
+_HEADER = 100
+"""Lines of a data file in which its header ends."""
+
 _MAKES_BOX = {"read_data", "read_restart", "create_box"}
-_NEEDS_FIX = {
-    "fix",
-    "compute",
-    "thermo_style",
-    "dump",
-    "label",
-    "next",
-    "jump",
-    "if",
-    "run",
-    "minimize",
-    "rerun",
+_SETTINGS = {
+    "angle_coeff",
+    "angle_style",
+    "atom_modify",
+    "atom_style",
+    "balance",
+    "bond_coeff",
+    "bond_style",
+    "boundary",
+    "box",
+    "change_box",
+    "comm_modify",
+    "comm_style",
+    "create_atoms",
+    "create_bonds",
+    "delete_atoms",
+    "delete_bonds",
+    "dielectric",
+    "dihedral_coeff",
+    "dihedral_style",
+    "dimension",
+    "displace_atoms",
+    "echo",
+    "group",
+    "improper_coeff",
+    "improper_style",
+    "info",
+    "kspace_modify",
+    "kspace_style",
+    "labelmap",
+    "lattice",
+    "log",
+    "mass",
+    "min_modify",
+    "min_style",
+    "molecule",
+    "neigh_modify",
+    "neighbor",
+    "newton",
+    "package",
+    "pair_coeff",
+    "pair_modify",
+    "pair_style",
+    "print",
+    "processors",
+    "region",
+    "replicate",
+    "reset_atoms",
+    "reset_timestep",
+    "run_style",
+    "set",
+    "shell",
+    "special_bonds",
+    "suffix",
+    "thermo",
+    "thermo_modify",
+    "timer",
+    "timestep",
+    "units",
+    "variable",
+    "velocity",
+    "write_data",
+    "write_restart",
 }
-_RUNS = {"run", "minimize", "rerun", "if"}
+"""Commands that neither run nor refer to what jles defines. Any other one may do so."""
+
+_RUNS = {
+    "dynamical_matrix",
+    "if",
+    "include",
+    "jump",
+    "mdi",
+    "minimize",
+    "next",
+    "python",
+    "rerun",
+    "run",
+    "third_order",
+}
 """Commands that may begin a run."""
+
+_ANOTHER_STYLE = re.compile(r"\brun_style\s+(?!verlet(\s|$|[\"']))")
 
 
 class Script(NamedTuple):
@@ -81,14 +153,20 @@ def divide(lines: list[str], where: str) -> Script:
         where: its name, for errors.
 
     Raises:
-        InputError: no box is made, or `clear` would remove jles from the simulation.
+        InputError: no box is made; or a command that removes jles from the simulation (`clear`)
+            or from the steps (`run_style respa`).
     """
     has_box, at, sets_ghosts = False, None, False
-    for number, (_, words) in enumerate(_commands(lines)):
+    for number, (line, words) in enumerate(_commands(lines)):
         name = words[0] if words else ""
         if name == "clear":
             raise InputError(f"{where}: line {number + 1}: clear; simulate one system per file")
-        if has_box and at is None and name in _NEEDS_FIX:
+        if _ANOTHER_STYLE.search(line.split("#")[0]):
+            raise InputError(
+                f"{where}: line {number + 1}: a run_style other than verlet does not evaluate "
+                "the model at every step"
+            )
+        if has_box and at is None and words and name not in _SETTINGS | _MAKES_BOX:
             at = number
         has_box |= name in _MAKES_BOX
         sets_ghosts |= at is None and name == "comm_modify" and "cutoff" in words
@@ -117,6 +195,34 @@ def check_energies(lines: list[str], where: str, field: bool) -> None:
             )
 
 
+def check_axes(lines: list[str], where: str) -> None:
+    """Refuses a general triclinic box, in which LAMMPS computes along rotated axes.
+
+    Args:
+        lines: of an input file that uses a field or Born charges.
+        where: its name, for errors.
+
+    Raises:
+        InputError: names the line.
+    """
+    for number, (line, words) in enumerate(_commands(lines), 1):
+        reads = words[:1] == ["read_data"] and len(words) > 1
+        if "triclinic/general" in line.split("#")[0] or (reads and _has_edges(words[1])):
+            raise InputError(
+                f"{where}: line {number}: --field or --born-charges in a general triclinic "
+                "box, which LAMMPS rotates; write the box with xlo xhi and xy xz yz"
+            )
+
+
+def _has_edges(name: str) -> bool:
+    """Whether a data file has edge vectors; False for a file that cannot be read here."""
+    try:
+        with Path(name).open(encoding="utf-8") as stream:
+            return any(line.split()[3:4] == ["avec"] for line in islice(stream, _HEADER))
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
 def commands_of_jles(charges: bool, ghosts: float | None, born_charges: bool = False) -> str:
     """Commands between the two parts.
 
@@ -130,9 +236,10 @@ def commands_of_jles(charges: bool, ghosts: float | None, born_charges: bool = F
         f"fix_modify {FIX} energy yes virial yes",
     ]
     if charges:
-        lines.append(f"fix {FIX}_charges all property/atom d_{CHARGES}")
+        # A file of write_data with columns of jles could only be read with extra keywords.
+        lines.append(f"fix {FIX}_charges all property/atom d_{CHARGES} writedata no")
     if born_charges:
-        lines.append(f"fix {FIX}_born all property/atom d2_{BORN_CHARGES} 9")
+        lines.append(f"fix {FIX}_born all property/atom d2_{BORN_CHARGES} 9 writedata no")
         for n, name in enumerate("xyz"):
             terms = [f"d2_{BORN_CHARGES}[{3 * n + m}]*v{to}" for m, to in enumerate("xyz", 1)]
             lines.append(f"variable {_CURRENT}_{name} atom {'+'.join(terms)}")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jles.errors import InputError
-from jles.lammps.driver import on_each
+from jles.lammps.agreement import on_each
 from jles.lammps.exchange import add_ghost_forces, plan_exchange, unique_atoms
 from jles.lammps.force_field import ForceField
 from jles.lammps.rank_arrays import RankInput

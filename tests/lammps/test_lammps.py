@@ -134,11 +134,21 @@ def check_run(folder, model="model", charge=0.0):
         np.testing.assert_allclose(row[9], row[1], rtol=1e-12)
 
 
+MORE = """variable more string more.in
+include ${more}"""
+
+
 def test_two_ranks_follow_the_model_while_atoms_migrate(folder):
-    done = run(folder, 2, "2 1 1", "", "--dtype", "float64")
+    """The first run is in a file whose name LAMMPS alone knows."""
+    (folder / "more.in").write_text("thermo_style one\nwrite_data out.data\nrun 0\n")
+    done = run(folder, 2, "2 1 1", MORE, "--dtype", "float64")
     assert done.returncode == 0, done.stderr
     check_run(folder)
     start, end = tables_of(folder)[1]
+    first = (folder / "run.log").read_text().split("TotEng         Press")[1].split()
+    np.testing.assert_allclose(float(first[4]), start[1], rtol=1e-6)
+    # A start file without columns that only `read_data ... fix` reads.
+    assert "latent" not in (folder / "out.data").read_text()
     assert abs(end[2] - start[2]) < 1e-3 * abs(start[1])
     assert "1 compilations" in done.stdout
 
@@ -215,6 +225,36 @@ def test_a_slab_in_a_field_that_varies(folder, ranks):
         current = np.einsum("iab,ib->a", charges, frame[:, 7:10])
         np.testing.assert_allclose(row[6:], current, atol=1e-9)
     assert abs(rows[0][5] - rows[-1][5]) > 0.01
+
+
+@pytest.mark.long
+def test_a_file_of_write_data_is_read_and_a_boundary_may_change(folder):
+    atoms, model = rattled(3, count=24, cell=CELL), load_model(folder / "model", "float64")
+    text = INPUT.split("dump 1")[0].format(grid="* * *", commands="", ensemble="nve")
+    ends = "run 0\n{}write_data out.data\n", "change_box all boundary p p f\nrun 0\n"
+    done = start(folder, 1, text + ends[0].format(ends[1]), "--dtype", "float64")
+    assert done.returncode == 0, done.stderr
+    crystal, slab = (table[0][1] for table in tables_of(folder))
+    np.testing.assert_allclose(crystal, model.predict(atoms).energy, rtol=1e-9)
+    atoms.pbc = True, True, False
+    np.testing.assert_allclose(slab, model.predict(atoms).energy, rtol=1e-9)
+    text = (
+        "boundary p p f\n"
+        + text.replace("start.data", "out.data")
+        + ends[0].format("change_box all boundary p f f\nrun 0\n")
+    )
+    done = start(folder, 1, text, "--dtype", "float64")
+    np.testing.assert_allclose(tables_of(folder)[0][0][1], slab, rtol=1e-9)
+    assert done.returncode == 2
+    assert "boundary p f f: a model with latent charges needs two or three" in done.stderr
+
+
+@pytest.mark.long
+def test_steps_without_the_model_are_an_error(folder):
+    (folder / "more.in").write_text("run_style respa 2 2\nrun 2\n")
+    done = run(folder, 1, "* * *", MORE)
+    assert done.returncode == 2
+    assert "in.lammps: ends at step 42, but the model was last evaluated at" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,14 @@ from ase.units import kcal, mol
 
 from jles.domains.domain import reach_of
 from jles.errors import InputError
+from jles.lammps import start
 from jles.lammps.elements import elements_of_types
 from jles.lammps.field import Field
 from jles.lammps.refusals import (
     check_boundary,
     check_coupling,
     check_model,
+    check_options,
     check_total_charge,
 )
 from jles.lammps.units import energy_unit
@@ -24,6 +26,7 @@ from jles.models.config import (
 )
 from jles.models.state_config import StateConfig
 from tests.support.small_systems import small_backbone, small_config
+from tests.support.thread_ranks import on_ranks
 
 
 def test_elements_follow_from_masses():
@@ -117,6 +120,26 @@ def test_total_charges_without_effect_or_in_a_field(changes, charge, couples, me
     check_total_charge(small_config(charges=DirectCharges(total="shift")), "runs/a", 1.0, False)
     with pytest.raises(InputError, match=message):
         check_total_charge(small_config(**changes), "runs/a", charge, couples)
+
+
+def test_ranks_are_not_divided_among_systems():
+    check_options(["-var", "p", "1", "-log", "run.log"])
+    for option in ("-partition", "-p", "-mpicolor"):
+        with pytest.raises(InputError, match=f"--options {option}: all ranks compute one"):
+            check_options(["-log", "none", option, "2x1"])
+
+
+def test_a_lammps_that_does_not_start_is_not_called_missing(monkeypatch):
+    def refuses(comm, cmdargs):
+        raise RuntimeError("Failed to initialize LAMMPS object")
+
+    monkeypatch.setattr(start, "_lammps_class", lambda: refuses)
+
+    def rank(comm):
+        with pytest.raises(InputError, match="not start with --options -bad: Failed"):
+            start.start_lammps(comm, ["-bad"])
+
+    on_ranks(1, rank)
 
 
 class Variables:

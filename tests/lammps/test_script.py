@@ -6,6 +6,7 @@ import pytest
 from jles.errors import InputError
 from jles.lammps.image_flags import image_flags
 from jles.lammps.script import (
+    check_axes,
     check_energies,
     commands_of_jles,
     divide,
@@ -38,6 +39,24 @@ def test_a_fix_before_the_box_stays_there():
     assert divide(lines, "in.lammps").before == lines[:7]
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "include ${rest}",
+        "python integrate invoke",
+        "mdi engine",
+        "dynamical_matrix all regular 1e-4",
+        "third_order all regular 1e-4",
+    ],
+)
+def test_jles_comes_before_any_command_that_may_run(command):
+    lines = [*FILE[:6], command, *FILE[6:]]
+    script = divide(lines, "in.lammps")
+    assert script.before == FILE[:6]
+    report = "info communication out overwrite here"
+    assert with_reports(script.after, "here")[:2] == [report, command]
+
+
 def test_files_that_are_included_are_part_of_the_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "box").write_text("read_data a\n")
@@ -51,11 +70,28 @@ def test_files_that_are_included_are_part_of_the_file(tmp_path, monkeypatch):
         (["units metal", "run 1"], "in: has no read_data, read_restart or create_box"),
         (["read_data a"], "in: has no run or minimize"),
         (["read_data a", "run 1", "clear"], "in: line 3: clear; simulate one system per file"),
+        (["read_data a", "run_style respa 2 2", "run 1"], "in: line 2: a run_style other than"),
+        (["read_data a", 'if "1" then "run_style respa 2 2"'], "in: line 2: a run_style other"),
     ],
 )
 def test_files_without_a_place_for_jles(lines, message):
     with pytest.raises(InputError, match=message):
         divide(lines, "in")
+
+
+def test_the_usual_run_style_is_accepted():
+    lines = [FILE[0], "run_style verlet # not respa", *FILE[1:]]
+    assert divide(lines, "in").before == lines[:7]
+
+
+def test_general_triclinic_boxes_are_refused_in_a_field(tmp_path):
+    header = "text\n\n1 atoms\n{}\n\nAtoms\n\n1 1 0 0 0\n"
+    (tmp_path / "general").write_text(header.format("0 9 0 avec\n-6 1 0 bvec\n0 0 6 cvec"))
+    (tmp_path / "usual").write_text(header.format("0 9 xlo xhi\n0 6 ylo yhi\n0 6 zlo zhi"))
+    check_axes([f"read_data {tmp_path}/usual", "read_data ${name}"], "in")
+    for line in (f"read_data {tmp_path}/general", "lattice custom 1 triclinic/general"):
+        with pytest.raises(InputError, match="in: line 2: --field or --born-charges in a gene"):
+            check_axes(["units metal", line], "in")
 
 
 def test_energies_of_atoms_are_refused_in_a_field():
@@ -87,12 +123,12 @@ def test_ghosts_and_skin():
 
 
 def test_commands_follow_the_model():
-    assert "d_latent_charge" in commands_of_jles(charges=True, ghosts=None)
+    assert "d_latent_charge writedata no" in commands_of_jles(charges=True, ghosts=None)
     short = commands_of_jles(charges=False, ghosts=8.5)
     assert short.splitlines()[-1] == "comm_modify cutoff 8.5"
     assert "latent" not in short
     born = commands_of_jles(charges=True, ghosts=None, born_charges=True)
-    assert "fix jles_born all property/atom d2_born_charge 9" in born
+    assert "fix jles_born all property/atom d2_born_charge 9 writedata no" in born
     assert "current_y atom d2_born_charge[4]*vx+d2_born_charge[5]*vy" in born
 
 

@@ -51,6 +51,17 @@ def fit_stored_energies(frames: StoredFrames, numbers: Sequence[int]) -> dict[st
     return _fit(weight[:, None] * fractions, totals / counts[found] / atoms * weight, numbers)
 
 
+def mean_energy(frames: Sequence[Frame] | StoredFrames) -> float:
+    """Mean energy per atom, eV; 0 without energies."""
+    if isinstance(frames, StoredFrames):
+        energies = frames.column("energy") / frames.column("atoms")
+    else:
+        found = [(f.labels["energy"], len(f.numbers)) for f in frames if "energy" in f.labels]
+        energies = np.array([float(energy) / atoms for energy, atoms in found])
+    energies = energies[np.isfinite(energies)]
+    return float(energies.mean()) if len(energies) else 0.0
+
+
 def _fit(fractions, energies, numbers: Sequence[int]) -> dict[str, float]:
     from ase.data import chemical_symbols
 

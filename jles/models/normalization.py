@@ -1,6 +1,7 @@
 """Normalized features: shifted and scaled by constants of the training data."""
 
 import jax.numpy as jnp
+import numpy as np
 
 from jles.models.backbones.features import EQUIVARIANT, Features
 from jles.models.config import ModelConfig
@@ -21,6 +22,19 @@ def unit_normalization(config: ModelConfig, features: Features) -> dict:
         if is_used:
             constants[f"{name}_scale"] = jnp.ones(getattr(features, name).shape[1], dtype)
     return constants
+
+
+def awaits_statistics(config: ModelConfig, params: dict) -> bool:
+    """Whether features have the constants to start with, and read-outs are untrained.
+
+    Read-outs that were trained with these constants must keep them.
+    """
+    if not config.normalize_features:
+        return False
+    mean, scale = (np.asarray(params["features"][name]) for name in ("mean", "scale"))
+    unit = not mean.any() and np.allclose(scale, len(scale) ** -0.5)
+    last = params["energy"]["perceptron"][f"layers_{len(config.energy.hidden)}"]
+    return bool(unit and not np.any(last["kernel"]))
 
 
 def normalize(features: Features, constants: dict) -> Features:

@@ -1,6 +1,7 @@
 """From a training file to what the loop needs: frames, potential, parameters, loaders."""
 
 import sys
+import warnings
 from functools import partial
 from typing import NamedTuple
 
@@ -12,14 +13,15 @@ from ase.data import atomic_numbers, chemical_symbols
 from jles.compiling import compiling
 from jles.data.frames import check_elements
 from jles.data.loader import RESPONSES, Loader
-from jles.data.offsets import fit_element_energies, fit_stored_energies
+from jles.data.offsets import fit_element_energies, fit_stored_energies, mean_energy
 from jles.data.shards.stored import StoredFrames
 from jles.data.stream import StreamLoader
 from jles.electrostatics.plan import SumPlan, describe_plan
-from jles.errors import InputError
+from jles.errors import InputError, InputWarning
 from jles.follow import follow
 from jles.models.backbones.features import EQUIVARIANT
 from jles.models.config import ModelConfig, ModelParts, ScreeningConfig
+from jles.models.normalization import awaits_statistics
 from jles.models.potential import Potential, build_potential
 from jles.models.store import read_model
 from jles.train.config import ModelSection, TrainConfig
@@ -33,6 +35,9 @@ from jles.train.training_frames import (
     load_frames,
     needed_labels,
 )
+
+LARGE_ENERGY = 50.0
+"""Energies per atom beyond this, eV, contain core electrons."""
 
 
 class Prepared(NamedTuple):
@@ -81,11 +86,11 @@ def prepare(config: TrainConfig, devices: Devices = Devices()) -> Prepared:  # n
     if params is None:
         init = jax.jit(potential.init, static_argnums=1)
         params = init(jax.random.key(config.seed), dtype)
-        if model.normalize_features:
-            with compiling("features", partial(print, file=sys.stderr, flush=True)):
-                params["features"] = feature_statistics(potential, params, train_loader)
     else:
         params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), params)
+    if awaits_statistics(model, params):
+        with compiling("features", partial(print, file=sys.stderr, flush=True)):
+            params["features"] = feature_statistics(potential, params, train_loader)
     potential.check(params)
     return Prepared(
         potential, params, train_frames, valid_frames, train_loader, valid_loader, devices
@@ -132,6 +137,8 @@ def model_of(section: ModelSection, frames: Frames) -> tuple[ModelConfig, dict |
         energies = stored.config.element_energies | _new_energies(
             section, frames, stored.config
         )
+        if not energies:
+            _warn_large_energies(section.start_from, frames)
         screening = section.screening or stored.config.screening
         config = stored.config.replace(element_energies=energies, screening=screening)
         return config, stored.params
@@ -148,6 +155,19 @@ def model_of(section: ModelSection, frames: Frames) -> tuple[ModelConfig, dict |
     if section.element_energies is None:
         section = section.replace(element_energies="fit")
     return model.replace(element_energies=_new_energies(section, frames, model)), None
+
+
+def _warn_large_energies(folder: str, frames: Frames) -> None:
+    """Warns of total energies that a model without element energies can hardly learn."""
+    mean = mean_energy(frames)
+    if abs(mean) > LARGE_ENERGY:
+        warnings.warn(
+            f"model.start_from: {folder} has no element energies, and the energies are "
+            f"{mean:.4g} eV per atom on average; unless the model predicts energies of this "
+            "size, set model.element_energies: fit",
+            InputWarning,
+            stacklevel=3,
+        )
 
 
 def _new_energies(section: ModelSection, frames: Frames, model: ModelConfig) -> dict:

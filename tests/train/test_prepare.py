@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 from ase.io import read
@@ -11,8 +12,8 @@ from jles.data.frames import LabelKeys
 from jles.electrostatics.plan import SumPlan
 from jles.electrostatics.sums.kgrid import KGrid
 from jles.electrostatics.sums.mesh import MeshPlan
-from jles.errors import InputError
-from jles.models.store import read_model
+from jles.errors import InputError, InputWarning
+from jles.models.store import read_model, save_model
 from jles.structures.sizes import Size
 from jles.train.config import DataConfig, TrainConfig
 from jles.train.prepare import planned_sums, prepare
@@ -171,6 +172,31 @@ def test_start_from_keeps_replaces_or_fits_the_element_energies(run, tmp_path):
     fresh = WITHOUT_CHARGES | {"element_energies": {"H": 1.0}}
     config = from_dict(TrainConfig, training_values(train, train, model=fresh), "x")
     assert "no energy of O; give those of all elements (H, O)" in message_of(prepare, config)
+
+
+def test_an_untrained_model_to_start_from_is_prepared_as_a_new_one(tmp_path, recwarn):
+    """As one of `jles.augment`; a trained model keeps the constants of its features."""
+    train = write_frames(tmp_path / "t.xyz", [labelled(rattled(n)) for n in range(3)])
+
+    def prepared(model):
+        return prepare(from_dict(TrainConfig, training_values(train, train, model=model), "x"))
+
+    def same(first, second):
+        return all(jax.tree.leaves(jax.tree.map(np.allclose, first, second)))
+
+    new = prepared(WITHOUT_CHARGES)
+    initial = new.potential.init(jax.random.key(0), np.float32)
+    assert not same(initial["features"], new.params["features"])
+    config = new.potential.config.replace(element_energies={})
+    save_model(tmp_path / "a", config, initial)
+    section = {"start_from": str(tmp_path / "a"), "element_energies": "fit"}
+    assert same(prepared(section).params, new.params)
+    initial["energy"]["perceptron"]["layers_1"]["kernel"] += 0.1
+    save_model(tmp_path / "b", config, initial)
+    assert not recwarn
+    kept = prepared({"start_from": str(tmp_path / "b")})
+    assert same(kept.params, initial)
+    assert "set model.element_energies: fit" in str(recwarn.pop(InputWarning).message)
 
 
 def test_an_unlabelled_run_of_another_file_fits_the_rest(tmp_path):

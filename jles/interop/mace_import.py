@@ -16,8 +16,12 @@ from jles.models.backbones.mace_config import MaceConfig
 from jles.models.config import DirectCharges, ElectrostaticsConfig, ModelConfig, ReadoutConfig
 from jles.units import HALF_INVERSE_EPSILON0
 
-MACE_MODELS = tuple(
-    f"mace.modules.models.{name}" for name in ("MACE", "ScaleShiftMACE", "MACELES")
+MACE_MODELS = (
+    "mace.modules.models.MACE",
+    "mace.modules.models.ScaleShiftMACE",
+    # Where the class was until 2025, and where it is now.
+    "mace.modules.models.MACELES",
+    "mace.modules.extensions.MACELES",
 )
 
 
@@ -29,6 +33,8 @@ def import_mace(model: Module, weight: float | None = None) -> tuple[ModelConfig
     Raises:
         InputError: a block or attribute that jles does not support, named.
     """
+    # Whether the basis of the couplings is reduced is seen in the couplings themselves.
+    model.refuse_flags("use_reduced_cg")
     numbers, backbone, network = import_mace_backbone(model)
     elements = tuple(chemical_symbols[number] for number in numbers)
     energies = model.module("atomic_energies_fn").array("atomic_energies")
@@ -45,12 +51,20 @@ def import_mace(model: Module, weight: float | None = None) -> tuple[ModelConfig
     params = {"backbone": network, "energy": readout}
     charges, electrostatics = None, ElectrostaticsConfig()
     if model.kind.endswith(".MACELES"):
-        ewald = model.module("les", "les.les.Les").module("ewald")
+        les = model.module("les", "les.les.Les")
+        ewald = les.module("ewald")
+        # The read-outs of MACE replace those of LES.
+        les.refuse_flags("use_atomwise")
+        ewald.refuse_flags()
         fields, params["charges"] = _import_readouts(model.module("les_readouts"), backbone)
         strength = ewald.number("norm_factor", 1.0) * (1.0 if weight is None else weight)
         if not strength > 0.0:
             raise ewald.error("norm_factor", f"prefactor {strength} of the sum is not positive")
-        charges = DirectCharges(**fields, scale=math.sqrt(strength / HALF_INVERSE_EPSILON0))
+        factor = model.number("les_output_scale", 1.0)
+        if not factor > 0.0:
+            raise model.error("les_output_scale", f"{factor} is not positive")
+        scale = factor * math.sqrt(strength / HALF_INVERSE_EPSILON0)
+        charges = DirectCharges(**fields, scale=scale)
         electrostatics = import_ewald(ewald)
     config = ModelConfig(
         elements=elements,

@@ -90,6 +90,12 @@ class Module:
             good = " or ".join(map(_show, accepted)) or "none"
             raise self.error(name, f"{_show(value)} is not supported, only {good}")
 
+    def refuse_flags(self, *known: str):
+        """Raises if an attribute `use_...` is set that is not among the `known` ones."""
+        for name, value in self.record.state.items():
+            if name.startswith("use_") and name not in known and value not in (False, None):
+                raise self.error(name, f"{_show(value)} is not supported, only False")
+
 
 def _same(value, choice) -> bool:
     return type(value) is type(choice) and value == choice

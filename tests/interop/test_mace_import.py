@@ -9,6 +9,7 @@ from jles.interop.torch_import import import_torch
 from jles.models.backbones.mace_config import MaceConfig
 from jles.models.config import DirectCharges, ElectrostaticsConfig, ModelConfig, ReadoutConfig
 from jles.models.potential import build_potential
+from tests.support.cace_records import module
 from tests.support.mace_records import irreps, mace_les
 from tests.support.torch_archive import save
 
@@ -66,6 +67,33 @@ def test_configuration_and_parameters_come_back(tmp_path, record, params):
         for key in path:
             expected = expected[key.key]
         np.testing.assert_allclose(value, expected, rtol=0, atol=2e-6, err_msg=str(path))
+
+
+def test_files_of_the_present_mace_are_read(tmp_path, record):
+    """Their class is in another module, and their charges have a factor."""
+    record.class_name = "mace.modules.extensions.MACELES"
+    record.state |= {"les_output_scale": 0.1, "use_reduced_cg": True, "use_dipoles": False}
+    les = child(record, "les")
+    les.state["use_atomwise"] = False
+    les.state["_modules"]["atomwise"] = module("les.les._DummyAtomwise")
+    config, _ = import_torch(save(tmp_path / "a.model", record))
+    assert abs(config.charges.scale - 0.05) < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("names", "flag"),
+    [
+        ((), "use_dipoles"),
+        ((), "use_induced_charges"),
+        ((), "use_agnostic_product"),
+        (("les",), "use_fixed_atomic_charges"),
+        (("les", "ewald"), "use_epsilon_r_scaling"),
+    ],
+)
+def test_flags_of_what_jles_does_not_compute_are_refused(tmp_path, record, names, flag):
+    child(record, *names).state[flag] = True
+    with pytest.raises(InputError, match=f"{flag}: True is not supported, only False"):
+        import_torch(save(tmp_path / "a.model", record))
 
 
 def test_given_element_energies_replace_those_of_the_file(tmp_path, record):

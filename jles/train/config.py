@@ -1,6 +1,5 @@
 """The training file: its keys, their defaults and allowed values (docs/config.md)."""
 
-from os.path import normpath
 from typing import Annotated, Literal
 
 from msgspec import Meta
@@ -8,6 +7,7 @@ from msgspec import Meta
 from jles.config import Config, Seed, count, positive
 from jles.data.frames import LabelKeys
 from jles.data.packing import Budget
+from jles.data.selections import first_repeated
 from jles.errors import InputError
 from jles.models.config import (
     BackboneConfig,
@@ -56,15 +56,12 @@ class DataConfig(Config):
 
 def _refuse_repeated(files: tuple[str, ...] | str) -> None:
     """Frames that come twice could be in both the training and the validation part."""
-    seen = set()
-    for file in () if isinstance(files, str) else files:
-        path = normpath(file)
-        if path in seen:
-            raise InputError(
-                f"train names {file} twice, and a part of its frames is held out; keep one, or "
-                "name a file with valid"
-            )
-        seen.add(path)
+    file = None if isinstance(files, str) else first_repeated(files)
+    if file is not None:
+        raise InputError(
+            f"train names frames of {file} twice, and a part of its frames is held out; keep "
+            "one, or name a file with valid"
+        )
 
 
 _BESIDE_START_FROM = ("element_energies", "screening")

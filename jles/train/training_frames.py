@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Sequence
-from os.path import normpath
 
 import numpy as np
 
@@ -12,10 +11,10 @@ from jles.data.frames import (
     Outline,
     absent,
     digests,
-    file_and_index,
     read_frames,
     renamed,
 )
+from jles.data.selections import have_common_frames
 from jles.data.shards.layout import is_shards
 from jles.data.shards.stored import StoredFrames, only_shards
 from jles.data.splits import split_places
@@ -107,23 +106,14 @@ def load_frames(
 
 def warn_overlap(data: DataConfig) -> None:
     """Warns of a validation file whose frames are also trained on, as far as names tell."""
-    known = [_place(file) for file in to_list(data.train)]
     for file in to_list(data.valid):
-        path, index = _place(file)
-        trained = {part for other, part in known if other == path}
-        if trained & {index, ":"} or (trained and index == ":"):
+        if any(have_common_frames(file, trained) for trained in to_list(data.train)):
             warnings.warn(
                 f"data.valid: {file} has frames that data.train also names; their errors say "
                 "nothing about new frames. Name others, or leave out valid to hold some out",
                 InputWarning,
                 stacklevel=3,
             )
-
-
-def _place(file: str) -> tuple[str, str]:
-    """The file as a normal path, and which frames of it are meant."""
-    path, index = file_and_index(file)
-    return normpath(path), index
 
 
 def _read(key: str, files, labels: LabelKeys) -> Frames:

@@ -293,6 +293,14 @@ def test_a_label_that_is_asked_for_must_be_there(files, tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_frames_are_stored_once(files, tmp_path):
+    file, out = files[0], tmp_path / "out"
+    for twice in ([file, file], [f"{file}@0:3", f"{file}@2:4"], [file, f"{file}@0"]):
+        line = message_of(build_shards, twice, out)
+        assert line == f"{twice[1]}: names frames that an earlier file has; name each once"
+    assert len(build_shards([f"{file}@0:3", f"{file}@3:4"], out)) == 4
+
+
 def test_a_directory_is_no_file_of_structures(folder, tmp_path, capsys):
     for place, words in ((folder, "is a directory of shards"), (tmp_path, "without index.h5")):
         out = str(tmp_path / "out")

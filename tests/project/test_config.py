@@ -311,7 +311,7 @@ def test_the_smallest_training_file_works():
         ("seed", "-1", ["seed"]),
         ("dtype", "float16", ["float16", "'float32', 'float64'"]),
         ("data.train", "[]", ["train.yaml.data", "train names no file"]),
-        ("data.train", "[a.xyz, b.xyz, ./a.xyz]", ["train names ./a.xyz twice"]),
+        ("data.train", "[a.xyz, b.xyz, ./a.xyz]", ["train names frames of ./a.xyz twice"]),
         ("data.valid_fraction", "1.5", ["valid_fraction", "1.5"]),
         ("data.split_seed", "-3", ["split_seed"]),
         ("data.limit", "0", ["limit"]),

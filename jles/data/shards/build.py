@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jles.data.frames import Frame, LabelKeys, absent, missing_label
+from jles.data.selections import first_repeated
 from jles.data.shards.layout import (
     CUTOFFS,
     INDEX,
@@ -61,8 +62,11 @@ def build_shards(
     Raises:
         InputError: a frame that cannot be read or whose state is no label of atoms (named), a
             directory that exists, a cutoff that is not positive, a label of `need` that no
-            frame has, a full disk.
+            frame has, files with common frames, a full disk.
     """
+    repeated = first_repeated(list(map(str, files)))
+    if repeated is not None:
+        raise InputError(f"{repeated}: names frames that an earlier file has; name each once")
 
     def numbered():
         stored = {*label_widths(), "total_charge", "state"}

@@ -79,6 +79,7 @@ def same(one, other):
         np.testing.assert_array_equal(other.labels[name], value)
         assert np.shape(other.labels[name]) == np.shape(value)
     assert (one.source, one.total_charge) == (other.source, other.total_charge)
+    assert one.gives_charge == other.gives_charge
     assert (one.state is None) == (other.state is None)
     if one.state is not None:
         np.testing.assert_array_equal(np.asarray(one.state, float), other.state)
@@ -269,6 +270,23 @@ def test_a_damaged_lmdb_file_is_one_line(tmp_path, capfd):
         assert "set.aselmdb: cannot be read as LMDB" in message_of(read_all)
     assert capfd.readouterr().err == ""
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_charge_of_zero_is_remembered(tmp_path):
+    atoms = [rattled(n, count=3, pbc=False) for n in range(3)]
+    atoms[1].info["total_charge"] = 0.0
+    atoms[2].info["total_charge"] = -1.0
+    build_shards([write_frames(tmp_path / "a.xyz", atoms)], tmp_path / "out")
+
+    def given():
+        return [
+            frame.has("total_charge") for frame in open_frames(tmp_path / "out", LabelKeys())
+        ]
+
+    assert given() == [False, True, True]
+    with h5py.File(tmp_path / "out" / INDEX, "r+") as file:
+        del file["frames/gives_charge"]  # an older index
+    assert given() == [False, False, True]
 
 
 def test_the_digest_tells_data_apart(tmp_path):

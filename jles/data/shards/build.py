@@ -167,6 +167,7 @@ class _Builder:
             "formula": self._formulas.setdefault(counts.tobytes(), len(self._formulas)),
             "cell": self._cells.setdefault(cell.tobytes(), len(self._cells)),
             "total_charge": frame.total_charge,
+            "gives_charge": frame.gives_charge,
             "energy": float(frame.labels.get("energy", np.nan)),
             "labels": has,
             "extent": slab_extent(frame.positions, frame.cell, frame.pbc),

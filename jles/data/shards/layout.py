@@ -41,6 +41,7 @@ class Columns:
         formula: row of the table of formulas.
         cell: row of the table of cells.
         total_charge: e.
+        gives_charge: whether the file has the total charge; False in older indices.
         energy: eV; NaN if there is none.
         labels: bit n is set if the frame has label n of the index.
         shortest: distance of two atoms, angstrom; infinite beyond the largest cutoff.
@@ -59,6 +60,7 @@ class Columns:
     formula: np.ndarray
     cell: np.ndarray
     total_charge: np.ndarray
+    gives_charge: np.ndarray
     energy: np.ndarray
     labels: np.ndarray
     shortest: np.ndarray
@@ -78,6 +80,7 @@ TYPES = {
     "formula": np.int32,
     "cell": np.int32,
     "total_charge": np.float64,
+    "gives_charge": np.uint8,
     "energy": np.float64,
     "labels": np.uint32,
     "shortest": np.float32,
@@ -217,7 +220,9 @@ def _check_size(path: Path, size: int) -> None:
 
 
 def _index(file) -> Index:
-    columns = {name: file[f"frames/{name}"][:] for name in TYPES}
+    columns = {name: file[f"frames/{name}"][:] for name in TYPES if name != "gives_charge"}
+    known = file.get("frames/gives_charge")
+    columns["gives_charge"] = np.zeros(len(columns["atoms"])) if known is None else known[:]
     lengths = {len(values) for values in columns.values()}
     if len(lengths) != 1:
         raise ValueError(f"columns of different lengths {sorted(lengths)}")

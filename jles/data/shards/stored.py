@@ -87,6 +87,7 @@ class StoredFrames(Sequence[Outline]):
             first=int(columns.first[place]),
             atoms=int(columns.atoms[place]),
             checked=int(columns.checksum[place]),
+            gives_charge=bool(columns.gives_charge[place]),
             **self._known(place),
         )
 

@@ -115,6 +115,7 @@ def import_ewald(ewald: Module) -> ElectrostaticsConfig:
     Raises:
         InputError: an option that jles does not support, named.
     """
+    ewald.refuse_flags()
     ewald.refuse_unless("exponent", 1, 1.0)
     ewald.refuse_unless("external_field")
     ewald.refuse_unless("charge_neutral_lambda", 0, 0.0)

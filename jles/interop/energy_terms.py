@@ -151,6 +151,7 @@ def _les(module: Module, energies, charges):
     module.refuse_unless("feature_key", "node_feats", ["node_feats"])
     les = module.module("les", "les.les.Les")
     les.refuse_unless("use_atomwise", True)
+    les.refuse_flags("use_atomwise")
     key = module.get("energy_key", str, "ewald_potential")
     energies[key] = [_Term(les.module("atomwise"), les.module("ewald"))]
 

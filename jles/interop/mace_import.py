@@ -55,7 +55,6 @@ def import_mace(model: Module, weight: float | None = None) -> tuple[ModelConfig
         ewald = les.module("ewald")
         # The read-outs of MACE replace those of LES.
         les.refuse_flags("use_atomwise")
-        ewald.refuse_flags()
         fields, params["charges"] = _import_readouts(model.module("les_readouts"), backbone)
         strength = ewald.number("norm_factor", 1.0) * (1.0 if weight is None else weight)
         if not strength > 0.0:

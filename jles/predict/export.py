@@ -66,7 +66,8 @@ def export(
 
     The boundary (crystal, slab or cluster) and the wavevectors of the lattice sum are fixed:
     they are those of `example`. All results are NaN for a cell with an edge longer than that
-    of `example`, so take the largest cell or a `margin`.
+    of `example`, so take the largest cell or a `margin`. They are NaN for an element that the
+    model does not know, too.
 
     Args:
         model: from `jles.load`.
@@ -167,6 +168,7 @@ def _program(
         results[CURRENT] = evaluation.current(arrays["velocities"])
     options = potential.config.sum_options
     fits = plan_serves(structure.plan, structure.cell, options, structure.slab)
+    fits &= jnp.all(jnp.isin(structure.numbers, jnp.array((0, *potential.config.numbers))))
     return jax.tree.map(lambda value: jnp.where(fits, value, jnp.nan), results)
 
 

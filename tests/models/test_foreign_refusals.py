@@ -2,6 +2,7 @@
 
 import sys
 from functools import partial
+from importlib.metadata import EntryPoint, EntryPoints
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,8 @@ import pytest
 import jles
 from jles.data.frames import Frame
 from jles.errors import InputError, InputWarning
-from jles.models.backbones.foreign import register
+from jles.models.backbones import foreign
+from jles.models.backbones.foreign import ENTRY_POINTS, factory_of, register
 from jles.models.backbones.foreign_config import ForeignConfig
 from jles.models.backbones.jax_md_nequip import jax_md_nequip
 from jles.models.backbones.mlip_models import mlip_model
@@ -56,6 +58,15 @@ def test_options_of_jax_md_nequip_that_do_not_exist_are_refused():
     ):
         with pytest.raises(InputError, match=said):
             jax_md_nequip(3.0, ("H", "O"), **options)
+
+
+def test_an_entry_point_that_cannot_be_loaded_is_named(monkeypatch):
+    broken = EntryPoint("broken", "package_that_is_gone:model", ENTRY_POINTS)
+    monkeypatch.setattr(foreign, "entry_points", lambda **_: EntryPoints([broken]))
+    with pytest.raises(
+        InputError, match="'broken' cannot be loaded .*gone:model .ModuleNotFou"
+    ):
+        factory_of("broken")
 
 
 def test_models_of_mlip_need_the_package(monkeypatch):

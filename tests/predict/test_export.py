@@ -120,6 +120,14 @@ def test_a_cell_larger_than_the_example_gives_no_numbers(model, exported):
     assert all(np.isnan(value).all() for value in found.values())
 
 
+@pytest.mark.parametrize("number", [2, 6, 9])
+def test_an_element_that_the_model_does_not_know_gives_no_numbers(model, exported, number):
+    arrays = inputs(model, crystal(2))
+    arrays["numbers"] = np.array(arrays["numbers"])
+    arrays["numbers"][3] = number
+    assert all(np.isnan(value).all() for value in exported.call(arrays).values())
+
+
 def test_clusters_with_response_in_a_field():
     polarizability = {"kind": "scalar"} | HIDDEN
     model = model_of(polarizability=polarizability, charge_softness=HIDDEN)

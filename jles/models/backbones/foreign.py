@@ -78,14 +78,22 @@ def factory_of(name: str) -> Factory:
     """The factory that is registered under a name, or that an installed package offers.
 
     Raises:
-        InputError: no such name; the message says how to register it.
+        InputError: no such name, which says how to register it; or a package whose entry point
+            cannot be loaded.
     """
     if name in _FACTORIES:
         return _FACTORIES[name]
     if name in _BUILT_IN:
         return _BUILT_IN[name]
     for entry in entry_points(group=ENTRY_POINTS, name=name):
-        return entry.load()
+        try:
+            return entry.load()
+        except Exception as error:
+            reason = f"{type(error).__name__}: {first_line(error)}"
+            raise InputError(
+                f"backbone.name: '{name}' cannot be loaded from its package: {entry.value} "
+                f"({reason}); install the package again"
+            ) from error
     offered = sorted({*_BUILT_IN, *_FACTORIES, *entry_points(group=ENTRY_POINTS).names})
     raise InputError(
         f"backbone.name: '{name}' is not registered ({', '.join(offered)} are); "

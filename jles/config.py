@@ -5,9 +5,10 @@ records, distinguished by the key `kind`; the first record of a union is the def
 error is one line: file, key, value, and what would be right.
 """
 
+import contextlib
 import re
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -97,6 +98,25 @@ def from_dict(record, values, where: str):
     if isinstance(values, Mapping):
         values = _complete(record, values)
     return _convert(values, record, where)
+
+
+def begins_with_key(message: str, record: type[Config]) -> bool:
+    """True if an error names a key of the record, as `data.train` or `loss`, at its start."""
+    found = re.match(r"(\w+)(?:\.(\w+))?(?:[.:]| \()", message)
+    if not found:
+        return False
+    section, key = found.groups()
+    known = _types(record) if key is None else _inner_keys(record).get(section, ())
+    return (key or section) in known
+
+
+@contextlib.contextmanager
+def under_key(key: str) -> Iterator[None]:
+    """Puts a key before the errors of what it gives."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{key}{error}") from None
 
 
 def to_dict(record) -> dict:

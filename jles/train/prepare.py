@@ -11,6 +11,7 @@ import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
 from jles.compiling import compiling
+from jles.config import under_key
 from jles.data.frames import check_elements
 from jles.data.loader import RESPONSES, Loader
 from jles.data.offsets import fit_element_energies, fit_stored_energies, mean_energy
@@ -140,18 +141,20 @@ def model_of(section: ModelSection, frames: Frames) -> tuple[ModelConfig, dict |
         if not energies:
             _warn_large_energies(section.start_from, frames)
         screening = section.screening or stored.config.screening
-        config = stored.config.replace(element_energies=energies, screening=screening)
+        with under_key("model."):
+            config = stored.config.replace(element_energies=energies, screening=screening)
         return config, stored.params
     elements = section.elements
     if elements is None:
         present = sorted({int(z) for frame in kinds_of(frames) for z in frame.numbers})
         elements = tuple(chemical_symbols[z] for z in present)
-    model = ModelConfig(
-        elements=elements,
-        backbone=section.backbone,
-        screening=section.screening or ScreeningConfig(),
-        **{name: getattr(section, name) for name in ModelParts.__struct_fields__},
-    )
+    with under_key("model."):
+        model = ModelConfig(
+            elements=elements,
+            backbone=section.backbone,
+            screening=section.screening or ScreeningConfig(),
+            **{name: getattr(section, name) for name in ModelParts.__struct_fields__},
+        )
     if section.element_energies is None:
         section = section.replace(element_energies="fit")
     return model.replace(element_energies=_new_energies(section, frames, model)), None

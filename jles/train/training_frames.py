@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from jles.config import under_key
 from jles.data.frames import (
     Frame,
     LabelKeys,
@@ -80,6 +81,9 @@ def load_frames(
     """
     judging = need if judging is None else judging
     train = _read("train", data.train, data.labels)
+    for name in need:
+        if not _have(train, name):
+            raise InputError(_no_label(data, name, train, to_list(data.train)))
     if data.limit is not None:
         train = _take(train, np.arange(min(data.limit, len(train))))
     if data.valid:
@@ -121,7 +125,8 @@ def _read(key: str, files, labels: LabelKeys) -> Frames:
     files = to_list(files)
     frames = only_shards(files, f"data.{key}")
     if frames is None:
-        return [frame for file in files for frame in read_frames(file, labels)]
+        with under_key(f"data.{key}: "):
+            return [frame for file in files for frame in read_frames(file, labels)]
     for name, stored in frames.index.keys.items():
         named = getattr(labels, name, stored)
         if named not in (stored, getattr(LabelKeys(), name, stored)):

@@ -36,8 +36,10 @@ def write_config(folder, *assignments, drop=None):
         ({"set": "loss.stress=1", "labels": ("energy", "forces")}, ["data.xyz", "'stress'"]),
         ({"set": "model.element_energies={Xe: 1.0}"}, ["element_energies", "Xe", "H, O"]),
         ({"set": "model.elements=[H]"}, ["data.xyz, frame 0", "O"]),
-        ({"set": "data.valid=nowhere.xyz"}, ["nowhere.xyz"]),
-        ({"set": "data.limit=1"}, ["1 frames"]),
+        ({"set": "data.valid=nowhere.xyz"}, ["train.yaml.data.valid: nowhere.xyz: no such"]),
+        ({"set": "data.train=nowhere.xyz"}, ["train.yaml.data.train: nowhere.xyz: no such"]),
+        ({"set": "data.limit=1"}, ["train.yaml.data.valid_fraction (", "1 frames"]),
+        ({"set": "model.screening={positive: Zr}"}, ["train.yaml.model.screening.positive: "]),
     ],
 )
 def test_a_mistake_in_the_training_file_is_named(folder, capsys, change, words):

@@ -104,6 +104,12 @@ def test_a_label_is_needed_in_the_frames_that_are_trained_on(tmp_path):
             assert "data.split_seed" in message_of(load_frames, data, need)
 
 
+def test_missing_labels_come_before_the_split(tmp_path):
+    train = frames_file(tmp_path / "one.xyz", ())
+    message = message_of(load_frames, DataConfig(train), ("forces",))
+    assert "no frame has 'forces'" in message
+
+
 def test_a_split_that_leaves_nothing_names_its_key_and_file(tmp_path):
     train = frames_file(tmp_path / "one.xyz", ("energy",))
     message = message_of(load_frames, DataConfig(train), ())

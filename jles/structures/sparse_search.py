@@ -56,9 +56,12 @@ def _images(positions, box, pbc, cutoff):
     inverse = np.linalg.inv(box)
     fractions = positions @ inverse
     reach = cutoff * np.linalg.norm(inverse, axis=0) + 1e-9
+    low, high = fractions.min(axis=0) - reach, fractions.max(axis=0) + reach
     most = np.where(pbc, np.floor(reach + 1.0), 0).astype(int)
-    steps = np.indices(2 * most + 1).reshape(3, -1).T - most
-    moved = fractions + steps[:, None, :]
-    near = (moved >= fractions.min(axis=0) - reach) & (moved <= fractions.max(axis=0) + reach)
-    step, atom = np.nonzero((near | ~np.asarray(pbc)).all(axis=-1))
-    return positions[atom] + steps[step] @ box, atom, steps[step]
+    parts = []
+    for step in np.indices(2 * most + 1).reshape(3, -1).T - most:
+        moved = fractions + step
+        near = ((moved >= low) & (moved <= high)) | ~np.asarray(pbc)
+        atom = np.flatnonzero(near.all(axis=1))
+        parts.append((positions[atom] + step @ box, atom, np.tile(step, (len(atom), 1))))
+    return tuple(map(np.concatenate, zip(*parts, strict=True)))

@@ -195,8 +195,8 @@ def _factor(values, label: str = "") -> float:
     factor = unit_factor(unit, ours) if unit.strip() else 1.0
     if factor is None:
         raise InputError(
-            f"{values.file.filename}: {values.name} has the unit '{unit}'; it must be of the "
-            f"dimension of {ours}, made of {KNOWN}"
+            f"{values.file.filename}: {values.name} has the unit '{unit}', which is not "
+            f"converted to {ours}; units are made of {KNOWN}"
         )
     gradient = label == "forces" and values.name.lower().endswith(("gradient", "gradients"))
     return -factor if gradient else factor

@@ -97,7 +97,7 @@ def check_options(options: Sequence[str]) -> None:
         InputError: names the option.
     """
     for option in options:
-        if option in ("-p", "-partition", "-mpicolor"):
+        if option.replace("--", "-") in ("-p", "-partition", "-mpicolor"):
             raise InputError(
                 f"--options {option}: all ranks compute one system; start jles lammps once for "
                 "each system"

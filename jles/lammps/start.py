@@ -53,6 +53,12 @@ def start_lammps(comm, options: Sequence[str]):
     except RuntimeError as error:
         given = f" with --options {shlex.join(options)}" if options else ""
         raise InputError(f"LAMMPS does not start{given}: {error}") from None
+    size = found.extract_setting("world_size")
+    if size != comm.Get_size():
+        raise InputError(
+            f"LAMMPS has {size} of {comm.Get_size()} ranks: it has another MPI or none; "
+            + INSTALL
+        )
     if not found.has_style("fix", "external"):
         raise InputError("this LAMMPS has no fix external (package MISC)")
     return found

@@ -124,7 +124,7 @@ def test_total_charges_without_effect_or_in_a_field(changes, charge, couples, me
 
 def test_ranks_are_not_divided_among_systems():
     check_options(["-var", "p", "1", "-log", "run.log"])
-    for option in ("-partition", "-p", "-mpicolor"):
+    for option in ("-partition", "--partition", "-p", "-mpicolor"):
         with pytest.raises(InputError, match=f"--options {option}: all ranks compute one"):
             check_options(["-log", "none", option, "2x1"])
 
@@ -140,6 +140,23 @@ def test_a_lammps_that_does_not_start_is_not_called_missing(monkeypatch):
             start.start_lammps(comm, ["-bad"])
 
     on_ranks(1, rank)
+
+
+def test_a_lammps_without_the_other_ranks_is_refused(monkeypatch):
+    class Serial:
+        def __init__(self, comm, cmdargs):
+            pass
+
+        def extract_setting(self, name):
+            return {"world_size": 1}[name]
+
+    monkeypatch.setattr(start, "_lammps_class", lambda: Serial)
+
+    def rank(comm):
+        with pytest.raises(InputError, match="LAMMPS has 1 of 2 ranks: it has another MPI or"):
+            start.start_lammps(comm, [])
+
+    on_ranks(2, rank)
 
 
 class Variables:

@@ -22,6 +22,7 @@ from jles.predict.prediction import Prediction, check_wanted, field_array
 from jles.quantities.evaluation import BornMode
 from jles.structures.batch import on_device, pad_structure, size_of
 from jles.structures.distances import outside, read_range
+from jles.structures.doubts import forgotten_periodicity, unusual_distances
 from jles.structures.sizes import Size, cost_of, merge_sizes, plan_buckets, round_up_size
 from jles.structures.structure import Structure
 
@@ -63,8 +64,8 @@ class Predictor(ABC):
         self._planned: tuple[Size, ...] = ()
         self._sizes: list[Size] = []
         self._wasted: dict[Size, float] = {}
-        # Set to None once the warning was given.
         self._distances = read_range(self.training.get("distances", {}))
+        self._warned: set[str] = set()
 
     @property
     @abstractmethod
@@ -120,7 +121,7 @@ class Predictor(ABC):
             name = names[number] if names else f"structure {number}"
             with naming(name):
                 structure = self._bare(atoms)
-                self._warn_outside(structure, f"{name}: ")
+                self._warn_of_doubts(atoms, structure, f"{name}: ")
                 sizes.append(size_of(structure))
         planned = plan_buckets(sizes, _MOST_PLANNED, worth=COMPILATION)[0]
         self._planned = tuple(sorted(planned, key=lambda size: size.atoms * size.neighbors))
@@ -132,7 +133,7 @@ class Predictor(ABC):
             InputError: an element the model has not seen, or a geometry that is not valid.
         """
         bare = self._bare(atoms)
-        self._warn_outside(bare)
+        self._warn_of_doubts(atoms, bare)
         padded = pad_structure(bare, self._size_for(size_of(bare)))
         with self.precision():
             return on_device(padded)
@@ -176,17 +177,31 @@ class Predictor(ABC):
                 f"energy does not depend on it: train with model.state, or take out '{key}'"
             )
 
-    def _warn_outside(self, structure: Structure, place: str = "") -> None:
-        """Warns, once, of a structure whose distances are far from those of the training."""
-        reason = self._distances and outside(structure, self._distances)
-        if reason:
-            self._distances = None
-            warnings.warn(
-                f"{place}{reason} of {self.where}: are positions and cell in angstrom? "
-                "(later structures are not checked)",
-                InputWarning,
-                stacklevel=4,
-            )
+    def _warn_of_doubts(self, atoms, structure: Structure, place: str = "") -> None:
+        """Warns, once of each kind, of unusual distances and of forgotten periodicity."""
+        doubts = {
+            "distances": lambda: self._doubtful_distances(structure),
+            "pbc": lambda: forgotten_periodicity(
+                atoms.positions, atoms.cell.array, atoms.pbc, self.config.backbone.cutoff
+            ),
+        }
+        for kind in [kind for kind in doubts if kind not in self._warned]:
+            if reason := doubts[kind]():
+                self._warned.add(kind)
+                warnings.warn(
+                    f"{place}{reason} (later structures are not checked)",
+                    InputWarning,
+                    stacklevel=4,
+                )
+
+    def _doubtful_distances(self, structure: Structure) -> str | None:
+        """Compares with the training data, or with covalent radii where they are unknown."""
+        if self._distances is not None:
+            reason = outside(structure, self._distances)
+            return reason and f"{reason} of {self.where}: are positions and cell in angstrom?"
+        # Imported models have no record, those trained further from them an empty one.
+        real = {"imported_from", "distances"} & self.training.keys()
+        return unusual_distances(structure) if real else None
 
     def total_charge(self, atoms) -> float:
         """Total charge in `atoms.info`, e; 0 if there is none.

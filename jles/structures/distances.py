@@ -67,7 +67,7 @@ def distance_range(structures: Iterable[Structure]) -> DistanceRange:
     """The range of structures on the host; neighbours beyond the cutoff are not seen."""
     shortest, sparsest = np.full((_TABLE, _TABLE), np.inf), 0.0
     for structure in structures:
-        i, j, distances = _edges(structure)
+        i, j, distances = edges(structure)
         if len(distances):
             numbers = np.asarray(structure.numbers)
             np.minimum.at(shortest, (numbers[i], numbers[j]), distances)
@@ -84,7 +84,7 @@ def merged_range(one: DistanceRange, other: DistanceRange) -> DistanceRange:
 
 def outside(structure: Structure, known: DistanceRange) -> str | None:
     """Says how far a structure on the host is outside the range; None if it is inside."""
-    i, j, distances = _edges(structure)
+    i, j, distances = edges(structure)
     numbers = np.asarray(structure.numbers)
     if len(distances) == 0:
         is_sparse = np.count_nonzero(structure.mask) > 1 and known.sparsest > 0.0
@@ -109,8 +109,8 @@ def outside(structure: Structure, known: DistanceRange) -> str | None:
     return None
 
 
-def _edges(structure: Structure):
-    """Receivers, senders and distances of all neighbours, NumPy."""
+def edges(structure: Structure):
+    """Receivers, senders and distances (angstrom) of all neighbours of a structure, NumPy."""
     i, slot = np.nonzero(structure.neighbor_mask)
     j = np.asarray(structure.neighbor_index)[i, slot]
     positions = np.asarray(structure.positions)

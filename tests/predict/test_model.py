@@ -259,6 +259,30 @@ def test_a_structure_far_from_the_training_data_is_named_once():
     model.structure(close)
 
 
+def test_an_imported_model_warns_of_positions_in_bohr():
+    """It has no record of distances; a model made in Python may be of anything."""
+    imported = model_of(CONFIG, training={"imported_from": "mace.model"})
+    molecule = Atoms("O2", [[0, 0, 0], [0, 0, 1.2]])
+    imported.structure(molecule)
+    in_bohr = Atoms("O2", molecule.positions / 0.529177)
+    model_of(CONFIG).structure(in_bohr)
+    with pytest.warns(InputWarning, match=r"at 1\.72 times .* covalent radii: .* bohr"):
+        imported.structure(in_bohr)
+    imported.structure(in_bohr)
+
+
+def test_a_crystal_without_pbc_is_named_and_a_molecule_in_a_box_is_not(model):
+    """The box leaves 8 angstrom to the next image, the cutoff is shorter."""
+    molecule = Atoms("O2", [[0, 0, 0], [0, 0, 1.2]])
+    molecule.center(vacuum=4.0)
+    model.structure(molecule)
+    crystal = rattled(0)
+    crystal.pbc = False
+    with pytest.warns(InputWarning, match="first: has a cell but pbc F F F") as seen:
+        model.plan([crystal, crystal], ["first", "second"])
+    assert len(seen) == 1
+
+
 def counting(config):
     """A model that counts how often its energy is traced."""
     model = model_of(config)

@@ -9,13 +9,13 @@ from ase.data import chemical_symbols, covalent_radii
 from jles.data.check.remark import Remark, some
 from jles.data.frames import Frame
 from jles.errors import InputError
+from jles.structures.doubts import doubtful_unit, nearest_over_radii
 from jles.structures.neighbors import find_neighbors
 
 _REACH = 3.0
 """Nearest neighbours are looked for up to this distance, angstrom."""
 
 _SHORT = 0.6
-_BOHR, _NANOMETRE = 1.6, 0.6
 _MANY_ATOMS = 200
 
 
@@ -53,13 +53,11 @@ def measure(frames: Sequence[Frame]) -> Distances:
         i, j = here[table.mask], table.index[table.mask]
         there = frame.positions[j] + table.shift[table.mask] @ frame.cell
         apart = np.linalg.norm(there - frame.positions[i], axis=-1)
+        nearest.append(nearest_over_radii(frame.numbers, i, j, apart))
+        alone += len(frame.numbers) - len(nearest[-1])
+        _collect(pairs, frame.numbers, i, j, apart)
         radii = covalent_radii[frame.numbers]
         ratio = apart / (radii[i] + radii[j])
-        closest = np.full(len(frame.numbers), np.inf)
-        np.minimum.at(closest, i, ratio)
-        nearest.append(closest[np.isfinite(closest)])
-        alone += int(np.sum(~np.isfinite(closest)))
-        _collect(pairs, frame.numbers, i, j, apart)
         if len(ratio) and ratio.min() < _SHORT:
             worst = np.argmin(ratio)
             short.append(
@@ -97,14 +95,8 @@ def units_of_length(distances: Distances) -> Iterator[Remark]:
             f"{distances.alone} atoms have no neighbour within 3 angstrom: are they isolated, "
             "or are positions in bohr (0.529177 angstrom)?"
         )
-    if len(distances.nearest) == 0:
-        return
-    typical = float(np.median(distances.nearest))
-    said = f"nearest neighbours are at {typical:.2f} times the sum of their covalent radii"
-    if typical > _BOHR:
-        yield Remark(f"{said}: are positions in bohr (1 bohr = 0.529177 angstrom)?")
-    if typical < _NANOMETRE:
-        yield Remark(f"{said}: are positions in nm or in fractions of the cell?")
+    if doubt := doubtful_unit(distances.nearest):
+        yield Remark(doubt)
 
 
 def boundaries(frames: Sequence[Frame]) -> Iterator[Remark]:

@@ -1,8 +1,10 @@
 """Does a film of water lose a net orientation of its molecules, with and without charges?
 
-Run:     python experiments/liquid_vapour.py --out results/liquid_vapour
+Run:     python experiments/liquid_vapour.py --boxes 3 --picoseconds 1.2
+         --out results/liquid_vapour
 Needs:   seeds/water_interface_les.pth and water_interface_sr.pth (published models),
-         water-rpbe-d3 (JLES_DATA); one core, 20 minutes.
+         water-rpbe-d3 (JLES_DATA), with --slab structures/water_slab_3072.xyz; one core,
+         40 minutes.
 Writes:  the runs (`jles md`), results.json and liquid_vapour.png in --out.
 Expect:  with long-range forces the net dipole decays within a fraction of a picosecond, and the
          potential then differs between the two sides by a fluctuation of
@@ -13,7 +15,7 @@ Expect:  with long-range forces the net dipole decays within a fraction of a pic
 
 The film is cut from the frame of bulk water whose molecules are oriented most along one axis.
 One box is 12 angstrom thick; the short-range model reaches 11 angstrom through its messages, so
-thicker films (--boxes) separate the two models better. Hydrogen has a mass of 4 u, which
+only thicker films (--boxes) separate the two models. Hydrogen has a mass of 4 u, which
 changes no average over positions and allows steps of 2 fs.
 """
 

@@ -140,9 +140,11 @@ def _no_model(path: Path) -> str:
     if not path.is_dir():
         return "no such directory"
     if (path / "train.yaml").is_file():
+        best = path / "best_before_stop"
         return (
             "its training has not finished, so there is no model yet; continue it with "
             f"`jles train CONFIG.yaml --out {path} --resume`"
+            f"{f', or take {best}' if best.is_dir() else ''}"
         )
     return "not a model directory (it has no config.yaml)"
 

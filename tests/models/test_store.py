@@ -141,6 +141,9 @@ def test_a_place_without_a_model_is_named(tmp_path):
     }
     for name, words in remedies.items():
         assert_refused(tmp_path / name, str(tmp_path / name), words)
+    best = tmp_path / "run" / "best_before_stop"
+    best.mkdir()
+    assert_refused(tmp_path / "run", f", or take {best}")
 
 
 @pytest.mark.parametrize("name", sorted(FILES - {"README.md"}))

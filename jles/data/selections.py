@@ -1,32 +1,45 @@
-"""Whether `FILE` or `FILE@INDEX` means frames that another one means, too."""
+"""Whether `FILE` or `FILE@INDEX` means frames that another one means, too.
+
+Only the names are compared. Indices that count from the end, ranges with steps and queries of a
+database are taken to have no common frames, except with the same index or the whole file.
+"""
 
 import sys
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable
 from os.path import normpath
 
 from jles.data.frames import file_and_index
 
 
-def first_repeated(files: Sequence[str]) -> str | None:
+def first_repeated(files: Iterable[str]) -> str | None:
     """The first name with frames that an earlier one has; None without such."""
-    for n, file in enumerate(files):
-        if any(have_common_frames(file, earlier) for earlier in files[:n]):
+    return _first_named(files, defaultdict(list), remember=True)
+
+
+def first_common(files: Iterable[str], others: Iterable[str]) -> str | None:
+    """The first of `files` with frames that one of the others has; None without such."""
+    named = defaultdict(list)
+    for path, index in map(_place, others):
+        named[path].append(index)
+    return _first_named(files, named, remember=False)
+
+
+def _first_named(files, named: dict[str, list[str]], remember: bool) -> str | None:
+    # Data sets may have thousands of files: compare only names of the same one.
+    for file in files:
+        path, index = _place(file)
+        if any(_overlap(index, other) for other in named[path]):
             return file
+        if remember:
+            named[path].append(index)
     return None
 
 
-def have_common_frames(first: str, second: str) -> bool:
-    """Whether two names mean common frames, as far as the names tell.
-
-    Indices that count from the end, ranges with steps and queries of a database are common to
-    equal ones and to the whole file.
-    """
-    (path, index), (other_path, other_index) = map(_place, (first, second))
-    if path != other_path:
-        return False
-    if index == other_index:
+def _overlap(index: str, other: str) -> bool:
+    if index == other:
         return True
-    ranges = _range(index), _range(other_index)
+    ranges = _range(index), _range(other)
     if (0, sys.maxsize) in ranges:
         return True
     if None in ranges:

@@ -57,7 +57,8 @@ def _images(positions, box, pbc, cutoff):
     fractions = positions @ inverse
     reach = cutoff * np.linalg.norm(inverse, axis=0) + 1e-9
     low, high = fractions.min(axis=0) - reach, fractions.max(axis=0) + reach
-    most = np.where(pbc, np.floor(reach + 1.0), 0).astype(int)
+    # No atom comes near by more steps; for a molecule inside a wide cell these are none.
+    most = np.where(pbc, np.floor(np.ptp(fractions, axis=0) + reach), 0).astype(int)
     parts = []
     for step in np.indices(2 * most + 1).reshape(3, -1).T - most:
         moved = fractions + step

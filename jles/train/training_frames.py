@@ -15,7 +15,7 @@ from jles.data.frames import (
     read_frames,
     renamed,
 )
-from jles.data.selections import have_common_frames
+from jles.data.selections import first_common
 from jles.data.shards.layout import is_shards
 from jles.data.shards.stored import StoredFrames, only_shards
 from jles.data.splits import split_places
@@ -109,15 +109,15 @@ def load_frames(
 
 
 def warn_overlap(data: DataConfig) -> None:
-    """Warns of a validation file whose frames are also trained on, as far as names tell."""
-    for file in to_list(data.valid):
-        if any(have_common_frames(file, trained) for trained in to_list(data.train)):
-            warnings.warn(
-                f"data.valid: {file} has frames that data.train also names; their errors say "
-                "nothing about new frames. Name others, or leave out valid to hold some out",
-                InputWarning,
-                stacklevel=3,
-            )
+    """Warns of the first validation file with frames that are also trained on, by the names."""
+    file = first_common(to_list(data.valid), to_list(data.train))
+    if file is not None:
+        warnings.warn(
+            f"data.valid: {file} has frames that data.train also names; their errors say "
+            "nothing about new frames. Name others, or leave out valid to hold some out",
+            InputWarning,
+            stacklevel=3,
+        )
 
 
 def _read(key: str, files, labels: LabelKeys) -> Frames:

@@ -2,7 +2,7 @@
 
 Run:     python experiments/interface_tio2.py --out results/interface_tio2
 Needs:   seeds/tio2_nacl_aq_les.pth (published model), structures/TiO2_NaCl_aq_8784.xyz
-         (JLES_DATA); one core, 10 minutes.
+         (JLES_DATA); one core, 22 minutes.
 Writes:  the run (`jles md`), results.json and interface_tio2.png in --out.
 Expect:  water in layers on the oxide, the same on both faces; no field in the middle of the
          solution (as in arXiv 2404.00167); the particle mesh and the direct sum agree within

@@ -2,7 +2,7 @@
 
 Run:     python experiments/long_range_weight.py --out results/long_range_weight
 Needs:   lrfit_water_mp1.pth, seeds/water_interface_les.pth, seeds/dimer_CP_les.pth (published
-         models), water-rpbe-d3, lode-charged-dimers (JLES_DATA); one core, two minutes.
+         models), water-rpbe-d3, lode-charged-dimers (JLES_DATA); one core, three minutes.
 Writes:  results.json and long_range_weight.png in --out.
 Expect:  the errors of energies and forces are smallest near the weight of the training, and
          with it the Born charges of water are those of DFT, since energies and forces determine

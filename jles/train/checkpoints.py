@@ -2,7 +2,9 @@
 
 import contextlib
 import logging
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
@@ -73,7 +75,7 @@ class Checkpoints:
             # orbax and tensorstore report a full disk on stderr, in hundreds of lines.
             size = sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
             check_room(self._directory, size + _OVERHEAD)
-            with _quiet():
+            with _quiet(), _delaying_interrupts():
                 self._manager(name).save(step, args=arguments, force=True)
         except Exception as error:  # orbax and tensorstore raise many kinds of errors
             remedy = (
@@ -97,7 +99,7 @@ class Checkpoints:
         if not place.is_dir():
             return None
         try:
-            with _quiet():
+            with _quiet(), _delaying_interrupts():
                 return self._manager(name).latest_step()
         except Exception as error:  # orbax and tensorstore raise many kinds of errors
             raise InputError(_damaged(place, error)) from error
@@ -123,7 +125,7 @@ class Checkpoints:
             arguments = ocp.args.Composite(
                 tree=ocp.args.StandardRestore(shapes), host=ocp.args.JsonRestore()
             )
-            with _quiet():
+            with _quiet(), _delaying_interrupts():
                 restored = self._manager(name).restore(step, args=arguments)
             return restored["tree"], read_host(restored["host"])
         except Exception as error:  # orbax and tensorstore raise many kinds of errors
@@ -142,6 +144,33 @@ def _quiet():
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _delaying_interrupts() -> Iterator[None]:
+    """Delays Ctrl-C to the end of the block; a second one interrupts it at once.
+
+    Threads of orbax that are interrupted print tracebacks when the program ends.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or not callable(before):
+        yield
+        return
+    delayed = []
+
+    def delay(*arguments):
+        if delayed:
+            before(*arguments)
+        delayed.append(arguments)
+
+    signal.signal(signal.SIGINT, delay)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if delayed:
+        before(*delayed[0])
 
 
 def _reason(error: Exception) -> str:

@@ -3,6 +3,7 @@
 import errno
 import resource
 import shutil
+import signal
 from types import SimpleNamespace
 
 import numpy as np
@@ -102,3 +103,24 @@ def test_the_best_parameters_are_written_when_they_have_changed(tmp_path):
         restored, host = checkpoints.restore("best", tree)
     np.testing.assert_array_equal(restored["a"], tree["a"])
     assert host["best_epoch"] == 3
+
+
+@pytest.mark.parametrize("presses", [1, 2])
+def test_ctrl_c_waits_for_the_end_of_a_checkpoint(tmp_path, monkeypatch, presses):
+    """A second one does not wait."""
+    import orbax.checkpoint as ocp
+
+    save = ocp.CheckpointManager.save
+
+    def interrupted(*arguments, **options):
+        for _ in range(presses):
+            signal.raise_signal(signal.SIGINT)
+        return save(*arguments, **options)
+
+    monkeypatch.setattr(ocp.CheckpointManager, "save", interrupted)
+    with Checkpoints(tmp_path) as kept:
+        before = signal.getsignal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            kept.save("last", 3, {"a": np.ones(2)}, {})
+        assert signal.getsignal(signal.SIGINT) is before
+        assert kept.newest("last") == (3 if presses == 1 else None)

@@ -106,7 +106,8 @@ _RUNS = {
 }
 """Commands that may begin a run."""
 
-_ANOTHER_STYLE = re.compile(r"\brun_style\s+(?!verlet(\s|$|[\"']))")
+# A style in a variable is left to the check at the end of the run.
+_ANOTHER_STYLE = re.compile(r"\brun_style\s+(?!\$|verlet(\s|$|[\"']))")
 
 
 class Script(NamedTuple):
@@ -161,7 +162,7 @@ def divide(lines: list[str], where: str) -> Script:
         name = words[0] if words else ""
         if name == "clear":
             raise InputError(f"{where}: line {number + 1}: clear; simulate one system per file")
-        if _ANOTHER_STYLE.search(line.split("#")[0]):
+        if name in ("run_style", "if") and _ANOTHER_STYLE.search(line.split("#")[0]):
             raise InputError(
                 f"{where}: line {number + 1}: a run_style other than verlet does not evaluate "
                 "the model at every step"

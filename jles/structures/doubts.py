@@ -60,4 +60,4 @@ def forgotten_periodicity(
     empty = 1.0 - np.ptp(positions @ inverse, axis=0)
     if np.min(empty / np.linalg.norm(inverse, axis=0)) >= cutoff:
         return None
-    return "has a cell but pbc F F F; it is read as a molecule in vacuum"
+    return "there is a cell but pbc F F F; the structure is read as a molecule in vacuum"

@@ -79,8 +79,12 @@ def test_files_without_a_place_for_jles(lines, message):
         divide(lines, "in")
 
 
-def test_the_usual_run_style_is_accepted():
-    lines = [FILE[0], "run_style verlet # not respa", *FILE[1:]]
+@pytest.mark.parametrize(
+    "line", ["run_style verlet # not respa", "run_style ${style}", 'print "run_style respa 2"']
+)
+def test_other_run_styles_are_accepted(line):
+    """One in a variable may be verlet; the end of the run tells."""
+    lines = [FILE[0], line, *FILE[1:]]
     assert divide(lines, "in").before == lines[:7]
 
 

@@ -278,7 +278,7 @@ def test_a_crystal_without_pbc_is_named_and_a_molecule_in_a_box_is_not(model):
     model.structure(molecule)
     crystal = rattled(0)
     crystal.pbc = False
-    with pytest.warns(InputWarning, match="first: has a cell but pbc F F F") as seen:
+    with pytest.warns(InputWarning, match="first: there is a cell but pbc F F F") as seen:
         model.plan([crystal, crystal], ["first", "second"])
     assert len(seen) == 1
 

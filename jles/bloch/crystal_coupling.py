@@ -13,7 +13,7 @@ from jles.bloch.tangents import Varied, instantiate, is_zero
 from jles.electrostatics.multipoles import Multipoles
 from jles.electrostatics.response.applied_field import from_centre, polarization
 from jles.electrostatics.sums.slab import slab_normal
-from jles.products import HIGHEST, matmul, vdot
+from jles.products import HIGHEST, einsum, matmul, vdot
 from jles.structures.structure import Structure
 from jles.typing import Charges
 
@@ -186,17 +186,20 @@ def _flow(charges_fn, field, structure: Structure, moved, strain) -> Array:
             charges = charges_fn(replace(structure, positions=places), wave)
             return jnp.sum(charges * weight), charges
 
-        along = jnp.broadcast_to(along, positions.shape)
         return jax.jvp(total, (positions,), (along,), has_aux=True)[1:]
 
     origin = jnp.zeros_like(field)
     change = 0.0
     if strain is not None:
         moved = moved - matmul(positions, strain)
-        change = jnp.sum(strain * _strain_slope(lambda *at: rate(*at)[0], field))
-    # A gradient: fields along all directions share everything but a last product.
+        slopes, second = _wave_slopes(charges_fn, structure)
+        change = vdot(field, _strain_flow(second, strain))
     if structure.plan.slab is None:
-        of_wave, charges = jax.grad(rate, has_aux=True)(origin, moved)
+        if strain is None:
+            # A gradient: fields along all directions share everything but a last product.
+            of_wave, charges = jax.grad(rate, has_aux=True)(origin, moved)
+        else:
+            of_wave, charges = einsum("iba,ib->a", slopes, moved), charges_fn(structure, None)
         return change + vdot(field, of_wave + matmul(charges, moved))
     (of_wave, of_lift), charges = jax.grad(rate, (0, 2), has_aux=True)(origin, moved, origin)
     outward = _outward(field, structure)
@@ -207,17 +210,37 @@ def _flow(charges_fn, field, structure: Structure, moved, strain) -> Array:
     return change + vdot(outward, of_lift - of_wave)
 
 
-def _strain_slope(rate, field):
-    r""":math:`\sum_a E_a e_{a,bc}` of charges, e angstrom times the unit of field, (3, 3)."""
-    origin = jnp.zeros_like(field)
+def _wave_slopes(charges_fn, structure: Structure) -> tuple[Array, Array]:
+    r"""Bloch-weighted change of the total charge as atoms move: its derivatives in the wave.
 
-    def slope(along, wave):
-        return jax.jvp(lambda moving: rate(moving, along), (wave,), (field,))[1]
+    They depend neither on the field nor on the motion. Fields along all directions share them,
+    and every derivative that is linear in field or motion is a product with them.
 
-    # The rate is linear in the motion: one gradient has its values along all axes.
-    along_field = jax.jacfwd(jax.grad(slope), 1)(origin, origin)
-    of_field = jax.jacfwd(jax.grad(rate))(origin, field)
-    return -0.5 * (along_field + along_field.T - of_field)
+    Returns:
+        the first derivatives :math:`\sum_j (r_j - r_i)_a\,\partial q_j/\partial r_{ib}`,
+        (atoms, b, a); and the second ones :math:`M_{ac,b}` for all atoms together, (b, a, c).
+    """
+
+    def of_motion(wave):
+        def total(places):
+            return jnp.sum(charges_fn(replace(structure, positions=places), wave))
+
+        return jax.grad(total)(structure.positions)
+
+    def first(wave):
+        slopes = jax.jacfwd(of_motion)(wave)
+        return jnp.sum(slopes, axis=0), slopes
+
+    origin = jnp.zeros(3, structure.positions.dtype)
+    second, slopes = jax.jacfwd(first, has_aux=True)(origin)
+    return slopes, second
+
+
+def _strain_flow(second, strain) -> Array:
+    r""":math:`e_{a,bc}\epsilon_{bc}` of charges, e angstrom, (3,); `second` is M."""
+    even = 0.5 * (strain + strain.T)
+    along = einsum("bac,bc->a", second, even)
+    return 0.5 * einsum("abc,bc->a", second, even) - along
 
 
 def _outward(field, structure):

@@ -10,6 +10,8 @@ import pytest
 
 from jles.bloch.crystal_coupling import crystal_coupling
 from jles.bloch.weighted import bloch_vectors, bloch_weight, gather
+from jles.observables.piezoelectricity import strained_current
+from jles.observables.stress import strained
 from jles.structures.batch import build_structure, on_device
 from tests.support.small_systems import TRICLINIC, rattled
 
@@ -216,3 +218,37 @@ def test_reverse_mode_twice_by_parameters_is_not_differentiated_silently():
     with pytest.raises(NotImplementedError, match="two reverse-mode derivatives") as caught:
         jax.eval_shape(lambda: along_positions("reverse"))
     assert "\n" not in str(caught.value)
+
+
+def test_the_current_of_a_molecule_is_the_rate_of_its_dipole_in_a_moving_cell():
+    """Charges flow by a layer of messages, and no charge crosses a boundary of the cell."""
+    atoms = rattled(3, count=4, pbc=False)
+    built = build_structure(
+        atoms.numbers, atoms.positions, 4.0 * TRICLINIC, True,
+        cutoff=3.0, k_max=None, dtype=np.float64,
+    )  # fmt: skip
+    box = on_device(built)
+
+    def moved(positions, cell):
+        return replace(box, positions=positions, cell=cell)
+
+    def dipole(positions, cell):
+        return charges_fn(PARAMS, moved(positions, cell), None) @ positions
+
+    def coupling(positions, cell, field):
+        return flow(field, PARAMS, moved(positions, cell))
+
+    rng = np.random.default_rng(0)
+    velocities, rate = rng.normal(size=(4, 3)), rng.normal(size=(3, 3))
+    velocities, rate = jnp.asarray(velocities - velocities.mean(0)), jnp.asarray(rate + rate.T)
+
+    @jax.jit
+    def both(positions, cell):
+        at, along = (positions, jnp.zeros((3, 3))), (velocities, rate)
+        whole, change = jax.jvp(strained(dipole, cell), at, along)
+        found = strained_current(coupling, positions, cell, velocities, rate)
+        return found, change - whole @ rate, change
+
+    found, expected, change = both(box.positions, box.cell)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+    assert np.abs(found - change).max() > 0.1

@@ -66,8 +66,8 @@ def export(
 
     The boundary (crystal, slab or cluster) and the wavevectors of the lattice sum are fixed:
     they are those of `example`. All results are NaN for a cell with an edge longer than that
-    of `example`, so take the largest cell or a `margin`. They are NaN for an element that the
-    model does not know, too.
+    of `example`, so take the largest cell or a `margin`. They are also NaN for an element that
+    the model does not know.
 
     Args:
         model: from `jles.load`.

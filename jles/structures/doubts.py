@@ -10,6 +10,10 @@ from jles.structures.structure import Structure
 BOHR, NANOMETRE = 1.6, 0.6
 """Nearest neighbours, in sums of covalent radii, above and below which a unit is doubtful."""
 
+_RADII = covalent_radii.copy()
+# Noble gases do not bond: half the distance of neighbours in their crystals, angstrom.
+_RADII[[2, 10, 18, 36, 54, 86]] = 1.8, 1.6, 1.9, 2.0, 2.2, 2.2
+
 
 def nearest_over_radii(numbers: Int[np.ndarray, " atoms"], i, j, distances) -> np.ndarray:
     """Distance of the nearest neighbour over the sum of the covalent radii.
@@ -17,7 +21,7 @@ def nearest_over_radii(numbers: Int[np.ndarray, " atoms"], i, j, distances) -> n
     Receivers `i` and senders `j` are those of all neighbours; the unit of distances is
     angstrom. Atoms without a neighbour are left out.
     """
-    radii = covalent_radii[numbers]
+    radii = _RADII[numbers]
     nearest = np.full(len(numbers), np.inf)
     np.minimum.at(nearest, i, distances / (radii[i] + radii[j]))
     return nearest[np.isfinite(nearest)]

@@ -305,8 +305,11 @@ def _of_another_kind(values: Mapping, hint, record) -> str:
 
 def _known_keys(name: str, record) -> str:
     """The key that was meant instead of `name`, or all keys."""
-    keys = [*_types(record), "kind"] if record.__struct_config__.tag else list(_types(record))
-    return meant_key(name, keys, _inner_keys(record)) or _all_keys(record)
+    return meant_key(name, _keys(record), _inner_keys(record)) or _all_keys(record)
+
+
+def _keys(record) -> list[str]:
+    return [*_types(record), "kind"] if record.__struct_config__.tag else list(_types(record))
 
 
 def _inner_keys(record) -> dict[str, set[str]]:
@@ -314,7 +317,7 @@ def _inner_keys(record) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for name, hint in _types(record).items():
         for inner in _records(hint):
-            found[name] = found.get(name, set()) | _types(inner).keys()
+            found[name] = found.get(name, set()).union(_keys(inner))
             for place, keys in _inner_keys(inner).items():
                 below = f"{name}.{place}"
                 found[below] = found.get(below, set()) | keys

@@ -45,5 +45,6 @@ def meant_value(value, choices: Collection[str]) -> str:
     """A question and a semicolon if `value` is another program's name of some choices."""
     if not isinstance(value, str):
         return ""
-    meant = [repr(choice) for choice in _OTHER_VALUES.get(value, ()) if repr(choice) in choices]
+    others = map(repr, _OTHER_VALUES.get(value.lower(), ()))
+    meant = [choice for choice in others if choice in choices]
     return f"did you mean {' or '.join(meant)}? " if meant else ""

@@ -23,8 +23,8 @@ CONFIG = {
         ({"timestep": None}, "config.timestep: is missing (fs)"),
         ({"timestep": -0.5}, "config.timestep: expected float > 0.0 (fs), got -0.5"),
         (
-            {"ensemble": {"kind": "nvt"}},
-            "config.ensemble.kind: got 'nvt'; did you mean 'langevin' or 'nose-hoover'?",
+            {"ensemble": {"kind": "NVT"}},
+            "config.ensemble.kind: got 'NVT'; did you mean 'langevin' or 'nose-hoover'?",
         ),
         (
             {"record": {"dipole": 2}},

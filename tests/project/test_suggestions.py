@@ -19,6 +19,7 @@ from jles.train.config import TrainConfig
         ("model.cutoff", "it belongs to 'backbone' or 'electrostatics'"),
         ("k_max", "it belongs to 'model.electrostatics'"),
         ("model.electrostatics.dl", "did you mean 'k_max' (2π/dl)?"),
+        ("model.kind", "it belongs to 'backbone' or 'charges'"),
         ("dipole", "it belongs to 'data.labels' or 'loss'"),
         ("optimiser", "did you mean 'optimizer'?"),
         ("momentum", "known keys: data, model"),

@@ -2,10 +2,12 @@
 
 import contextlib
 import json
+import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import cache
 
 import jax
 
@@ -13,6 +15,7 @@ from jles.cache_folder import times_file
 from jles.errors import InputError
 from jles.files import write_atomically
 from jles.follow import innermost_say, leave_out
+from jles.step_sizes import step_sizes
 
 PATIENCE: float | None = 1.0
 """Seconds before a line says what is compiled; None for never."""
@@ -20,6 +23,9 @@ PATIENCE: float | None = 1.0
 FIRST_GUESS = {"features": 4.0, "training step": 15.0, "validation": 6.0, "prediction": 6.0}
 FIRST_GUESS |= {"start": 5.0, "time steps": 15.0}
 """Typical seconds, on one core, until they have been measured on this machine."""
+
+QUICK = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 1}
+"""Options of XLA for CPUs: other code for fused operations, which LLVM optimizes less."""
 
 _COMPILE_EVENTS = "/jax/core/compile/"
 
@@ -53,6 +59,30 @@ def compiling(what: str, say: Callable[[str], None] | None = None) -> Iterator[N
     took = time.monotonic() - started
     if took > PATIENCE:
         _remember(what, took)
+
+
+def quick_options() -> dict[str, bool | int]:
+    """`compiler_options` of `jax.jit` for programs whose compilation takes long.
+
+    They are those of `QUICK` that `XLA_FLAGS` does not set. On an accelerator there are none,
+    nor where XLA does not know them. Their effect was measured for steps of trainings
+    (experiments/README.md, Compile times).
+    """
+    if not step_sizes().compile_apart:
+        return {}
+    set_by_user = os.environ.get("XLA_FLAGS", "")
+    options = {name: value for name, value in QUICK.items() if name not in set_by_user}
+    return options if _are_known(tuple(options.items())) else {}
+
+
+@cache
+def _are_known(options: tuple) -> bool:
+    """Whether XLA accepts these options; they may change with its version."""
+    try:
+        jax.jit(lambda x: x, compiler_options=dict(options)).lower(0.0).compile()
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True
 
 
 def announced(function: Callable, what: str) -> Callable:

@@ -11,6 +11,7 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import PartitionSpec
 from jaxtyping import Array
 
+from jles.compiling import quick_options
 from jles.meshes import any_mesh, on_several_devices, spec_of
 from jles.models.potential import Potential
 from jles.step_sizes import step_sizes, use_step_sizes
@@ -69,6 +70,7 @@ def build_steps(
     accumulate: int = 1,
     remat: bool = False,
     thresholds: Mapping[str, float] = NO_THRESHOLDS,
+    quick: bool = False,
 ) -> Steps:
     """The steps of a training, compiled once per batch shape; weights and rates are traced.
 
@@ -84,6 +86,7 @@ def build_steps(
         remat: compute intermediate arrays of the backbone again in derivatives, instead of
             keeping them.
         thresholds: of Huber's loss, by label.
+        quick: compile `train` with `quick_options`.
     """
     shown = tuple(name for name in LABELS if name in {"energy", "forces", *needed})
 
@@ -131,7 +134,7 @@ def build_steps(
     def total_errors(params, batch_and_labels, add):
         return add(batch_errors(potential, params, *batch_and_labels, shown, thresholds))
 
-    @partial(jax.jit, donate_argnums=0)
+    @partial(jax.jit, donate_argnums=0, compiler_options=quick_options() if quick else {})
     @any_mesh(_as_the_state)
     def train(state, batch, labels, weights, learning_rate, decay):
         (loss, errors), gradient = total_gradient((state.params, weights), (batch, labels))

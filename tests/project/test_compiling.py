@@ -6,8 +6,9 @@ import jax.numpy as jnp
 import pytest
 
 from jles import cache_folder, compiling, follow
-from jles.compiling import FIRST_GUESS, announced
+from jles.compiling import FIRST_GUESS, QUICK, announced, quick_options
 from jles.follow import ProgressBar
+from jles.step_sizes import ACCELERATOR, use_step_sizes
 
 
 @pytest.fixture(autouse=True)
@@ -74,3 +75,14 @@ def test_lines_go_to_the_innermost_bar():
     with ProgressBar("outer", 2), ProgressBar("inner", 2) as inner:
         assert follow.innermost_say() == inner.say
     assert follow.innermost_say() is None
+
+
+def test_quick_options_are_those_that_xla_knows_and_the_user_has_not_set(monkeypatch):
+    monkeypatch.delenv("XLA_FLAGS")
+    assert quick_options() == QUICK
+    with use_step_sizes(ACCELERATOR):
+        assert quick_options() == {}
+    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=3")
+    assert quick_options() == {"xla_cpu_use_fusion_emitters": False}
+    monkeypatch.setitem(compiling.QUICK, "xla_of_the_future", True)
+    assert quick_options() == {}

@@ -39,6 +39,7 @@ class CaceConfig(BackboneRecord, tag_field="kind", tag="cace"):
     mp_norm: Finite = 1.0 / math.sqrt(10.0)
 
     degree_key: ClassVar[str] = "l_max"
+    compiles_quickly: ClassVar[bool] = True
     usual_cutoff: ClassVar[float] = 5.0
 
     @classmethod

@@ -68,6 +68,9 @@ class BackboneRecord(Config):
     embeds_state: ClassVar[bool] = True
     """Whether charge and spin state can be embedded with the elements."""
 
+    compiles_quickly: ClassVar[bool] = False
+    """Whether steps of a training are as fast if they are compiled with `quick_options`."""
+
     usual_cutoff: ClassVar[float] = 4.5
     """Cutoff of a new training file, angstrom."""
 

@@ -128,6 +128,7 @@ def training(model, file, dtype):
         dtype=dtype,
     )
     optimizer = build_optimizer(OptimizerConfig())
-    steps = build_steps(model.potential, optimizer, needed=("energy", "forces"))
+    quick = model.config.backbone.compiles_quickly
+    steps = build_steps(model.potential, optimizer, ("energy", "forces"), quick=quick)
     batch = jax.tree.map(jnp.asarray, next(iter(loader.epoch(None))))
     return steps, steps.init(model.params), batch

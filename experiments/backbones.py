@@ -98,7 +98,10 @@ def seconds_an_epoch(system: str, backbone: str) -> float:
     config = from_dict(TrainConfig, settings(system, backbone, "q", 1), "settings")
     prepared = prepare(config)
     steps = build_steps(
-        prepared.potential, build_optimizer(config.optimizer), needed_labels(config)
+        prepared.potential,
+        build_optimizer(config.optimizer),
+        needed_labels(config),
+        quick=config.model.backbone.compiles_quickly,
     )
 
     def step(state, batch):

@@ -1,7 +1,7 @@
 """Do energies and forces of small molecules of nine elements teach Born charges?
 
 Run:     python experiments/spice.py --out results/spice
-Needs:   spice-bec, dipeptides-spice (JLES_DATA); two and a half hours of one core.
+Needs:   spice-bec, dipeptides-spice (JLES_DATA); four and a half hours of one core.
 Writes:  train.extxyz, valid.extxyz, MODEL/, results.json, born_MODEL_MODE_SUBSET.png in --out.
 Expect:  R2 of Born charges of at least 0.8 on held-out molecules of all seven subsets (aim).
 
@@ -46,9 +46,14 @@ MODELS = {
     "mace_dipoles": {"backbone": MACE | {"last_irreps": "64x0e + 64x1o"}, "dipoles": {}},
     "painn_dipoles": {"backbone": PAINN, "dipoles": {}},
     "painn": {"backbone": PAINN},
+    "painn_degree_2": {"backbone": PAINN | {"degree": 2}, "dipoles": {}},
+    "painn_moments": {
+        "backbone": PAINN | {"degree": 2}, "dipoles": {}, "quadrupoles": {},
+        "polarizability": {},
+    },
     "near_dipoles": {"backbone": NEAR, "dipoles": {}},
     "near": {"backbone": NEAR},
-}
+}  # fmt: skip
 """Settings in which the models differ."""
 AVERAGED = ("mace", "mace_dipoles", "painn_dipoles")
 

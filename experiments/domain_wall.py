@@ -1,8 +1,9 @@
 """180-degree walls of PbTiO3: how they look, what they cost, and the field that moves them.
 
 Run:     python experiments/domain_wall.py --out results/domain_wall
+         python experiments/domain_wall.py --out results/domain_wall_cells --cell 3.86 4.04 ...
 Needs:   pbtio3_phase_4.pth (published models); one core, a few minutes.
-Writes:  relaxed structures (.extxyz), walls.png, results.json in --out.
+Writes:  relaxed structures (.extxyz), walls.png, results.json in --out; with --cell no picture.
 Expect:  walls about as wide as one cell; 132 mJ/m^2 centred on Pb, 169 mJ/m^2 on Ti (Meyer and
          Vanderbilt, Phys. Rev. B 65, 104111 (2002), LDA, walls without a component along y); a
          barrier of 36 mJ/m^2 (Behera et al., J. Phys. Condens. Matter 23, 175902 (2011), LDA).
@@ -162,14 +163,20 @@ def bulk_numbers(model, bulk: Atoms) -> dict:
     }
 
 
-def at_rest(planes: Layers, bulk: Atoms, walls: Atoms, centre: str) -> dict:
-    """Energy and polarization of relaxed walls; `bulk` is one cell of a single domain."""
+def wall_energy(bulk: Atoms, walls: Atoms) -> float:
+    """Energy of relaxed walls (mJ/m^2); `bulk` is one cell of a single domain."""
     layers = len(walls) // len(bulk)
     excess = walls.get_potential_energy() - layers * bulk.get_potential_energy()
     area = bulk.cell[1, 1] * bulk.cell[2, 2]
+    return float(excess / (2.0 * area * SURFACE))
+
+
+def at_rest(planes: Layers, bulk: Atoms, walls: Atoms, centre: str) -> dict:
+    """Energy and polarization of relaxed walls; `bulk` is one cell of a single domain."""
+    layers = len(walls) // len(bulk)
     along_y, along_z = planes.polarization(walls.positions).T
     return {
-        "energy": float(excess / (2.0 * area * SURFACE)),
+        "energy": wall_energy(bulk, walls),
         "largest force": float(np.linalg.norm(walls.get_forces(), axis=1).max()),
         "largest along y": float(np.abs(along_y).max()),
         "fits": wall_fits(planes.places, along_z, layers, centre),
@@ -195,6 +202,24 @@ def walls_at_rest(model, chosen) -> dict:
             planes = Layers(model, bulk.cell, layers)
             row = found["walls"][name] = at_rest(planes, bulk, walls, centre)
             print(name, {key: row[key] for key in ("energy", "largest along y", "fits")})
+    return found
+
+
+def walls_in_cells(model, chosen) -> list[dict]:
+    """Polarization of a single domain and energies of walls without P_y in given cells."""
+    calculator = model.calculator()
+    found = []
+    for a, c in chosen.cell:
+        start = tetragonal()
+        start.set_cell([a, a, c], scale_atoms=True)
+        bulk = relaxed(calculator, start, chosen.out / f"bulk_{a}_{c}.extxyz", chosen.steps)
+        row = {"a": a, "c": c, "polarization": bulk_numbers(model, bulk)["polarization"]}
+        for centre in CENTRES:
+            walls = with_walls(bulk, chosen.layers[0], centre)
+            file = chosen.out / f"{a}_{c}_{chosen.layers[0]}_{centre}.extxyz"
+            row[centre] = wall_energy(bulk, relaxed(calculator, walls, file, chosen.steps))
+        print(row, flush=True)
+        found.append(row)
     return found
 
 
@@ -272,6 +297,9 @@ def main(chosen):
     if chosen.smoke:
         chosen.layers, chosen.steps = [4], 3
     model = imported("pbtio3_phase_4.pth", screening=ScreeningConfig(EPSILON_INFINITY, "Ti"))
+    if chosen.cell:
+        write_results(chosen.out, {"cells": walls_in_cells(model, chosen)})
+        return
     found = walls_at_rest(model, chosen)
     draw_walls(found["walls"], f"experiment_{chosen.layers[-1]}", chosen.out / "walls.png")
     found["in a field"] = thresholds(model, chosen)
@@ -282,4 +310,8 @@ if __name__ == "__main__":
     parser = options(__doc__, "results/domain_wall")
     parser.add_argument("--layers", type=int, nargs="+", default=[8, 12], help="cells along x")
     parser.add_argument("--steps", type=int, default=300, help="at most, of a minimisation")
+    parser.add_argument(
+        "--cell", type=float, nargs=2, action="append", metavar=("A", "C"),
+        help="only walls without P_y, in this cell (angstrom); may be given several times",
+    )  # fmt: skip
     run(main, parser)

@@ -4,8 +4,9 @@ Run:     python experiments/ionic_liquid.py --out results/ionic_liquid
 Needs:   neuralil-ean (JLES_DATA); one core, about ten minutes for three trainings.
 Writes:  a model for each case, results.json and ionic_liquid.png in --out.
 Expect:  errors below 2 meV/atom and 70 meV/angstrom, for a network trained on more frames of
-         this liquid (Montes-Campos et al., J. Chem. Inf. Model. 62, 88 (2022)); ions of
-         +1 and -1 e divided by sqrt(epsilon_infinity), 0.69 e for a refractive index of 1.45.
+         this liquid (Montes-Campos et al., J. Chem. Inf. Model. 62, 88 (2022)); latent Born
+         charges of the ions of +1 and -1 e divided by sqrt(epsilon_infinity), 0.69 e for a
+         refractive index of 1.45.
 
 The frames hold 15 ethylammonium and 15 nitrate ions each. About half of them are quiet (forces
 of 0.2 eV/angstrom RMS), the others strongly distorted (1 to 2 eV/angstrom); errors are given
@@ -86,21 +87,46 @@ def molecules(atoms) -> np.ndarray:
     return connected_components(graph, directed=False)[1]
 
 
-def ion_charges(model, frames) -> dict[str, np.ndarray]:
-    """Sums of latent charges (e) of the ions, by formula; cations are positive."""
-    found = model.predict(frames, want=("charges",))
+def sums_of_ions(frames, charges) -> dict[str, np.ndarray]:
+    """Sums of charges of atoms over the ions, by formula; cations are positive."""
     sums = {}
-    for atoms, one in zip(frames, found, strict=True):
+    for atoms, of_atoms in zip(frames, charges, strict=True):
         which = molecules(atoms)
         for number in range(which.max() + 1):
             name = atoms[which == number].get_chemical_formula()
-            sums.setdefault(name, []).append(float(one.charges[which == number].sum()))
+            sums.setdefault(name, []).append(float(of_atoms[which == number].sum()))
     sign = np.sign(np.mean(sums["C2H8N"]))
     return {name: sign * np.array(values) for name, values in sums.items()}
 
 
+def ion_charges(model, frames) -> dict[str, np.ndarray]:
+    """Sums of latent charges (e) of the ions."""
+    found = model.predict(frames, want=("charges",))
+    return sums_of_ions(frames, [one.charges for one in found])
+
+
+def ion_born_charges(model, frames) -> dict[str, np.ndarray]:
+    """Latent Born charges (a third of the trace, e) of the ions in quiet frames.
+
+    They, and not the sums of latent charges, are expected to be one elementary charge divided
+    by the refractive index.
+    """
+    quiet = [atoms for atoms in frames if size_of_forces(atoms) < QUIET]
+    found = model.predict(quiet, want=("born_charges",), sum_rule=True)
+    traces = [np.trace(one.born_charges, axis1=1, axis2=2) / 3.0 for one in found]
+    return sums_of_ions(quiet, traces)
+
+
+def statistics(sums: dict) -> dict:
+    """Number of ions, mean and standard deviation of their charges, by formula."""
+    return {
+        name: {"ions": len(x), "mean_e": float(np.mean(x)), "std_e": float(np.std(x))}
+        for name, x in sums.items()
+    }
+
+
 def draw(path, results: dict, charges: dict) -> None:
-    """Force errors with and without charges, and the charges of the ions."""
+    """Force errors with and without charges, and the Born charges of the ions."""
     figure, (left, right) = new_figure(4.4, 3.4, columns=2)
     groups = [name for name in ("quiet", "distorted") if name in results["with"]]
     for shift, (case, color) in enumerate((("with", ACCENT), ("without", SECOND))):
@@ -119,7 +145,8 @@ def draw(path, results: dict, charges: dict) -> None:
         right.hist(charges[name], bins=30, color=color, alpha=0.8, label=label)
     for place in (-IDEAL, IDEAL):
         right.axvline(place, color=INK, linewidth=0.8, linestyle=":")
-    right.set(xlabel="sum of latent charges of an ion (e)", ylabel="ions")
+    right.set_xticks(np.arange(-1.0, 1.1, 0.5))
+    right.set(xlabel="latent Born charge of an ion (e)", ylabel="ions")
     right.legend(frameon=False, fontsize=8)
     save_figure(figure, path)
 
@@ -127,23 +154,17 @@ def draw(path, results: dict, charges: dict) -> None:
 def main(chosen):
     out = chosen.out
     files, test = divided(FILE, TEST, VALID, out)
-    results, charges = {}, {}
+    results, born = {}, {}
     for case in CASES:
         model = trained(settings(case, files), out / case, chosen.smoke)
         results[case] = errors(model, test)
         results[case]["training_seconds"] = training_seconds(out / case)
         if model.config.charges is not None:
-            charges[case] = ion_charges(model, test)
-            results[case]["ions"] = {
-                name: {
-                    "ions": len(values),
-                    "mean_e": float(np.mean(values)),
-                    "std_e": float(np.std(values)),
-                }
-                for name, values in charges[case].items()
-            }
+            born[case] = ion_born_charges(model, test)
+            results[case]["ions"] = statistics(ion_charges(model, test))
+            results[case]["born_ions"] = statistics(born[case])
         print(case, results[case], flush=True)
-    draw(out / "ionic_liquid.png", results, charges["with"])
+    draw(out / "ionic_liquid.png", results, born["with"])
     write_results(out, results)
 
 

@@ -77,6 +77,7 @@ def test_charges_sum_to_the_total_charge_whichever_element_is_positive():
 def molecule_of(atoms):
     """The atoms without periodic images."""
     molecule = atoms.copy()
+    molecule.set_cell(None)
     molecule.pbc = False
     return molecule
 

@@ -132,6 +132,7 @@ def test_clusters_with_response_in_a_field():
     polarizability = {"kind": "scalar"} | HIDDEN
     model = model_of(polarizability=polarizability, charge_softness=HIDDEN)
     molecule = crystal(pbc=False)
+    molecule.set_cell(None)
     arrays = flat_arrays(model.structure(molecule))
     neighbors = arrays["neighbor_index"].shape[1] + 4
     exported = jles.export(model, molecule, field=True, neighbors=neighbors)

@@ -227,6 +227,19 @@ def born_errors(numbers, reference, predicted) -> dict:
     return record
 
 
+def born_errors_on(frames: list[Atoms], model: Model, **options) -> dict:
+    """`born_errors` of a model on frames with DFT Born charges in the array `bec`.
+
+    The options are those of `Model.predict`.
+    """
+    outs = model.predict(frames, ("born_charges",), **options)
+    return born_errors(
+        np.concatenate([atoms.numbers for atoms in frames]),
+        np.concatenate([atoms.arrays["bec"].reshape(-1, 3, 3) for atoms in frames]),
+        np.concatenate([out.born_charges for out in outs]),
+    )
+
+
 def fastest(function: Callable, *arguments, rounds: int = 5) -> float:
     """Seconds of the fastest call, after one that compiles."""
     jax.block_until_ready(function(*arguments))

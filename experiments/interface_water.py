@@ -91,23 +91,23 @@ def after_cutting(model, bulk: Atoms) -> dict:
     }
 
 
-def polarizations(model, boxes: int) -> dict:
+def polarizations(model, bulk: Atoms) -> dict:
     """Latent polarization along z (e/angstrom^2) of molecules as they are in the bulk.
 
-    In the slab it follows from the latent charges (root of the sum over channels of squares),
-    in one box of the bulk from Born charges, as the sum of Z* times the vector from the oxygen.
+    In the slab cut from `bulk` it follows from the latent charges (root of the sum over
+    channels of squares). In one box of the bulk it follows from Born charges, as the sum of Z*
+    times the vector from the oxygen.
     Both are latent: Born charges are not multiplied by the root of the permittivity.
     """
-    slab, box = with_vacuum(stacked(boxes)), stacked(1)
+    slab, box = with_vacuum(bulk), stacked(1)
     charges = model.predict(slab, ("charges",)).charges
     moments = (slab.positions[:, 2] - slab.positions[:, 2].mean()) @ charges
-    volume = slab.get_volume() - VACUUM * np.prod(slab.cell.lengths()[:2])
     born = model.predict(box, ("born_charges",)).born_charges
     oxygens, hydrogens = water_of(box)
     bonds = box.positions[hydrogens] - box.positions[oxygens][:, None]
     dipoles = np.einsum("mhb,mhb->m", born[hydrogens][:, :, 2], bonds)
     return {
-        "from_charges_of_the_slab": float(np.linalg.norm(moments) / volume),
+        "from_charges_of_the_slab": float(np.linalg.norm(moments) / bulk.get_volume()),
         "from_born_charges_of_the_bulk": float(abs(dipoles.sum()) / box.get_volume()),
     }
 
@@ -141,13 +141,13 @@ def draw(path, cuts: dict) -> None:
 
 
 def main(chosen):
-    boxes = 1 if chosen.smoke else 3
-    bulk = stacked(boxes)
+    bulk = stacked(1 if chosen.smoke else 3)
+    models = {name: read() for name, read in MODELS.items()}
     cosine = cosines(bulk.positions, water_of(bulk), bulk.cell.array, np.eye(3)[2]).mean()
-    cuts = {name: after_cutting(read(), bulk) for name, read in MODELS.items()}
+    cuts = {name: after_cutting(model, bulk) for name, model in models.items()}
     draw(chosen.out / "interface_water.png", cuts)
     results = {name: summary(cut) for name, cut in cuts.items()}
-    results["latent charges"] |= polarizations(MODELS["latent charges"](), boxes)
+    results["latent charges"] |= polarizations(models["latent charges"], bulk)
     write_results(chosen.out, {"mean_cosine": float(cosine), **results})
 
 

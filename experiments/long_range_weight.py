@@ -15,7 +15,7 @@ give them for every weight.
 
 import ase.io
 import numpy as np
-from common import born_errors, error_of, imported, options, run, write_results
+from common import born_errors_on, error_of, imported, options, run, write_results
 
 from jles.analysis.reports.drawing import rule
 from jles.data.sets import data_set
@@ -75,12 +75,7 @@ def of_born_charges(name: str, weight: float, every: int) -> dict:
     """Errors of the Born charges of water (e)."""
     frames = ase.io.read(data_set("water-rpbe-d3/ef_bec.xyz"), f"::{every}")
     model = imported(name, screening=WATER, long_range_weight=weight)
-    outs = model.predict(frames, ("born_charges",))
-    return born_errors(
-        np.concatenate([frame.numbers for frame in frames]),
-        np.concatenate([frame.arrays["bec"].reshape(-1, 3, 3) for frame in frames]),
-        np.concatenate([out.born_charges for out in outs]),
-    )
+    return born_errors_on(frames, model)
 
 
 def summary(name: str, found: dict, every: int) -> dict:
@@ -105,7 +100,7 @@ def summary(name: str, found: dict, every: int) -> dict:
 
 
 def draw(path, everything: dict) -> None:
-    """Errors of energies against the weight, relative to those without the long-range part."""
+    """Errors against the weight, relative to those without the long-range part."""
     figure, axes = new_figure(3.6, 3.0, columns=2)
     for (name, found), color in zip(everything.items(), PALETTE, strict=False):
         without = errors(found, 0.0)

@@ -20,9 +20,8 @@ from pathlib import Path
 import ase.io
 import numpy as np
 from ase import units
-from ase.data import chemical_symbols
 from common import (
-    born_errors,
+    born_errors_on,
     duration,
     imported,
     once,
@@ -33,6 +32,7 @@ from common import (
     write_results,
 )
 
+from jles.analysis.charge_flow import formal_flow, recorded_flow
 from jles.analysis.reports.conductivity import conductivity
 from jles.analysis.reports.outcome import write_outcome
 from jles.analysis.run import open_run
@@ -68,11 +68,7 @@ def best_permittivity(state: str, every: int) -> float:
     """The constant for which the model's Born charges best fit those of every n-th frame."""
     model = imported("superionic_fit.pth", screening=ScreeningConfig(1.0, "H"))
     frames = ase.io.read(data_set(f"superionic-water-bec/S-{state}-BEC.xyz"), f"::{every}")
-    numbers = np.concatenate([atoms.numbers for atoms in frames])
-    reference = np.concatenate([atoms.arrays["bec"].reshape(-1, 3, 3) for atoms in frames])
-    outs = model.predict(frames, ("born_charges",))
-    predicted = np.concatenate([out.born_charges for out in outs])
-    return born_errors(numbers, reference, predicted)["best_factor"] ** 2
+    return born_errors_on(frames, model)["best_factor"] ** 2
 
 
 def bath(temperature: float) -> dict:
@@ -108,24 +104,32 @@ def oxygen_order(trajectory) -> dict[str, float]:
     }
 
 
-def transported(trajectory, picoseconds: float = 1.0, blocks: int = 8) -> dict:
-    """Dipoles transported by Born charges in this time, as a fraction of those by formal ones.
+def transported(trajectory) -> list[dict]:
+    """Dipoles that Born and formal charges transport in some times, see `compared`."""
+    flows = recorded_flow([trajectory]), formal_flow([trajectory], FORMAL)
+    interval = flows[0].current.interval
+    dipoles = [interval * np.cumsum(flow.current.parts[0], axis=0) for flow in flows]
+    longest = len(dipoles[0]) // 2
+    lags = [min(round(1e3 * time / interval), longest) for time in (0.05, 0.2, 1.0, 2.0)]
+    return [
+        {"picoseconds": 1e-3 * interval * lag}
+        | compared(*(dipole[lag:] - dipole[:-lag] for dipole in dipoles))
+        for lag in lags
+    ]
+
+
+def compared(born, formal, blocks: int = 8) -> dict:
+    """Dipoles transported by Born charges as a fraction of those by formal ones.
 
     Where charges are topological, both differ by a bounded amount however long the time, so the
-    fraction tends to 1 and the correlation too. `rest` (e angstrom) is what remains of the
-    dipole by Born charges. The error of the fraction is that of blocks.
+    fraction tends to 1, and so does the correlation. `rest` (e angstrom) is the dipole by Born
+    charges less the fraction of that by formal ones. The error of the fraction is that of
+    blocks.
     """
-    current, velocities = trajectory.read("current"), trajectory.read("velocities")
-    charges = np.array([FORMAL[chemical_symbols[z]] for z in trajectory.numbers])
-    both = np.stack([current.values, np.einsum("a,tax->tx", charges, velocities.values)])
-    lag = min(round(1e3 * picoseconds / current.interval), len(current.steps) // 2)
-    dipoles = current.interval * np.cumsum(both, axis=1)
-    born, formal = dipoles[:, lag:] - dipoles[:, :-lag]
     pieces = zip(np.array_split(born, blocks), np.array_split(formal, blocks), strict=True)
     series = [np.vdot(b, f) / np.vdot(f, f) for b, f in pieces]
     fraction = np.vdot(born, formal) / np.vdot(formal, formal)
     return {
-        "picoseconds": 1e-3 * current.interval * lag,
         "fraction": float(fraction),
         "its_error": float(np.std(series, ddof=1) / np.sqrt(blocks)),
         "correlation": float(
@@ -164,7 +168,7 @@ def main(chosen):
     write_outcome(found, out)
     print("\n".join(found.lines))
     state = {"epsilon_infinity": epsilon, "oxygen": oxygen_order(trajectory)}
-    state["transported"] = [transported(trajectory, time) for time in (0.05, 0.2, 1.0, 2.0)]
+    state["transported"] = transported(trajectory)
     write_results(out, {"words": found.lines, **state})
 
 

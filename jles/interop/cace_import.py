@@ -54,10 +54,10 @@ def import_cace(model: Module, weight: float | None = None) -> tuple[ModelConfig
 
 
 def _weighted(terms: Terms, weight: float | None, model: Module) -> Terms:
-    """With this weight of the long-range energy; that of a file is doubtful where it is not 1.
+    """With this weight of the long-range energy, or that of the file, with a warning if not 1.
 
-    The older code stores such weights, but two of three published models were trained without
-    them (experiments/README.md, "Weights in published files").
+    Two of three published files with another weight hold models that were trained with a weight
+    of 1 (experiments/README.md, "Weights in published files").
     """
     if weight is not None:
         return replace(terms, long_range_weight=weight)

@@ -185,8 +185,8 @@ class Predictor(ABC):
                 atoms.positions, atoms.cell.array, atoms.pbc, self.config.backbone.cutoff
             ),
         }
-        for kind in [kind for kind in doubts if kind not in self._warned]:
-            if reason := doubts[kind]():
+        for kind, doubt in doubts.items():
+            if kind not in self._warned and (reason := doubt()):
                 self._warned.add(kind)
                 warnings.warn(
                     f"{place}{reason} (later structures are not checked)",

@@ -17,7 +17,7 @@ import msgspec
 import yaml
 from msgspec import Meta
 
-from jles.errors import InputError
+from jles.errors import ConfigError, InputError
 from jles.strict_yaml import load_yaml
 from jles.suggestions import meant_key, meant_value
 
@@ -44,13 +44,15 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, cache_hash
     In files as in Python, mappings may stand for records, and lists and arrays for tuples.
 
     A record of a union is declared with `tag_field="kind", tag=...`. A `__post_init__` that
-    checks keys against each other calls that of its base class first; what it raises is an
-    `InputError`, which begins with "key: " if it is about one key.
+    checks keys against each other calls that of its base class first. It raises a
+    `ConfigError`, whose message begins with the key, or an `InputError` about the whole record.
     """
 
     def __post_init__(self):
         for name, hint in _types(type(self)).items():
-            value = _convert(_complete(hint, getattr(self, name)), hint, name)
+            with under_key(name):
+                value = _complete(hint, getattr(self, name))
+            value = _convert(value, hint, name, ConfigError)
             value = _FrozenDict(value) if isinstance(value, dict) else value
             msgspec.structs.force_setattr(self, name, value)
 
@@ -96,18 +98,11 @@ def from_dict(record, values, where: str):
             wrong type or out of range, or keys that contradict each other.
     """
     if isinstance(values, Mapping):
-        values = _complete(record, values)
-    return _convert(values, record, where)
-
-
-def begins_with_key(message: str, record: type[Config]) -> bool:
-    """True if an error names a key of the record, as `data.train` or `loss`, at its start."""
-    found = re.match(r"(\w+)(?:\.(\w+))?(?:[.:]| \()", message)
-    if not found:
-        return False
-    section, key = found.groups()
-    known = _types(record) if key is None else _inner_keys(record).get(section, ())
-    return (key or section) in known
+        try:
+            values = _complete(record, values)
+        except InputError as error:
+            raise InputError(_joined(where, error)) from None
+    return _convert(values, record, where, InputError)
 
 
 @contextlib.contextmanager
@@ -116,7 +111,12 @@ def under_key(key: str) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise InputError(f"{key}{error}") from None
+        raise ConfigError(_joined(key, error)) from None
+
+
+def _joined(place: str, error: InputError) -> str:
+    """The message of an error inside a file or under a key."""
+    return f"{place}{'.' if isinstance(error, ConfigError) else ': '}{error}"
 
 
 def to_dict(record) -> dict:
@@ -232,12 +232,22 @@ def _complete(hint, values):
     values = record.upgrade({str(key): value for key, value in values.items()})
     record = _record(hint, values)
     tag, types = record.__struct_config__.tag, _types(record)
-    kind = {"kind": tag} if tag else {}
-    return kind | {key: _complete(types.get(key), value) for key, value in values.items()}
+    complete = {"kind": tag} if tag else {}
+    for key, value in values.items():
+        with under_key(key):
+            complete[key] = _complete(types.get(key), value)
+    return complete
 
 
-def _convert(value, hint, place: str):
-    """A value as its type; msgspec's errors know neither the value nor what would be right."""
+def _convert(value, hint, place: str, mistake: type[InputError]):
+    """A value as its type; msgspec's errors know neither the value nor what would be right.
+
+    Args:
+        value: plain, perhaps nested values.
+        hint: the type.
+        place: a file, or the key of the value.
+        mistake: what is raised; `ConfigError` if `place` is a key.
+    """
     value = to_nested_copy(value)
     try:
         return msgspec.convert(value, hint)
@@ -255,13 +265,12 @@ def _convert(value, hint, place: str):
         (table,) = (part for part in _inside(hint) if typing.get_origin(part) is dict)
         keys, items = typing.get_args(table)
         for key, item in value.items():
-            _convert(key, keys, place)
-            _convert(item, items, f"{place}.{key}")
+            _convert(key, keys, place, mistake)
+            _convert(item, items, f"{place}.{key}", mistake)
     record = _record(hint, value)
     if isinstance(cause, InputError):
-        names_its_key = re.match(r"\w+", message)[0] in _types(record) and ": " in message
-        raise InputError(f"{place}{'.' if names_its_key else ': '}{message}")
-    raise InputError(f"{place}: {_in_words(message, value, hint, record)}")
+        raise mistake(_joined(place, cause))
+    raise mistake(f"{place}: {_in_words(message, value, hint, record)}")
 
 
 def _in_words(message: str, value, hint, record) -> str:

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from jles.config import Config, count
-from jles.errors import InputError
+from jles.errors import ConfigError
 
 MANY = 2**20
 DeviceCount = count(MANY) | Literal["all"]
@@ -31,7 +31,7 @@ def devices_of(process: int, wanted: int | Literal["all"]) -> list:
     number = len(own) if wanted == "all" else wanted
     if number > len(own):
         where = f"process {process}" if jax.process_count() > 1 else "this process"
-        raise InputError(_too_few(own, number, where))
+        raise ConfigError(_too_few(own, number, where))
     return own[:number]
 
 

@@ -32,13 +32,7 @@ def _run(config, arguments: Namespace) -> None:
     atoms = read_start(arguments.start)
     sums = sum_options(arguments)
     model = jles.load(arguments.model, dtype=config.dtype, electrostatics=sums)
-    try:
-        run_claimed(model, atoms, config, arguments.out, arguments.resume)
-    except InputError as error:
-        # A message that begins with a file or a step already names the place.
-        named = (f"{arguments.out}:", f"{arguments.out}/", "step ")
-        place = "" if str(error).startswith(named) else f"{arguments.start}: "
-        raise InputError(f"{place}{error}") from None
+    run_claimed(model, atoms, config, arguments.out, arguments.resume, arguments.start)
 
 
 def read_start(path: str):

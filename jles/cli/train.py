@@ -3,8 +3,8 @@
 from functools import partial
 
 from jles.cli.interrupts import remark_after_interrupt
-from jles.config import begins_with_key, from_dict, override, read_yaml
-from jles.errors import InputError
+from jles.config import from_dict, override, read_yaml
+from jles.errors import ConfigError, InputError
 from jles.train.config import TrainConfig
 
 
@@ -21,11 +21,7 @@ def run(arguments) -> None:
     with remark_after_interrupt(partial(after_interrupt, out)):
         try:
             train(config, out, arguments.resume)
-        except InputError as error:
-            keyed = begins_with_key(str(error), TrainConfig)
-            # A directory may have the name of a key.
-            if not keyed or str(error).startswith(f"{out}:"):
-                raise
+        except ConfigError as error:
             raise InputError(f"{arguments.config}.{error}") from None
     if is_first():
         print(f"model written to {out}")

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from jles.config import Config, Seed, count, positive
-from jles.errors import InputError
+from jles.errors import ConfigError
 from jles.train.starting_config import kinds
 
 _MANY = 2**31 - 1
@@ -33,9 +33,9 @@ class SampleConfig(Config):
     def __post_init__(self):
         super().__post_init__()
         if not self.temperatures:
-            raise InputError("temperatures: is empty; give at least one (K)")
+            raise ConfigError("temperatures: is empty; give at least one (K)")
         if self.steps < self.interval:
-            raise InputError(f"steps: {self.steps} is less than interval ({self.interval})")
+            raise ConfigError(f"steps: {self.steps} is less than interval ({self.interval})")
 
 
 class _Pick(Config, kw_only=True):
@@ -82,7 +82,7 @@ class StudentConfig(Config):
         super().__post_init__()
         if self.backbone not in kinds():
             known = ", ".join(sorted(kinds()))
-            raise InputError(f"backbone: got {self.backbone!r}; choose one of {known}")
+            raise ConfigError(f"backbone: got {self.backbone!r}; choose one of {known}")
 
 
 class DistillConfig(Config):
@@ -102,7 +102,7 @@ class DistillConfig(Config):
     def __post_init__(self):
         super().__post_init__()
         if max(self.student.sizes, default=0) >= self.pick.frames:
-            raise InputError(
+            raise ConfigError(
                 f"student.sizes: {max(self.student.sizes)} must be below pick.frames "
                 f"({self.pick.frames})"
             )

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta
 
 from jles.config import Config, Finite, Seed, count, positive
-from jles.errors import InputError
+from jles.errors import ConfigError, InputError
 from jles.local_devices import LocalDevices
 from jles.units import FIELD_UNITS, STRONGEST_FIELD
 
@@ -114,7 +114,7 @@ class Ramp(_Wave, tag_field="kind", tag="ramp", kw_only=True):
     def __post_init__(self):
         super().__post_init__()
         if not self.end > self.start:
-            raise InputError(f"end: must come after start {self.start} fs, got {self.end}")
+            raise ConfigError(f"end: must come after start {self.start} fs, got {self.end}")
 
 
 class Sine(_Wave, tag_field="kind", tag="sine", kw_only=True):
@@ -191,11 +191,11 @@ class MdConfig(Config):
         super().__post_init__()
         minimises = isinstance(self.ensemble, Minimise)
         if not minimises and self.timestep is None:
-            raise InputError("timestep: is missing (fs)")
+            raise ConfigError("timestep: is missing (fs)")
         if minimises and self.timestep is not None:
-            raise InputError("timestep: has no meaning for ensemble kind 'minimise'")
+            raise ConfigError("timestep: has no meaning for ensemble kind 'minimise'")
         if self.field is not None and self.displacement is not None:
-            raise InputError("displacement: cannot be fixed together with a field; keep one")
+            raise ConfigError("displacement: cannot be fixed together with a field; keep one")
         if self.displacement is not None and isinstance(self.ensemble, Npt):
             raise InputError(
                 "ensemble.kind 'npt' at a fixed displacement needs its stress, which this "
@@ -203,7 +203,7 @@ class MdConfig(Config):
                 "'nose-hoover'"
             )
         if self.field is not None and any(self.field.branch):
-            raise InputError("field.branch: only a displacement has a branch; take it out")
+            raise ConfigError("field.branch: only a displacement has a branch; take it out")
         # A polarization over eps0 is some V/angstrom.
         for name, strongest in (
             ("field", STRONGEST_FIELD),
@@ -211,7 +211,7 @@ class MdConfig(Config):
         ):
             wave = getattr(self, name)
             if wave is not None and wave.strength > strongest:
-                raise InputError(
+                raise ConfigError(
                     f"{name}.amplitude: {wave.strength:g} V/angstrom is stronger than "
                     f"{strongest:g}; is the unit kV/cm? 1 kV/cm is 1e-5 V/angstrom"
                 )

@@ -42,7 +42,7 @@ from jles.dynamics.start import (
 from jles.dynamics.trajectory import Trajectory
 from jles.dynamics.units import BOLTZMANN
 from jles.electrostatics.plan import SumPlan, describe_plan
-from jles.errors import InputError
+from jles.errors import InputError, naming
 from jles.files import TRAJECTORY, write_atomically
 from jles.local_devices import devices_of
 from jles.models.atoms import check_atoms
@@ -76,16 +76,19 @@ def run_md(model: Model, atoms, config: MdConfig | dict, out, resume: bool = Fal
         return run_claimed(model, atoms, config, out, resume)
 
 
-def run_claimed(model: Model, atoms, config: MdConfig | dict, out, resume: bool):
-    """`run_md` in a directory that is claimed."""
+def run_claimed(
+    model: Model, atoms, config: MdConfig | dict, out, resume: bool, start: str = ""
+):
+    """`run_md` in a directory that is claimed; `start` names the atoms in errors."""
     if isinstance(config, dict):
         config = from_dict(MdConfig, config, "config")
     check_types(model, atoms, config)
     if config.dtype != model.dtype:
         raise InputError(f"dtype: is {config.dtype}, but the model was loaded as {model.dtype}")
-    check_start(atoms, config)
+    with naming(start):
+        check_start(atoms, config)
     with jax.enable_x64(model.dtype == "float64"):
-        return Run(model, atoms, config, Path(out), resume).finish()
+        return Run(model, atoms, config, Path(out), resume, start).finish()
 
 
 def check_types(model, atoms, config) -> None:
@@ -102,24 +105,28 @@ def check_types(model, atoms, config) -> None:
 class Run:
     """One run and its directory."""
 
-    def __init__(self, model: Model, atoms, config: MdConfig, out: Path, resume: bool):
+    def __init__(
+        self, model: Model, atoms, config: MdConfig, out: Path, resume: bool, start: str = ""
+    ):
         self.atoms, self.config, self.out = atoms, config, out
         self.keys = model.input_keys
-        self._identity = identity_of(model, atoms)
         self._accuracy = model.config.electrostatics.accuracy
         self.trajectory = Trajectory(out / TRAJECTORY)
         self.log = Log(out / "log.csv")
         self.drift = Drift(len(atoms))
         self._last_row: dict = {}
-        momenta = initial_momenta(atoms, config)
-        inside, self._place = placed(atoms)
-        plan, forcing = plan_run(model, inside, config)
+        with naming(start):
+            self._identity = identity_of(model, atoms)
+            momenta = initial_momenta(atoms, config)
+            inside, self._place = placed(atoms)
+            plan, forcing = plan_run(model, inside, config)
         self.plan, self.engine = plan, Engine(plan, forcing, self._say)
         self._progress: MdProgress | None = None
         if resume:
             check_config(out / "config.yaml", config)
             check_same_atoms(self.trajectory, atoms)
-        self.state = self._start(plan, inside.positions, momenta, model.dtype)
+        with naming(start):
+            self.state = self._start(plan, inside.positions, momenta, model.dtype)
         self.frame_bytes = 0
         if resume:
             self._resume()
@@ -198,9 +205,10 @@ class Run:
                 "not reduce skewed ones; resume it with its own start, or start anew"
             )
         check_sum(self._checkpoint, kept, self.state.capacity.plan, self._accuracy)
-        self.state = self.engine.resume(
-            kept.loop, kept.reference, kept.capacity, kept.rebuilt_at
-        )
+        with naming(str(self._checkpoint)):
+            self.state = self.engine.resume(
+                kept.loop, kept.reference, kept.capacity, kept.rebuilt_at
+            )
         if self.state.step < self.config.steps:
             self._write_config()
         self.trajectory.truncate(kept.written["frames"])

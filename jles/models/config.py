@@ -10,7 +10,7 @@ from ase.data import atomic_numbers
 from msgspec import Meta
 
 from jles.config import Config, Finite, count, positive
-from jles.errors import InputError
+from jles.errors import ConfigError
 from jles.models.backbones.allegro_config import AllegroConfig
 from jles.models.backbones.cace_config import CaceConfig
 from jles.models.backbones.foreign_config import ForeignConfig
@@ -33,14 +33,14 @@ HEADS = ("dipoles", "quadrupoles", "charge_softness", "polarizability")
 
 def _require(condition: bool, message: str) -> None:
     if not condition:
-        raise InputError(message)
+        raise ConfigError(message)
 
 
 def check_symbols(key: str, symbols: Iterable[str]) -> None:
     """Refuses what is no chemical symbol, and a symbol given twice.
 
     Raises:
-        InputError: begins with "key: ".
+        ConfigError: names the key.
     """
     seen = set()
     for symbol in symbols:
@@ -53,7 +53,7 @@ def check_heads(config) -> None:
     """Refuses heads that the charges or the backbone of the same record cannot carry.
 
     Raises:
-        InputError: begins with the name of the head.
+        ConfigError: names the head.
     """
     charges, backbone = config.charges, config.backbone
     for name in HEADS:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from jles.config import Config
-from jles.errors import InputError
+from jles.errors import ConfigError
 
 Label = Annotated[int, Meta(ge=-1000, le=1000)]
 
@@ -30,9 +30,9 @@ class StateConfig(Config):
     def __post_init__(self):
         super().__post_init__()
         if len(set(self.labels)) != len(self.labels):
-            raise InputError(f"labels: {list(self.labels)} has a label twice")
+            raise ConfigError(f"labels: {list(self.labels)} has a label twice")
         if self.total_charge is None and not self.labels:
-            raise InputError(
+            raise ConfigError(
                 "total_charge is null and labels is empty: give one of them, or take out state"
             )
 

@@ -16,10 +16,9 @@ import numpy as np
 from ase.calculators.socketio import IPIProtocol, actualunixsocketname
 from ase.units import Bohr
 
-from jles.errors import InputError
+from jles.errors import InputError, naming
 from jles.predict.model import Model
 from jles.predict.prediction import Prediction
-from jles.predict.predictor import naming
 
 DEFAULT_PORT = 65535
 """Default of i-PI."""

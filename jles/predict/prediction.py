@@ -76,13 +76,14 @@ def check_wanted(
     for name in want:
         if name not in QUANTITIES:
             raise InputError(f"want: unknown '{name}'; known: {', '.join(QUANTITIES)}")
+    if in_field and pbc is not None and (reason := refuse_field(config, pbc)):
+        raise InputError(reason)
     asked = [QUANTITIES[name] for name in want]
-    reasons = [refuse_field(config, pbc)] if in_field and pbc is not None else []
-    reasons += [quantity.refuse(config) for quantity in asked]
+    reasons = [quantity.refuse(config) for quantity in asked]
     if pbc is not None:
         reasons += [quantity.refuse(config, pbc, in_field) for quantity in asked]
     for reason in filter(None, reasons):
-        raise InputError(reason if reason.startswith("field") else f"{place}: {reason}")
+        raise InputError(f"{place}: {reason}")
     weighted = in_field or any(quantity.polar or quantity.responds for quantity in asked)
     if cell is not None and weighted:
         config.backbone.check_cell(cell, pbc)

@@ -3,7 +3,6 @@
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
 from functools import cached_property, partial
 from typing import get_args
 
@@ -12,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jles.compiling import announced
-from jles.errors import InputError, InputWarning
+from jles.errors import InputError, InputWarning, naming
 from jles.models.atoms import charge_of, check_atoms, structure_of
 from jles.models.config import ModelConfig
 from jles.models.state import reduced_formula
@@ -340,12 +339,3 @@ class Predictor(ABC):
 def _sums(size: Size) -> tuple:
     """The sums that a size is planned for."""
     return size.plan.method, size.plan.cluster, size.plan.slab
-
-
-@contextmanager
-def naming(place: str):
-    """Prefixes errors about a structure with its name."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{place}: {error}") from None

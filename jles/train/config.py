@@ -8,7 +8,7 @@ from jles.config import Config, Seed, count, positive
 from jles.data.frames import LabelKeys
 from jles.data.packing import Budget
 from jles.data.selections import first_repeated
-from jles.errors import InputError
+from jles.errors import ConfigError, InputError
 from jles.models.config import (
     BackboneConfig,
     ElementEnergies,
@@ -94,7 +94,7 @@ class ModelSection(ModelParts):
         default = ModelParts()
         for name in (*default.__struct_fields__, "elements"):
             if getattr(self, name) != getattr(default, name, None):
-                raise InputError(
+                raise ConfigError(
                     f"{name}: cannot be changed with 'start_from', which keeps the stored "
                     f"model; take it out (only {' and '.join(_BESIDE_START_FROM)} may be given)"
                 )
@@ -120,17 +120,17 @@ class LossConfig(Config):
         schedules = self.schedules()
         for name in self.huber:
             if name not in schedules:
-                raise InputError(
+                raise ConfigError(
                     f"huber.{name}: no such label; the labels are {', '.join(schedules)}"
                 )
             if not any(schedules[name].values()):
-                raise InputError(
+                raise ConfigError(
                     f"huber.{name}: has no effect, since the label has weight 0; give "
                     f"loss.{name} a weight, or take the threshold out"
                 )
         for name, weights in schedules.items():
             if 0 not in weights:
-                raise InputError(f"{name}: a scheduled weight must have a value for epoch 0")
+                raise ConfigError(f"{name}: a scheduled weight must have a value for epoch 0")
         if not any(max(weights.values()) for weights in schedules.values()):
             raise InputError("all labels have weight 0: nothing to learn")
 

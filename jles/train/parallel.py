@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jles.data.packing import WHOLE, Budget, Share
-from jles.errors import InputError
+from jles.errors import ConfigError
 from jles.local_devices import devices_of
 from jles.train.parallel_config import ParallelConfig
 
@@ -105,7 +105,7 @@ def choose_devices(
         chosen += devices_of(process, config.devices)
     is_fixed = not isinstance(batch_size, Budget)
     if is_fixed and batch_size % (len(chosen) * accumulate):
-        raise InputError(_does_not_divide(batch_size, len(chosen), accumulate))
+        raise ConfigError(_does_not_divide(batch_size, len(chosen), accumulate))
     if len(chosen) == 1:
         return Devices()
     return Devices(Mesh(np.array(chosen), (_AXIS,), axis_types=(AxisType.Auto,)))

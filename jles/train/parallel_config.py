@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from jles.config import Config, count
-from jles.errors import InputError
+from jles.errors import ConfigError
 from jles.local_devices import MANY, DeviceCount, LocalDevices
 
 
@@ -34,11 +34,11 @@ class ManualProcesses(Config, tag_field="kind", tag="manual"):
         super().__post_init__()
         host, _, port = self.coordinator.rpartition(":")
         if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
-            raise InputError(
+            raise ConfigError(
                 f"coordinator: expected HOST:PORT of process 0, got {self.coordinator!r}"
             )
         if self.process >= self.processes:
-            raise InputError(
+            raise ConfigError(
                 f"process: {self.process} of {self.processes} processes; they count from 0 to "
                 f"{self.processes - 1}"
             )

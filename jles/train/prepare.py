@@ -18,7 +18,7 @@ from jles.data.offsets import fit_element_energies, fit_stored_energies, mean_en
 from jles.data.shards.stored import StoredFrames
 from jles.data.stream import StreamLoader
 from jles.electrostatics.plan import SumPlan, describe_plan
-from jles.errors import InputError, InputWarning
+from jles.errors import ConfigError, InputWarning
 from jles.follow import follow
 from jles.models.backbones.features import EQUIVARIANT
 from jles.models.config import ModelConfig, ModelParts, ScreeningConfig
@@ -141,14 +141,14 @@ def model_of(section: ModelSection, frames: Frames) -> tuple[ModelConfig, dict |
         if not energies:
             _warn_large_energies(section.start_from, frames)
         screening = section.screening or stored.config.screening
-        with under_key("model."):
+        with under_key("model"):
             config = stored.config.replace(element_energies=energies, screening=screening)
         return config, stored.params
     elements = section.elements
     if elements is None:
         present = sorted({int(z) for frame in kinds_of(frames) for z in frame.numbers})
         elements = tuple(chemical_symbols[z] for z in present)
-    with under_key("model."):
+    with under_key("model"):
         model = ModelConfig(
             elements=elements,
             backbone=section.backbone,
@@ -157,7 +157,9 @@ def model_of(section: ModelSection, frames: Frames) -> tuple[ModelConfig, dict |
         )
     if section.element_energies is None:
         section = section.replace(element_energies="fit")
-    return model.replace(element_energies=_new_energies(section, frames, model)), None
+    energies = _new_energies(section, frames, model)
+    with under_key("model"):
+        return model.replace(element_energies=energies), None
 
 
 def _warn_large_energies(folder: str, frames: Frames) -> None:
@@ -187,13 +189,13 @@ def _new_energies(section: ModelSection, frames: Frames, model: ModelConfig) -> 
         return {symbol: fitted[symbol] for symbol in fitted if atomic_numbers[symbol] in seen}
     unknown = sorted(set(section.element_energies) - set(model.elements))
     if unknown:
-        raise InputError(
+        raise ConfigError(
             f"model.element_energies: {', '.join(unknown)} not among the model's elements "
             f"({', '.join(model.elements)})"
         )
     missing = sorted(set(model.elements) - set(section.element_energies))
     if missing and section.start_from is None:
-        raise InputError(
+        raise ConfigError(
             f"model.element_energies: no energy of {', '.join(missing)}; give those of all "
             f"elements ({', '.join(model.elements)}), or leave the key out to fit them"
         )

@@ -20,7 +20,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from jles.config import first_difference
-from jles.errors import InputError
+from jles.errors import ConfigError, InputError
 from jles.local_devices import LocalDevices
 from jles.train.parallel_config import ClusterProcesses, ParallelConfig
 
@@ -96,13 +96,13 @@ def _connect(config) -> None:
             shutdown_timeout_seconds=_END,
         )
     except ValueError:
-        raise InputError(
+        raise ConfigError(
             "parallel: no processes of SLURM, Open MPI, Kubernetes or Cloud TPU found; start "
             "them so, or take launcher: mpi4py, or kind: manual"
         ) from None
     except (RuntimeError, OSError, ImportError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise InputError(
+        raise ConfigError(
             f"parallel: the processes did not find one another ({reason})"
         ) from None
 
@@ -173,20 +173,20 @@ def together() -> Iterator[None]:
     Raises:
         InputError: in process 0; the others end silently (SystemExit).
     """
-    problem = ""
+    own = None
     try:
         yield
     except InputError as error:
         if not several():
             raise
-        problem = str(error)
+        own = error
     if not several():
         return
-    problems = _gather(problem)
+    problems = _gather("" if own is None else str(own))
     if any(problems):
         _leaving.append(2)
         multihost_utils.sync_global_devices("a mistake")
-        raise InputError(_first_of(problems)) if is_first() else SystemExit(2)
+        raise (own or _first_of_others(problems)) if is_first() else SystemExit(2)
 
 
 def check_same(what: dict) -> None:
@@ -245,6 +245,6 @@ def _gather(text: str) -> list[str]:
     return [bytes(row).rstrip(b"\0").decode("utf-8", "replace") for row in rows]
 
 
-def _first_of(problems: list[str]) -> str:
+def _first_of_others(problems: list[str]) -> InputError:
     number, text = next((n, text) for n, text in enumerate(problems) if text)
-    return text if number == 0 or all(problems) else f"process {number}: {text}"
+    return InputError(f"process {number}: {text}")

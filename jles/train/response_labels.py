@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from jles.data.frames import Frame, Outline
 from jles.data.loader import RESPONSES
-from jles.errors import InputError
+from jles.errors import ConfigError, InputError
 from jles.models.config import ModelConfig
 from jles.products import matmul
 from jles.quantities.catalogue import trained_labels
@@ -50,7 +50,7 @@ def check_responses(
         remedy = f"or set loss.{name} to 0"
         reason = quantity.refuse(model)
         if reason:
-            raise InputError(f"loss.{name} has a weight, but {reason}; add it, {remedy}")
+            raise ConfigError(f"loss.{name} has a weight, but {reason}; add it, {remedy}")
         for frame in frames:
             reason = quantity.refuse(model, frame.pbc)
             # Without a label all but the polarizability are computed and must be finite, too.

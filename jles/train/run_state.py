@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from jles.errors import InputError
+from jles.errors import ConfigError
 from jles.train.checkpoints import Checkpoints
 from jles.train.losses import Errors, PerLabel
 from jles.train.step import TrainState
@@ -94,7 +94,7 @@ def restore(checkpoints: Checkpoints, run: LoopState, lengths: Sequence[int]):
     found = [checkpoints.restore(name, run, _read_counters) for name in names]
     run, (counters, before) = max(found, key=lambda one: one[1][0].step)
     if before not in (None, list(lengths)):
-        raise InputError(
+        raise ConfigError(
             f"parallel: the run stopped within epoch {counters.epoch + 1}, whose batches held "
             f"{_listed(before)} structures; with these devices they hold {_listed(lengths)}: "
             "resume with as many devices as before"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from jles.data.frames import Frame, LabelKeys, Outline
-from jles.errors import InputError
+from jles.errors import ConfigError, InputError
 from jles.models.config import ModelConfig
 from jles.models.state import checked_labels, reduced_formula
 from jles.models.state_config import SAME_CHARGE
@@ -23,7 +23,7 @@ def check_states(
             labels or with one that the model does not know; the frames are named.
     """
     if not model.has_labels and keys.state != LabelKeys().state:
-        raise InputError(
+        raise ConfigError(
             f"data.labels.state is '{keys.state}', but model.state.labels is empty: no label "
             "is read; list those that occur, or take the key out"
         )

@@ -19,7 +19,7 @@ from jles.data.selections import first_common
 from jles.data.shards.layout import is_shards
 from jles.data.shards.stored import StoredFrames, only_shards
 from jles.data.splits import split_places
-from jles.errors import InputError, InputWarning
+from jles.errors import ConfigError, InputError, InputWarning
 from jles.train.config import DataConfig, TrainConfig
 from jles.train.losses import LABELS
 from jles.train.optimizer import at_epoch
@@ -58,7 +58,7 @@ def judging_labels(config: TrainConfig) -> tuple[str, ...]:
     last = config.epochs - 1
     names = tuple(name for name in LABELS if at_epoch(getattr(config.loss, name), last))
     if not names:
-        raise InputError(
+        raise ConfigError(
             f"loss: every label has weight 0 in the last epoch ({last}), whose weights decide "
             "which epoch is the best; give one a weight there"
         )
@@ -93,7 +93,7 @@ def load_frames(
             places = split_places(len(train), data.valid_fraction, data.split_seed)
         except InputError as error:
             files = _listed(to_list(data.train))
-            raise InputError(f"data.valid_fraction ({files}): {error}") from None
+            raise ConfigError(f"data.valid_fraction ({files}): {error}") from None
         train, valid = (_take(train, part) for part in places)
     _check_named(data, train, valid)
     for name in need:
@@ -123,14 +123,14 @@ def warn_overlap(data: DataConfig) -> None:
 def _read(key: str, files, labels: LabelKeys) -> Frames:
     """The frames of files, or those of one directory of shards."""
     files = to_list(files)
-    frames = only_shards(files, f"data.{key}")
-    if frames is None:
-        with under_key(f"data.{key}: "):
+    with under_key(f"data.{key}"):
+        frames = only_shards(files)
+        if frames is None:
             return [frame for file in files for frame in read_frames(file, labels)]
     for name, stored in frames.index.keys.items():
         named = getattr(labels, name, stored)
         if named not in (stored, getattr(LabelKeys(), name, stored)):
-            raise InputError(
+            raise ConfigError(
                 f"data.labels.{name} is '{named}', but {files[0]} was built with '{stored}'; "
                 "take the key out, or build the shards again with --labels"
             )
@@ -150,7 +150,7 @@ def _check_named(data: DataConfig, train: Frames, valid: Frames) -> None:
     for name in absent(sorted(named), frames):
         lacking = _lacking(files, data.labels, name)
         if len(lacking) == len(files):
-            raise InputError(f"data.labels.{name}: {_listed(lacking, '; ')}")
+            raise ConfigError(f"data.labels.{name}: {_listed(lacking, '; ')}")
 
 
 def _lacking(files: Sequence[str], labels: LabelKeys, name: str) -> list[str]:

@@ -40,6 +40,11 @@ def write_config(folder, *assignments, drop=None):
         ({"set": "data.train=nowhere.xyz"}, ["train.yaml.data.train: nowhere.xyz: no such"]),
         ({"set": "data.limit=1"}, ["train.yaml.data.valid_fraction (", "1 frames"]),
         ({"set": "model.screening={positive: Zr}"}, ["train.yaml.model.screening.positive: "]),
+        (
+            {"set": "model.backbone.r_max=3"},
+            ["train.yaml.model.backbone.r_max: is another name"],
+        ),
+        ({"set": "model={start_from: model}"}, ["error: model: "]),
     ],
 )
 def test_a_mistake_in_the_training_file_is_named(folder, capsys, change, words):

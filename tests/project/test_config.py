@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jles.config import Config, count, from_dict, override, read_yaml, to_dict
-from jles.errors import InputError
+from jles.errors import ConfigError, InputError
 from jles.strict_yaml import to_yaml
 from jles.train.config import LossConfig, OptimizerConfig, TrainConfig
 
@@ -20,7 +20,7 @@ class Inner(Config):
     def __post_init__(self):
         super().__post_init__()
         if self.shape == "square" and self.depth < 2:
-            raise InputError(f"depth: of a square must be at least 2, got {self.depth}")
+            raise ConfigError(f"depth: of a square must be at least 2, got {self.depth}")
 
 
 class Line(Config, tag_field="kind", tag="line"):

@@ -179,12 +179,8 @@ class WholeFrames(Sequence[Frame]):
         return self._stored.read(n)
 
 
-def only_shards(files: Sequence[str], key: str = "") -> StoredFrames | None:
+def only_shards(files: Sequence[str]) -> StoredFrames | None:
     """The frames of a directory of shards that is the only one of `files`; None for files.
-
-    Args:
-        files: names.
-        key: of the configuration that has them, for errors.
 
     Raises:
         InputError: shards beside others, or as `StoredFrames`.
@@ -193,9 +189,8 @@ def only_shards(files: Sequence[str], key: str = "") -> StoredFrames | None:
     if not shards:
         return None
     if len(files) > 1:
-        place = f"{key}: " if key else ""
         raise InputError(
-            f"{place}{shards[0]} is a directory of shards and must stand alone; "
+            f"{shards[0]}: is a directory of shards and must stand alone; "
             "jles data build takes any number of files"
         )
     return StoredFrames(files[0])

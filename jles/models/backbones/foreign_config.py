@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from jles.config import count, to_nested_copy
-from jles.errors import InputError
+from jles.errors import ConfigError, InputError
 from jles.models.backbones.record import BackboneRecord, Choice, Envelope, Sample
 
 
@@ -38,9 +38,9 @@ class ForeignConfig(BackboneRecord, tag_field="kind", tag="foreign"):
         try:
             text = json.dumps(options, allow_nan=False)
         except (TypeError, ValueError) as error:
-            raise InputError(f"options: must be what JSON can hold ({error})") from None
+            raise ConfigError(f"options: must be what JSON can hold ({error})") from None
         if not isinstance(options, Mapping) or json.loads(text) != options:
-            raise InputError("options: must be keys (text) and values that JSON can hold")
+            raise ConfigError("options: must be keys (text) and values that JSON can hold")
         super().__post_init__()
 
     def __hash__(self):

@@ -4,7 +4,7 @@ import re
 from typing import ClassVar, Literal
 
 from jles.config import count, positive
-from jles.errors import InputError
+from jles.errors import ConfigError, InputError
 from jles.models.backbones.record import BackboneRecord, Choice, Envelope, Sample
 
 Interaction = Literal["RealAgnosticInteractionBlock", "RealAgnosticResidualInteractionBlock"]
@@ -78,14 +78,14 @@ class MaceConfig(BackboneRecord, tag_field="kind", tag="mace"):
             try:
                 channels, highest = parse_irreps(getattr(self, key) or self.hidden_irreps)
             except InputError as error:
-                raise InputError(f"{key}: {error}") from None
+                raise ConfigError(f"{key}: {error}") from None
             if channels != self.channels or highest > self.max_ell:
-                raise InputError(
+                raise ConfigError(
                     f"{key}: '{getattr(self, key)}' needs {self.channels} channels, those of "
                     f"hidden_irreps, and degrees up to max_ell {self.max_ell}"
                 )
         if not self.radial_MLP:
-            raise InputError("radial_MLP: needs at least one hidden layer, got none")
+            raise ConfigError("radial_MLP: needs at least one hidden layer, got none")
 
     @property
     def channels(self) -> int:

@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from jles.config import count, positive
-from jles.errors import InputError
+from jles.errors import ConfigError
 from jles.models.backbones.record import BackboneRecord, Choice, Envelope, Sample
 
 
@@ -46,7 +46,7 @@ class NequipConfig(BackboneRecord, tag_field="kind", tag="nequip"):
     def __post_init__(self):
         super().__post_init__()
         if self.last_l_max > self.l_max:
-            raise InputError(
+            raise ConfigError(
                 f"last_l_max: {self.last_l_max} exceeds l_max {self.l_max}; raise l_max"
             )
 

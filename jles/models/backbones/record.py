@@ -3,7 +3,7 @@
 from typing import Any, ClassVar, NamedTuple
 
 from jles.config import Config, positive
-from jles.errors import InputError
+from jles.errors import ConfigError
 
 
 class Envelope(NamedTuple):
@@ -59,7 +59,7 @@ class BackboneRecord(Config):
         if "r_max" not in values:
             return values
         if "cutoff" in values:
-            raise InputError("r_max: is another name of cutoff, which is given too; keep one")
+            raise ConfigError("r_max: is another name of cutoff, which is given too; keep one")
         return {"cutoff" if key == "r_max" else key: value for key, value in values.items()}
 
     degree_key: ClassVar[str]

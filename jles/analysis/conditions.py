@@ -1,6 +1,7 @@
 """Mean temperature and volume of runs, and what runs that are averaged must share."""
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,9 @@ from jles.errors import InputError
 
 _ALIKE = 0.05
 """Mean temperatures and volumes may differ by this fraction without a warning."""
+
+_REMEMBERED = 128
+"""Runs whose means are kept, since warnings and averages both need them."""
 
 
 class Conditions(NamedTuple):
@@ -75,6 +79,7 @@ def check_no_field(runs: Sequence[Run], why: str) -> None:
             raise InputError(f"{run.path}: was run in a field; {why} only without a field")
 
 
+@lru_cache(_REMEMBERED)
 def mean_temperature(run: Run) -> float:
     """Mean temperature, K: as recorded, or from the velocities.
 
@@ -133,6 +138,7 @@ def cells(run: Run) -> Record:
     )
 
 
+@lru_cache(_REMEMBERED)
 def mean_volume(run: Run) -> float:
     """Mean volume, angstrom^3, of a run that is periodic in three directions."""
     if not run.pbc.all():

@@ -33,9 +33,11 @@ class Record(NamedTuple):
         return (len(self.steps) - 1) * self.interval
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
     """A run on disk; nothing but its head is read before `read` is called.
+
+    Each opened run is equal to itself only, so that means over it can be cached.
 
     Frames that are written after it was opened are left out, so that all that is read of a run
     that still goes on belongs together.

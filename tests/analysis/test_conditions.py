@@ -17,7 +17,7 @@ from jles.analysis.reports.profile import profiles
 from jles.analysis.reports.raman import raman
 from jles.analysis.reports.rdf import radial_distributions
 from jles.analysis.reports.vdos import vibrational_density
-from jles.analysis.run import open_run
+from jles.analysis.run import Run, open_run
 from jles.errors import InputError
 from tests.support.processes import write_run
 
@@ -113,10 +113,13 @@ def test_averages_over_temperatures_and_volumes_say_so(tmp_path, name):
     assert "1000 to 1331 angstrom^3" in lines[1]
 
 
-def test_means_over_runs_are_weighted_by_their_length(tmp_path):
+def test_means_over_runs_are_weighted_by_their_length(tmp_path, monkeypatch):
+    """And each run is read once for its means and the warnings about them."""
     runs = two_runs(tmp_path, temperature=400.0, cell=11.0 * np.eye(3))
     shares = np.array([199.0, 599.0]) / 798.0
     expected = shares @ [300.0, 400.0], shares @ [1000.0, 1331.0]
+    assert len(check_alike(runs)) == 2
+    monkeypatch.setattr(Run, "read", None)
     assert conditions(runs) == pytest.approx(expected)
 
 

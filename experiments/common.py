@@ -232,8 +232,14 @@ def born_errors_on(frames: list[Atoms], model: Model, **options) -> dict:
 
     The options are those of `Model.predict`.
     """
-    outs = model.predict(frames, ("born_charges",), **options)
     return born_errors(
+        *born_arrays(frames, model.predict(frames, ("born_charges",), **options))
+    )
+
+
+def born_arrays(frames: list[Atoms], outs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Elements, DFT Born charges (array `bec`) and predicted ones, e, of all atoms."""
+    return (
         np.concatenate([atoms.numbers for atoms in frames]),
         np.concatenate([atoms.arrays["bec"].reshape(-1, 3, 3) for atoms in frames]),
         np.concatenate([out.born_charges for out in outs]),

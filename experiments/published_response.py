@@ -14,7 +14,7 @@ compared with.
 
 import ase.io
 import numpy as np
-from common import born_errors, imported, options, run, write_results
+from common import born_arrays, born_errors, imported, options, run, write_results
 from lead_titanate import EPSILON_INFINITY, tetragonal
 
 from jles.data.sets import data_set
@@ -61,16 +61,14 @@ def main(chosen):
     for name, (file, epsilon) in cases.items():
         model = imported(f"{name}.pth", screening=ScreeningConfig(epsilon, "H"))
         frames = ase.io.read(data_set(file), ":1" if chosen.smoke else ":")
-        numbers = np.concatenate([atoms.numbers for atoms in frames])
-        reference = np.concatenate([atoms.arrays["bec"].reshape(-1, 3, 3) for atoms in frames])
         for mode in ("published", "exact"):
             outs = model.predict(frames, ("born_charges",), born_mode=mode)
-            predicted = np.concatenate([o.born_charges for o in outs])
-            row = born_errors(numbers, reference, predicted)
+            charges = born_arrays(frames, outs)
+            row = born_errors(*charges)
             residual = np.array([o.acoustic_sum for o in outs]) / len(frames[0])
             row["acoustic_sum_per_atom"] = float(np.sqrt(np.mean(residual**2)))
             results[f"{name}, {mode}"] = row
-            born_charge_picture(out / f"born_{name}_{mode}.png", numbers, reference, predicted)
+            born_charge_picture(out / f"born_{name}_{mode}.png", *charges)
     repeats = (1, 2) if chosen.smoke else (1, 2, 3)
     write_results(out, results | {"supercells": supercells(repeats)})
 

@@ -144,7 +144,7 @@ def _train(config: TrainConfig, devices: Devices, files: _Files | None) -> None:
         config.accumulate,
         config.remat,
         config.loss.huber,
-        config.model.backbone.compiles_quickly,
+        prepared.potential.config.backbone.compiles_quickly,
     )
     run = LoopState(
         steps.init(prepared.params), prepared.params, build_plateau(config.optimizer).init()

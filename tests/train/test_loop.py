@@ -135,7 +135,6 @@ def test_feature_statistics_are_measured_and_never_trained(run):
 
 
 @pytest.mark.usefixtures("no_pictures")
-@pytest.mark.long
 def test_fine_tuning_starts_from_the_model_given(run, tmp_path):
     """With a vanishing rate nothing changes: parameters, element energies, errors."""
     values = run.values | {

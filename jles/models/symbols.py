@@ -1,0 +1,24 @@
+"""Chemical symbols in configurations."""
+
+from collections.abc import Iterable
+
+from ase.data import atomic_numbers
+
+from jles.errors import InputError
+
+SYMBOLS = frozenset(atomic_numbers) - {"X"}
+
+
+def check_symbols(key: str, symbols: Iterable[str]) -> None:
+    """Refuses what is no chemical symbol, and a symbol given twice.
+
+    Raises:
+        InputError: begins with "key: ".
+    """
+    seen = set()
+    for symbol in symbols:
+        if symbol not in SYMBOLS:
+            raise InputError(f"{key}: '{symbol}' is not a chemical symbol")
+        if symbol in seen:
+            raise InputError(f"{key}: {symbol} given twice")
+        seen.add(symbol)

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta
 
 from jles.config import Config, Finite, count
-from jles.errors import InputError
+from jles.errors import ConfigError
 from jles.models.symbols import check_symbols
 
 Hidden = tuple[count(65536), ...]
@@ -73,9 +73,9 @@ class DirectCharges(_ChargeReadout, tag_field="kind", tag="direct"):
         if not self.initial:
             return
         if self.channels != 1:
-            raise InputError(f"initial: needs channels 1, got {self.channels}")
+            raise ConfigError(f"initial: needs channels 1, got {self.channels}")
         if not any(self.initial.values()):
-            raise InputError(
+            raise ConfigError(
                 "initial: all charges are zero, and so is the gradient of the long-range "
                 "energy; give at least one element another charge"
             )

@@ -3,8 +3,7 @@
 A new kind of backbone brings its own record and is added to `BackboneConfig`.
 """
 
-from collections.abc import Iterable
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from ase.data import atomic_numbers
 from msgspec import Meta
@@ -17,15 +16,21 @@ from jles.models.backbones.foreign_config import ForeignConfig
 from jles.models.backbones.mace_config import MaceConfig
 from jles.models.backbones.nequip_config import NequipConfig
 from jles.models.backbones.painn_config import PainnConfig
+from jles.models.charge_config import (
+    DirectCharges,
+    EquilibratedCharges,
+    FlowCharges,
+    Hidden,
+    ReadoutConfig,
+)
 from jles.models.state_config import SAME_CHARGE, StateConfig
 from jles.models.sum_config import ElectrostaticsConfig
+from jles.models.symbols import check_symbols
 
 BackboneConfig = (
     CaceConfig | MaceConfig | NequipConfig | PainnConfig | AllegroConfig | ForeignConfig
 )
 """All backbones; the first one is that of a section without `kind`."""
-
-SYMBOLS = frozenset(atomic_numbers) - {"X"}
 
 HEADS = ("dipoles", "quadrupoles", "charge_softness", "polarizability")
 """Optional heads, beside energy and charges."""
@@ -34,19 +39,6 @@ HEADS = ("dipoles", "quadrupoles", "charge_softness", "polarizability")
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise ConfigError(message)
-
-
-def check_symbols(key: str, symbols: Iterable[str]) -> None:
-    """Refuses what is no chemical symbol, and a symbol given twice.
-
-    Raises:
-        ConfigError: names the key.
-    """
-    seen = set()
-    for symbol in symbols:
-        _require(symbol in SYMBOLS, f"{key}: '{symbol}' is not a chemical symbol")
-        _require(symbol not in seen, f"{key}: {symbol} given twice")
-        seen.add(symbol)
 
 
 def check_heads(config) -> None:
@@ -98,92 +90,8 @@ def check_heads(config) -> None:
     )
 
 
-Hidden = tuple[count(65536), ...]
-"""Sizes of the hidden layers of a perceptron; empty for none."""
 Elements = Annotated[tuple[str, ...], Meta(min_length=1, description="chemical symbols")]
 ElementEnergies = dict[str, Annotated[float, Meta(ge=-1e9, le=1e9, description="eV")]]
-
-
-class ReadoutConfig(Config):
-    """A perceptron on the features plus, if `linear`, a linear map beside it; then `scale`."""
-
-    hidden: Hidden = (32, 16)
-    bias: bool = True
-    linear: bool = True
-    linear_bias: bool = True
-    scale: Finite = 1.0
-
-
-class _ChargeReadout(ReadoutConfig):
-    hidden: Hidden = (24, 12)
-    bias: bool = False
-    linear_bias: bool = False
-    scale: Finite = 0.1
-
-    channels: ClassVar[int] = 1
-    total: ClassVar[str] = "free"
-
-    @classmethod
-    def upgrade(cls, values: dict) -> dict:
-        """Format 1 had `method` (default direct) for `kind`, and the keys of all methods."""
-        by_default = "kind" not in values and "flow_width" in values
-        if "method" not in values and not by_default:
-            return values
-        kind = values.get("kind", values.get("method", "direct"))
-        unused = {"method", *_UNUSED.get(str(kind), ())}
-        if kind == "flow" and values.get("channels") == 1:
-            unused.add("channels")
-        return {"kind": kind} | _without(values, unused)
-
-
-_UNUSED = {"direct": ["flow_width"], "equilibrated": ["channels", "flow_width", "total"]}
-"""Keys of charges in format 1 that had no meaning for their method."""
-
-
-def _without(values: dict, keys: set) -> dict:
-    return {key: value for key, value in values.items() if key not in keys}
-
-
-class DirectCharges(_ChargeReadout, tag_field="kind", tag="direct"):
-    """Latent charges, e: `channels` per atom, read from the features.
-
-    `total` is the constraint on their sum: "free" leaves it alone (as published); "shift" adds
-    the same amount to every atom so that the sum is the structure's `total_charge`; "softness"
-    adds it in proportion to the charge softness of the atoms.
-    """
-
-    channels: count(1024) = 1
-    total: Literal["free", "shift", "softness"] = "free"
-
-    @property
-    def outputs(self) -> int:
-        """Numbers per atom that the read-out gives."""
-        return self.channels
-
-
-class FlowCharges(_ChargeReadout, tag_field="kind", tag="flow"):
-    """Latent charges that pass between neighbours, so that the sum of what passes is zero.
-
-    What passes is the sum of `flow_width` products of what one atom gives and the other takes.
-    `total` is as in `DirectCharges`.
-    """
-
-    flow_width: count(1024) = 8
-    total: Literal["free", "shift", "softness"] = "free"
-
-    @property
-    def outputs(self) -> int:
-        """Numbers per atom that the read-out gives."""
-        return 2 * self.flow_width
-
-
-class EquilibratedCharges(_ChargeReadout, tag_field="kind", tag="equilibrated"):
-    """Charges of least energy that sum to `total_charge`.
-
-    The read-out gives electronegativity and hardness (docs/theory.md, charge equilibration).
-    """
-
-    outputs: ClassVar[int] = 2
 
 
 ChargeConfig = DirectCharges | FlowCharges | EquilibratedCharges
@@ -221,7 +129,7 @@ class ScalarPolarizability(Config, tag_field="kind", tag="scalar"):
     @classmethod
     def upgrade(cls, values: dict) -> dict:
         """Format 1 gave scalars the key of tensors, without meaning."""
-        return _without(values, {"channels"})
+        return {key: value for key, value in values.items() if key != "channels"}
 
 
 class TensorPolarizability(ScalarPolarizability, tag_field="kind", tag="tensor"):
@@ -308,12 +216,24 @@ class ModelConfig(ModelParts):
         check_heads(self)
         check_symbols("elements", self.elements)
         check_symbols("element_energies", self.element_energies)
+        if self.initial_charges:
+            given, known = set(self.initial_charges), set(self.elements)
+            _require(
+                given == known,
+                f"charges.initial: has {', '.join(sorted(given))}; give one charge (e) to each "
+                f"element of the model: {', '.join(self.elements)}",
+            )
         positive = self.screening.positive
         _require(
             positive is None or positive in self.elements,
             f"screening.positive: {positive} is not among the elements "
             f"{', '.join(self.elements)}",
         )
+
+    @property
+    def initial_charges(self) -> dict[str, float]:
+        """Initial charges of the elements, e; empty if the read-out alone gives the charges."""
+        return self.charges.initial if isinstance(self.charges, DirectCharges) else {}
 
     @property
     def heads(self) -> tuple[str, ...]:

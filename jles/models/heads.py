@@ -1,15 +1,36 @@
-"""Read-outs beyond a perceptron: charge flow, moments and polarizability."""
+"""Read-outs beyond a perceptron: element charges, charge flow, moments, polarizability."""
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jles.electrostatics.response.induction import positive, positive_tensor
 from jles.models.backbones.features import Features
 from jles.models.backbones.graph import Graph
-from jles.models.config import FlowCharges, MomentConfig, PolarizabilityConfig
+from jles.models.config import DirectCharges, FlowCharges, MomentConfig, PolarizabilityConfig
 from jles.models.readouts import Perceptron, Readout
 from jles.products import einsum
+
+
+class ElementReadout(nn.Module):
+    """A charge of every element, plus a read-out of the surroundings that starts at zero.
+
+    A read-out that starts at random can find the Born charges of a crystal, to first order in
+    displacements, from charges that flow between neighbours, and leave the ions neutral.
+    """
+
+    config: DirectCharges
+    elements: tuple[str, ...]
+
+    @nn.compact
+    def __call__(
+        self, invariants: Float[Array, "atoms features"], species: Int[Array, " atoms"]
+    ) -> Float[Array, "atoms 1"]:
+        """Charges, e; `species` are the places of the atoms' elements in `elements`."""
+        initial = [self.config.initial[symbol] for symbol in self.elements]
+        own = self.param("elements", lambda _: jnp.asarray(initial, invariants.dtype))
+        varying = Readout(self.config, start_at_zero=True, name="surroundings")(invariants)
+        return own[species][:, None] + varying
 
 
 class FlowReadout(nn.Module):

@@ -12,7 +12,7 @@ from jles.electrostatics.response.induction import Response, positive
 from jles.models.backbones.envelope import envelope
 from jles.models.config import HEADS, FlowCharges, ModelConfig, ScreeningConfig
 from jles.models.environment import Environment
-from jles.models.heads import FlowReadout, MomentReadout, PolarizabilityReadout
+from jles.models.heads import ElementReadout, FlowReadout, MomentReadout, PolarizabilityReadout
 from jles.models.network import apply_network
 from jles.models.readouts import Readout
 from jles.observables.screening import gauge_sign, hidden_permittivity, sum_polarizabilities
@@ -38,6 +38,8 @@ class LatentHeads:
         self._flows = isinstance(config.charges, FlowCharges)
         if self._flows:
             self._readouts["charges"] = FlowReadout(config.charges)
+        elif config.initial_charges:
+            self._readouts["charges"] = ElementReadout(config.charges, config.elements)
         elif config.charges is not None:
             self._readouts["charges"] = Readout(config.charges, config.charges.outputs)
         for name in _MADE_OF.keys() & set(config.heads):
@@ -120,6 +122,8 @@ class LatentHeads:
             reach = envelope(graph.distances, self._config.backbone.envelope_of_edges)
             reach = reach * graph.present
             return features.invariants, graph, reach
+        if name == "charges" and self._config.initial_charges:
+            return features.invariants, graph.species
         if name in _MADE_OF:
             return features.invariants, getattr(features, _MADE_OF[name])
         return (features,) if name == "polarizability" else (features.invariants,)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from ase.data import atomic_numbers
 
-from jles.errors import InputError
+from jles.errors import ConfigError
 
 SYMBOLS = frozenset(atomic_numbers) - {"X"}
 
@@ -13,12 +13,12 @@ def check_symbols(key: str, symbols: Iterable[str]) -> None:
     """Refuses what is no chemical symbol, and a symbol given twice.
 
     Raises:
-        InputError: begins with "key: ".
+        ConfigError: names the key.
     """
     seen = set()
     for symbol in symbols:
         if symbol not in SYMBOLS:
-            raise InputError(f"{key}: '{symbol}' is not a chemical symbol")
+            raise ConfigError(f"{key}: '{symbol}' is not a chemical symbol")
         if symbol in seen:
-            raise InputError(f"{key}: {symbol} given twice")
+            raise ConfigError(f"{key}: {symbol} given twice")
         seen.add(symbol)

@@ -8,7 +8,7 @@ error is one line: file, key, value, and what would be right.
 import contextlib
 import re
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -254,11 +254,13 @@ def _convert(value, hint, place: str, mistake: type[InputError]):
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `")
         cause = error.__cause__
+    whole, inside = _record(hint, value), []
     for key, index in re.findall(r"\.(\w+)|\[(\d+|\.\.\.)\]", path):
         if key:
             tags = tuple(record.__struct_config__.tag for record in _records(hint))
             types = {"kind": Literal[tags]} | _types(_record(hint, value))
             hint, value, place = types[key], value[key], f"{place}.{key}"
+            inside.append(key)
         elif index != "...":
             value, place = value[int(index)], f"{place}[{index}]"
     if path.startswith("key`") or path.endswith("[...]`"):
@@ -270,15 +272,16 @@ def _convert(value, hint, place: str, mistake: type[InputError]):
     record = _record(hint, value)
     if isinstance(cause, InputError):
         raise mistake(_joined(place, cause))
-    raise mistake(f"{place}: {_in_words(message, value, hint, record)}")
+    outer = _outer_keys(whole, inside)
+    raise mistake(f"{place}: {_in_words(message, value, hint, record, outer)}")
 
 
-def _in_words(message: str, value, hint, record) -> str:
+def _in_words(message: str, value, hint, record, outer) -> str:
     """Says what is wrong, and what would be right."""
     kind, _, name = message.rstrip("`").partition(" field `")
     if kind == "Object contains unknown":
         return _of_another_kind(value, hint, record) or (
-            f"unknown key {name!r}; {_known_keys(name, record)}"
+            f"unknown key {name!r}; {_known_keys(name, record, outer)}"
         )
     if kind == "Object missing required":
         hint = _types(record).get(name)
@@ -312,9 +315,9 @@ def _of_another_kind(values: Mapping, hint, record) -> str:
     return ""
 
 
-def _known_keys(name: str, record) -> str:
-    """The key that was meant instead of `name`, or all keys."""
-    return meant_key(name, _keys(record), _inner_keys(record)) or _all_keys(record)
+def _known_keys(name: str, record, outer) -> str:
+    """The key that was meant instead of `name`, where it belongs, or all keys."""
+    return meant_key(name, _keys(record), _inner_keys(record), outer) or _all_keys(record)
 
 
 def _keys(record) -> list[str]:
@@ -331,6 +334,18 @@ def _inner_keys(record) -> dict[str, set[str]]:
                 below = f"{name}.{place}"
                 found[below] = found.get(below, set()) | keys
     return found
+
+
+def _outer_keys(whole, inside: list[str]) -> dict[str, Collection[str]]:
+    """Keys of the record `whole` outside of the section `inside`, by words for their place."""
+    if whole is None or not inside:
+        return {}
+    sections = {
+        f"to {place!r}": keys
+        for place, keys in _inner_keys(whole).items()
+        if place != ".".join(inside)
+    }
+    return {f"beside {inside[0]!r}, not inside of it": _keys(whole), **sections}
 
 
 def _all_keys(record) -> str:

@@ -19,13 +19,23 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"did you mean '{near[0]}'?" if near else ""
 
 
-def meant_key(name: str, keys: Collection[str], inner: Mapping[str, Collection[str]]) -> str:
+_MOST_PLACES = 3
+"""A key of more sections, such as `kind`, says nothing about which one was meant."""
+
+
+def meant_key(
+    name: str,
+    keys: Collection[str],
+    inner: Mapping[str, Collection[str]],
+    outer: Mapping[str, Collection[str]] = {},
+) -> str:
     """The key that was meant instead of `name`; empty if none is near.
 
     Args:
         name: an unknown key.
         keys: that are known at its place.
         inner: keys that are known below, by the dotted key that holds them.
+        outer: keys that are known elsewhere, by words for the place, e.g. "to 'loss'".
     """
     other, remark = _OTHER_KEYS.get(name, (name, ""))
     if other in keys:
@@ -34,6 +44,11 @@ def meant_key(name: str, keys: Collection[str], inner: Mapping[str, Collection[s
         return f"it belongs to {places}"
     if places := _places(other, inner):
         return f"did you mean '{other}'{remark} of {places}?"
+    for key in (name, other):
+        places = [place for place, known in outer.items() if key in known]
+        if 0 < len(places) <= _MOST_PLACES:
+            what = "it" if key == name else f"'{key}'{remark}"
+            return f"{what} belongs {' or '.join(places)}"
     return did_you_mean(name, keys)
 
 

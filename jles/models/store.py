@@ -92,6 +92,16 @@ def save_model(path, config: ModelConfig, params, metrics=None, training=None) -
                 os.fsync(file.fileno())
 
 
+def remove_model(path) -> None:
+    """Removes a model directory, except for files in it that do not belong to the model."""
+    path = Path(path)
+    with contextlib.suppress(OSError):
+        # First the config, without which the rest is no model.
+        for name in _FILES:
+            (path / name).unlink(missing_ok=True)
+        path.rmdir()
+
+
 def read_model(path) -> StoredModel:
     """Reads a model directory.
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from jles.config import to_dict
 from jles.data.shards.stored import StoredFrames
-from jles.models.store import read_model, save_model
+from jles.models.store import read_model, remove_model, save_model
 from jles.structures.distances import merged_range, read_range
 from jles.train.config import TrainConfig
 from jles.train.log import MetricsLog
@@ -15,6 +15,8 @@ from jles.train.prepare import Prepared
 from jles.train.run_state import Counters, LoopState
 from jles.train.states import charges_record
 from jles.train.training_frames import kinds_of, needed_labels, to_list
+
+_BEFORE_STOP = "best_before_stop"
 
 
 def keep_best(
@@ -28,9 +30,22 @@ def keep_best(
     """Writes `best_before_stop` of a run that stops early; returns a remark that names it."""
     if counters.best_epoch < 0:
         return ""
-    place = out / "best_before_stop"
+    place = out / _BEFORE_STOP
     write_model(config, place, prepared, run, counters, log)
     return f"; the best model so far (epoch {counters.best_epoch + 1}) is in {place}"
+
+
+def write_final(
+    config: TrainConfig,
+    out: Path,
+    prepared: Prepared,
+    run: LoopState,
+    counters: Counters,
+    log: MetricsLog,
+) -> None:
+    """Writes the model of a finished run, which replaces the one of an earlier stop."""
+    write_model(config, out, prepared, run, counters, log)
+    remove_model(out / _BEFORE_STOP)
 
 
 def write_model(

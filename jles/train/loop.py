@@ -19,7 +19,7 @@ from jles.follow import ProgressBar
 from jles.lock import only_writer
 from jles.pictures import learning_curve
 from jles.strict_yaml import to_yaml
-from jles.train.best_model import keep_best, write_model
+from jles.train.best_model import keep_best, write_final
 from jles.train.checkpoints import Checkpoints
 from jles.train.config import TrainConfig
 from jles.train.directory import (
@@ -340,7 +340,7 @@ def _kept(checkpoints: Checkpoints) -> str:
 
 
 def _finish(config, out, prepared: Prepared, run: LoopState, counters: Counters, log) -> None:
-    write_model(config, out, prepared, run, counters, log)
+    write_final(config, out, prepared, run, counters, log)
     learning_curve(out / "learning_curve.png", log.rows())
     needed = needed_labels(config)
     validation_pictures(out, prepared.potential, run.best, prepared.valid_loader, needed)

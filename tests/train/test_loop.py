@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from types import SimpleNamespace
 
 import jax
@@ -18,7 +19,7 @@ from jles.models.config import DirectCharges
 from jles.models.store import read_model, save_model
 from jles.structures.distances import DistanceRange
 from jles.train import loop
-from jles.train.best_model import keep_best
+from jles.train.best_model import keep_best, write_model
 from jles.train.checkpoints import Checkpoints
 from jles.train.config import TrainConfig
 from jles.train.directory import after_interrupt
@@ -303,6 +304,16 @@ def test_ctrl_c_leaves_the_best_model_and_the_checkpoints(tmp_path, monkeypatch)
     assert after_interrupt(out) == "; continue with --resume"
     with Checkpoints(out / "checkpoints") as kept:
         assert (kept.newest("last"), kept.newest("best")) == (3, 2)
+    without_pictures(monkeypatch)
+    finished = loop.Counters(9, 9, 0.5, 1)
+    for kept_by_hand in (True, False):
+        write_model(config, place, prepared, run, counters, MetricsLog(out))
+        if kept_by_hand:
+            (place / "notes.txt").touch()
+        loop._finish(config, out, prepared, run, finished, MetricsLog(out))
+        assert read_model(out).metrics == stored.metrics
+        assert list(place.glob("*")) == [place / "notes.txt"] * kept_by_hand
+        shutil.rmtree(place, ignore_errors=True)
 
 
 @pytest.mark.long

@@ -24,9 +24,10 @@ from jles.cache_folder import use_compilation_cache
 from jles.config import from_dict, read_yaml
 from jles.data.sets import data_set
 from jles.train.config import OptimizerConfig, TrainConfig
+from jles.train.feature_statistics import feature_statistics
 from jles.train.losses import Weights, loss_of
 from jles.train.optimizer import build_optimizer, learning_rate
-from jles.train.prepare import Prepared, feature_statistics, prepare
+from jles.train.prepare import Prepared, prepare
 from jles.train.step import build_steps
 
 NEEDED = "energy", "forces"

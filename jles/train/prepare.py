@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
 from jles.compiling import compiling
@@ -20,12 +19,12 @@ from jles.data.stream import StreamLoader
 from jles.electrostatics.plan import SumPlan, describe_plan
 from jles.errors import ConfigError, InputWarning
 from jles.follow import follow
-from jles.models.backbones.features import EQUIVARIANT
 from jles.models.config import ModelConfig, ModelParts, ScreeningConfig
 from jles.models.normalization import awaits_statistics
 from jles.models.potential import Potential, build_potential
 from jles.models.store import read_model
 from jles.train.config import ModelSection, TrainConfig
+from jles.train.feature_statistics import feature_statistics
 from jles.train.parallel import Devices
 from jles.train.response_labels import check_responses
 from jles.train.states import check_labels, check_states
@@ -207,54 +206,3 @@ def _fitted(frames: Frames, model: ModelConfig) -> dict[str, float]:
         return fit_element_energies(frames, model.numbers)
     check_elements(kinds_of(frames), model.numbers)
     return fit_stored_energies(frames, model.numbers)
-
-
-def feature_statistics(
-    potential: Potential, params: dict, loader: Loader | StreamLoader
-) -> dict:
-    """Shift and scale that give an atom's features zero mean and unit length on average.
-
-    The whole vector of hundreds of entries has length one, so an optimizer that moves every
-    weight by the learning rate moves the output by about as much. A feature that never varies
-    is only shifted; equivariant features are only scaled. One pass in float64: means and
-    squared deviations of batches are merged (Chan, Golub and LeVeque, Am. Stat. 37, 242
-    (1983)).
-    """
-    features_fn = jax.jit(jax.vmap(potential.features_fn, (None, 0)))
-
-    def blocks():
-        for batch in loader.epoch(None):
-            values = features_fn(params, batch.structure)
-            mask = np.asarray(batch.structure.mask)
-            yield jax.tree.map(
-                lambda leaf, mask=mask: np.asarray(leaf, np.float64)[mask], values
-            )
-
-    count, mean, spread = 0, 0.0, 0.0
-    squares = dict.fromkeys(EQUIVARIANT, 0.0)
-    for block in blocks():
-        values, before = block.invariants, count
-        count += len(values)
-        change = values.mean(axis=0) - mean
-        mean = mean + change * len(values) / count
-        spread = spread + ((values - values.mean(axis=0)) ** 2).sum(axis=0)
-        spread = spread + change**2 * before * len(values) / count
-        for name in EQUIVARIANT:
-            turning = getattr(block, name)
-            if turning is not None:
-                flat = turning.reshape(*turning.shape[:2], -1)
-                squares[name] = squares[name] + (flat**2).sum(axis=(0, 2))
-    deviation = np.sqrt(spread / count)
-    constants = {"mean": mean, "scale": _inverse(deviation, 1e-6 * np.abs(mean))}
-    for name in EQUIVARIANT:
-        if f"{name}_scale" in params["features"]:
-            length = np.sqrt(squares[name] / count)
-            constants[f"{name}_scale"] = _inverse(length, 1e-6 * length.max(initial=0.0))
-    dtype = params["features"]["mean"].dtype
-    return {name: jnp.asarray(value, dtype) for name, value in constants.items()}
-
-
-def _inverse(sizes, least):
-    """1/(size sqrt(number of sizes)); sizes below `least` count as one."""
-    varies = sizes > least
-    return np.where(varies, 1.0 / np.where(varies, sizes, 1.0), 1.0) / np.sqrt(len(sizes))

@@ -46,7 +46,6 @@ from jles.train.processes import (
     from_first,
     is_first,
     processes,
-    several,
     together,
 )
 from jles.train.report import validation_pictures
@@ -206,7 +205,7 @@ def _epochs(config, prepared, steps, run, counters, files: _Files | None):
                     best += ": continue from it with model.start_from"
                 raise InputError(f"{error}{kept}{best}") from None
             except KeyboardInterrupt:
-                if files is None or several():  # the others may be gone
+                if files is None:
                     raise
                 best = keep_best(config, files.out, prepared, run, counters, files.log)
                 raise KeyboardInterrupt(best) from None

@@ -288,8 +288,8 @@ def test_processes_with_other_keys_or_data_are_refused(tmp_path):
     keys = {
         "seed is 5, in process 0 it is 0": ((*files, "seed=0"), (*files, "seed=5")),
         "data in train.xyz is '": (files, files),
-        "process 1: first.xyz: ": (lacking, lacking),
-        "batch_size: 6 structures cannot be shared equally by 4 devices; take 4 or 8": (
+        "process 1: data.train: first.xyz: ": (lacking, lacking),
+        "train.yaml.batch_size: 6 structures cannot be shared equally by 4 devices; ": (
             (*files, "batch_size=6"),
             (*files, "batch_size=6"),
         ),

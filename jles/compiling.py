@@ -21,7 +21,7 @@ PATIENCE: float | None = 1.0
 """Seconds before a line says what is compiled; None for never."""
 
 FIRST_GUESS = {"features": 4.0, "training step": 15.0, "validation": 6.0, "prediction": 6.0}
-FIRST_GUESS |= {"start": 5.0, "time steps": 15.0}
+FIRST_GUESS |= {"start": 5.0, "time steps": 15.0, "energies": 4.0}
 """Typical seconds, on one core, until they have been measured on this machine."""
 
 QUICK = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 1}

@@ -27,7 +27,7 @@ def fit_element_energies(frames: Sequence[Frame], numbers: Sequence[int]) -> dic
     labelled = [frame for frame in frames if "energy" in frame.labels]
     fractions = [[np.mean(frame.numbers == z) for z in numbers] for frame in labelled]
     energies = [frame.labels["energy"] / len(frame.numbers) for frame in labelled]
-    return _fit(fractions, energies, numbers)
+    return fit_fractions(fractions, energies, numbers)
 
 
 def fit_stored_energies(frames: StoredFrames, numbers: Sequence[int]) -> dict[str, float]:
@@ -48,7 +48,9 @@ def fit_stored_energies(frames: StoredFrames, numbers: Sequence[int]) -> dict[st
         if z in places:
             fractions[:, column] = index.formulas[found, places[z]] / atoms
     weight = np.sqrt(counts[found])
-    return _fit(weight[:, None] * fractions, totals / counts[found] / atoms * weight, numbers)
+    return fit_fractions(
+        weight[:, None] * fractions, totals / counts[found] / atoms * weight, numbers
+    )
 
 
 def mean_energy(frames: Sequence[Frame] | StoredFrames) -> float:
@@ -62,7 +64,14 @@ def mean_energy(frames: Sequence[Frame] | StoredFrames) -> float:
     return float(energies.mean()) if len(energies) else 0.0
 
 
-def _fit(fractions, energies, numbers: Sequence[int]) -> dict[str, float]:
+def fit_fractions(fractions, energies, numbers: Sequence[int]) -> dict[str, float]:
+    """Energies e_Z (eV) by symbol whose averages over structures fit energies per atom best.
+
+    Args:
+        fractions: of the atoms of every structure that are of each element.
+        energies: per atom, eV.
+        numbers: atomic numbers of the elements.
+    """
     from ase.data import chemical_symbols
 
     solution = np.zeros(len(numbers))

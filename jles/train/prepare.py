@@ -24,6 +24,7 @@ from jles.models.normalization import awaits_statistics
 from jles.models.potential import Potential, build_potential
 from jles.models.store import read_model
 from jles.train.config import ModelSection, TrainConfig
+from jles.train.element_energies import fit_rest
 from jles.train.feature_statistics import feature_statistics
 from jles.train.parallel import Devices
 from jles.train.response_labels import check_responses
@@ -78,10 +79,7 @@ def prepare(config: TrainConfig, devices: Devices = Devices()) -> Prepared:  # n
                 for n in follow(range(len(frames)), "frame"):
                     check_labels(model, frames.read(n), config.data.labels)
     potential = build_potential(model)
-    train_loader, valid_loader = (
-        _loader(config, model, frames, needed, devices)
-        for frames in (train_frames, valid_frames)
-    )
+    train_loader = _loader(config, model, train_frames, needed, devices)
     dtype = jnp.dtype(config.dtype)
     if params is None:
         init = jax.jit(potential.init, static_argnums=1)
@@ -92,9 +90,23 @@ def prepare(config: TrainConfig, devices: Devices = Devices()) -> Prepared:  # n
         with compiling("features", partial(print, file=sys.stderr, flush=True)):
             params["features"] = feature_statistics(potential, params, train_loader)
     potential.check(params)
+    if config.model.start_from is not None and config.model.element_energies == "fit":
+        potential = _refitted(potential, params, train_loader)
+        model = potential.config
+        train_loader = _loader(config, model, train_frames, needed, devices)
+    valid_loader = _loader(config, model, valid_frames, needed, devices)
     return Prepared(
         potential, params, train_frames, valid_frames, train_loader, valid_loader, devices
     )
+
+
+def _refitted(potential: Potential, params: dict, loader) -> Potential:
+    """The potential with element energies that leave out what the network predicts."""
+    with compiling("energies", partial(print, file=sys.stderr, flush=True)):
+        left = fit_rest(potential, params, loader)
+    energies = potential.config.element_energies
+    energies = {symbol: energy + left[symbol] for symbol, energy in energies.items()}
+    return build_potential(potential.config.replace(element_energies=energies))
 
 
 def _loader(config: TrainConfig, model: ModelConfig, frames: Frames, needed, devices):

@@ -8,7 +8,9 @@ Expect:  Born charges within 5 % of those of DFT (aim), and the optical frequenc
          force constants fitted to the DFT forces of the quietest third of the frames.
 
 The models have charges alone, and a cutoff below half of the smallest cell: beyond that, an
-atom sees every other atom, and forces do not determine the long range (lo_to.py). The crystal
+atom sees every other atom, and forces do not determine the long range (lo_to.py). In KCl, whose
+frames are far from harmonic, the charges of the elements start at the formal ones divided by
+sqrt(epsilon_infinity); without that the Born charges are 5 to 10 % too large. The crystal
 is the average of the frames, in which all atoms are displaced at random. Latent charges become
 physical ones by epsilon_infinity of the data, and their average over the atoms is subtracted,
 so that they obey the acoustic sum rule. phonopy finds the frequencies at Gamma by finite
@@ -16,6 +18,7 @@ displacements in a supercell and adds the term of the macroscopic field.
 """
 
 import json
+import math
 from typing import NamedTuple
 
 import ase.io
@@ -49,6 +52,8 @@ class Crystal(NamedTuple):
         centring: of the lattice, as phonopy names it.
         cutoff: angstrom, below half of the smallest cell.
         epochs: of the training.
+        formal: charge of the cation (e) that the training starts with, before it is divided by
+            sqrt(epsilon_infinity); None: it starts without charges of the elements.
     """
 
     cation: str
@@ -56,12 +61,13 @@ class Crystal(NamedTuple):
     centring: str
     cutoff: float
     epochs: int
+    formal: float | None = None
 
 
 CRYSTALS = {
     "MgO": Crystal("Mg", (2, 2, 2), "F", 4.0, 150),
     "NaCl": Crystal("Na", (2, 2, 2), "F", 4.6, 150),
-    "KCl": Crystal("K", (2, 2, 2), "F", 5.2, 300),
+    "KCl": Crystal("K", (2, 2, 2), "F", 5.2, 300, formal=1.0),
     "AlN": Crystal("Al", (4, 4, 2), "P", 4.4, 60),
 }
 DIRECTIONS = {"x": (1.0, 0.0, 0.0), "z": (0.0, 0.0, 1.0)}
@@ -69,7 +75,11 @@ DIRECTIONS = {"x": (1.0, 0.0, 0.0), "z": (0.0, 0.0, 1.0)}
 
 def settings(name: str) -> dict:
     """Training settings of one crystal."""
-    epochs = CRYSTALS[name].epochs
+    crystal, charges = CRYSTALS[name], {"total": "shift"}
+    if crystal.formal is not None:
+        charge = crystal.formal / math.sqrt(permittivity(name))
+        anion = name.removeprefix(crystal.cation)
+        charges["initial"] = {crystal.cation: charge, anion: -charge}
     return {
         "data": {
             "train": str(data_set(f"ionic-crystals-phonopy/{name}.xyz")),
@@ -77,13 +87,13 @@ def settings(name: str) -> dict:
         },
         "model": {
             "backbone": {
-                "cutoff": CRYSTALS[name].cutoff, "l_max": 3, "body_order": 3, "n_rbf": 6,
+                "cutoff": crystal.cutoff, "l_max": 3, "body_order": 3, "n_rbf": 6,
                 "n_radial_basis": 8,
             },
-            "charges": {"total": "shift"},
+            "charges": charges,
             "electrostatics": {"sigma": 1.0, "k_max": 3.14159},
         },
-        "epochs": epochs,
+        "epochs": crystal.epochs,
         "batch_size": 1,
         "loss": {"energy": 1.0, "forces": 1.0},
         "optimizer": {"learning_rate": 1e-2, "warmup_steps": 100, "clip_update": 1.0},
@@ -97,6 +107,11 @@ def reference(name: str) -> dict:
     record = json.loads(data_set(f"ionic-crystals-phonopy/{name}_born.json").read_text())
     charges = zip(record["primitive_symbols"], record["born_effective_charge"], strict=True)
     return {"born": dict(charges), "dielectric": np.array(record["dielectric_constant"])}
+
+
+def permittivity(name: str) -> float:
+    """Epsilon_infinity of the DFT, averaged over the axes."""
+    return float(np.trace(reference(name)["dielectric"]) / 3.0)
 
 
 def moved(frame: Atoms, positions) -> np.ndarray:
@@ -151,7 +166,8 @@ def study(name: str, model, frames: list[Atoms], known: dict) -> dict:
     crystal = CRYSTALS[name]
     phonon = model_phonon(average_crystal(frames, crystal), model)
     primitive = as_atoms(phonon.primitive)
-    charges = model.predict(primitive, want=("born_charges",)).born_charges
+    found = model.predict(primitive, want=("charges", "born_charges"))
+    charges, factor = found.born_charges, math.sqrt(permittivity(name))
     violation = np.mean(charges, axis=0)
     charges = charges - violation
     expected = np.array([known["born"][symbol] for symbol in primitive.get_chemical_symbols()])
@@ -166,6 +182,7 @@ def study(name: str, model, frames: list[Atoms], known: dict) -> dict:
         "force_rmse": 1e3 * error_of(pairs)["rmse"],
         "cation": np.diag(charges[cation]).tolist(),
         "cation_dft": np.diag(expected[cation]).tolist(),
+        "ion_charge": factor * abs(float(found.charges[cation])),
         "acoustic_sum_per_atom": np.diag(violation).tolist(),
         "largest_deviation": float(
             np.abs(np.diag(charges[cation]) / np.diag(expected[cation]) - 1.0).max()
@@ -208,8 +225,7 @@ def main(chosen):
         frames, known = of_smallest_cell(frames), reference(name)
         folder = chosen.out / name
         trained(settings(name), folder, chosen.smoke)
-        epsilon = float(np.trace(known["dielectric"]) / 3.0)
-        screening = ScreeningConfig(epsilon, CRYSTALS[name].cation)
+        screening = ScreeningConfig(permittivity(name), CRYSTALS[name].cation)
         model = load_model(folder, "float64", screening=screening)
         results[name] = study(name, model, frames, known)
         results[name]["training_seconds"] = training_seconds(folder)

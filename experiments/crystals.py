@@ -11,7 +11,9 @@ The models have charges alone, and a cutoff below half of the smallest cell: bey
 atom sees every other atom, and forces do not determine the long range (lo_to.py). In KCl, whose
 frames are far from harmonic, the charges of the elements start at the formal ones divided by
 sqrt(epsilon_infinity); without that the Born charges are 5 to 10 % too large. The crystal
-is the average of the frames, in which all atoms are displaced at random. Latent charges become
+is the average of the frames, in which all atoms are displaced at random. The sign that the
+energy leaves open is chosen so that the Born charge of the cation is positive: the charges of
+the perfect crystal can be nearly zero, and then their sign says nothing. Latent charges become
 physical ones by epsilon_infinity of the data, and their average over the atoms is subtracted,
 so that they obey the acoustic sum rule. phonopy finds the frequencies at Gamma by finite
 displacements in a supercell and adds the term of the macroscopic field.
@@ -166,8 +168,10 @@ def study(name: str, model, frames: list[Atoms], known: dict) -> dict:
     crystal = CRYSTALS[name]
     phonon = model_phonon(average_crystal(frames, crystal), model)
     primitive = as_atoms(phonon.primitive)
+    cation = primitive.get_chemical_symbols().index(crystal.cation)
     found = model.predict(primitive, want=("charges", "born_charges"))
-    charges, factor = found.born_charges, math.sqrt(permittivity(name))
+    sign, factor = np.sign(np.trace(found.born_charges[cation])), math.sqrt(permittivity(name))
+    charges = sign * found.born_charges
     violation = np.mean(charges, axis=0)
     charges = charges - violation
     expected = np.array([known["born"][symbol] for symbol in primitive.get_chemical_symbols()])
@@ -175,14 +179,13 @@ def study(name: str, model, frames: list[Atoms], known: dict) -> dict:
     quiet = sorted(frames, key=lambda frame: np.mean(frame.get_forces() ** 2))
     dft = dft_phonon(average_crystal(frames, crystal), quiet[: len(frames) // 3])
     dft_modes = optical(dft, expected, known["dielectric"])
-    cation = primitive.get_chemical_symbols().index(crystal.cation)
     predicted = model.predict(frames, want=("forces",))
     pairs = [(f.get_forces(), o.forces) for f, o in zip(frames, predicted, strict=True)]
     return {
         "force_rmse": 1e3 * error_of(pairs)["rmse"],
         "cation": np.diag(charges[cation]).tolist(),
         "cation_dft": np.diag(expected[cation]).tolist(),
-        "ion_charge": factor * abs(float(found.charges[cation])),
+        "ion_charge": factor * float(sign * found.charges[cation]),
         "acoustic_sum_per_atom": np.diag(violation).tolist(),
         "largest_deviation": float(
             np.abs(np.diag(charges[cation]) / np.diag(expected[cation]) - 1.0).max()
@@ -225,7 +228,7 @@ def main(chosen):
         frames, known = of_smallest_cell(frames), reference(name)
         folder = chosen.out / name
         trained(settings(name), folder, chosen.smoke)
-        screening = ScreeningConfig(permittivity(name), CRYSTALS[name].cation)
+        screening = ScreeningConfig(permittivity(name))
         model = load_model(folder, "float64", screening=screening)
         results[name] = study(name, model, frames, known)
         results[name]["training_seconds"] = training_seconds(folder)

@@ -165,6 +165,7 @@ class _Training(Config):
     neighbors: Annotated[float, Meta(ge=0.0, le=1e9)] = 0.0
     label_keys: dict[str, str] = {}
     distances: dict[str, Any] = {}
+    trained_elements: tuple[str, ...] = ()
     total_charges: tuple[Finite, ...] = ()
     charges_by_formula: dict[str, tuple[Finite, ...]] = {}
     dtype: Literal["float32", "float64"] = "float32"

@@ -9,6 +9,7 @@ from typing import get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ase.data import chemical_symbols
 
 from jles.compiling import announced
 from jles.errors import InputError, InputWarning, naming
@@ -177,8 +178,9 @@ class Predictor(ABC):
             )
 
     def _warn_of_doubts(self, atoms, structure: Structure, place: str = "") -> None:
-        """Warns, once of each kind, of unusual distances and of forgotten periodicity."""
+        """Warns, once of each kind, of new elements, unusual distances, forgotten `pbc`."""
         doubts = {
+            "elements": lambda: self._unseen_elements(structure),
             "distances": lambda: self._doubtful_distances(structure),
             "pbc": lambda: forgotten_periodicity(
                 atoms.positions, atoms.cell.array, atoms.pbc, self.config.backbone.cutoff
@@ -192,6 +194,14 @@ class Predictor(ABC):
                     InputWarning,
                     stacklevel=4,
                 )
+
+    def _unseen_elements(self, structure: Structure) -> str | None:
+        """Names elements that the model has, but that its training data do not contain."""
+        trained = self.training.get("trained_elements")
+        present = {chemical_symbols[z] for z in np.unique(structure.numbers[structure.mask])}
+        unseen = present.difference(present if trained is None else trained)
+        names = ", ".join(sorted(unseen, key=chemical_symbols.index))
+        return names and f"the training data of {self.where} do not contain {names}"
 
     def _doubtful_distances(self, structure: Structure) -> str | None:
         """Compares with the training data, or with covalent radii where they are unknown."""

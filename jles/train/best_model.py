@@ -7,12 +7,13 @@ import numpy as np
 
 from jles.config import to_dict
 from jles.data.shards.stored import StoredFrames
-from jles.models.store import read_model, remove_model, save_model
+from jles.models.store import remove_model, save_model
 from jles.structures.distances import merged_range, read_range
 from jles.train.config import TrainConfig
 from jles.train.log import MetricsLog
 from jles.train.prepare import Prepared
 from jles.train.run_state import Counters, LoopState
+from jles.train.seen_elements import elements_record, first_training
 from jles.train.states import charges_record
 from jles.train.training_frames import kinds_of, needed_labels, to_list
 
@@ -77,8 +78,9 @@ def write_model(
         "labels": list(needed_labels(config)),
         "label_keys": to_dict(config.data.labels) | _stored_keys(prepared.train_frames),
         "distances": _distances(config, prepared),
+        **elements_record(kinds_of(prepared.train_frames), first_training(config.model)),
         "neighbors": round(prepared.train_loader.average_neighbors(), 1),
-        **charges_record(kinds_of(prepared.train_frames), _first_training(config)),
+        **charges_record(kinds_of(prepared.train_frames), first_training(config.model) or {}),
     }
     best = jax.tree.map(np.asarray, run.best)
     save_model(place, prepared.potential.config, best, metrics, training)
@@ -94,11 +96,5 @@ def _distances(config: TrainConfig, prepared: Prepared) -> dict:
     found = prepared.train_loader.distance_range()
     if config.model.start_from is None:
         return found.record()
-    before = read_range(_first_training(config).get("distances", {}))
+    before = read_range(first_training(config.model).get("distances", {}))
     return {} if before is None else merged_range(found, before).record()
-
-
-def _first_training(config: TrainConfig) -> dict:
-    """The record of the training of `start_from`; empty for a new model."""
-    start = config.model.start_from
-    return {} if start is None else read_model(start).training

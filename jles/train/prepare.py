@@ -28,6 +28,7 @@ from jles.train.element_energies import fit_rest
 from jles.train.feature_statistics import feature_statistics
 from jles.train.parallel import Devices
 from jles.train.response_labels import check_responses
+from jles.train.seen_elements import elements_record, first_training, warn_unseen
 from jles.train.states import check_labels, check_states
 from jles.train.training_frames import (
     Frames,
@@ -71,6 +72,8 @@ def prepare(config: TrainConfig, devices: Devices = Devices()) -> Prepared:  # n
     for frames in (train_frames, valid_frames):
         check_elements(kinds_of(frames), model.numbers, where)
         check_responses(needed, model, kinds_of(frames))
+    seen = elements_record(kinds_of(train_frames), first_training(config.model))
+    warn_unseen(model.elements, seen)
     kinds = [*kinds_of(train_frames), *kinds_of(valid_frames)]
     check_states(model, kinds, config.data.labels)
     if model.has_labels:

@@ -41,6 +41,7 @@ def test_a_model_of_a_newer_format_is_named(folder, capsys):
         ({"neighbors": "abc"}, "neighbors: expected float"),
         ({"label_keys": [1]}, "label_keys"),
         ({"total_charges": "x"}, "total_charges"),
+        ({"trained_elements": "H"}, "trained_elements"),
         ({"charges_by_formula": {"H2O": 1.0}}, "charges_by_formula"),
         ({"distances": {"shortest": {"H-Q": 1.0}, "sparsest": 1.0}}, "distances: damaged"),
         ({"distances": {"shortest": {"H-H": 1.0}}}, "distances: damaged"),

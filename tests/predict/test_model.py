@@ -259,6 +259,18 @@ def test_a_structure_far_from_the_training_data_is_named_once():
     model.structure(close)
 
 
+def test_an_element_without_training_data_is_named_once():
+    hydroxide = Atoms("OH", [[0, 0, 0], [0, 0, 1.0]])
+    model = model_of(CONFIG, training={"trained_elements": ["H"]})
+    model.structure(hydroxide[1:])
+    told = "first: the training data of .* do not contain O "
+    with pytest.warns(InputWarning, match=told) as seen:
+        model.plan([hydroxide, hydroxide], ["first", "second"])
+    assert len(seen) == 1
+    model.structure(hydroxide)
+    model_of(CONFIG, training={"trained_elements": ["H", "O"]}).structure(hydroxide)
+
+
 def test_an_imported_model_warns_of_positions_in_bohr():
     """It has no record of distances; a model made in Python may be of anything."""
     imported = model_of(CONFIG, training={"imported_from": "mace.model"})

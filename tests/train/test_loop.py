@@ -80,6 +80,7 @@ def test_a_run_leaves_a_model_and_all_that_belongs_to_it(run):
         assert (run.out / name).read_bytes().startswith(b"\x89PNG")
     stored = read_model(run.out)
     assert stored.training["frames"] == 6
+    assert stored.training["trained_elements"] == ["H", "O"]
     assert stored.training["labels"] == ["energy", "forces", "stress"]
     best = min(run.rows, key=lambda row: row["valid_loss"])
     assert stored.training["best_epoch"] == best["epoch"] + 1

@@ -21,6 +21,8 @@ from jles.dynamics.forces import (
     forces_and_virial,
     forces_at,
     kT_at,
+    midway,
+    polarization_after,
 )
 from jles.dynamics.integrators import Integrator, quiet
 from jles.dynamics.motion import Motion
@@ -128,10 +130,12 @@ def start_motion(
     """Motion before the first step."""
     system, integrator = plan.system, plan.integrator
     time = jnp.zeros((), positions.dtype)
-    field = acting_field(system, forcing, positions, cell, neighbors, jnp.int32(0), time)
-    forces, virial = _evaluate(plan, positions, cell, neighbors, field)
+    places = positions, cell, neighbors
+    polarization = None if forcing.displacement is None else system.dipole(*places)
+    field = acting_field(system, forcing, polarization, *places, jnp.int32(0), time)
+    forces, virial = _evaluate(plan, *places, field)
     none = jnp.zeros_like(forces), jnp.zeros_like(virial)
-    motion = Motion(positions, momenta, forces, cell, (), *none, time)
+    motion = Motion(positions, momenta, forces, cell, (), *none, time, polarization)
     kT = forcing.kT[0]
     motion = integrator.start(motion, key, kT, *((virial,) if integrator.moves_cell else ()))
     field_forces, field_virial = _field_part(plan, motion, neighbors, forcing)
@@ -239,12 +243,19 @@ def advance(
     step = loop.step + 1
     time = step.astype(motion.positions.dtype) * plan.clock
 
+    def polarization_at(positions):
+        held = motion.cell, neighbors, plan.sum_rule
+        return polarization_after(system, motion, positions, *held)
+
     def force_fn(positions, cell=motion.cell, **_):
-        field = acting_field(system, forcing, positions, cell, neighbors, step, time)
-        forces, virial = _evaluate(plan, positions, cell, neighbors, field)
+        places, polarization = (positions, cell, neighbors), polarization_at(positions)
+        field = acting_field(system, forcing, polarization, *places, step, time)
+        forces, virial = _evaluate(plan, *places, field)
         return (forces, virial) if plan.integrator.moves_cell else forces
 
     moved = plan.integrator.step(motion, force_fn, kT)
+    # XLA merges this with the same computation for the forces.
+    moved = moved._replace(polarization=polarization_at(moved.positions))
     field_forces, field_virial = _field_part(plan, moved, neighbors, forcing)
     moved = moved._replace(field_forces=field_forces, field_virial=field_virial)
     return moved._replace(work=motion.work + _work(plan, motion, moved))
@@ -264,6 +275,9 @@ def check_step(plan: RunPlan, before: Motion, after: Motion, lists: Lists) -> Ha
     blown_up = ~finite[atom] | (moved[atom] > system.cutoff / 2) | hot
     reason = jnp.where(neighbors_are_stale(plan, after, lists.reference), STALE_NEIGHBORS, GOOD)
     missing = system.missing_slots(after.positions, after.cell, neighbors)
+    if after.polarization is not None:
+        between = midway(before, after.positions), after.cell, neighbors
+        missing = jnp.maximum(missing, system.missing_slots(*between))
     reason = jnp.where((reason == GOOD) & (missing > 0), TOO_MANY_NEIGHBORS, reason)
     if plan.integrator.moves_cell:
         reason = jnp.where(system.fits(after.cell, neighbors), reason, PLAN_TOO_SMALL)

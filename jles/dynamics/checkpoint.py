@@ -20,7 +20,7 @@ from jles.errors import InputError
 from jles.files import atomic_path
 from jles.structures.skin import Reference
 
-VERSION, READABLE = 5, (2, 3, 4, 5)
+VERSION, READABLE = 6, (2, 3, 4, 5, 6)
 
 _FORMER_KEYS = {"room": "capacity", "looked_at": "rebuilt_at"}
 """Keys of versions 2 and 3, and their present names."""
@@ -101,6 +101,11 @@ def load_checkpoint(path: Path, template: RunState) -> Checkpoint:
     if about.get("version") not in READABLE:
         raise InputError(
             f"{path}: is of another version of jles; finish the run with it, or start anew"
+        )
+    if about["version"] < 6 and template.loop.motion.polarization is not None:
+        raise InputError(
+            f"{path}: is of a jles that took another polarization at a fixed displacement; "
+            "start anew in another --out"
         )
     expected, tree = jax.tree.flatten((template.loop, template.reference))
     if [(a.shape, a.dtype) for a in expected] != [(a.shape, a.dtype) for a in leaves]:

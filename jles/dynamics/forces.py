@@ -8,7 +8,9 @@ fixed displacement D the field follows from the polarization P and the polarizab
     = U + \tfrac12 (VD - P)(\epsilon_0 V + A)^{-1}(VD - P),
 
 Because :math:`\mathcal U` is stationary in E, the force is again :math:`-\partial H/\partial r`
-at that E.
+at that E. P starts as the value of the cell. Its changes are the charge that flows,
+:math:`dP = \sum_i Z^*_i dr_i`: charge that crosses the boundary of the cell does not change the
+value as it changes P.
 
 Source: Stengel, Spaldin, Vanderbilt, Nat. Phys. 5, 304 (2009); docs/dynamics.md.
 """
@@ -20,6 +22,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jles.dynamics.fields import Wave
+from jles.dynamics.motion import Motion
 from jles.dynamics.system import NeighborList, System
 from jles.observables.stress import strained
 from jles.typing import Cell, Positions, Scalar
@@ -59,13 +62,17 @@ def kT_at(forcing: Forcing, step) -> Array:
 def acting_field(
     system: System,
     forcing: Forcing,
+    polarization: Float[Array, " 3"] | None,
     positions: Positions,
     cell: Cell,
     neighbors: NeighborList,
     step,
     time: Scalar,
 ):
-    """Field (V/angstrom) on the atoms after `step` steps, at `time` (fs); None without one."""
+    """Field (V/angstrom) on the atoms after `step` steps, at `time` (fs); None without one.
+
+    `polarization` is that of the motion, see `polarization_after`.
+    """
     if forcing.field is not None:
         return forcing.field.at_step(step, time)
     if forcing.displacement is None:
@@ -74,9 +81,46 @@ def acting_field(
     free = EPSILON0 * volume * jnp.eye(3, dtype=cell.dtype)
     if system.polarizability is not None:
         free += system.polarizability(positions, cell, neighbors)
-    polarization = system.dipole(positions, cell, neighbors) - forcing.branch
     displacement = forcing.displacement.at_step(step, time)
-    return jnp.linalg.solve(free, EPSILON0 * volume * displacement - polarization)
+    left = EPSILON0 * volume * displacement - (polarization - forcing.branch)
+    return jnp.linalg.solve(free, left)
+
+
+def midway(before: Motion, positions: Positions) -> Positions:
+    """Positions half-way between those of a motion and others, angstrom."""
+    return before.positions + 0.5 * (positions - before.positions)
+
+
+def polarization_after(
+    system: System,
+    before: Motion,
+    positions: Positions,
+    cell: Cell,
+    neighbors: NeighborList,
+    sum_rule: bool,
+) -> Float[Array, " 3"] | None:
+    r"""Polarization after a step, e angstrom; None if the motion carries none.
+
+    .. math:: P_{n+1} = P_n + \sum_i Z^*_i(\tfrac12(r_n + r_{n+1}))\,(r_{n+1} - r_n)
+
+    Like the trapezoidal rule this is exact to second order and reversible, with half its error
+    and one evaluation.
+
+    Args:
+        system: atoms and their interactions.
+        before: motion before the step.
+        positions: after the step, angstrom, not wrapped.
+        cell: rows are lattice vectors; that of both.
+        neighbors: neighbour list that holds for both.
+        sum_rule: as of `forces_at`: a common drift transports the total charge only.
+    """
+    if before.polarization is None:
+        return None
+    moved, drift = positions - before.positions, 0.0
+    if sum_rule and system.free:
+        drift = jnp.mean(moved, axis=0)
+    flow = system.flow(midway(before, positions), moved - drift, cell, neighbors)
+    return before.polarization + flow + system.charge * drift
 
 
 def forces_at(

@@ -9,6 +9,7 @@ from jles.dynamics.several_devices import on_several_devices
 from jles.dynamics.system import System
 from jles.electrostatics.plan import plan_serves, slab_is_low
 from jles.models.config import ModelConfig
+from jles.observables.born_charges import dipole_current
 from jles.predict.model import Model
 from jles.predict.prediction import check_wanted
 from jles.quantities.catalogue import QUANTITIES
@@ -92,16 +93,25 @@ def _functions(layout: Layout, config: ModelConfig) -> dict:
     def dipole(positions, cell, neighbors):
         return potential.dipole_fn(neighbors.params, at(positions, cell, neighbors))
 
+    def evaluation(positions, cell, neighbors):
+        return Evaluation(potential, neighbors.params, at(positions, cell, neighbors))
+
+    def flow(positions, moved, cell, neighbors):
+        coupling = evaluation(positions, cell, neighbors).coupling
+        return dipole_current(coupling, positions, moved)
+
+    responds = config.polarizability is not None
+
     def polarizability(positions, cell, neighbors):
-        structure = at(positions, cell, neighbors)
-        return Evaluation(potential, neighbors.params, structure).polarizability()
+        here = evaluation(positions, cell, neighbors)
+        hidden = here.hidden_polarizability()
+        return hidden + here.polarizability() if responds else hidden
 
     knows_strain = QUANTITIES["piezoelectric"].refuse(config) is None
 
     def current(positions, velocities, cell, neighbors, strain_rate):
-        structure = at(positions, cell, neighbors)
-        evaluation = Evaluation(potential, neighbors.params, structure)
-        return evaluation.current(velocities, strain_rate if knows_strain else None)
+        here = evaluation(positions, cell, neighbors)
+        return here.current(velocities, strain_rate if knows_strain else None)
 
     def recorded(name):
         def value(positions, velocities, cell, neighbors, strain_rate):
@@ -110,12 +120,14 @@ def _functions(layout: Layout, config: ModelConfig) -> dict:
 
         return value
 
+    screened = config.screening.epsilon_infinity is not None
     observables = {name: recorded(name) for name in QUANTITIES} | {"current": current}
     return {
         "energy": energy,
         "search_neighbors": search_neighbors,
         "fits": fits,
         "dipole": dipole,
-        "polarizability": polarizability if config.polarizability is not None else None,
+        "flow": flow,
+        "polarizability": polarizability if responds or screened else None,
         "observables": observables,
     }

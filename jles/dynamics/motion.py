@@ -19,6 +19,8 @@ class Motion(NamedTuple):
         field_forces: part of `forces` due to the field; zero if the work is not integrated.
         field_virial: the same part of -dH/d strain, eV; zero if the cell does not move.
         work: work of the field since the start, eV.
+        polarization: of the cell at a fixed displacement, e angstrom: its value at the start
+            and what has flowed since then; None without a fixed displacement.
     """
 
     positions: Positions
@@ -29,3 +31,4 @@ class Motion(NamedTuple):
     field_forces: Float[Array, "atoms 3"]
     field_virial: Float[Array, "3 3"]
     work: Scalar
+    polarization: Float[Array, " 3"] | None = None

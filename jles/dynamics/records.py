@@ -119,7 +119,8 @@ def thermo(
     else:
         potential = system.energy(*state, None)
     bath = integrator.bath_energy(motion, kT_at(snapshot.forcing, snapshot.step))
-    field = acting_field(system, snapshot.forcing, *state, snapshot.step, snapshot.time)
+    at = snapshot.step, snapshot.time
+    field = acting_field(system, snapshot.forcing, motion.polarization, *state, *at)
     return {
         "potential_energy": potential,
         "kinetic_energy": kinetic,
@@ -195,6 +196,8 @@ def record(
 def _observable(name: str, system: System, integrator: Integrator, masses):
     def values(snapshot):
         motion, rate = snapshot.motion, integrator.strain_rate(snapshot.motion)
+        if name == "polarization" and motion.polarization is not None:
+            return {name: motion.polarization}
         value = system.observables[name](
             motion.positions,
             velocities_of(motion, masses),

@@ -81,7 +81,11 @@ class System(NamedTuple):
         cell: initial cell, angstrom; the identity if no direction is periodic.
         charge: total charge, e.
         dipole: `(positions, cell, neighbors) -> (3,)`, e angstrom.
-        polarizability: `(positions, cell, neighbors) -> (3, 3)`, e angstrom^2/V; None for zero.
+        flow: `(positions, moved, cell, neighbors) -> (3,)`, e angstrom: change of the
+            polarization as atoms at these positions move a little. It includes charge that
+            crosses the boundary of the cell, unlike a difference of two values of `dipole`.
+        polarizability: `(positions, cell, neighbors) -> (3, 3)`, e angstrom^2/V, of all
+            electrons, including those that the model does not describe; None for zero.
         observables: by name, functions of positions, velocities (relative to the cell,
             angstrom/fs), cell, neighbors and strain rate (1/fs; None if the cell is fixed).
             They return an array, or a dictionary of arrays.
@@ -100,5 +104,6 @@ class System(NamedTuple):
     cell: np.ndarray = np.eye(3)
     charge: float = 0.0
     dipole: Callable[..., Array] | None = None
+    flow: Callable[..., Array] | None = None
     polarizability: Callable[..., Array] | None = None
     observables: Mapping[str, Callable[..., Array | dict[str, Array]]] = {}

@@ -21,7 +21,6 @@ from jles.observables.polarizability import (
     polarizability_of,
 )
 from jles.observables.polarization import cluster_quadrupole
-from jles.observables.screening import hidden_polarizability
 from jles.quantities.quantity import Aside, Host, Label, Quantity
 from jles.quantities.refusals import (
     bulk_polarization,
@@ -96,8 +95,7 @@ def _piezoelectric(at):
 
 def _polarizability_of_all_electrons(at):
     """Of a crystal with the electrons that the model does not describe, as in a label."""
-    volume = jnp.abs(jnp.linalg.det(at.structure.cell))
-    hidden = hidden_polarizability(at.factor**2, volume)
+    hidden = at.hidden_polarizability()
     return at.polarizability() + jnp.where(at.structure.periodic, hidden, 0.0)
 
 

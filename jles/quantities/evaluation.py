@@ -19,6 +19,7 @@ from jles.observables.born_charges import (
 )
 from jles.observables.piezoelectricity import strained_current
 from jles.observables.polarizability import polarizability
+from jles.observables.screening import hidden_polarizability
 from jles.observables.stress import energy_and_forces, energy_forces_stress
 from jles.structures.structure import Structure
 from jles.typing import Cell, Positions
@@ -160,6 +161,11 @@ class Evaluation:
             places = structure.positions, structure.cell
             internal = strained_current(self.cell_coupling, *places, relative, strain_rate)
         return internal + structure.total_charge * drift
+
+    def hidden_polarizability(self) -> Float[Array, "3 3"]:
+        """Of a crystal's electrons that the model does not describe, e angstrom^2/V."""
+        volume = jnp.abs(jnp.linalg.det(self.structure.cell))
+        return hidden_polarizability(self.factor**2, volume)
 
     def cell_coupling(
         self, positions: Positions, cell: Cell, field: Float[Array, " 3"]

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from jles.config import from_dict
+from jles.dynamics.checkpoint import load_checkpoint, save_checkpoint
 from jles.dynamics.config import RecordConfig, WaveConfig
 from jles.dynamics.fields import wave
 from jles.dynamics.system import System
 from jles.dynamics.units import FEMTOSECOND
+from jles.errors import InputError
 from jles.units import EPSILON0
 from tests.support.dynamics_systems import NVE, begin, engine_of, run, springs, values
 
@@ -142,8 +144,13 @@ def test_at_resonance_the_amplitude_grows_with_time(charged_spring):
 
 
 @pytest.mark.parametrize("polarizability", [0.0, 0.3])
-def test_at_fixed_displacement_a_dipole_swings_with_its_longitudinal_frequency(polarizability):
-    """E = (V D - P)/(eps0 V + A) adds q^2/(eps0 V + A) to the spring."""
+def test_at_fixed_displacement_a_dipole_swings_with_its_longitudinal_frequency(
+    polarizability, tmp_path, monkeypatch
+):
+    """E = (V D - P)/(eps0 V + A) adds q^2/(eps0 V + A) to the spring.
+
+    A part of the charge crosses the boundary of the cell: the value of the dipole lacks it.
+    """
     volume, stiffness, mass = 40.0, 3.0, 5.0
     spring = springs(np.array([[stiffness]]), [mass], CHARGE)
     inner = spring.energy
@@ -156,11 +163,13 @@ def test_at_fixed_displacement_a_dipole_swings_with_its_longitudinal_frequency(p
         energy=energy,
         cell=np.diag([4.0, 5.0, 2.0]),
         polarizability=lambda r, cell, neighbors: polarizability * jnp.eye(3),
+        dipole=lambda r, cell, neighbors: -0.4 * spring.dipole(r, cell, neighbors),
+        flow=lambda r, moved, cell, neighbors: spring.dipole(moved, cell, neighbors),
     )
     given = np.array([0.1, 0.0, 0.2])
-    engine = engine_of(
-        system, timestep=0.1, displacement=shape("constant", tuple(given)), branch=jnp.zeros(3)
-    )
+    records = RecordConfig(thermo=1, positions=1, polarization=1)
+    fixed = {"displacement": shape("constant", tuple(given)), "branch": jnp.zeros(3)}
+    engine = engine_of(system, NVE, 0.1, records, **fixed)
     out = run(engine, begin(engine, np.zeros((1, 3)), np.zeros((1, 3))), 2000)
     inverse = 1.0 / (EPSILON0 * volume + polarizability)
     stiff = stiffness + CHARGE**2 * inverse
@@ -174,6 +183,7 @@ def test_at_fixed_displacement_a_dipole_swings_with_its_longitudinal_frequency(p
         field, (EPSILON0 * volume * given - CHARGE * r) * inverse, atol=1e-13
     )
     # The functional of fixed D, up to its value at the start, is what is conserved.
+    np.testing.assert_allclose(values(out, "polarization"), CHARGE * r, atol=1e-12)
     left = EPSILON0 * volume * given - CHARGE * r
     functional = 0.5 * inverse * np.sum(left**2, axis=1)
     conserved = values(out, "thermo", "conserved")
@@ -181,6 +191,15 @@ def test_at_fixed_displacement_a_dipole_swings_with_its_longitudinal_frequency(p
         out, "thermo", "kinetic_energy"
     )
     np.testing.assert_allclose(conserved, energies + functional - functional[0], atol=1e-12)
+    further = run(engine, out.state, 10)
+    save_checkpoint(tmp_path / "state.npz", out.state, {})
+    again = load_checkpoint(tmp_path / "state.npz", begin(engine, r[:1], r[:1]))
+    resumed = run(engine, engine.resume(*again[:4]), 10)
+    jax.tree.map(np.testing.assert_array_equal, resumed.frames, further.frames)
+    monkeypatch.setattr("jles.dynamics.checkpoint.VERSION", 5)
+    save_checkpoint(tmp_path / "state.npz", out.state, {})
+    with pytest.raises(InputError, match="another polarization at a fixed displacement"):
+        load_checkpoint(tmp_path / "state.npz", out.state)
 
 
 def test_records_are_of_the_steps_they_say(charged_spring):

@@ -20,6 +20,7 @@ from jles.dynamics.model_system import model_system
 from jles.dynamics.system import Capacity
 from jles.electrostatics.plan import SumPlan
 from jles.electrostatics.sums.kgrid import KGrid
+from jles.units import EPSILON0
 from tests.support.md_runs import CONFIG, FIELD, contents, md
 from tests.support.paths import ROOT
 from tests.support.small_systems import rattled
@@ -226,6 +227,51 @@ def test_energy_is_conserved_in_a_field(folder, tmp_path, capsys, pbc, ensemble)
         np.testing.assert_allclose(spread[0] / spread[1], 4.0, rtol=0.25)
 
 
+@pytest.mark.long
+def test_forces_at_fixed_displacement_are_longitudinal_whatever_the_screening(folder, tmp_path):
+    """Charge crosses the boundary of the cell, as the charges depend on the surroundings."""
+    atoms, found = rattled(0, count=8), []
+    volume = atoms.get_volume()
+    for epsilon in (1.0, 4.0):
+        screening = {"epsilon_infinity": epsilon}
+        model = jles.load(folder / "charged", dtype="float64", screening=screening)
+        start = model.predict(atoms, ("polarization",)).polarization
+        scale = np.sqrt(epsilon)
+        given = scale * np.array([0.1, 0.0, 0.2])
+        config = {
+            "steps": 100,
+            "timestep": 0.1,
+            "dtype": "float64",
+            "velocities": {"temperature": 600.0},
+            "displacement": {
+                "kind": "constant",
+                "amplitude": given.tolist(),
+                "unit": "V/angstrom",
+                "branch": start.tolist(),
+            },
+            "record": {"thermo": 1, "positions": 1, "polarization": 1, "current": 1},
+        }
+        run_md(model, atoms, config, tmp_path / str(epsilon))
+        found.append(contents(tmp_path / str(epsilon) / "trajectory.h5"))
+        polarization = found[-1]["polarization/polarization"]
+        current = found[-1]["current/current"]
+        flow = 0.05 * np.cumsum(current[1:] + current[:-1], axis=0)
+        np.testing.assert_allclose(polarization[1:] - polarization[0], flow, atol=1e-5)
+        moved = atoms.copy()
+        moved.positions = found[-1]["positions/positions"][-1]
+        value = model.predict(moved, ("polarization",)).polarization
+        assert np.max(np.abs(value - polarization[-1])) > 1e-3
+        left = EPSILON0 * volume * given - (polarization - start)
+        field = left / (EPSILON0 * volume * epsilon)
+        np.testing.assert_allclose(found[-1]["thermo/field"], field, rtol=1e-9)
+        functional = 0.5 * np.sum(left * field, axis=1)
+        atol = 1e-3 * np.ptp(functional)
+        work = found[-1]["thermo/field_work"]
+        np.testing.assert_allclose(functional[0] - functional, work, atol=atol)
+    one, other = (each["positions/positions"] for each in found)
+    np.testing.assert_allclose(one, other, atol=1e-10)
+
+
 def test_a_frame_of_a_charged_crystal_says_what_the_model_says_wherever_atoms_are(
     folder, atoms
 ):
@@ -255,3 +301,9 @@ def test_a_frame_of_a_charged_crystal_says_what_the_model_says_wherever_atoms_ar
         system.rebuild_neighbors(moved, cell, Capacity(1, 1, capacity.plan))[1].neighbors
         >= capacity.neighbors
     )
+    # At a fixed displacement electrons count that the model does not describe.
+    assert system.polarizability is None
+    screened = jles.load(folder / "charged", "float64", screening={"epsilon_infinity": 4.0})
+    hidden = model_system(screened, atoms, **options).polarizability
+    expected = 3.0 * EPSILON0 * copy.get_volume() * np.eye(3)
+    np.testing.assert_allclose(jax.jit(hidden)(moved, cell, neighbors), expected, rtol=1e-12)

@@ -8,7 +8,7 @@ import numpy as np
 from jax import lax
 
 from jles.electrostatics.multipoles import Multipoles, rank_of, symmetric
-from jles.electrostatics.plan import SumPlan, check_method, plan_is_too_small
+from jles.electrostatics.plan import SumPlan, check_method, misses_waves
 from jles.electrostatics.sums.kgrid import KGrid, check_volume
 from jles.electrostatics.sums.mesh import check_accuracy
 from jles.electrostatics.sums.slab import area_vector, least_slab_height
@@ -252,7 +252,7 @@ def check_plan(plan: SumPlan, cell: np.ndarray, positions, k_max, sigma) -> None
                 f"{plan.slab.height:.4g}; plan again with plan_sum(cell, positions, pbc, ...)"
             )
     radius = concrete(k_max)
-    if radius is not None and plan_is_too_small(plan, cell, float(radius)):
+    if radius is not None and misses_waves(plan, cell, float(radius)):
         raise InputError(
             f"plan {plan} misses wavevectors of this cell at k_max {float(radius):g}; plan "
             "again with plan_sum(cell, positions, pbc, k_max=k_max)"

@@ -262,8 +262,43 @@ def grow_plan(plan: SumPlan, factor: float) -> SumPlan:
     return plan._replace(grid=grid, mesh=mesh)
 
 
-def plan_is_too_small(plan: SumPlan, cell, k_max: float) -> bool:
-    """Whether the plan misses k-vectors of the cell, which needs a new plan then."""
+def plan_is_too_small(
+    plan: SumPlan, cell, k_max: float, *, positions=None, sigma: float = 1.0
+) -> bool:
+    """Whether a structure that has changed needs a new plan; on the host.
+
+    Either the plan misses k-vectors of the cell, or the slab has grown so much that its images
+    come too close.
+
+    Args:
+        plan: of one structure.
+        cell: rows are lattice vectors, angstrom.
+        k_max: cutoff, 1/angstrom.
+        positions: angstrom; needed for slabs only.
+        sigma: smearing width of the plan, angstrom; read for slabs only.
+
+    Raises:
+        InputError: the plan is that of a slab, and there are no positions; or it is that of a
+            batch with slabs, each of which has a height of its own.
+    """
+    if plan.slab is not None:
+        if plan.slab.height is None:
+            raise InputError(
+                "plan is one of a batch, in which every slab has a height of its own; check "
+                "the plan of each structure"
+            )
+        if positions is None:
+            raise InputError(
+                "plan is one of a slab, whose height must suffice for its atoms: pass "
+                "positions=positions, and sigma=sigma if that is not 1"
+            )
+        if slab_is_low(plan, cell, {"sigma": sigma}, plan.slab, positions, np):
+            return True
+    return misses_waves(plan, cell, k_max)
+
+
+def misses_waves(plan: SumPlan, cell, k_max: float) -> bool:
+    """Whether the plan misses k-vectors of the cell; on the host, arguments as above."""
     if plan.slab is not None:
         cell = slab_cell_on_host(cell, *plan.slab)
     if plan.mesh is not None:

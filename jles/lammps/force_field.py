@@ -10,13 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jles.domains.domain import Capacity, Domain, RankAtoms, build_domain, reach_of
-from jles.electrostatics.plan import (
-    SumPlan,
-    open_axes,
-    plan_is_too_small,
-    plan_sum,
-    slab_is_low,
-)
+from jles.electrostatics.plan import SumPlan, open_axes, plan_is_too_small, plan_sum
 from jles.electrostatics.sums.slab import area_vector, open_middle
 from jles.errors import InputError
 from jles.lammps.charge_sum import ChargeSum
@@ -215,8 +209,8 @@ class ForceField:
         ends = self._ends(atoms)
         margin = _PLAN_MARGIN if plan.periodic else 0.0
         options = config.sum_options | {"margin": margin}
-        low = slab_is_low(plan, atoms.cell, options, plan.slab, ends, np)
-        if margin and not low and not plan_is_too_small(plan, atoms.cell, options["k_max"]):
+        k_max, known = options["k_max"], {"positions": ends, "sigma": options["sigma"]}
+        if margin and not plan_is_too_small(plan, atoms.cell, k_max, **known):
             return
         places = np.resize(ends, (atoms.total, 3))
         self._plan = plan_sum(atoms.cell, places, atoms.periodic, **options)

@@ -12,6 +12,7 @@ from jles.electrostatics import (
     SumPlan,
     lattice_sum,
     merge_kgrids,
+    plan_is_too_small,
     plan_kgrid,
     plan_sum,
 )
@@ -53,8 +54,18 @@ def test_a_plan_of_another_kind_is_refused(pbc, plan):
 def test_a_slab_that_has_outgrown_its_plan_is_refused():
     pbc = (True, True, False)
     plan = plan_sum(CELL, POSITIONS * [1, 1, 0.05], pbc, k_max=3.0)
+    tall = POSITIONS * [1, 1, 4.0]
     with pytest.raises(InputError, match="the slab needs a height of"):
-        lattice_sum(CHARGES, POSITIONS * [1, 1, 4.0], CELL, pbc=pbc, k_max=3.0, plan=plan)
+        lattice_sum(CHARGES, tall, CELL, pbc=pbc, k_max=3.0, plan=plan)
+    # Under jit nothing is checked: there the plan is asked afterwards.
+    assert plan_is_too_small(plan, CELL, 3.0, positions=tall)
+    assert not plan_is_too_small(plan, CELL, 3.0, positions=POSITIONS * [1, 1, 0.05])
+    assert plan_is_too_small(plan, 2 * CELL, 3.0, positions=POSITIONS * [1, 1, 0.05])
+    assert plan_is_too_small(plan, CELL, 3.0, positions=POSITIONS, sigma=9.0)
+    with pytest.raises(InputError, match="pass positions=positions"):
+        plan_is_too_small(plan, CELL, 3.0)
+    with pytest.raises(InputError, match="one of a batch"):
+        plan_is_too_small(plan.for_batch(), CELL, 3.0, positions=tall)
 
 
 @pytest.mark.parametrize("thickness", [20.0, 60.0, 200.0])

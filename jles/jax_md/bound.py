@@ -46,7 +46,8 @@ class Bound(NamedTuple):
 
         Args:
             box: as in jax-md: an edge, three edges, or a matrix whose *columns* are lattice
-                vectors. Clusters have none.
+                vectors. Clusters have none, and the open vector of a slab is not read: it stays
+                that of the atoms.
 
         Raises:
             InputError: another shape, or the transposed cell.
@@ -57,15 +58,17 @@ class Bound(NamedTuple):
         if jnp.shape(box) not in ((), (1,), (3,), (3, 3)):
             raise InputError(f"box has shape {jnp.shape(box)}; it must be (), (3,) or (3, 3)")
         if jnp.ndim(box) < 2:
-            return jnp.eye(3, dtype=self.dtype) * jnp.asarray(box, self.dtype)
-        self._refuse_transposed(box)
-        return jnp.asarray(box, self.dtype).T
+            rows = jnp.eye(3, dtype=self.dtype) * jnp.asarray(box, self.dtype)
+        else:
+            self._refuse_transposed(box)
+            rows = jnp.asarray(box, self.dtype).T
+        return jnp.where(np.array(self.pbc)[:, None], rows, own)
 
     def _refuse_transposed(self, box) -> None:
         if isinstance(box, jax.core.Tracer):
             return
-        own, box = np.asarray(self.structure.cell), np.asarray(box)
-        as_rows, as_columns = (np.abs(cell - own).max() for cell in (box, box.T))
+        own, box, known = np.asarray(self.structure.cell), np.asarray(box), list(self.pbc)
+        as_rows, as_columns = (np.abs(cell - own)[known].max() for cell in (box, box.T))
         if as_rows < 0.1 * as_columns:
             raise InputError(
                 "box: its rows are the lattice vectors, but those of jax-md are the columns; "

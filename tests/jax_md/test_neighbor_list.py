@@ -6,9 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ase import Atoms
 
 import jles
 from jles.errors import InputError
+from jles.jax_md.bound import bind
 from jles.structures.neighbors import find_neighbors
 from tests.support.door_systems import crystal, door_model, predicted
 from tests.support.small_systems import rattled
@@ -66,17 +68,26 @@ def test_energies_and_forces_of_random_crystals_are_those_of_the_model(dtype, di
 
 @pytest.mark.parametrize("pbc", [False, (True, False, True)], ids=["cluster", "slab"])
 def test_clusters_and_slabs(model, pbc):
-    """Wherever the open vector of a slab points."""
+    """Wherever the open vector of a slab points, and whatever a box has in its place."""
     atoms = rattled(1, count=8, cell=np.diag([4.0, 9.0, 4.4]), pbc=pbc)
     expected, forces = predicted(model, atoms)
+    box = None
     if np.any(pbc):
+        box = np.diag([4.0, 0.0, 4.4])
         atoms.cell[1] = [40.0, 9.0, -30.0]
         np.testing.assert_allclose(predicted(model, atoms)[0], expected, rtol=1e-12)
+        bound = bind(model, atoms)
+        for same in (np.diag(box), np.diag([4.0, 77.0, 4.4]), atoms.cell.array.T):
+            np.testing.assert_array_equal(bound.cell(same), atoms.cell.array)
+        turned = atoms.cell.array.copy()
+        turned[0, 2] = 3.0
+        with pytest.raises(InputError, match="its rows are the lattice vectors"):
+            bind(model, Atoms(atoms, cell=turned)).cell(turned * [[1], [0], [1]])
     neighbor_fn, energy_fn = jles.jax_md.neighbor_list(model, atoms)
-    neighbors = neighbor_fn.allocate(atoms.positions)
+    neighbors = neighbor_fn.allocate(atoms.positions, box=box)
     assert not neighbors.did_buffer_overflow
     energy, gradient = jax.jit(jax.value_and_grad(energy_fn))(
-        jnp.asarray(atoms.positions), neighbor=neighbors
+        jnp.asarray(atoms.positions), neighbor=neighbors, box=box
     )
     np.testing.assert_allclose(energy, expected, rtol=1e-12)
     np.testing.assert_allclose(-gradient, forces, atol=1e-10)

@@ -105,7 +105,8 @@ def outputs_of(config, frame, in_field: bool = False) -> list[str]:
     return [
         name
         for name, quantity in QUANTITIES.items()
-        if quantity.is_output(frame.pbc) and not quantity.refuse(config, frame.pbc, in_field)
+        if quantity.is_output(frame.pbc)
+        and not quantity.refuse(config, frame.pbc, in_field, frame.cell)
     ]
 
 

@@ -9,6 +9,7 @@ from jles.predict.prediction import Prediction, field_array
 from jles.predict.predictor import Predictor
 from jles.predict.spread import mean_and_spread
 from jles.quantities.catalogue import QUANTITIES
+from jles.structures.neighbors import has_volume
 
 
 class LatentChargeCalculator(Calculator):
@@ -94,7 +95,7 @@ class LatentChargeCalculator(Calculator):
         return super().get_property(name, atoms, allow_calculation)
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
-        """Energy and forces always, stress with every crystal, the rest where asked for.
+        """Energy and forces always, stress where the cell has a volume, the rest where asked.
 
         Raises:
             PropertyNotImplementedError: the model or the structure does not have it.
@@ -105,11 +106,11 @@ class LatentChargeCalculator(Calculator):
         pbc, in_field = self.atoms.pbc, self.field is not None
         asked = [self._names[name] for name in properties if name in self._names]
         for quantity in asked:
-            reason = quantity.refuse(self.model.config, pbc, in_field)
+            reason = quantity.refuse(self.model.config, pbc, in_field, self.atoms.cell.array)
             if reason:
                 raise PropertyNotImplementedError(reason)
         want = {"energy", "forces"} | {quantity.name for quantity in asked}
-        if pbc.any() and not in_field:
+        if pbc.any() and has_volume(self.atoms.cell.array) and not in_field:
             want.add("stress")  # costs a few percent here, an evaluation if asked for later
         out = self.model.predict(self.atoms, want=sorted(want), field=self.field)
         self.results |= self._results(out)

@@ -19,6 +19,7 @@ from ase.units import Bohr
 from jles.errors import InputError, naming
 from jles.predict.model import Model
 from jles.predict.prediction import Prediction
+from jles.structures.neighbors import has_volume
 
 DEFAULT_PORT = 65535
 """Default of i-PI."""
@@ -95,9 +96,14 @@ class Evaluation:
 
     def __init__(self, model: Model, atoms, extras=()):
         self.model, self.atoms, self.count = model, atoms.copy(), 0
-        stress = ("stress",) if atoms.pbc.any() else ()
-        self.want = ("energy", "forces", *stress, *extras)
+        self._extras = tuple(extras)
         self._sum_rule = "born_charges" in extras  # i-PI stops if it is violated
+
+    @property
+    def want(self) -> tuple[str, ...]:
+        """Quantities to predict for the current atoms, stress if their cell has a volume."""
+        stressed = self.atoms.pbc.any() and has_volume(self.atoms.cell.array)
+        return ("energy", "forces", *(("stress",) if stressed else ()), *self._extras)
 
     def predict(self) -> Prediction:
         """Prediction for the current atoms.

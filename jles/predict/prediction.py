@@ -81,7 +81,7 @@ def check_wanted(
     asked = [QUANTITIES[name] for name in want]
     reasons = [quantity.refuse(config) for quantity in asked]
     if pbc is not None:
-        reasons += [quantity.refuse(config, pbc, in_field) for quantity in asked]
+        reasons += [quantity.refuse(config, pbc, in_field, cell) for quantity in asked]
     for reason in filter(None, reasons):
         raise InputError(f"{place}: {reason}")
     weighted = in_field or any(quantity.polar or quantity.responds for quantity in asked)

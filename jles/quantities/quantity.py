@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from jles.quantities.evaluation import Evaluation
 from jles.quantities.refusals import Periodic, Rule
+from jles.structures.neighbors import has_volume
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ class Quantity:
         of: how it is computed: a traced function of an `Evaluation`.
         rules: reasons against it, in this order.
         odd: whether it changes sign with all latent charges.
+        per_volume: whether it is divided by the volume of the cell.
         polar: whether it derives from the polarization, which a net charge makes ambiguous.
         responds: whether it derives from the energy in a field.
         output: whether `jles predict` and `jles evaluate` compute it "always", for "periodic"
@@ -123,6 +125,7 @@ class Quantity:
     rules: tuple[Rule, ...] = ()
     owners: str = "everything"
     odd: bool = False
+    per_volume: bool = False
     polar: bool = False
     responds: bool = False
     output: Literal["always", "periodic", "asked"] = "asked"
@@ -148,16 +151,24 @@ class Quantity:
         """Whether it belongs to atoms, not to the structure."""
         return self.shape[:1] == ("atoms",)
 
-    def refuse(self, config, pbc: Periodic | None = None, in_field: bool = False) -> str | None:
-        """The reason why a model does not have it; None if it does.
+    def refuse(
+        self, config, pbc: Periodic | None = None, in_field: bool = False, cell=None
+    ) -> str | None:
+        """The reason why a model or structure does not have it; None if it does.
 
         Args:
             config: a `ModelConfig`.
             pbc: periodic directions of the structure; None asks about the model alone.
             in_field: whether a field is applied.
+            cell: rows are lattice vectors, angstrom; None does not ask about it.
         """
         reasons = (rule(config, pbc, in_field) for rule in self.rules)
         reason = next((reason for reason in reasons if reason), None)
+        if reason is None and self.per_volume and cell is not None and not has_volume(cell):
+            reason = (
+                "is per volume, and the cell has none: give the vector of the open direction "
+                "the length that the volume shall count"
+            )
         return reason and f"'{self.name}' {reason}"
 
     def value(self, potential, params, structure, field=None):

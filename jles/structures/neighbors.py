@@ -136,9 +136,13 @@ def volume_cell(cell, pbc) -> Float[np.ndarray, "3 3"]:
     """
     if not np.any(pbc):
         return np.eye(3)
-    if np.all(pbc) or abs(np.linalg.det(cell)) > 1e-9 * np.prod(np.linalg.norm(cell, axis=1)):
-        return cell
-    return complete_cell(cell, pbc)
+    return cell if np.all(pbc) or has_volume(cell) else complete_cell(cell, pbc)
+
+
+def has_volume(cell) -> bool:
+    """Whether the three vectors of a cell span a volume."""
+    size = np.prod(np.linalg.norm(cell, axis=1))
+    return bool(abs(np.linalg.det(cell)) > 1e-9 * size)
 
 
 def check_geometry(positions, cell, pbc, ids=None):

@@ -5,9 +5,13 @@ import pytest
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
 
+from jles.cli.predict import outputs_of
+from jles.data.frames import Frame
 from jles.errors import InputError
 from jles.models.config import DirectCharges
+from jles.predict.ipi import Evaluation as IpiEvaluation
 from jles.predict.model import Model
+from jles.predict.prediction import Prediction
 from tests.support.small_systems import rattled, small_backbone, small_config, small_model
 
 
@@ -46,6 +50,29 @@ def test_calculator_stress_is_the_slope_of_its_energy_by_strain(model):
         rtol=1e-9,
         atol=1e-13,
     )
+
+
+def test_no_stress_is_asked_for_where_the_cell_has_no_volume(model, monkeypatch):
+    def asked(height, properties=("energy",)):
+        slab = rattled(5, count=4, pbc=(True, True, False))
+        slab.cell[2] = [0.0, 0.0, height]
+        wanted = []
+
+        def predict(atoms, want, **options):
+            wanted.append({*want})
+            return Prediction(energy=0.0)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(model, "predict", predict)
+            model.calculator().calculate(slab, properties)
+            IpiEvaluation(model, slab).predict()
+        frame = Frame(slab.numbers, slab.positions, slab.cell.array, slab.pbc, {})
+        return [*wanted, {*outputs_of(model.config, frame)}]
+
+    assert not any("stress" in want for want in asked(0.0))
+    assert all("stress" in want for want in asked(20.0))
+    with pytest.raises(PropertyNotImplementedError, match="per volume"):
+        asked(0.0, ["stress"])
 
 
 def test_calculator_gives_charges_and_the_dipole_of_clusters(model):

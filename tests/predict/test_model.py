@@ -174,6 +174,7 @@ def test_a_model_without_charges_predicts_energies_only():
         (rattled(0), ("dipoles",), ["dipoles", "head 'dipoles'"]),
         (rattled(0), ("quadrupoles",), ["quadrupoles", "head 'quadrupoles'"]),
         (rattled(0, pbc=False), ("stress",), ["stress", "not periodic"]),
+        (Atoms("H", cell=[4, 4, 0], pbc=[1, 1, 0]), ("stress",), ["stress", "per volume"]),
         (rattled(0), ("dipole",), ["dipole", "cluster"]),
         (rattled(0, pbc=[1, 1, 0]), ("piezoelectric",), ["piezoelectric", "three directions"]),
         (Atoms("NaH", [[0, 0, 0], [0, 0, 2]]), ("energy",), ["runs/test", "Na", "H, O"]),

@@ -202,7 +202,7 @@ def _flow(charges_fn, field, structure: Structure, moved, strain) -> Array:
             of_wave, charges = einsum("iba,ib->a", slopes, moved), charges_fn(structure, None)
         return change + vdot(field, of_wave + matmul(charges, moved))
     (of_wave, of_lift), charges = jax.grad(rate, (0, 2), has_aux=True)(origin, moved, origin)
-    outward = _outward(field, structure)
+    outward = outward_part(field, structure)
     weight = mask.astype(charges.dtype)
     mean = jnp.sum(charges) / jnp.maximum(jnp.sum(weight), 1.0)
     change -= mean * vdot(weight, matmul(moved, outward))
@@ -243,7 +243,7 @@ def _strain_flow(second, strain) -> Array:
     return 0.5 * einsum("abc,bc->a", second, even) - along
 
 
-def _outward(field, structure):
+def outward_part(field, structure):
     """The part of a field along the open direction of a slab; zero in a crystal."""
     normal, _ = slab_normal(structure.cell, structure.open_axis)
     return jnp.where(structure.open_axis >= 0, vdot(field, normal) * normal, 0.0)

@@ -27,6 +27,7 @@ from jles.electrostatics.multipoles import Multipoles, summed_channels
 from jles.electrostatics.plan import SlabPlan, SumPlan
 from jles.electrostatics.response.applied_field import Enthalpy, enthalpy, sum_of_dipoles
 from jles.models.config import ScreeningConfig
+from jles.models.coupling import net_charge_coupling
 from jles.models.latent import Latent, missing_share, physical_factor, with_share
 from jles.models.potential import EnergyParts, Params, Potential
 from jles.products import vdot
@@ -120,9 +121,11 @@ class SharedPotential:
         short = jnp.sum(owned.atoms.short_range)
         if owned.atoms.moments is None:
             return EnergyParts(short, jnp.zeros_like(short))
-        if field is not None:
-            field = self.factor_fn(params, atoms) * field
-        return EnergyParts(short, self._long_range(params, atoms, owned, field).energy)
+        if field is None:
+            return EnergyParts(short, self._long_range(params, atoms, owned).energy)
+        latent = self.factor_fn(params, atoms) * field
+        long = self._long_range(params, atoms, owned, latent).energy
+        return EnergyParts(short, long - net_charge_coupling(field, atoms))
 
     def dipole_fn(self, params: Params, atoms: SharedAtoms) -> Float[Array, " 3"]:
         """Physical polarization, e angstrom."""
@@ -145,7 +148,7 @@ class SharedPotential:
         moments = self._long_range(params, atoms, owned).effective
         along = vdot(field, sum_of_dipoles(moments.dipoles, field.dtype))
         along += self._coupling_of_charges(params, atoms, owned.share, field)
-        return self.factor_fn(params, atoms) * along
+        return self.factor_fn(params, atoms) * along + net_charge_coupling(field, atoms)
 
     def moments_fn(self, params: Params, atoms: SharedAtoms) -> Multipoles:
         """Latent moments of all atoms, induced ones included."""

@@ -5,9 +5,10 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jles.bloch.crystal_coupling import crystal_coupling
+from jles.bloch.crystal_coupling import crystal_coupling, outward_part
 from jles.bloch.lattice_potential import bloch_weighted_potential
 from jles.electrostatics.multipoles import summed_channels
+from jles.electrostatics.response.applied_field import field_on_charge
 from jles.errors import InputError
 from jles.models.config import ElectrostaticsConfig, ModelConfig
 from jles.models.environment import Environments
@@ -83,6 +84,30 @@ class ChargeCoupling:
             fixed = self._heads.latent(params, plain)
             charges += induced_charges(latent, fixed, structure, config.electrostatics, bloch)
         return summed_channels(charges)
+
+
+def net_charge_coupling(
+    field: Float[Array, " 3"], structure: Structure, local: bool = False
+) -> Float[Array, ""]:
+    """What makes derivatives of E . P those at a fixed origin; its value is zero.
+
+    Along all directions of a cluster, and along the open one of a slab, `ChargeCoupling` has
+    the mean position as its origin, which moves with the atoms: see `field_on_charge`. In
+    periodic directions its derivatives have a fixed origin already, and with `local` also in
+    clusters.
+
+    Args:
+        field: physical, V/angstrom.
+        structure: one structure.
+        local: as in `ChargeCoupling.at`.
+    """
+    plan = structure.plan
+    along = jnp.zeros_like(field) if local else field
+    if plan.periodic:
+        slabs = plan.slab is not None
+        normal = outward_part(field, structure) if slabs else jnp.zeros_like(field)
+        along = jnp.where(structure.periodic, normal, along) if plan.cluster else normal
+    return field_on_charge(along, structure.total_charge, structure.positions, structure.mask)
 
 
 def induced_charges(

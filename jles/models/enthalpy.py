@@ -17,7 +17,7 @@ from jles.electrostatics.response.equilibration import equilibrate_charges
 from jles.electrostatics.response.induction import positive
 from jles.errors import InputError
 from jles.models.config import ElectrostaticsConfig, ModelConfig, ScreeningConfig
-from jles.models.coupling import ChargeCoupling
+from jles.models.coupling import ChargeCoupling, net_charge_coupling
 from jles.models.environment import Environment, Environments
 from jles.models.latent import Latent, LatentHeads, physical_factor
 from jles.products import matmul, vdot
@@ -109,13 +109,16 @@ class LongRange:
 
         With `local` the charges of a cluster have the derivatives of those of a crystal.
         """
-        return self._coupling_at(params, structure, local)(field)
+        along = self._coupling_at(params, structure, local)(field)
+        return along + net_charge_coupling(field, structure, local)
 
     def polarization(self, params: dict, structure: Structure) -> Float[Array, " 3"]:
         """Physical polarization, e angstrom."""
         axes = jnp.eye(3, dtype=structure.positions.dtype)
         coupling = self._coupling_at(params, structure)
-        return jnp.stack([coupling(axis) for axis in axes])
+        return jnp.stack(
+            [coupling(axis) + net_charge_coupling(axis, structure) for axis in axes]
+        )
 
     def _coupling_at(self, params, structure, local=False):
         """The function `field -> E . P`."""

@@ -17,6 +17,7 @@ from jles.models.atoms import structure_of
 from jles.models.backbones.build import check_backbone
 from jles.models.backbones.features import Features
 from jles.models.config import HEADS, ModelConfig
+from jles.models.coupling import net_charge_coupling
 from jles.models.describe import describe
 from jles.models.enthalpy import LongRange, electronegativity_and_hardness
 from jles.models.environment import Environment, Environments
@@ -148,9 +149,11 @@ class Potential:
         short = jnp.sum(self._short_range(params, environment))
         if self._long_range is None:
             return EnergyParts(short, jnp.zeros_like(short))
-        if field is not None:
-            field = self.factor_fn(params, structure) * field
-        return EnergyParts(short, self._long_range.enthalpy(params, environment, field).energy)
+        if field is None:
+            return EnergyParts(short, self._long_range.enthalpy(params, environment).energy)
+        latent = self.factor_fn(params, structure) * field
+        long = self._long_range.enthalpy(params, environment, latent).energy
+        return EnergyParts(short, long - net_charge_coupling(field, structure))
 
     def own_parts_fn(
         self,

@@ -50,12 +50,12 @@ def collect(
     Raises:
         InputError: a result is not a finite number.
     """
-    notes, moved = notes_of_sum(plan, config), np.zeros(3)
+    notes, moved, bare = notes_of_sum(plan, config), np.zeros(3), None
     if "bare_charges" in out:
         bare = np.asarray(out["bare_charges"], np.float64)[: len(atoms)]
-        notes += notes_of(want, bare, total_charge, atoms.pbc, config, field is not None)
         # The model wrapped the atoms; results are on the branch of the given positions.
         moved = float(out["factor"]) * (bare - bare.mean()) @ (atoms.positions - places)
+    notes += notes_of(want, bare, total_charge, atoms.pbc, config, field is not None)
     if field is not None:
         notes += notes_of_field(config, atoms.pbc, total_charge)
     charges = out.get("bare_charges", out.get("charges"))

@@ -118,7 +118,7 @@ def notes_of(
 
     Args:
         want: names of `QUANTITIES`.
-        charges: latent, e, (atoms,).
+        charges: latent, e, (atoms,); None where they are not known, as of a cluster in a field.
         total_charge: of the structure, e.
         pbc: periodic directions.
         config: of the model.
@@ -137,15 +137,14 @@ def notes_of(
             "screening.epsilon_infinity applies to crystals only: "
             "moments of this slab are latent"
         )
-    net = float(np.sum(charges))
     kind = "cell" if np.any(pbc) else "cluster"
     if abs(total_charge) > _NET_CHARGE:
-        sums = "" if kind == "cell" else ", so Born charges sum to zero, not to the charge"
         notes.append(
-            f"the {kind} has a charge of {total_charge:g} e: its polarization depends on the "
-            "origin; the mean charge was subtracted from every atom, which takes the mean "
-            f"position as origin{sums}"
+            f"the {kind} has a charge of {total_charge:g} e: its polarization and its energy "
+            "in a field depend on the origin, which is the mean position of its atoms; Born "
+            "charges and forces are derivatives at a fixed origin"
         )
+    net = total_charge if charges is None else float(np.sum(charges))
     if abs(net - total_charge) > _NET_CHARGE:
         notes.append(
             f"latent charges sum to {net:.4g} e, not {total_charge:g}: their mean was "

@@ -40,6 +40,7 @@ from tests.support.small_systems import (
 LONG = pytest.mark.long
 
 FIELD = np.array([0.03, -0.02, 0.05])
+CHARGE = 0.6
 HEADS = {
     "dipoles": MomentConfig((4,), 2),
     "quadrupoles": MomentConfig((4,), 2),
@@ -129,12 +130,14 @@ def prepared(name):
 
 @cache
 def results(name, pbc, repeats=1):
-    """Structure and derivatives; crystals are padded to two cells, to compile once."""
+    """Structure and derivatives; crystals are padded to two cells, clusters have a charge."""
     potential, _, evaluate = prepared(name)
     structure = structure_of(
         rattled(4, count=3, cell=CELL, pbc=pbc) * (repeats, 1, 1), potential
     )
-    if pbc:
+    if not pbc:
+        structure = replace(structure, total_charge=jnp.asarray(CHARGE))
+    else:
         size = size_of(structure_of(crystal() * (2, 1, 1), potential))
         size = merge_sizes([size, size_of(structure)])._replace(atoms=6)
         structure = on_device(pad_structure(structure, size))
@@ -228,11 +231,13 @@ def test_polarization_is_the_slope_of_the_enthalpy(pbc):
 def test_born_charges_of_a_cluster_are_finite_differences_and_sum_to_its_charge(cluster, model):
     potential, params, _ = model
     structure, out = cluster
-    np.testing.assert_allclose(out["born"].sum(axis=0), np.zeros((3, 3)), atol=1e-10)
+    np.testing.assert_allclose(out["born"].sum(axis=0), CHARGE * np.eye(3), atol=1e-10)
     dipole = jax.jit(lambda x: potential.dipole_fn(params, replace(structure, positions=x)))
     step = 1e-5
     moved = structure.positions.at[1, 2].add(step), structure.positions.at[1, 2].add(-step)
     difference = (dipole(moved[0]) - dipole(moved[1])) / (2 * step)
+    # The origin of the dipole moves by a third of the step, that of its derivative is fixed.
+    difference += CHARGE * np.array([0.0, 0.0, 1.0 / 3.0])
     np.testing.assert_allclose(out["born"][1, :, 2], difference, rtol=1e-6, atol=1e-8)
 
 

@@ -12,7 +12,7 @@ from jles.models.config import (
     SoftnessConfig,
 )
 from jles.predict.model import Model
-from jles.predict.prediction import notes_of_field, notes_of_run
+from jles.predict.prediction import notes_of, notes_of_field, notes_of_run
 from tests.support.small_systems import rattled, small_backbone, small_config, small_model
 
 FIELD = (0.03, -0.02, 0.05)
@@ -110,14 +110,21 @@ def test_local_born_charges_are_exact_if_charge_is_conserved_locally():
     )
 
 
-def test_local_born_charges_of_an_ion_sum_to_its_charge():
+def test_born_charges_and_forces_of_an_ion_sum_to_its_charge():
     ionic = FlowCharges((4,), flow_width=2, scale=1.0, total="shift")
     model = model_of(PLAIN.replace(charges=ionic))
-    ion = molecule_of(rattled(0))
+    ion, field = molecule_of(rattled(0)), np.array([0.02, -0.03, 0.05])
     ion.info["total_charge"] = 1
-    local, exact = (born_charges_of(model, ion, mode) for mode in ("local", "exact"))
-    share = np.broadcast_to(np.eye(3) / len(ion), local.shape)
-    np.testing.assert_allclose(local - exact, share, rtol=0, atol=1e-12)
+    local = born_charges_of(model, ion, "local")
+    out = model.predict(ion, ("forces", "born_charges"), field=field)
+    np.testing.assert_allclose(out.born_charges, local, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(local.sum(axis=0), np.eye(3), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(out.forces.sum(axis=0), field, rtol=0, atol=1e-12)
+    # Without Born charges the charges of the atoms are not known.
+    for charges in (np.full(len(ion), 1 / len(ion)), None):
+        (note,) = notes_of(("forces",), charges, 1.0, ion.pbc, model.config, True)
+        assert note in out.notes
+        assert "charge of 1 e: its polarization and its energy in a field depend on" in note
 
 
 def test_charges_that_respond_have_no_local_born_charges():

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from jles.electrostatics.multipoles import Dipoles, Multipoles, summed_channels
@@ -47,10 +48,31 @@ def polarization(
 
 def from_centre(positions: Positions, mask: AtomMask | None = None) -> Positions:
     """Positions less their mean over the atoms, angstrom; `mask` is False on padding."""
+    return positions - centre_of(positions, mask)
+
+
+def centre_of(positions: Positions, mask: AtomMask | None = None) -> Float[Array, " 3"]:
+    """Mean position of the atoms, angstrom; `mask` is False on padding."""
     if mask is None:
-        return positions - jnp.mean(positions, axis=0)
+        return jnp.mean(positions, axis=0)
     weight = mask.astype(positions.dtype)
-    return positions - matmul(weight, positions) / jnp.maximum(jnp.sum(weight), 1.0)
+    return matmul(weight, positions) / jnp.maximum(jnp.sum(weight), 1.0)
+
+
+def field_on_charge(
+    field: Float[Array, " 3"],
+    total_charge: Float[Array, ""],
+    positions: Positions,
+    mask: AtomMask | None = None,
+) -> Float[Array, ""]:
+    r"""Zero, with the derivative of :math:`E\cdot Q\bar r`, where :math:`\bar r` is the mean.
+
+    `polarization` moves its origin along with the atoms. At a fixed origin a displacement of
+    all atoms also transports the total charge Q. With this term derivatives are those at a
+    fixed origin, which is the present mean position: forces of a field sum to E Q.
+    """
+    centre = centre_of(positions, mask)
+    return total_charge * vdot(field, centre - lax.stop_gradient(centre))
 
 
 def sum_of_dipoles(dipoles: Dipoles | None, dtype) -> Float[Array, " 3"]:
@@ -90,8 +112,9 @@ def enthalpy(
         field: V/angstrom; None for none.
         periodic: crystal or slab.
         mask: False on padding atoms, whose moments and response are zero.
-        coupling: `(field, charges) -> E . P` of the charges; by default from `polarization`. A
-            model, whose charges depend on the positions, passes one with the exact derivative.
+        coupling: `(field, charges) -> E . P` of the charges; by default from `polarization`,
+            whose origin moves with the atoms, so that its forces sum to zero. A model, whose
+            charges depend on the positions, passes one with the exact derivative.
         tolerance: see `response.relax`.
         max_steps: see `response.relax`.
     """

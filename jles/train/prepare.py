@@ -1,5 +1,6 @@
 """From a training file to what the loop needs: frames, potential, parameters, loaders."""
 
+import math
 import sys
 import warnings
 from functools import partial
@@ -23,6 +24,7 @@ from jles.models.config import ModelConfig, ModelParts, ScreeningConfig
 from jles.models.normalization import awaits_statistics
 from jles.models.potential import Potential, build_potential
 from jles.models.store import read_model
+from jles.models.sum_config import ElectrostaticsConfig
 from jles.train.config import ModelSection, TrainConfig
 from jles.train.element_energies import fit_rest
 from jles.train.feature_statistics import feature_statistics
@@ -40,6 +42,9 @@ from jles.train.training_frames import (
 
 LARGE_ENERGY = 50.0
 """Energies per atom beyond this, eV, contain core electrons."""
+
+UNCONVERGED = 0.05
+"""Weights of the electrostatic sum that are larger than this at its cutoff are warned of."""
 
 
 class Prepared(NamedTuple):
@@ -67,6 +72,8 @@ def prepare(config: TrainConfig, devices: Devices = Devices()) -> Prepared:  # n
     needed = needed_labels(config)
     train_frames, valid_frames = load_frames(config.data, needed, judging_labels(config))
     model, params = model_of(config.model, train_frames)
+    if params is None and model.charges is not None:
+        warn_unconverged(model.electrostatics)
     given = config.model.start_from is not None or config.model.elements is not None
     where = "of the model" if given else "of the training data"
     for frames in (train_frames, valid_frames):
@@ -174,6 +181,23 @@ def model_of(section: ModelSection, frames: Frames) -> tuple[ModelConfig, dict |
     energies = _new_energies(section, frames, model)
     with under_key("model"):
         return model.replace(element_energies=energies), None
+
+
+def warn_unconverged(sums: ElectrostaticsConfig) -> None:
+    """Warns of a reciprocal sum that leaves out much of the field of a smeared charge.
+
+    The pair sum of clusters leaves out nothing, so the two would be different models.
+    """
+    weight = math.exp(-0.5 * (sums.sigma * sums.k_max) ** 2)
+    if weight > UNCONVERGED:
+        warnings.warn(
+            f"model.electrostatics: with sigma {sums.sigma:g} and k_max {sums.k_max:.3g} the "
+            f"sum over wave vectors ends where its weight is {weight:.2g}, so that a molecule "
+            "and the same molecule in a large cell have different energies; set k_max to "
+            f"about {3.1 / sums.sigma:.3g} (3.1 / sigma)",
+            InputWarning,
+            stacklevel=3,
+        )
 
 
 def _warn_large_energies(folder: str, frames: Frames) -> None:

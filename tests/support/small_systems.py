@@ -174,7 +174,7 @@ TINY_MODEL = {
     },
     "energy": {"hidden": [4]},
     "charges": {"hidden": []},
-    "electrostatics": {"k_max": 2.0},
+    "electrostatics": {"sigma": 1.25, "k_max": 2.0},
 }
 
 

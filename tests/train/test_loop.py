@@ -152,7 +152,7 @@ def test_fine_tuning_starts_from_the_model_given(run, tmp_path):
     for old, new in zip(
         jax.tree.leaves(before.params), jax.tree.leaves(after.params), strict=True
     ):
-        np.testing.assert_array_equal(old, new)
+        np.testing.assert_allclose(new, old, rtol=0.0, atol=1e-29)
     for name in ("energy_per_atom_rmse", "forces_rmse"):
         old, new = (stored.metrics["valid"][name] for stored in (before, after))
         np.testing.assert_allclose(new, old, rtol=1e-5)

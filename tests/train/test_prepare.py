@@ -14,10 +14,11 @@ from jles.electrostatics.sums.kgrid import KGrid
 from jles.electrostatics.sums.mesh import MeshPlan
 from jles.errors import InputError, InputWarning
 from jles.models.store import read_model, save_model
+from jles.models.sum_config import ElectrostaticsConfig
 from jles.structures.sizes import Size
 from jles.train.config import DataConfig, TrainConfig
 from jles.train.element_energies import fit_rest
-from jles.train.prepare import planned_sums, prepare
+from jles.train.prepare import planned_sums, prepare, warn_unconverged
 from jles.train.training_frames import judging_labels, load_frames, warn_overlap
 from tests.support.messages import message_of
 from tests.support.small_systems import (
@@ -244,6 +245,13 @@ def test_seeds_choose_the_parameters_and_the_frames_held_out(tmp_path):
     ]
     for name in ("sender_embedding", "radial_mixing_0"):
         assert not np.any(trees[0]["backbone"][name] == trees[1]["backbone"][name])
+
+
+@pytest.mark.parametrize(("sigma", "k_max"), [(1.0, 3.14159), (0.3, 10.3), (1.25, 2.0)])
+def test_a_sum_that_ends_where_its_weights_are_small_is_not_warned_of(sigma, k_max):
+    warn_unconverged(ElectrostaticsConfig(sigma, k_max))
+    with pytest.warns(InputWarning, match=rf"about {3.1 / sigma:.3g} \(3.1 / sigma"):
+        warn_unconverged(ElectrostaticsConfig(sigma, 0.6 * k_max))
 
 
 def test_the_log_names_every_planned_sum_once():

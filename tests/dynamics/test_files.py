@@ -7,6 +7,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from typing import NamedTuple
 
 import h5py
 import jax
@@ -105,11 +106,18 @@ def test_someone_else_may_read_while_a_run_writes(trajectory):
     assert trajectory.counts()["thermo"] == 15
 
 
+class Moving(NamedTuple):
+    """Stands for a `Motion` at no fixed displacement."""
+
+    a: np.ndarray
+    key: np.ndarray
+    polarization: None = None
+
+
 def a_state(dtype=np.float64):
     places = np.arange(6.0).reshape(2, 3).astype(dtype)
-    loop = BlockState(
-        {"a": places, "key": np.array([1, 2], np.uint32)}, np.int32(7), np.int32(6)
-    )
+    moving = Moving(places, np.array([1, 2], np.uint32))
+    loop = BlockState(moving, np.int32(7), np.int32(6))
     return RunState(loop, None, Reference(places + 1, np.eye(3, dtype=dtype)), Capacity(9), 5)
 
 
@@ -124,8 +132,8 @@ def test_a_checkpoint_comes_back_bit_for_bit(tmp_path):
     assert kept.rebuilt_at == 5
     assert kept.written == {"frames": {"thermo": 3}}
     assert kept.electrostatics == sums
-    np.testing.assert_array_equal(kept.loop.motion["a"], state.loop.motion["a"])
-    assert kept.loop.motion["key"].dtype == np.uint32
+    np.testing.assert_array_equal(kept.loop.motion.a, state.loop.motion.a)
+    assert kept.loop.motion.key.dtype == np.uint32
     np.testing.assert_array_equal(kept.reference.positions, state.reference.positions)
 
 

@@ -67,6 +67,7 @@ def write_model(
         }
         for part in ("train", "valid")
     }
+    first = first_training(config.model)
     training = {
         "files": to_list(config.data.train),
         "frames": len(prepared.train_frames),
@@ -77,10 +78,10 @@ def write_model(
         "dtype": config.dtype,
         "labels": list(needed_labels(config)),
         "label_keys": to_dict(config.data.labels) | _stored_keys(prepared.train_frames),
-        "distances": _distances(config, prepared),
-        **elements_record(kinds_of(prepared.train_frames), first_training(config.model)),
+        "distances": _distances(prepared, first),
+        **elements_record(kinds_of(prepared.train_frames), first),
         "neighbors": round(prepared.train_loader.average_neighbors(), 1),
-        **charges_record(kinds_of(prepared.train_frames), first_training(config.model) or {}),
+        **charges_record(kinds_of(prepared.train_frames), first or {}),
     }
     best = jax.tree.map(np.asarray, run.best)
     save_model(place, prepared.potential.config, best, metrics, training)
@@ -91,10 +92,10 @@ def _stored_keys(frames) -> dict[str, str]:
     return frames.index.keys if isinstance(frames, StoredFrames) else {}
 
 
-def _distances(config: TrainConfig, prepared: Prepared) -> dict:
+def _distances(prepared: Prepared, first: dict | None) -> dict:
     """The shortest distances of the training data, and of those of the first training."""
     found = prepared.train_loader.distance_range()
-    if config.model.start_from is None:
+    if first is None:
         return found.record()
-    before = read_range(first_training(config.model).get("distances", {}))
+    before = read_range(first.get("distances", {}))
     return {} if before is None else merged_range(found, before).record()

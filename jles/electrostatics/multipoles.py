@@ -86,7 +86,7 @@ def self_energy(moments: Multipoles | Charges, sigma: Scalar) -> Float[Array, ""
         total += jnp.sum(dipoles**2) / (3.0 * sigma**3)
     if quadrupoles is not None:
         quadrupoles = symmetric(quadrupoles)
-        trace = jnp.trace(quadrupoles, axis1=-2, axis2=-1)
+        trace = jnp.sum(quadrupoles * np.eye(3, dtype=quadrupoles.dtype), axis=(-2, -1))
         total += (2.0 * jnp.sum(quadrupoles**2) + jnp.sum(trace**2)) / (20.0 * sigma**5)
         total -= jnp.sum(charges * trace) / (3.0 * sigma**3)
     return HALF_INVERSE_EPSILON0 / (2.0 * math.pi) ** 1.5 * total

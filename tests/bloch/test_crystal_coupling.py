@@ -142,6 +142,7 @@ def test_forward_and_reverse_mode_agree(first, before, last):
             np.testing.assert_allclose(values[n], expected, rtol=1e-8)
 
 
+@pytest.mark.long
 def test_third_derivatives_do_not_depend_on_the_order():
     """Twice positions and once parameters, twice parameters and once positions."""
     orders = [

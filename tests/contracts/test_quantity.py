@@ -2,6 +2,7 @@
 
 import re
 from functools import partial
+from itertools import product
 
 import jax
 import jax.numpy as jnp
@@ -249,7 +250,7 @@ def test_a_translation_leaves_it(world, name, kind):
     assert_close(world.value(name, kind, "translated"), world.value(name, kind), 1e-9)
 
 
-@KINDS
+@pytest.mark.parametrize("kind", [pytest.param("crystal", marks=pytest.mark.long), "cluster"])
 def test_a_single_structure_in_float32_gives_what_a_batch_in_float64_gives(world, kind):
     """To the precision of float32, which is also the type of every result."""
     for name, value in world.alone(kind).items():
@@ -272,8 +273,25 @@ def test_odd_quantities_and_no_others_change_sign_with_the_charges(world):
 # --- who has it
 
 
-@pytest.mark.parametrize("boundary", BOUNDARIES)
-@pytest.mark.parametrize("config", CONFIGS)
+# Of those that respond to the lattice sum one boundary each; they take long to trace.
+TRACED_LATE = {
+    ("everything", "slab"),
+    ("everything", "cluster"),
+    ("soft", "crystal"),
+    ("metal", "slab"),
+    ("metal", "crystal"),
+    ("equilibrated", "slab"),
+    ("equilibrated", "cluster"),
+}
+
+
+@pytest.mark.parametrize(
+    ("config", "boundary"),
+    [
+        pytest.param(*pair, marks=pytest.mark.long if pair in TRACED_LATE else ())
+        for pair in product(CONFIGS, BOUNDARIES)
+    ],
+)
 def test_what_is_not_refused_can_be_traced(config, boundary):
     """And a refusal is one line that begins with the name."""
     pbc = BOUNDARIES[boundary]

@@ -146,6 +146,7 @@ def test_records_of_every_step_are_those_of_its_state(atoms):
     )
 
 
+@pytest.mark.long
 def test_npt_conserves_the_same_energy_when_its_neighbour_list_is_rebuilt_and_grows(atoms):
     """Few slots and a small skin, against a long list that is made once."""
     ensemble = Npt(

@@ -77,6 +77,7 @@ def check_gradient(loss, inputs, tolerance=2e-6):
     return other
 
 
+@pytest.mark.long
 def test_gradient_of_a_molecule_at_a_temperature():
     """Langevin dynamics with a fixed key: dipoles of a trajectory in a field."""
     atoms = rattled(3, count=3, pbc=False)

@@ -343,7 +343,9 @@ def test_an_empty_response_is_no_response():
     assert plain.energy == empty.energy
 
 
-@pytest.mark.parametrize("pbc", [True, (True, True, False)])
+@pytest.mark.parametrize(
+    "pbc", [True, pytest.param((True, True, False), marks=pytest.mark.long)]
+)
 def test_a_skewed_cell_is_reduced_and_derivatives_are_in_the_given_vectors(pbc):
     multipoles, positions, cell = crystal()
     skew = np.array([[1, 0, 0], [6, 1, 0], [0, 6 if pbc is True else 0, 1]])

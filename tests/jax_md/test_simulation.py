@@ -108,6 +108,7 @@ def test_wrapped_positions_follow_the_same_trajectory(door, start, nve, nve_run)
     np.testing.assert_allclose(free.momentum, wrapped.momentum, atol=1e-8)
 
 
+@pytest.mark.long
 def test_langevin_dynamics_in_a_field(door, start):
     """The field's force is E . Z*; hot and strongly damped, the atoms reach the temperature."""
     R, _, neighbors = start
@@ -149,6 +150,7 @@ def test_the_current_is_the_rate_of_the_dipole_on_unwrapped_positions(model, sta
     np.testing.assert_allclose(again, current, atol=1e-10)
 
 
+@pytest.mark.long
 def test_npt_conserves_its_energy_with_the_stress_of_the_model(model, door, start):
     R, momenta, _ = start
     neighbor_fn, energy_fn = door
@@ -223,6 +225,7 @@ def test_a_flexible_cell_conserves_its_energy_and_follows_the_engine(model, door
     np.testing.assert_allclose(cells[1:], np.swapaxes(boxes, 1, 2), atol=1e-9)
 
 
+@pytest.mark.long
 def test_parameters_are_differentiated_through_a_trajectory(model, door, start):
     R, momenta, neighbors = start
     energy_fn = door[1]

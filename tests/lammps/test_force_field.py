@@ -143,7 +143,7 @@ def together(comm, force_field, atoms, owner, rounding=1e-12):
         pytest.param("self-consistent shift", CRYSTAL, marks=pytest.mark.long),
         pytest.param("charge flow", CRYSTAL, marks=pytest.mark.long),
         ("dipoles, one-shot response", CRYSTAL),
-        ("charges", (CRYSTAL, SLAB)),
+        pytest.param("charges", (CRYSTAL, SLAB), marks=pytest.mark.long),
         pytest.param("self-consistent", CRYSTAL, marks=pytest.mark.long),
         pytest.param("dipoles, one-shot response", SLAB, marks=pytest.mark.long),
     ],

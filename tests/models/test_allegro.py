@@ -214,6 +214,7 @@ def test_features_depend_on_nothing_beyond_the_cutoff():
     assert potential.config.backbone.receptive_field == 2.4
 
 
+@pytest.mark.long
 def test_blocks_change_no_derivative_and_their_order_does_not_matter(monkeypatch):
     """The gradient by parameters of a slope along a direction, one atom a block."""
     config = AllegroConfig(2.4, **SMALL | {"l_max": 1})
@@ -293,11 +294,11 @@ HEADS = {
 }
 
 
-# Charges that respond to the lattice sum take long to compile.
+# One set of heads stands for the others, which take long to compile.
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.long if name == "charge softness" else ())
+        pytest.param(name, marks=() if name.startswith("charge flow") else pytest.mark.long)
         for name in HEADS
     ],
 )

@@ -93,6 +93,7 @@ def measured(backbone, atoms):
     return born(*at), slopes(*at)
 
 
+@pytest.mark.long
 def test_tracing_and_a_replica_give_the_same_born_charges():
     """And so do their derivatives; the replica needs no look into the function."""
     register("looped", looped)

@@ -76,6 +76,7 @@ def test_energies_forces_stress_and_responses_of_a_crystal_are_those_of_the_dire
     assert_alike(direct, mesh, names)
 
 
+@pytest.mark.long
 def test_soft_charges_in_a_field_are_those_of_the_direct_sum():
     """Their forces contain E . Z*, and so the Born charges."""
     names, field = ["forces", "charges"], (0.02, -0.05, 0.03)
@@ -136,6 +137,7 @@ def test_a_stored_model_can_be_summed_in_another_way(tmp_path):
             jles.load(tmp_path / "m", electrostatics=wrong)
 
 
+@pytest.mark.long
 def test_dynamics_at_constant_pressure_on_the_mesh_follow_the_direct_sum(tmp_path, capfd):
     ensemble = {"kind": "npt", "temperature": 300.0, "pressure": 0.0, "pressure_unit": "GPa"}
     run = {"steps": 5, "timestep": 0.5, "dtype": "float64", "ensemble": ensemble}

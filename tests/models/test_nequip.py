@@ -214,11 +214,11 @@ HEADS = {
 }
 
 
-# Charges that respond to the lattice sum take long to compile.
+# One set of heads stands for the others, which take long to compile.
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.long if name == "charge softness" else ())
+        pytest.param(name, marks=() if name.startswith("direct") else pytest.mark.long)
         for name in HEADS
     ],
 )

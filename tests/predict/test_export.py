@@ -128,6 +128,7 @@ def test_an_element_that_the_model_does_not_know_gives_no_numbers(model, exporte
     assert all(np.isnan(value).all() for value in exported.call(arrays).values())
 
 
+@pytest.mark.long
 def test_clusters_with_response_in_a_field():
     polarizability = {"kind": "scalar"} | HIDDEN
     model = model_of(polarizability=polarizability, charge_softness=HIDDEN)

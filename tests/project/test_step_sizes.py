@@ -24,7 +24,8 @@ CONFIG = small_config(
 
 
 @pytest.mark.parametrize(
-    ("periodic", "method"), [(True, "direct"), (True, "mesh"), (False, "direct")]
+    ("periodic", "method"),
+    [pytest.param(True, "direct", marks=pytest.mark.long), (True, "mesh"), (False, "direct")],
 )
 def test_few_large_steps_give_the_same_as_many_small_ones(periodic, method):
     """Also for the derivatives, whose reverse pass goes through the steps again."""

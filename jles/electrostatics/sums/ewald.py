@@ -205,15 +205,13 @@ def _octant_weights(reciprocal, grid, green):
     for index in (a, b, c):
         once = once * jnp.where(index == 0, jnp.asarray(0.5, index.dtype), 1.0)
 
-    def weights(sign_a, sign_b):
-        k = (
-            sign_a * a[..., None] * reciprocal[0]
-            + sign_b * b[..., None] * reciprocal[1]
-            + c[..., None] * reciprocal[2]
-        )
-        return 2.0 * once * green(jnp.sum(k**2, axis=-1))
-
-    return jnp.stack([jnp.stack([weights(i, j) for j in _SIGNS]) for i in _SIGNS])
+    signs = jnp.array(_SIGNS, reciprocal.dtype)
+    k = (
+        signs.reshape(-1, 1, 1, 1, 1, 1) * a[..., None] * reciprocal[0]
+        + signs.reshape(-1, 1, 1, 1, 1) * b[..., None] * reciprocal[1]
+        + c[..., None] * reciprocal[2]
+    )
+    return 2.0 * once * green(jnp.sum(k**2, axis=-1))
 
 
 def squared_sum(

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -53,12 +54,13 @@ def derivative_table(
     table: Float[Array, "*chunks two indices atoms"],
 ) -> Float[Array, "*chunks two indices atoms"]:
     """Derivatives in s of the cosines and sines of a table."""
-    turned = jnp.stack([-table[..., 1, :, :], table[..., 0, :, :]], axis=-3)
-    return turned * _frequencies(table.shape[-2] - 1, table.dtype)
+    frequencies = _frequencies(table.shape[-2] - 1, table.dtype)
+    cosines, sines = jnp.moveaxis(table, -3, 0)
+    return jnp.stack([-frequencies * sines, frequencies * cosines], axis=-3)
 
 
 def _frequencies(count: int, dtype):
-    return 2.0 * jnp.pi * jnp.arange(count + 1, dtype=dtype)[:, None]
+    return jnp.asarray(2.0 * np.pi * np.arange(count + 1)[:, None], dtype)
 
 
 def choose_chunk(grid: KGrid) -> int:

@@ -244,6 +244,15 @@ def test_a_batch_of_models_and_structures_is_a_loop(subject):
         np.testing.assert_allclose(found, [one(params, s) for s in structures], rtol=1e-10)
 
 
+@pytest.mark.parametrize(
+    "subject",
+    [
+        pytest.param(name, marks=() if name in ("cace", "mace") else pytest.mark.long)
+        for name in BACKBONES
+    ],
+    indirect=True,
+    scope="module",
+)
 def test_born_charges_are_those_of_a_large_replica(subject):
     """In the cell, in a supercell, and as displacements times changes of charges.
 

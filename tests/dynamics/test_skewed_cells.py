@@ -23,6 +23,7 @@ def test_a_cell_is_made_compact_and_back(atoms):
     np.testing.assert_allclose(cell, skewed.cell.array, atol=1e-12)
 
 
+@pytest.mark.long
 def test_files_hold_the_cell_of_the_start_and_the_trajectory_is_the_same(
     model, atoms, tmp_path
 ):

@@ -116,7 +116,7 @@ def relative_error(value, reference) -> float:
 
 
 # Half a minute of compiling for one model; the others say as much of the import.
-SLOWEST = ("pbtio3_222", "pbtio3_333", "dipep", "electrolyte", "lrfit", "water_v2", "water_v4")
+SLOWEST = ("pbtio3", "dipep", "electrolyte", "lrfit", "water_v2", "water_v4")
 FILES = [
     pytest.param(
         tuple(group),

@@ -131,6 +131,11 @@ def test_charges_that_respond_have_no_local_born_charges():
     soft = model_of(PLAIN.replace(charge_softness=SoftnessConfig((4,))))
     with pytest.raises(InputError, match="'local'.*take 'exact'"):
         soft.predict(molecule_of(rattled(0)), ("born_charges",), born_mode="local")
+
+
+@pytest.mark.long
+def test_local_born_charges_of_a_crystal_are_the_exact_ones():
+    soft = model_of(PLAIN.replace(charge_softness=SoftnessConfig((4,))))
     crystal = rattled(0)
     within = born_charges_of(soft, crystal, "local")
     np.testing.assert_array_equal(within, born_charges_of(soft, crystal, "exact"))

@@ -13,6 +13,7 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 ROUNDING = 1e-12
 
 
+@pytest.mark.long
 def test_every_block_runs_on_four_devices(tmp_path):
     script = tmp_path / "page.py"
     check = "\nassert jax.device_count() == 4\n"

@@ -34,10 +34,11 @@ from jles.lammps.script import (
     divide,
     ghost_cutoff,
     read_script,
+    restart_of,
     skin_of,
     with_reports,
 )
-from jles.lammps.start import start_lammps
+from jles.lammps.start import is_general_triclinic, start_lammps
 from jles.lammps.units import energy_unit
 from jles.predict.model import Model
 from jles.predict.prediction import notes_of_run
@@ -87,6 +88,8 @@ def run_lammps(
     if not script.sets_ghosts:
         ghosts = force_field.receptive_field + skin_of(lines)
     lmp = start_lammps(comm, options)
+    if couples:
+        on_first(comm, lambda: _check_restart(lines, path))
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "communication"
         _run_part(lmp, comm, path, script.before, Path(folder) / "before")
@@ -108,6 +111,18 @@ def run_lammps(
         callback.check_end()
     lmp.close()
     return force_field
+
+
+def _check_restart(lines: list[str], path: Path) -> None:
+    """Refuses a restart whose box LAMMPS has rotated; called by the first rank."""
+    from mpi4py import MPI
+
+    restart = restart_of(lines)
+    if restart is not None and is_general_triclinic(MPI.COMM_SELF, restart):
+        raise InputError(
+            f"{path}: read_restart {restart}: --field or --born-charges in a general triclinic "
+            "box, which LAMMPS rotates; write the box with xlo xhi and xy xz yz"
+        )
 
 
 class Asked(NamedTuple):
@@ -193,7 +208,7 @@ class Callback:
             lmp.numpy.extract_atom(f"d2_{BORN_CHARGES}")[:own] = rows
 
     def _prepare(self) -> None:
-        """Reads what stays: units and elements.
+        """Reads what stays: units and elements; warns of those without training data.
 
         Raises:
             InputError: on every rank.
@@ -212,6 +227,8 @@ class Callback:
             masses = None
         by_type = elements_of_types(self._asked.types, masses, config.numbers)
         self._elements = np.concatenate([[0], by_type])
+        kinds = np.unique(lmp.numpy.extract_atom("type")[:own]) if own else np.zeros(0, int)
+        self._force_field.warn_of_unseen(self._elements[kinds])
 
     def _check_boundary(self, periodic: tuple[bool, bool, bool]) -> None:
         """Checks a new boundary; prints notes on the screening in it, on the first rank.

@@ -1,6 +1,7 @@
 """The model on one rank: positions from LAMMPS in, energy, forces and virial out."""
 
 import time
+import warnings
 from contextlib import contextmanager
 from functools import partial
 
@@ -12,7 +13,7 @@ from jaxtyping import Float
 from jles.domains.domain import Capacity, Domain, RankAtoms, build_domain, reach_of
 from jles.electrostatics.plan import SumPlan, open_axes, plan_is_too_small, plan_sum
 from jles.electrostatics.sums.slab import area_vector, open_middle
-from jles.errors import InputError
+from jles.errors import InputError, InputWarning
 from jles.lammps.charge_sum import ChargeSum
 from jles.lammps.elements import element_energies
 from jles.lammps.exchange import Exchange, add_ghost_forces, plan_exchange, unique_atoms
@@ -83,6 +84,17 @@ class ForceField:
     def receptive_field(self) -> float:
         """Distance beyond which no atom matters to an own atom, angstrom."""
         return self._reach.receptive_field
+
+    def warn_of_unseen(self, numbers) -> None:
+        """Warns, on the first rank, of elements without training data; called by all ranks.
+
+        Args:
+            numbers: atomic numbers of the atoms of this rank.
+        """
+        everywhere = self._comm.allgather(np.unique(numbers))
+        reason = self._model.unseen_elements(np.concatenate(everywhere))
+        if reason and self._comm.Get_rank() == 0:
+            warnings.warn(reason, InputWarning, stacklevel=2)
 
     def _traced_network(self, params, domain, positions, cell):
         self.tally.traces += 1

@@ -215,6 +215,14 @@ def check_axes(lines: list[str], where: str) -> None:
             )
 
 
+def restart_of(lines: list[str]) -> str | None:
+    """The arguments of the first `read_restart`; None without one, or with variables."""
+    for line, words in _commands(lines):
+        if words[:1] == ["read_restart"] and "$" not in line and "&" not in line:
+            return " ".join(words[1:])
+    return None
+
+
 def _has_edges(name: str) -> bool:
     """Whether a data file has edge vectors; False for a file that cannot be read here."""
     try:

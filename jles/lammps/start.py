@@ -62,3 +62,21 @@ def start_lammps(comm, options: Sequence[str]):
     if not found.has_style("fix", "external"):
         raise InputError("this LAMMPS has no fix external (package MISC)")
     return found
+
+
+def is_general_triclinic(comm, restart: str) -> bool:
+    """Whether LAMMPS rotates the box of a restart; it tells so only by what it refuses.
+
+    Args:
+        comm: communicator of mpi4py, of this rank alone.
+        restart: arguments of `read_restart`. A file that cannot be read is left to the run.
+    """
+    silent = _lammps_class()(comm=comm, cmdargs=["-log", "none", "-screen", "none"])
+    try:
+        silent.command(f"read_restart {restart}")
+        silent.command("thermo_modify triclinic/general yes")
+    except Exception:
+        return False
+    finally:
+        silent.close()
+    return True

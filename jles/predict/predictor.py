@@ -180,7 +180,7 @@ class Predictor(ABC):
     def _warn_of_doubts(self, atoms, structure: Structure, place: str = "") -> None:
         """Warns, once of each kind, of new elements, unusual distances, forgotten `pbc`."""
         doubts = {
-            "elements": lambda: self._unseen_elements(structure),
+            "elements": lambda: self.unseen_elements(structure.numbers[structure.mask]),
             "distances": lambda: self._doubtful_distances(structure),
             "pbc": lambda: forgotten_periodicity(
                 atoms.positions, atoms.cell.array, atoms.pbc, self.config.backbone.cutoff
@@ -195,10 +195,14 @@ class Predictor(ABC):
                     stacklevel=4,
                 )
 
-    def _unseen_elements(self, structure: Structure) -> str | None:
-        """Names elements that the model has, but that its training data do not contain."""
+    def unseen_elements(self, numbers) -> str | None:
+        """Names elements that the model has, but that its training data do not contain.
+
+        Args:
+            numbers: atomic numbers.
+        """
         trained = self.training.get("trained_elements")
-        present = {chemical_symbols[z] for z in np.unique(structure.numbers[structure.mask])}
+        present = {chemical_symbols[z] for z in np.unique(numbers)}
         unseen = present.difference(present if trained is None else trained)
         names = ", ".join(sorted(unseen, key=chemical_symbols.index))
         return names and f"the training data of {self.where} do not contain {names}"

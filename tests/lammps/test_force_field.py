@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jles.errors import InputError
+from jles.errors import InputError, InputWarning
 from jles.lammps.agreement import on_each
 from jles.lammps.exchange import add_ghost_forces, plan_exchange, unique_atoms
 from jles.lammps.force_field import ForceField
@@ -292,6 +292,21 @@ def test_atoms_on_the_same_spot_are_named_by_their_ids():
             )
 
     on_ranks(2, rank)
+
+
+def test_elements_without_training_data_are_named_once_for_all_ranks():
+    config = small_config(backbone=small_backbone(**SMALL))
+    training = {"trained_elements": ["H"]}
+    model = Model(config, small_model(config)[1], "float64", "runs/a", training)
+    told = "training data of runs/a do not contain O$"
+
+    def rank(comm):
+        ForceField(model, comm).warn_of_unseen(np.array([[1], [1, 8]][comm.Get_rank()]))
+
+    with pytest.warns(InputWarning, match=told) as seen:
+        on_ranks(2, rank)
+    assert len(seen) == 1
+    on_ranks(1, lambda comm: ForceField(model, comm).warn_of_unseen(np.array([1])))
 
 
 def test_ghosts_that_do_not_reach_are_an_error_on_every_rank():

@@ -275,6 +275,28 @@ def test_mistakes_are_one_line(folder, commands, message):
     assert lines[0].startswith(f"jles: error: {message}")
 
 
+GENERAL = """units metal
+lattice custom 4.0 a1 3 0.5 0.1 a2 -0.4 3.2 0.3 a3 0.2 -0.3 3.1 basis 0 0 0 triclinic/general
+create_box 2 NULL 0 3 0 2 0 2
+create_atoms 1 box
+mass * 1.008
+pair_style none
+fix 1 all nve
+write_restart {}
+run 0
+"""
+
+
+@pytest.mark.long
+def test_a_restart_of_a_general_triclinic_box_is_refused_in_a_field(folder):
+    start(folder, 1, GENERAL.format("general.restart"), "--types", "H", "H")
+    text = "read_restart general.restart\nfix 1 all nve\nrun 0\n"
+    done = start(folder, 2, text, "--field", "0", "0", "0.01")
+    assert done.returncode == 2
+    told = "in.lammps: read_restart general.restart: --field or --born-charges in a general"
+    assert told in done.stderr
+
+
 def test_mpi_that_is_missing_is_named_with_its_remedy(folder, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "mpi4py", None)
     assert main(["lammps", str(folder / "model"), str(folder / "in.lammps")]) == 2

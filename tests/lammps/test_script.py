@@ -12,6 +12,7 @@ from jles.lammps.script import (
     divide,
     ghost_cutoff,
     read_script,
+    restart_of,
     skin_of,
     with_reports,
 )
@@ -96,6 +97,11 @@ def test_general_triclinic_boxes_are_refused_in_a_field(tmp_path):
     for line in (f"read_data {tmp_path}/general", "lattice custom 1 triclinic/general"):
         with pytest.raises(InputError, match="in: line 2: --field or --born-charges in a gene"):
             check_axes(["units metal", line], "in")
+
+
+def test_the_restart_of_a_file_is_found():
+    assert restart_of(["units metal", "read_restart a.* remap # old"]) == "a.* remap"
+    assert restart_of(["read_restart ${name}", "read_data a"]) is None
 
 
 def test_energies_of_atoms_are_refused_in_a_field():

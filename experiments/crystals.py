@@ -21,6 +21,7 @@ displacements in a supercell and adds the term of the macroscopic field.
 
 import json
 import math
+from functools import cache
 from typing import NamedTuple
 
 import ase.io
@@ -104,6 +105,7 @@ def settings(name: str) -> dict:
     }  # fmt: skip
 
 
+@cache
 def reference(name: str) -> dict:
     """Born charges (e) by element, and the dielectric tensor, of the DFT."""
     record = json.loads(data_set(f"ionic-crystals-phonopy/{name}_born.json").read_text())

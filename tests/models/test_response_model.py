@@ -278,7 +278,7 @@ def test_every_tensor_turns_with_the_crystal(name):
 
 @pytest.mark.long
 def test_screening_and_sign_multiply_what_couples_to_a_field(model):
-    """Only crystals are screened; the sign is that of the named element."""
+    """Only crystals are screened; the sign is that of the named element or the total charge."""
     config, params = model[0].config, model[1]
     scaled = build_potential(config.replace(screening=ScreeningConfig(2.5, "H")))
     for pbc in (True, False):
@@ -288,9 +288,12 @@ def test_screening_and_sign_multiply_what_couples_to_a_field(model):
         sign = np.sign(charges[is_h].mean() - charges[~is_h].mean())
         volume = abs(np.linalg.det(CELL))
         chi = np.trace(latent["polarizability"]) / (3.0 * EPSILON0 * volume)
-        expected = sign * (np.sqrt(2.5 / (1.0 + chi)) if pbc else 1.0)
-        found = jax.jit(scaled.factor_fn)(params, structure)
-        np.testing.assert_allclose(found, expected, rtol=1e-12)
+        size = np.sqrt(2.5 / (1.0 + chi)) if pbc else 1.0
+        factor = jax.jit(scaled.factor_fn)
+        for total_charge, expected in ((0.0, sign * size), (CHARGE, size)):
+            charged = replace(structure, total_charge=jnp.asarray(total_charge))
+            np.testing.assert_allclose(factor(params, charged), expected, rtol=1e-12)
+        assert sign == -1.0
 
 
 @pytest.mark.long

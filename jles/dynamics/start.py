@@ -112,8 +112,8 @@ def initial_momenta(atoms, config: MdConfig) -> np.ndarray:
     temperature = _drawn_temperature(config)
     if temperature is None:
         raise InputError(
-            "velocities.temperature: is missing (K); the start has no velocities, and ensemble "
-            "kind 'nve' has no temperature (0 starts at rest)"
+            "velocities: the start has none, and ensemble kind 'nve' has no temperature; set "
+            "velocities.temperature (K; 0 starts at rest)"
         )
     return draw_momenta(atoms.get_masses(), temperature, config.seed)
 

@@ -51,7 +51,7 @@ NPT = {"kind": "npt", "temperature": 300.0, "pressure": 0.0, "pressure_unit": "G
             {"dtype": "float32"},
             "dtype: is float32, but the model was loaded as float64",
         ),
-        ("none", {"ensemble": {"kind": "nve"}}, "set velocities.temperature (K; 0 starts at rest)"),
+        ("none", {"ensemble": {"kind": "nve"}}, "set velocities.temperature (K;"),
         ("none", {"velocities": {"source": "file"}}, "the start has no velocities"),
         ("none", {"record": {"current": 1}}, "record: 'polarization' needs latent charges"),
         ("none", {"field": FIELD}, "field: the model has no charges"),

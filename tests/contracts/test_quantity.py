@@ -273,8 +273,8 @@ def test_odd_quantities_and_no_others_change_sign_with_the_charges(world):
 # --- who has it
 
 
-# Of those that respond to the lattice sum one boundary each; they take long to trace.
-TRACED_LATE = {
+# Every configuration is traced at another boundary as well.
+SLOW_TO_TRACE = {
     ("everything", "slab"),
     ("everything", "cluster"),
     ("soft", "crystal"),
@@ -288,7 +288,7 @@ TRACED_LATE = {
 @pytest.mark.parametrize(
     ("config", "boundary"),
     [
-        pytest.param(*pair, marks=pytest.mark.long if pair in TRACED_LATE else ())
+        pytest.param(*pair, marks=pytest.mark.long if pair in SLOW_TO_TRACE else ())
         for pair in product(CONFIGS, BOUNDARIES)
     ],
 )

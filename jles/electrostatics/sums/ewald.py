@@ -205,6 +205,7 @@ def _octant_weights(reciprocal, grid, green):
     for index in (a, b, c):
         once = once * jnp.where(index == 0, jnp.asarray(0.5, index.dtype), 1.0)
 
+    # Axes of k: sign of a, sign of b, c, a, b, Cartesian component.
     signs = jnp.array(_SIGNS, reciprocal.dtype)
     k = (
         signs.reshape(-1, 1, 1, 1, 1, 1) * a[..., None] * reciprocal[0]

@@ -13,6 +13,7 @@ from jles.electrostatics.multipoles import Multipoles
 from jles.electrostatics.plan import SumPlan
 from jles.electrostatics.sums.kgrid import plan_kgrid
 from jles.units import COULOMB_CONSTANT, EPSILON0
+from tests.support.marks import long
 
 CELL = np.array([[5.0, 0.4, 0.0], [-0.3, 5.6, 0.5], [0.2, 0.0, 6.1]])
 NARROW, WIDE = 0.7, 0.9
@@ -105,7 +106,7 @@ def slope_in_bloch(case, remove_self):
     return jax.jit(lambda: jax.jvp(change, (jnp.zeros(3),), (jnp.asarray(wave),))[1])()
 
 
-@pytest.mark.parametrize("remove_self", [True, pytest.param(False, marks=pytest.mark.long)])
+@pytest.mark.parametrize("remove_self", [True, long(False)])
 def test_weighted_derivatives_are_those_of_single_images(case, remove_self):
     expected = images_oracle(case)
     found = slope_in_bloch(case, remove_self)

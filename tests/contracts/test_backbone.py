@@ -22,6 +22,7 @@ from jles.quantities.evaluation import Evaluation
 from jles.structures.batch import pad_structure, size_of, stack
 from tests.support.coulomb_oracles import central_difference
 from tests.support.foreign_toy import toy_config
+from tests.support.marks import long, long_unless
 from tests.support.small_systems import (
     TRICLINIC,
     random_orthogonal,
@@ -208,7 +209,7 @@ def test_features_are_smooth_where_a_neighbour_crosses_the_cutoff(subject):
     assert (np.abs(before - after) < 1e-3 * typical).all()
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [long(np.float32), np.float64])
 def test_padding_changes_nothing_and_derivatives_are_right(subject, dtype, rng):
     """Energy, forces and gradients by parameters, in both precisions."""
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), subject.params)
@@ -246,10 +247,7 @@ def test_a_batch_of_models_and_structures_is_a_loop(subject):
 
 @pytest.mark.parametrize(
     "subject",
-    [
-        pytest.param(name, marks=() if name in ("cace", "mace") else pytest.mark.long)
-        for name in BACKBONES
-    ],
+    long_unless(lambda name: name in ("cace", "painn"), BACKBONES),
     indirect=True,
     scope="module",
 )
@@ -284,7 +282,10 @@ def test_born_charges_are_those_of_a_large_replica(subject):
     assert np.abs(expected[:, 0, 1]).max() > 1e-6
 
 
-@pytest.mark.parametrize("kind", sorted(BACKBONES.keys() - {"foreign"}))
+@pytest.mark.parametrize(
+    "kind",
+    long_unless(lambda kind: kind in ("cace", "painn"), sorted(BACKBONES.keys() - {"foreign"})),
+)
 def test_charge_and_labels_are_embedded_with_the_elements(kind):
     """They change the features; padding and batches do not, nor does a state of zeros."""
     config = small_config(backbone=BACKBONES[kind], state=StateConfig(labels=(1, 3)))

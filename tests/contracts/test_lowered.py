@@ -7,9 +7,23 @@ import pytest
 
 from jles.products import matmul
 from tests.support.lowered import lowered
+from tests.support.marks import long_unless
 from tests.support.programs import EVERYTHING, FIELD, PROGRAMS, program, quantity
 
-EVERY_PROGRAM = pytest.mark.parametrize("name", PROGRAMS)
+# Half a minute to trace; the other programs hold the same sums and networks.
+SLOW = {
+    "stress in a field",
+    "Born charges that respond",
+    "gradient of a compiled function",
+    "equilibrated",
+    "lattice_sum on a mesh",
+    "MACE",
+    "Born charges of MACE",
+    "gradient of a compiled MACE",
+}
+EVERY_PROGRAM = pytest.mark.parametrize(
+    "name", long_unless(lambda name: name not in SLOW, PROGRAMS)
+)
 MOST_LOOPS = {
     "stress in a field": 2,
     "piezoelectric tensor": 2,
@@ -32,7 +46,10 @@ def test_no_factor_of_a_product_is_rounded(name):
     assert program(name).convolutions == 0
 
 
-@pytest.mark.parametrize("name", sorted(PROGRAMS.keys() - {"equilibrated"}))
+@pytest.mark.parametrize(
+    "name",
+    long_unless(lambda name: name not in SLOW, sorted(PROGRAMS.keys() - {"equilibrated"})),
+)
 def test_no_array_of_a_float32_program_is_float64(name):
     """With float64 on, so that an array of NumPy that slips in is not converted silently."""
     assert program(name).float64 == []

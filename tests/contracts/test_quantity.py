@@ -1,4 +1,4 @@
-"""Laws of every quantity of the catalogue, and the effect of an added entry."""
+"""Laws of every quantity of the catalogue."""
 
 import re
 from functools import partial
@@ -8,14 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ase.io import read
 
-from jles.cli.main import main
 from jles.config import to_dict
 from jles.data.frames import LabelKeys
 from jles.dynamics.config import RecordConfig
 from jles.dynamics.records import unit_of
-from jles.errors import InputError, InputWarning
+from jles.errors import InputError
 from jles.models.config import (
     DirectCharges,
     EquilibratedCharges,
@@ -25,15 +23,13 @@ from jles.models.config import (
     TensorPolarizability,
 )
 from jles.models.potential import build_potential
-from jles.models.store import save_model
-from jles.predict.committee import Committee
 from jles.predict.model import Model
 from jles.predict.outputs import outputs
 from jles.quantities.catalogue import QUANTITIES, asides, labelled, trained_labels
-from jles.quantities.quantity import Label, Quantity
 from jles.train.config import LossConfig
 from jles.train.log import COLUMNS
 from jles.train.losses import rmse_name
+from tests.support.marks import long, long_unless
 from tests.support.small_systems import (
     random_orthogonal,
     random_params,
@@ -43,7 +39,6 @@ from tests.support.small_systems import (
     small_config,
     small_model,
     structure_of,
-    write_frames,
 )
 
 PLAIN = small_config(
@@ -68,7 +63,12 @@ BOUNDARIES = {
     "slab": (True, True, False),
     "cluster": (False, False, False),
 }
+SLOW = ("polarizability_derivative", "piezoelectric")
 NAMES = pytest.mark.parametrize("name", QUANTITIES)
+QUICK_NAMES = pytest.mark.parametrize(
+    "name", long_unless(lambda name: name not in SLOW, QUANTITIES)
+)
+WORLDS = pytest.mark.parametrize("name_of_world", ["world", long("slow_world")])
 KINDS = pytest.mark.parametrize("kind", ["crystal", "cluster"])
 COUNT = 4
 ORDER = np.array([2, 0, 3, 1])
@@ -92,20 +92,20 @@ def transformed(kind, how):
     return atoms
 
 
-def all_values(potential, params, structure):
-    """Every quantity by name, also those that this structure does not have."""
-    found = outputs(potential, params, structure, None, frozenset(QUANTITIES), "exact")
-    return {name: found[name] for name in QUANTITIES}
+def values_of(potential, names, params, structure):
+    """These quantities by name, also those that this structure does not have."""
+    found = outputs(potential, params, structure, None, frozenset(names), "exact")
+    return {name: found[name] for name in names}
 
 
 class World:
-    """Every quantity of a crystal and a cluster, as they are and transformed, in one batch.
+    """Some quantities of a crystal and a cluster, as they are and transformed, in one batch.
 
     Two functions are compiled for all tests: of the batch in float64, and of a single structure
     in float32.
     """
 
-    def __init__(self):
+    def __init__(self, names):
         self.potential, self.params = small_model(EVERYTHING, seed=3)
         self.keys = [
             (kind, how)
@@ -116,7 +116,7 @@ class World:
             roomy_structure(transformed(*key), self.potential) for key in self.keys
         ]
         self.batch = jax.tree.map(lambda *leaves: jnp.stack(leaves), *self.structures)
-        of_one = partial(all_values, self.potential)
+        of_one = partial(values_of, self.potential, names)
         self.one = jax.jit(of_one)
         self.of_batch = jax.jit(jax.vmap(of_one, (None, 0)))
         self.found = jax.device_get(self.of_batch(self.params, self.batch))
@@ -138,7 +138,18 @@ class World:
 
 @pytest.fixture(scope="module")
 def world():
-    return World()
+    return World([name for name in QUANTITIES if name not in SLOW])
+
+
+@pytest.fixture(scope="module")
+def slow_world():
+    return World(SLOW)
+
+
+@pytest.fixture
+def world_of(request):
+    """The world that holds a quantity."""
+    return lambda name: request.getfixturevalue("slow_world" if name in SLOW else "world")
 
 
 def skip_refused(name, kind):
@@ -214,9 +225,9 @@ def test_every_record_of_the_electrical_response_is_in_the_catalogue():
 
 
 @KINDS
-@NAMES
-def test_shape_and_padding(world, name, kind):
-    entry, value = QUANTITIES[name], world.value(name, kind)
+@QUICK_NAMES
+def test_shape_and_padding(world_of, name, kind):
+    entry, value = QUANTITIES[name], world_of(name).value(name, kind)
     for leaf in jax.tree.leaves(value):
         assert leaf.ndim == len(entry.shape)
         for length, said in zip(leaf.shape, entry.shape, strict=True):
@@ -225,9 +236,10 @@ def test_shape_and_padding(world, name, kind):
 
 
 @KINDS
-@NAMES
-def test_a_permutation_of_the_atoms_permutes_it(world, name, kind):
+@QUICK_NAMES
+def test_a_permutation_of_the_atoms_permutes_it(world_of, name, kind):
     skip_refused(name, kind)
+    world = world_of(name)
     found, expected = world.value(name, kind, "permuted"), world.value(name, kind)
     if QUANTITIES[name].per_atom:
         found, expected = found[:COUNT], expected[ORDER]
@@ -235,37 +247,44 @@ def test_a_permutation_of_the_atoms_permutes_it(world, name, kind):
 
 
 @KINDS
-@NAMES
-def test_a_rotation_or_reflection_turns_its_cartesian_axes(world, name, kind):
+@QUICK_NAMES
+def test_a_rotation_or_reflection_turns_its_cartesian_axes(world_of, name, kind):
     skip_refused(name, kind)
-    entry = QUANTITIES[name]
+    entry, world = QUANTITIES[name], world_of(name)
     expected = jax.tree.map(lambda leaf: rotate(leaf, entry), world.value(name, kind))
     assert_close(world.value(name, kind, "rotated"), expected, 1e-9)
 
 
 @KINDS
-@NAMES
-def test_a_translation_leaves_it(world, name, kind):
+@QUICK_NAMES
+def test_a_translation_leaves_it(world_of, name, kind):
     skip_refused(name, kind)
+    world = world_of(name)
     assert_close(world.value(name, kind, "translated"), world.value(name, kind), 1e-9)
 
 
-@pytest.mark.parametrize("kind", [pytest.param("crystal", marks=pytest.mark.long), "cluster"])
-def test_a_single_structure_in_float32_gives_what_a_batch_in_float64_gives(world, kind):
+@WORLDS
+@pytest.mark.parametrize("kind", [long("crystal"), "cluster"])
+def test_a_single_structure_in_float32_gives_what_a_batch_in_float64_gives(
+    name_of_world, kind, request
+):
     """To the precision of float32, which is also the type of every result."""
+    world = request.getfixturevalue(name_of_world)
     for name, value in world.alone(kind).items():
         assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(value)), name
         assert_close(value, world.value(name, kind), 3e-3)
 
 
-def test_odd_quantities_and_no_others_change_sign_with_the_charges(world):
+@WORLDS
+def test_odd_quantities_and_no_others_change_sign_with_the_charges(name_of_world, request):
+    world = request.getfixturevalue(name_of_world)
     params = dict(world.params)
     params["charges"] = jax.tree.map(lambda leaf: -leaf, params["charges"])
     for head in ("dipoles", "quadrupoles"):
         params[head] = params[head] | {"mixing": -params[head]["mixing"]}
     after = jax.device_get(world.of_batch(params, world.batch))
-    for name, entry in QUANTITIES.items():
-        sign = -1.0 if entry.odd else 1.0
+    for name in world.found:
+        sign = -1.0 if QUANTITIES[name].odd else 1.0
         expected = jax.tree.map(lambda leaf, sign=sign: sign * leaf, world.found[name])
         assert_close(after[name], expected, 1e-9)
 
@@ -273,8 +292,9 @@ def test_odd_quantities_and_no_others_change_sign_with_the_charges(world):
 # --- who has it
 
 
-# Every configuration is traced at another boundary as well.
+# Every configuration is traced at another boundary, or by `World`.
 SLOW_TO_TRACE = {
+    ("everything", "crystal"),
     ("everything", "slab"),
     ("everything", "cluster"),
     ("soft", "crystal"),
@@ -288,7 +308,7 @@ SLOW_TO_TRACE = {
 @pytest.mark.parametrize(
     ("config", "boundary"),
     [
-        pytest.param(*pair, marks=pytest.mark.long if pair in SLOW_TO_TRACE else ())
+        (long if pair in SLOW_TO_TRACE else pytest.param)(*pair)
         for pair in product(CONFIGS, BOUNDARIES)
     ],
 )
@@ -324,58 +344,3 @@ def test_a_refusal_is_what_predict_says(name):
     with pytest.raises(InputError) as info:
         model.predict(start("cluster"), want=(name,))
     assert reason in str(info.value)
-
-
-# --- an entry that is added
-
-TOY = Quantity(
-    "charge_squared",
-    unit="e^2",
-    shape=("atoms",),
-    meaning="square of the latent charge",
-    of=lambda at: at.bare_charges**2,
-    rules=QUANTITIES["charges"].rules,
-    key="q2",
-    label=Label("charge_squared", "squared charge", key="q2_ref"),
-)
-
-
-@pytest.fixture
-def toy(monkeypatch, tmp_path):
-    """A model directory, a file with labels, and a catalogue with one more entry."""
-    monkeypatch.setitem(QUANTITIES, TOY.name, TOY)
-    model = Model(PLAIN, small_model(PLAIN)[1], "float64")
-    save_model(tmp_path / "model", PLAIN, model.params, {}, {})
-    atoms = start("cluster")
-    expected = model.predict(atoms, want=("charges",)).charges ** 2
-    reference = atoms.copy()
-    reference.arrays["q2_ref"] = expected + 0.5
-    write_frames(tmp_path / "frames.xyz", [reference])
-    return tmp_path, model, atoms, expected
-
-
-def test_a_new_quantity_comes_out_of_predict_committee_and_calculator(toy):
-    _, model, atoms, expected = toy
-    np.testing.assert_allclose(model.predict(atoms, want=(TOY.name,)).charge_squared, expected)
-    with pytest.warns(InputWarning, match="same parameters"):
-        committee = Committee([model, model])
-    committee = committee.predict(atoms, want=(TOY.name,))
-    np.testing.assert_allclose(committee.mean.charge_squared, expected)
-    np.testing.assert_allclose(committee.spread.charge_squared, 0.0)
-    calculator = model.calculator()
-    np.testing.assert_allclose(calculator.get_property(TOY.name, atoms), expected)
-
-
-def test_a_new_quantity_comes_out_of_the_commands(toy, capsys):
-    folder, _, _, expected = toy
-    with pytest.raises(SystemExit):
-        main(["predict", "--help"])
-    assert "--charge-squared" in capsys.readouterr().out
-    model, frames, out = (str(folder / name) for name in ("model", "frames.xyz", "out.xyz"))
-    precise = ["--dtype", "float64"]
-    assert main(["predict", model, frames, "-o", out, "--charge-squared", *precise]) == 0
-    np.testing.assert_allclose(read(out).arrays["q2"], expected, atol=1e-7)
-    assert main(["evaluate", model, frames, "--out", str(folder / "ev"), *precise]) == 0
-    table = capsys.readouterr().out
-    assert "squared charge" in table
-    assert (folder / "ev" / "parity_charge_squared.png").exists()

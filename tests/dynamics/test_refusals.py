@@ -133,6 +133,7 @@ def test_a_checkpoint_of_something_else_is_refused(folder, whole, tmp_path, caps
         assert "is damaged" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_a_run_is_resumed_with_the_sum_it_was_started_with(folder, tmp_path, capsys):
     def run(*more):
         places = (folder / "charged", f"{folder / 'start.xyz'}@-1", folder / "md.yaml")

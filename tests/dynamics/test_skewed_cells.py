@@ -7,6 +7,7 @@ from ase.io import read
 import jles
 from jles.dynamics.run import run_md
 from jles.dynamics.start import placed
+from tests.support.marks import long
 from tests.support.md_runs import CONFIG, contents
 
 SKEW = np.array([[1, 0, 0], [6, 1, 0], [0, 6, 1]])
@@ -47,9 +48,7 @@ def test_files_hold_the_cell_of_the_start_and_the_trajectory_is_the_same(
     np.testing.assert_allclose(frames[-1].cell.array, cell, atol=1e-7)
 
 
-@pytest.mark.parametrize(
-    "pbc", [(True, False, True), pytest.param(False, marks=pytest.mark.long)]
-)
+@pytest.mark.parametrize("pbc", [(True, False, True), long(False)])
 def test_a_run_in_float32_is_the_same_far_from_the_origin(folder, atoms, tmp_path, pbc):
     """It is resumed from another place, which does not matter."""
     model = jles.load(folder / "model")

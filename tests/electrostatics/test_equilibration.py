@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from jles.electrostatics import Multipoles, cluster_energy, equilibrate_charges
 from jles.errors import InputError
 from tests.support.coulomb_oracles import central_difference
+from tests.support.marks import long
 
 seeds = st.integers(min_value=0, max_value=10**6)
 ATOMS = 6
@@ -210,9 +211,7 @@ def curvature(start, ways, groups, mode):
     return jax.grad(slope, ALL)(*start)
 
 
-@pytest.mark.parametrize(
-    "mode", [pytest.param("over forward", marks=pytest.mark.long), "over reverse"]
-)
+@pytest.mark.parametrize("mode", [long("over forward"), "over reverse"])
 def test_second_derivatives_are_finite_differences(mode):
     start, groups = problem(6), jnp.array(GROUPS["electrode and molecule"])
     rng = np.random.default_rng(4)

@@ -23,6 +23,7 @@ from jles.electrostatics import (
 )
 from jles.errors import InputError
 from tests.support.coulomb_oracles import central_difference, random_crystal
+from tests.support.marks import long
 
 seeds = st.integers(min_value=0, max_value=10**6)
 PERIODIC = pytest.mark.parametrize("pbc", [True, False])
@@ -138,7 +139,7 @@ def test_channels_are_independent(pbc):
         np.testing.assert_allclose(getattr(together, name), expected, rtol=1e-9, atol=1e-11)
 
 
-@pytest.mark.parametrize("pbc", [pytest.param(True, marks=pytest.mark.long), False])
+@pytest.mark.parametrize("pbc", [long(True), False])
 def test_derivatives_in_positions_cell_and_charges_are_those_of_finite_differences(pbc):
     multipoles, positions, cell = crystal()
     arguments = tuple(jnp.asarray(x) for x in (multipoles.charges, positions, cell))
@@ -343,9 +344,7 @@ def test_an_empty_response_is_no_response():
     assert plain.energy == empty.energy
 
 
-@pytest.mark.parametrize(
-    "pbc", [True, pytest.param((True, True, False), marks=pytest.mark.long)]
-)
+@pytest.mark.parametrize("pbc", [True, long((True, True, False))])
 def test_a_skewed_cell_is_reduced_and_derivatives_are_in_the_given_vectors(pbc):
     multipoles, positions, cell = crystal()
     skew = np.array([[1, 0, 0], [6, 1, 0], [0, 6 if pbc is True else 0, 1]])

@@ -25,6 +25,7 @@ from jles.electrostatics.sums.mesh import BLOCK, mesh_is_too_small
 from jles.electrostatics.sums.splines import spline_gains, spline_table
 from jles.errors import InputError
 from tests.support.coulomb_oracles import central_difference, random_crystal
+from tests.support.marks import long
 
 seeds = st.integers(min_value=0, max_value=10**6)
 SIGMA, K_MAX, ATOMS = 1.0, 3.0, 16
@@ -118,18 +119,13 @@ def force_error(moments, positions, cell, plan, cutoff="sharp"):
 # Accuracy
 
 
-QUICK_RANKS = {1e-4: (0, 2), 1e-6: (1, 2)}
+QUICK_RANKS = {1e-4: 0, 1e-6: 2}
 
 
 @pytest.mark.parametrize(
     ("accuracy", "cutoff", "rank"),
     [
-        pytest.param(
-            accuracy,
-            cutoff,
-            rank,
-            marks=() if rank in QUICK_RANKS.get(accuracy, ()) else pytest.mark.long,
-        )
+        (pytest.param if rank == QUICK_RANKS.get(accuracy) else long)(accuracy, cutoff, rank)
         for accuracy, cutoff in (
             (1e-2, "sharp"),
             (1e-4, "smooth"),
@@ -299,7 +295,7 @@ def test_auto_is_one_of_the_two_methods_and_nothing_else():
 
 @pytest.mark.parametrize(
     "order",
-    [6, pytest.param(8, marks=pytest.mark.long), pytest.param(9, marks=pytest.mark.long)],
+    [6, long(8), long(9)],
 )
 def test_single_precision_stays_and_is_as_good_as_its_digits(order):
     cell = base_cell()

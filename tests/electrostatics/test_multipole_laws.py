@@ -15,6 +15,7 @@ from tests.support.coulomb_oracles import (
     rotation,
     wave_integral,
 )
+from tests.support.marks import long_unless
 from tests.support.multipole_systems import (
     ATOMS,
     K_MAX,
@@ -36,7 +37,7 @@ from tests.support.multipole_systems import (
 )
 
 EVERY_SUM = pytest.mark.parametrize("name", SUMS)
-MOST_SUMS = [pytest.param(n, marks=[pytest.mark.long] * (n == "slab")) for n in SUMS]
+MOST_SUMS = long_unless(lambda name: name != "slab", SUMS)
 EVERY_LATTICE = pytest.mark.parametrize("name", SUMS[:3])
 
 

@@ -22,6 +22,7 @@ from jles.electrostatics import (
 from jles.errors import InputError
 from jles.units import COULOMB_CONSTANT
 from tests.support.coulomb_oracles import central_difference
+from tests.support.marks import long
 
 seeds = st.integers(min_value=0, max_value=10**6)
 ATOMS = 4
@@ -131,7 +132,7 @@ def charges_alone(kind, charges, positions, softness):
     return induce(interaction, source, response), columns
 
 
-@pytest.mark.parametrize("kind", ["slab", pytest.param("mesh", marks=pytest.mark.long)])
+@pytest.mark.parametrize("kind", ["slab", long("mesh")])
 def test_slabs_and_meshes_are_interactions_like_any_other(kind):
     moments, positions, response = random_ions()
     kappa = response.charge_softness

@@ -10,6 +10,7 @@ from hypothesis import given
 
 from jles.electrostatics import Response, build_interaction, enthalpy
 from tests.support.coulomb_oracles import rotation
+from tests.support.marks import long
 from tests.support.multipole_systems import (
     K_MAX,
     PLACES,
@@ -31,8 +32,8 @@ RESPONSES = pytest.mark.parametrize(
         ("ewald", "one-shot"),
         ("cluster", "one-shot"),
         ("cluster", "self-consistent"),
-        pytest.param("slab", "one-shot", marks=pytest.mark.long),
-        pytest.param("ewald", "self-consistent", marks=pytest.mark.long),
+        long("slab", "one-shot"),
+        long("ewald", "self-consistent"),
     ],
 )
 

@@ -11,6 +11,7 @@ from jles.interop.torch_import import import_torch
 from jles.models.potential import build_potential
 from jles.observables.stress import energy_forces_stress
 from jles.structures.batch import build_structure, pad_structure, size_of
+from tests.support.marks import long
 from tests.support.paths import golden_path, model_path
 from tests.support.small_systems import relative
 
@@ -63,7 +64,7 @@ def imported(model: str):
 @pytest.mark.parametrize(
     ("model", "frame"),
     [
-        pytest.param(model, n, marks=[] if model in SHORT and n == 0 else [pytest.mark.long])
+        (pytest.param if model in SHORT and n == 0 else long)(model, n)
         for model in MODELS
         for n in range(3)
     ],

@@ -188,6 +188,7 @@ def test_npt_conserves_its_energy_with_the_stress_of_the_model(model, door, star
     assert np.ptp(conserved) < 0.02 * np.ptp(kinetics)
 
 
+@pytest.mark.long
 def test_a_flexible_cell_conserves_its_energy_and_follows_the_engine(model, door, start):
     R, momenta, _ = start
     neighbor_fn, energy_fn = door

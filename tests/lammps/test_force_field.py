@@ -20,6 +20,7 @@ from jles.models.config import (
     SoftnessConfig,
 )
 from jles.predict.model import Model
+from tests.support.marks import long
 from tests.support.small_systems import rattled, small_backbone, small_config, small_model
 from tests.support.thread_ranks import on_ranks
 
@@ -136,16 +137,16 @@ def together(comm, force_field, atoms, owner, rounding=1e-12):
     [
         ("messages", CRYSTAL),
         ("shift", CRYSTAL),
-        pytest.param("shift", SLAB, marks=pytest.mark.long),
-        pytest.param("equilibrated", CRYSTAL, marks=pytest.mark.long),
-        pytest.param("equilibrated", SLAB, marks=pytest.mark.long),
-        pytest.param("softness", CRYSTAL, marks=pytest.mark.long),
-        pytest.param("self-consistent shift", CRYSTAL, marks=pytest.mark.long),
-        pytest.param("charge flow", CRYSTAL, marks=pytest.mark.long),
-        ("dipoles, one-shot response", CRYSTAL),
-        pytest.param("charges", (CRYSTAL, SLAB), marks=pytest.mark.long),
-        pytest.param("self-consistent", CRYSTAL, marks=pytest.mark.long),
-        pytest.param("dipoles, one-shot response", SLAB, marks=pytest.mark.long),
+        long("shift", SLAB),
+        long("equilibrated", CRYSTAL),
+        long("equilibrated", SLAB),
+        long("softness", CRYSTAL),
+        long("self-consistent shift", CRYSTAL),
+        long("charge flow", CRYSTAL),
+        long("dipoles, one-shot response", CRYSTAL),
+        long("charges", (CRYSTAL, SLAB)),
+        long("self-consistent", CRYSTAL),
+        long("dipoles, one-shot response", SLAB),
     ],
 )
 def test_ranks_together_equal_the_whole(name, boundary):
@@ -201,12 +202,12 @@ def in_a_field(model, atoms):
     ("name", "pbc", "born", "ranks"),
     [
         ("messages", CRYSTAL, True, 2),
-        pytest.param("dipoles", SLAB, True, 4, marks=pytest.mark.long),
-        pytest.param("shift", CRYSTAL, True, 2, marks=pytest.mark.long),
-        pytest.param("shift", SLAB, False, 4, marks=pytest.mark.long),
-        pytest.param("self-consistent dipoles", CRYSTAL, False, 4, marks=pytest.mark.long),
-        pytest.param("charge flow", SLAB, False, 1, marks=pytest.mark.long),
-        pytest.param("dipoles, polarizability", CRYSTAL, False, 4, marks=pytest.mark.long),
+        long("dipoles", SLAB, True, 4),
+        long("shift", CRYSTAL, True, 2),
+        long("shift", SLAB, False, 4),
+        long("self-consistent dipoles", CRYSTAL, False, 4),
+        long("charge flow", SLAB, False, 1),
+        long("dipoles, polarizability", CRYSTAL, False, 4),
     ],
 )
 def test_ranks_together_equal_the_whole_in_a_field(name, pbc, born, ranks):

@@ -24,6 +24,7 @@ from jles.models.config import (
 from jles.step_sizes import CPU
 from jles.structures.batch import build_structure, on_device
 from tests.support.head_responses import check_responses
+from tests.support.marks import long_unless
 from tests.support.small_systems import (
     SMALL_CHARGES,
     rattled,
@@ -297,10 +298,7 @@ HEADS = {
 # One set of heads stands for the others, which take long to compile.
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=() if name.startswith("charge flow") else pytest.mark.long)
-        for name in HEADS
-    ],
+    long_unless(lambda name: name.startswith("charge flow"), HEADS),
 )
 def test_born_charges_and_the_force_of_a_field_of_every_head(name):
     """Born charges do not depend on the supercell and give the force of a weak field.

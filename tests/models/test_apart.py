@@ -9,6 +9,7 @@ import pytest
 
 from jles.models.backbones.apart import apart
 from jles.step_sizes import ACCELERATOR, CPU, use_step_sizes
+from tests.support.marks import long
 
 
 def products(pair):
@@ -26,7 +27,7 @@ def energy(how):
     return scalar
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", [long("float32"), "float64"])
 @pytest.mark.parametrize("outer", [jax.jacfwd, jax.jacrev])
 @pytest.mark.parametrize("inner", [jax.jacfwd, jax.jacrev])
 def test_values_and_second_derivatives_are_those_of_the_function(rng, outer, inner, dtype):

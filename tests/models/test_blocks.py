@@ -12,6 +12,7 @@ from jles.models.backbones.blocks import by_blocks, save
 from jles.observables.born_charges import born_charges
 from jles.quantities.evaluation import Evaluation
 from jles.step_sizes import CPU
+from tests.support.marks import long
 from tests.support.small_systems import (
     rattled,
     small_backbone,
@@ -52,11 +53,8 @@ def test_values_and_derivatives_do_not_depend_on_blocks(rng, monkeypatch, atoms_
     "changes",
     [
         {},
-        pytest.param({"layers": 1, "messages": ("bchi",)}, marks=pytest.mark.long),
-        pytest.param(
-            {"layers": 1, "messages": ("ar", "bchi"), "bchi_per_channel": True},
-            marks=pytest.mark.long,
-        ),
+        long({"layers": 1, "messages": ("bchi",)}),
+        long({"layers": 1, "messages": ("ar", "bchi"), "bchi_per_channel": True}),
     ],
 )
 def test_a_model_does_not_depend_on_blocks(monkeypatch, changes):

@@ -219,6 +219,7 @@ def test_a_function_is_augmented_stored_and_loaded(tmp_path):
     assert again.predict(atoms).energy == model.predict(atoms).energy
 
 
+@pytest.mark.long
 def test_a_model_keeps_its_function_when_another_one_takes_the_name():
     function, params = with_function(lambda features, *_: features)
     model = augmented(function, params, charges=None)

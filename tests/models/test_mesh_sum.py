@@ -65,6 +65,7 @@ def slab():
     return atoms
 
 
+@pytest.mark.long
 def test_energies_forces_stress_and_responses_of_a_crystal_are_those_of_the_direct_sum():
     names = ["forces", "stress", "dipoles", "polarization", "polarizability"]
     direct, mesh = (

@@ -22,6 +22,7 @@ from jles.models.config import (
 from jles.step_sizes import CPU
 from jles.structures.batch import build_structure, on_device
 from tests.support.head_responses import check_responses
+from tests.support.marks import long_unless
 from tests.support.small_systems import (
     SMALL_CHARGES,
     rattled,
@@ -215,13 +216,7 @@ HEADS = {
 
 
 # One set of heads stands for the others, which take long to compile.
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=() if name.startswith("direct") else pytest.mark.long)
-        for name in HEADS
-    ],
-)
+@pytest.mark.parametrize("name", long_unless(lambda name: name.startswith("direct"), HEADS))
 def test_responses_of_every_head(name):
     """Born charges do not depend on the supercell and give the force of a weak field."""
     config = small_config(**{"backbone": NequipConfig(2.8, **SMALL)} | HEADS[name])

@@ -234,10 +234,8 @@ HEADS = {
 }
 
 
-# Charges that respond to the lattice sum take long to compile.
-@pytest.mark.parametrize(
-    "name", ["flow, tensor", pytest.param("direct, soft, scalar", marks=pytest.mark.long)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("name", HEADS)
 def test_all_heads_give_exact_born_charges_and_forces_in_a_field(name):
     """Born charges are those of a supercell; times the field they are the change of forces."""
     backbone = PainnConfig(2.6, **SMALL | {"n_atom_basis": 2}, degree=2)

@@ -17,6 +17,7 @@ from jles.models.potential import build_potential, without_long_range
 from jles.observables.stress import energy_and_forces
 from jles.structures.batch import empty_structure, size_of, stack
 from tests.support.coulomb_oracles import central_difference, dense_ewald
+from tests.support.marks import long
 from tests.support.messages import message_of
 from tests.support.small_systems import (
     TRICLINIC,
@@ -81,7 +82,7 @@ def test_a_mixed_batch_gives_what_singles_give(model, energy_forces, single):
     np.testing.assert_array_equal(forces[-1], 0.0)
 
 
-@pytest.mark.parametrize("name", ["crystal", pytest.param("cluster", marks=pytest.mark.long)])
+@pytest.mark.parametrize("name", ["crystal", long("cluster")])
 def test_neither_compiling_nor_padding_changes_the_energy(name):
     """Without padding, a crystal plans no cluster sum and a cluster no lattice sum."""
     # Every operation is compiled by itself: few of them.

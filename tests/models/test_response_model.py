@@ -26,6 +26,7 @@ from jles.predict.model import Model
 from jles.quantities.evaluation import Evaluation
 from jles.structures.batch import merge_sizes, on_device, pad_structure, size_of
 from jles.units import EPSILON0
+from tests.support.marks import long
 from tests.support.small_systems import (
     TRICLINIC,
     random_orthogonal,
@@ -164,8 +165,8 @@ def cluster():
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param(("flowing", True), id="flowing crystal", marks=LONG),
-        pytest.param(("polarizable", True), id="polarizable crystal", marks=LONG),
+        long(("flowing", True), id="flowing crystal"),
+        long(("polarizable", True), id="polarizable crystal"),
         pytest.param(("polarizable", False), id="polarizable cluster"),
     ],
 )
@@ -218,7 +219,7 @@ def test_every_rung_of_the_hierarchy_agrees_with_itself(rung, pbc):
         np.testing.assert_allclose(out["slopes"][0], out["dipole"], rtol=0, atol=1e-11)
 
 
-@pytest.mark.parametrize("pbc", [pytest.param(True, marks=LONG), False])
+@pytest.mark.parametrize("pbc", [long(True), False])
 def test_polarization_is_the_slope_of_the_enthalpy(pbc):
     _, out = results("polarizable", pbc)
     alpha, (slope, in_field) = out["polarizability"], out["slopes"]

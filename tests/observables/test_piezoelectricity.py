@@ -207,6 +207,7 @@ def test_the_stress_of_a_field_is_the_piezoelectric_tensor(molecule, tensor):
     np.testing.assert_allclose(stresses(branch), expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.long
 def test_flowing_charges_obey_the_sum_rules_in_a_crystal():
     potential, params = small_model(FLOWING)
     structure = model_structure(rattled(1, cell=0.8 * TRICLINIC), potential)

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import scipy.special
 
+from tests.support.marks import long
+
 # Odd and even lengths, below and above the vector widths and thread splits of the CPU compiler.
 SIZES = (7, 50, 129, 1024, 5000)
 TOLERANCE = {"float32": 4e-6, "float64": 2e-13}
@@ -43,9 +45,7 @@ def evaluate_all(arguments):
     return {name: FUNCTIONS[name][0](x) for name, x in arguments.items()}
 
 
-@pytest.mark.parametrize(
-    "compiled", [pytest.param(False, marks=pytest.mark.long), True], ids=["eager", "jit"]
-)
+@pytest.mark.parametrize("compiled", [long(False), True], ids=["eager", "jit"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_special_functions_agree_with_scipy(dtype, compiled, rng):
     evaluate = as_users_do(evaluate_all) if compiled else evaluate_all

@@ -11,6 +11,7 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 
 
 # jax-md's own neighbour list does this in float64.
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:scatter inputs have incompatible types:FutureWarning")
 def test_every_block_runs(capsys):
     names = {}

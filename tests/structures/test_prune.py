@@ -77,6 +77,7 @@ def test_energy_and_forces_do_not_notice():
     np.testing.assert_allclose(found[1], expected[1], rtol=0, atol=1e-11)
 
 
+@pytest.mark.long
 def test_a_run_whose_slots_grow_is_the_run_with_room_and_resumes(tmp_path, monkeypatch, capfd):
     config = small_config(backbone=small_backbone(l_max=0, body_order=1), charges=None)
     model = Model(config, small_model(config)[1], "float64")

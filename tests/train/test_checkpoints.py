@@ -13,6 +13,7 @@ import yaml
 from jles.cli.main import main
 from jles.train import loop
 from jles.train.checkpoints import Checkpoints
+from tests.support.marks import long
 from tests.support.messages import message_of
 
 
@@ -22,7 +23,7 @@ def copy_run(run, folder):
 
 @pytest.mark.parametrize(
     "damage",
-    ["cut", *(pytest.param(name, marks=pytest.mark.long) for name in ("removed", "host"))],
+    ["cut", *(long(name) for name in ("removed", "host"))],
 )
 def test_a_damaged_checkpoint_is_one_line(run, tmp_path, damage, capfd):
     out = copy_run(run, tmp_path)

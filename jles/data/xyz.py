@@ -1,20 +1,25 @@
 """Checks of an XYZ file for damage that the reader of ASE does not report."""
 
+import re
 from io import TextIOWrapper
 from pathlib import Path
 
 from jles.errors import InputError
 
+_PBC = re.compile(r"""(?:^|\s)pbc\s*=\s*("[^"]*"|'[^']*'|\[[^]]*\]|\{[^}]*\}|\S+)""")
+_FLAGS = {"t", "f", "true", "false", "1", "0"}
+
 
 def check_xyz(path: Path) -> None:
     """Checks the frames of an (extended) XYZ file, compressed or not, by their atom counts.
 
-    ASE stops silently at a blank line between frames, and reads a number that was cut off at
-    the end of the file as if it were complete.
+    ASE stops silently at a blank line between frames, reads a number that was cut off at the
+    end of the file as if it were complete, and takes any word in `pbc` for true.
 
     Raises:
         InputError: a count that is no number, a frame with too few lines, frames after a blank
-            line, or a last line that was cut off; names the frame and the line.
+            line, a `pbc` that is not three times T or F, or a last line that was cut off; names
+            the frame and the line.
     """
     from ase.io.formats import open_with_compression
 
@@ -68,7 +73,7 @@ def _check_frames(lines: _Lines, path: Path) -> None:
         # A blank line before other lines is an error of `_atom_count`.
         count = _atom_count(first, where, frame)
         lines.advance()
-        lines.advance()  # the comment
+        _check_pbc(lines.advance(), where)
         atoms = []
         while len(atoms) < count and lines.next is not None:
             atoms.append(lines.advance())
@@ -104,6 +109,13 @@ def _atom_count(line: str, where: str, frame: int) -> int:
     if count < 1:
         raise InputError(f"{where}: {count} atoms; a frame needs at least one")
     return count
+
+
+def _check_pbc(comment: str | None, where: str) -> None:
+    found = _PBC.search(comment or "")
+    words = re.findall(r"[^\s,;\[\]{}\"']+", found[1]) if found else ["T"]
+    if len(words) not in {1, 3} or not _FLAGS.issuperset(word.lower() for word in words):
+        raise InputError(f"{where}: pbc is {found[1]}; give T or F three times, as in 'T T F'")
 
 
 def _looks_cut(atoms: list[str]) -> bool:

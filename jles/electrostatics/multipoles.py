@@ -69,8 +69,13 @@ def summed_channels(charges: Charges) -> Float[Array, " atoms"]:
 
 def traceless(matrices):
     """The same matrices less their trace, spread over the diagonal; of JAX or NumPy."""
-    trace = matrices.trace(axis1=-2, axis2=-1)[..., None, None]
-    return matrices - trace / 3.0 * np.eye(3, dtype=matrices.dtype)
+    third = trace(matrices)[..., None, None] / 3.0
+    return matrices - third * np.eye(3, dtype=matrices.dtype)
+
+
+def trace(matrices):
+    """The trace of each matrix, of JAX or NumPy; `jnp.trace` has more operations to compile."""
+    return (matrices * np.eye(3, dtype=matrices.dtype)).sum(axis=(-2, -1))
 
 
 def self_energy(moments: Multipoles | Charges, sigma: Scalar) -> Float[Array, ""]:
@@ -86,9 +91,9 @@ def self_energy(moments: Multipoles | Charges, sigma: Scalar) -> Float[Array, ""
         total += jnp.sum(dipoles**2) / (3.0 * sigma**3)
     if quadrupoles is not None:
         quadrupoles = symmetric(quadrupoles)
-        trace = jnp.sum(quadrupoles * np.eye(3, dtype=quadrupoles.dtype), axis=(-2, -1))
-        total += (2.0 * jnp.sum(quadrupoles**2) + jnp.sum(trace**2)) / (20.0 * sigma**5)
-        total -= jnp.sum(charges * trace) / (3.0 * sigma**3)
+        traces = trace(quadrupoles)
+        total += (2.0 * jnp.sum(quadrupoles**2) + jnp.sum(traces**2)) / (20.0 * sigma**5)
+        total -= jnp.sum(charges * traces) / (3.0 * sigma**3)
     return HALF_INVERSE_EPSILON0 / (2.0 * math.pi) ** 1.5 * total
 
 

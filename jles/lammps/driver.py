@@ -35,6 +35,7 @@ from jles.lammps.script import (
     ghost_cutoff,
     read_script,
     restart_of,
+    rotated_box_error,
     skin_of,
     with_reports,
 )
@@ -118,11 +119,8 @@ def _check_restart(lines: list[str], path: Path) -> None:
     from mpi4py import MPI
 
     restart = restart_of(lines)
-    if restart is not None and is_general_triclinic(MPI.COMM_SELF, restart):
-        raise InputError(
-            f"{path}: read_restart {restart}: --field or --born-charges in a general triclinic "
-            "box, which LAMMPS rotates; write the box with xlo xhi and xy xz yz"
-        )
+    if restart is not None and is_general_triclinic(MPI.COMM_SELF, restart[1]):
+        raise rotated_box_error(str(path), restart[0])
 
 
 class Asked(NamedTuple):
@@ -227,7 +225,7 @@ class Callback:
             masses = None
         by_type = elements_of_types(self._asked.types, masses, config.numbers)
         self._elements = np.concatenate([[0], by_type])
-        kinds = np.unique(lmp.numpy.extract_atom("type")[:own]) if own else np.zeros(0, int)
+        kinds = lmp.numpy.extract_atom("type")[:own] if own else np.zeros(0, int)
         self._force_field.warn_of_unseen(self._elements[kinds])
 
     def _check_boundary(self, periodic: tuple[bool, bool, bool]) -> None:

@@ -209,17 +209,25 @@ def check_axes(lines: list[str], where: str) -> None:
     for number, (line, words) in enumerate(_commands(lines), 1):
         reads = words[:1] == ["read_data"] and len(words) > 1
         if "triclinic/general" in line.split("#")[0] or (reads and _has_edges(words[1])):
-            raise InputError(
-                f"{where}: line {number}: --field or --born-charges in a general triclinic "
-                "box, which LAMMPS rotates; write the box with xlo xhi and xy xz yz"
-            )
+            raise rotated_box_error(where, number)
 
 
-def restart_of(lines: list[str]) -> str | None:
-    """The arguments of the first `read_restart`; None without one, or with variables."""
-    for line, words in _commands(lines):
+def rotated_box_error(where: str, number: int) -> InputError:
+    """The error for a line that makes a general triclinic box."""
+    return InputError(
+        f"{where}: line {number}: --field or --born-charges in a general triclinic box, which "
+        "LAMMPS rotates; write the box with xlo xhi and xy xz yz"
+    )
+
+
+def restart_of(lines: list[str]) -> tuple[int, str] | None:
+    """The line of the first `read_restart` and its arguments; None without one.
+
+    Arguments with variables or on several lines count as none.
+    """
+    for number, (line, words) in enumerate(_commands(lines), 1):
         if words[:1] == ["read_restart"] and "$" not in line and "&" not in line:
-            return " ".join(words[1:])
+            return number, " ".join(words[1:])
     return None
 
 

@@ -200,6 +200,19 @@ def test_frames_after_a_blank_line_are_not_lost(tmp_path, labelled):
     assert len(read_frames(path)) == 2
 
 
+@pytest.mark.parametrize("value", ['"T T"', '"F F F F"', "[T, T, no]", "yes"])
+def test_a_wrong_pbc_is_refused(tmp_path, value):
+    """ASE takes any word for true, and does not name the frame."""
+    path = tmp_path / "frames.xyz"
+    frame = '1\nLattice="5 0 0 0 5 0 0 0 5" pbc={}\nH 0 0 0\n'
+    path.write_text("".join(map(frame.format, ('"T 1 F"', "[True, false, 0]", value))))
+    words = f"frame 2 \\(line 7\\): pbc is {re.escape(value)}; give T or F three times"
+    with pytest.raises(InputError, match=words):
+        read_frames(path)
+    path.write_text("".join(map(frame.format, ("T", '"F F T"', "{T F T}"))))
+    assert [list(map(int, frame.pbc)) for frame in read_frames(path)][2] == [1, 0, 1]
+
+
 def test_wrong_counts_and_wrong_lines_are_refused_with_their_frame(tmp_path, labelled):
     path = written(tmp_path, labelled)
     text = path.read_text()

@@ -293,7 +293,7 @@ def test_a_restart_of_a_general_triclinic_box_is_refused_in_a_field(folder):
     text = "read_restart general.restart\nfix 1 all nve\nrun 0\n"
     done = start(folder, 2, text, "--field", "0", "0", "0.01")
     assert done.returncode == 2
-    told = "in.lammps: read_restart general.restart: --field or --born-charges in a general"
+    told = "in.lammps: line 1: --field or --born-charges in a general"
     assert told in done.stderr
 
 

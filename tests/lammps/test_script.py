@@ -100,7 +100,7 @@ def test_general_triclinic_boxes_are_refused_in_a_field(tmp_path):
 
 
 def test_the_restart_of_a_file_is_found():
-    assert restart_of(["units metal", "read_restart a.* remap # old"]) == "a.* remap"
+    assert restart_of(["units metal", "read_restart a.* remap # old"]) == (2, "a.* remap")
     assert restart_of(["read_restart ${name}", "read_data a"]) is None
 
 

@@ -14,6 +14,7 @@ from jles.electrostatics.multipoles import (
     channels_first,
     rank_of,
     symmetric,
+    trace,
     with_dipoles,
 )
 from jles.electrostatics.sums.boys import boys
@@ -79,7 +80,7 @@ def _pair_energies(first: Multipoles, second: Multipoles, separation, kernels):
         energy += (q1 * along2 - q2 * along1 + _dot(u1, u2)) * b[1]
         energy -= along1 * along2 * b[2]
     if quad1 is not None:
-        trace1, trace2 = (jnp.trace(m, axis1=-2, axis2=-1) for m in (quad1, quad2))
+        trace1, trace2 = trace(quad1), trace(quad2)
         vector1, vector2 = (einsum("...ab,...b->...a", m, separation) for m in (quad1, quad2))
         twice1, twice2 = _dot(vector1, separation), _dot(vector2, separation)
         energy += 0.5 * (q1 * twice2 + q2 * twice1) * b[2]

@@ -143,11 +143,13 @@ def draw_map(axis, states: dict) -> None:
 
 
 def draw_paths(axis, states: dict, name: str, title: str) -> None:
-    """Mean square displacement of an element against time."""
+    """Mean square displacement of an element against time; superionic states have labels."""
     for (density, temperature), state in states.items():
         color = COLORS[state["kind"]]
         times, squares = 1e-3 * np.array(state["times"]), state["squares"][name]
         axis.plot(times, squares, color=color, linewidth=1.0)
+        if state["kind"] != "superionic":
+            continue
         axis.annotate(
             f"{density:g} g/cm³, {temperature:g} K", (times[-1], squares[-1]), xytext=(3, 0),
             textcoords="offset points", va="center", fontsize=6, color=color,

@@ -134,28 +134,21 @@ def draw_map(axis, states: dict) -> None:
         color = COLORS[state["kind"]]
         axis.plot(*place, "o", markersize=9, color=color)
         axis.annotate(
-            f"{state['order']:.0f} | {1e4 * state['diffusion']['H'][0]:.1f}", place,
+            f"{state['order']:.0f} | {max(0.0, 1e4 * state['diffusion']['H'][0]):.1f}", place,
             xytext=(0, 9), textcoords="offset points", ha="center", fontsize=7, color=color,
         )  # fmt: skip
     axis.set_title("order (of 54) | proton diffusion (10⁻⁴ cm²/s)", fontsize=9)
     axis.set(xlabel="density (g/cm³)", ylabel="temperature (K)")
-    axis.set(xlim=(1.9, 4.1), ylim=(900, 3200))
+    axis.set(xlim=(1.75, 4.25), ylim=(900, 3200))
 
 
 def draw_paths(axis, states: dict, name: str, title: str) -> None:
-    """Mean square displacement of an element against time; superionic states have labels."""
-    for (density, temperature), state in states.items():
+    """Mean square displacement of an element against time, in the color of the state."""
+    for state in states.values():
         color = COLORS[state["kind"]]
         times, squares = 1e-3 * np.array(state["times"]), state["squares"][name]
         axis.plot(times, squares, color=color, linewidth=1.0)
-        if state["kind"] != "superionic":
-            continue
-        axis.annotate(
-            f"{density:g} g/cm³, {temperature:g} K", (times[-1], squares[-1]), xytext=(3, 0),
-            textcoords="offset points", va="center", fontsize=6, color=color,
-        )  # fmt: skip
     axis.set_title(title, fontsize=9)
-    axis.margins(x=0.3)
     axis.set(xlabel="time (ps)", ylabel="mean square displacement (Å²)", xlim=(0.0, None))
 
 

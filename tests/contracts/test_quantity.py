@@ -263,8 +263,9 @@ def test_a_translation_leaves_it(world_of, name, kind):
     assert_close(world.value(name, kind, "translated"), world.value(name, kind), 1e-9)
 
 
-@WORLDS
-@pytest.mark.parametrize("kind", [long("crystal"), "cluster"])
+@pytest.mark.long
+@pytest.mark.parametrize("name_of_world", ["world", "slow_world"])
+@KINDS
 def test_a_single_structure_in_float32_gives_what_a_batch_in_float64_gives(
     name_of_world, kind, request
 ):

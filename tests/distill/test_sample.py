@@ -38,6 +38,7 @@ def test_a_pool_that_is_continued_is_the_one_that_was_not_interrupted(tmp_path):
     assert not contents(tmp_path / "a").items() & contents(tmp_path / "c").items()
 
 
+@pytest.mark.long
 def test_the_temperature_of_the_frames_is_that_of_the_run(tmp_path):
     """Of harmonic motion: the energy above the minimum is on average 3/2 kT for every atom."""
     config = SampleConfig(

@@ -77,6 +77,7 @@ def test_no_neighbour_is_missed(atoms):
     np.testing.assert_allclose(places[0], places[2], atol=1e-9)
 
 
+@pytest.mark.long
 def test_a_capacity_that_grows_gives_the_trajectory_of_a_large_one(atoms):
     lines, trajectories = [], []
     for slots in (0, 60):

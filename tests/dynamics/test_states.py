@@ -5,6 +5,7 @@ import csv
 import ase.io
 import jax
 import numpy as np
+import pytest
 
 import jles
 from jles.models.state_config import StateConfig
@@ -13,6 +14,7 @@ from tests.support.md_runs import CONFIG, tiny_model
 from tests.support.small_systems import rattled
 
 
+@pytest.mark.long
 def test_frames_of_a_run_keep_charge_and_labels(tmp_path):
     tiny_model(tmp_path / "model", state=StateConfig(labels=(1, 3)))
     model = jles.load(tmp_path / "model", dtype="float64")

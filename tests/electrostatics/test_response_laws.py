@@ -31,7 +31,7 @@ RESPONSES = pytest.mark.parametrize(
     [
         ("ewald", "one-shot"),
         ("cluster", "one-shot"),
-        ("cluster", "self-consistent"),
+        long("cluster", "self-consistent"),
         long("slab", "one-shot"),
         long("ewald", "self-consistent"),
     ],

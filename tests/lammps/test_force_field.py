@@ -136,7 +136,7 @@ def together(comm, force_field, atoms, owner, rounding=1e-12):
     ("name", "boundary"),
     [
         ("messages", CRYSTAL),
-        ("shift", CRYSTAL),
+        long("shift", CRYSTAL),
         long("shift", SLAB),
         long("equilibrated", CRYSTAL),
         long("equilibrated", SLAB),

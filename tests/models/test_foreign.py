@@ -230,6 +230,7 @@ def test_a_model_keeps_its_function_when_another_one_takes_the_name():
     assert energies[0] == pytest.approx(2.0 * energies[1], rel=1e-5)
 
 
+@pytest.mark.long
 def test_a_model_without_charges_need_not_be_followed():
     register("looped", looped)
     model = augmented("looped", None, charges=None)

@@ -203,6 +203,7 @@ def test_evaluate_writes_the_same_born_file_as_predict(stored, predicted, tmp_pa
     assert (tmp_path / "BORN").read_text(encoding="utf-8") == born.read_text(encoding="utf-8")
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("phonopy")
 def test_evaluate_writes_a_born_file_of_a_crystal_without_labels(stored, tmp_path, capsys):
     write(tmp_path / "bare.xyz", rattled(0, count=2), format="extxyz")

@@ -106,6 +106,15 @@ def test_the_best_parameters_are_written_when_they_have_changed(tmp_path):
     assert host["best_epoch"] == 3
 
 
+@pytest.fixture
+def ctrl_c():
+    """Python's own handler; a shell starts a job in the background with SIGINT ignored."""
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, inherited)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("presses", [1, 2])
 def test_ctrl_c_waits_for_the_end_of_a_checkpoint(tmp_path, monkeypatch, presses):
     """A second one does not wait."""

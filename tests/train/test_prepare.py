@@ -191,6 +191,7 @@ def test_start_from_keeps_replaces_or_fits_the_element_energies(run, tmp_path):
     assert "no energy of O; give those of all elements (H, O)" in message_of(prepare, config)
 
 
+@pytest.mark.long
 def test_an_untrained_model_to_start_from_is_prepared_as_a_new_one(tmp_path, recwarn):
     """As one of `jles.augment`; a trained model keeps the constants of its features."""
     train = write_frames(tmp_path / "t.xyz", [labelled(rattled(n)) for n in range(3)])

@@ -134,7 +134,7 @@ def draw_map(axis, states: dict) -> None:
         color = COLORS[state["kind"]]
         axis.plot(*place, "o", markersize=9, color=color)
         axis.annotate(
-            f"{state['order']:.0f} | {max(0.0, 1e4 * state['diffusion']['H'][0]):.1f}", place,
+            f"{state['order']:.0f} | {1e4 * state['diffusion']['H'][0]:z.1f}", place,
             xytext=(0, 9), textcoords="offset points", ha="center", fontsize=7, color=color,
         )  # fmt: skip
     axis.set_title("order (of 54) | proton diffusion (10⁻⁴ cm²/s)", fontsize=9)

@@ -113,7 +113,10 @@ def _atom_count(line: str, where: str, frame: int) -> int:
 
 def _check_pbc(comment: str | None, where: str) -> None:
     found = _PBC.search(comment or "")
-    words = re.findall(r"[^\s,;\[\]{}\"']+", found[1]) if found else ["T"]
+    if found is None:
+        return
+    words = re.findall(r"[^\s,;\[\]{}\"']+", found[1])
+    # One word holds for all directions.
     if len(words) not in {1, 3} or not _FLAGS.issuperset(word.lower() for word in words):
         raise InputError(f"{where}: pbc is {found[1]}; give T or F three times, as in 'T T F'")
 

@@ -119,8 +119,11 @@ def _check_restart(lines: list[str], path: Path) -> None:
     from mpi4py import MPI
 
     restart = restart_of(lines)
-    if restart is not None and is_general_triclinic(MPI.COMM_SELF, restart[1]):
-        raise rotated_box_error(str(path), restart[0])
+    if restart is None:
+        return
+    number, arguments = restart
+    if is_general_triclinic(MPI.COMM_SELF, arguments):
+        raise rotated_box_error(str(path), number)
 
 
 class Asked(NamedTuple):

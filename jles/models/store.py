@@ -143,11 +143,10 @@ def _no_model(path: Path) -> str:
     if path.name in _FILES and path.is_file():
         return f"is a file of a model; give its directory, {path.parent}"
     if path.is_file():
-        torch = path.suffix in {".pth", ".pt", ".model"}
-        return (
-            "is a file, not a model directory"
-            f"{f'; convert it with `jles import-torch {path} -o DIR`' if torch else ''}"
-        )
+        reason = "is a file, not a model directory"
+        if path.suffix in {".pth", ".pt", ".model"}:
+            reason += f"; convert it with `jles import-torch {path} -o DIR`"
+        return reason
     if not path.is_dir():
         return "no such directory"
     if (path / "train.yaml").is_file():

@@ -1,7 +1,7 @@
 """Laws of every quantity of the catalogue."""
 
 import re
-from functools import partial
+from functools import cache, partial
 from itertools import product
 
 import jax
@@ -64,11 +64,12 @@ BOUNDARIES = {
     "cluster": (False, False, False),
 }
 SLOW = ("polarizability_derivative", "piezoelectric")
+QUICK = tuple(name for name in QUANTITIES if name not in SLOW)
 NAMES = pytest.mark.parametrize("name", QUANTITIES)
 QUICK_NAMES = pytest.mark.parametrize(
-    "name", long_unless(lambda name: name not in SLOW, QUANTITIES)
+    "name", [long_unless(name not in SLOW, name) for name in QUANTITIES]
 )
-WORLDS = pytest.mark.parametrize("name_of_world", ["world", long("slow_world")])
+WORLDS = pytest.mark.parametrize("names", [QUICK, long(SLOW)], ids=["quick", "slow"])
 KINDS = pytest.mark.parametrize("kind", ["crystal", "cluster"])
 COUNT = 4
 ORDER = np.array([2, 0, 3, 1])
@@ -99,7 +100,7 @@ def values_of(potential, names, params, structure):
 
 
 class World:
-    """Some quantities of a crystal and a cluster, as they are and transformed, in one batch.
+    """These quantities of a crystal and a cluster, as they are and transformed, in one batch.
 
     Two functions are compiled for all tests: of the batch in float64, and of a single structure
     in float32.
@@ -136,20 +137,14 @@ class World:
         return jax.device_get(self.one(params, structure))
 
 
-@pytest.fixture(scope="module")
-def world():
-    return World([name for name in QUANTITIES if name not in SLOW])
+@cache
+def world_with(names):
+    return World(names)
 
 
-@pytest.fixture(scope="module")
-def slow_world():
-    return World(SLOW)
-
-
-@pytest.fixture
-def world_of(request):
+def world_of(name):
     """The world that holds a quantity."""
-    return lambda name: request.getfixturevalue("slow_world" if name in SLOW else "world")
+    return world_with(SLOW if name in SLOW else QUICK)
 
 
 def skip_refused(name, kind):
@@ -226,7 +221,7 @@ def test_every_record_of_the_electrical_response_is_in_the_catalogue():
 
 @KINDS
 @QUICK_NAMES
-def test_shape_and_padding(world_of, name, kind):
+def test_shape_and_padding(name, kind):
     entry, value = QUANTITIES[name], world_of(name).value(name, kind)
     for leaf in jax.tree.leaves(value):
         assert leaf.ndim == len(entry.shape)
@@ -237,7 +232,7 @@ def test_shape_and_padding(world_of, name, kind):
 
 @KINDS
 @QUICK_NAMES
-def test_a_permutation_of_the_atoms_permutes_it(world_of, name, kind):
+def test_a_permutation_of_the_atoms_permutes_it(name, kind):
     skip_refused(name, kind)
     world = world_of(name)
     found, expected = world.value(name, kind, "permuted"), world.value(name, kind)
@@ -248,7 +243,7 @@ def test_a_permutation_of_the_atoms_permutes_it(world_of, name, kind):
 
 @KINDS
 @QUICK_NAMES
-def test_a_rotation_or_reflection_turns_its_cartesian_axes(world_of, name, kind):
+def test_a_rotation_or_reflection_turns_its_cartesian_axes(name, kind):
     skip_refused(name, kind)
     entry, world = QUANTITIES[name], world_of(name)
     expected = jax.tree.map(lambda leaf: rotate(leaf, entry), world.value(name, kind))
@@ -257,34 +252,32 @@ def test_a_rotation_or_reflection_turns_its_cartesian_axes(world_of, name, kind)
 
 @KINDS
 @QUICK_NAMES
-def test_a_translation_leaves_it(world_of, name, kind):
+def test_a_translation_leaves_it(name, kind):
     skip_refused(name, kind)
     world = world_of(name)
     assert_close(world.value(name, kind, "translated"), world.value(name, kind), 1e-9)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name_of_world", ["world", "slow_world"])
+@WORLDS
 @KINDS
-def test_a_single_structure_in_float32_gives_what_a_batch_in_float64_gives(
-    name_of_world, kind, request
-):
+def test_a_single_structure_in_float32_gives_what_a_batch_in_float64_gives(names, kind):
     """To the precision of float32, which is also the type of every result."""
-    world = request.getfixturevalue(name_of_world)
+    world = world_with(names)
     for name, value in world.alone(kind).items():
         assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(value)), name
         assert_close(value, world.value(name, kind), 3e-3)
 
 
 @WORLDS
-def test_odd_quantities_and_no_others_change_sign_with_the_charges(name_of_world, request):
-    world = request.getfixturevalue(name_of_world)
+def test_odd_quantities_and_no_others_change_sign_with_the_charges(names):
+    world = world_with(names)
     params = dict(world.params)
     params["charges"] = jax.tree.map(lambda leaf: -leaf, params["charges"])
     for head in ("dipoles", "quadrupoles"):
         params[head] = params[head] | {"mixing": -params[head]["mixing"]}
     after = jax.device_get(world.of_batch(params, world.batch))
-    for name in world.found:
+    for name in names:
         sign = -1.0 if QUANTITIES[name].odd else 1.0
         expected = jax.tree.map(lambda leaf, sign=sign: sign * leaf, world.found[name])
         assert_close(after[name], expected, 1e-9)
@@ -308,10 +301,7 @@ SLOW_TO_TRACE = {
 
 @pytest.mark.parametrize(
     ("config", "boundary"),
-    [
-        (long if pair in SLOW_TO_TRACE else pytest.param)(*pair)
-        for pair in product(CONFIGS, BOUNDARIES)
-    ],
+    [long_unless(pair not in SLOW_TO_TRACE, *pair) for pair in product(CONFIGS, BOUNDARIES)],
 )
 def test_what_is_not_refused_can_be_traced(config, boundary):
     """And a refusal is one line that begins with the name."""

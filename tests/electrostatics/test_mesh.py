@@ -25,7 +25,7 @@ from jles.electrostatics.sums.mesh import BLOCK, mesh_is_too_small
 from jles.electrostatics.sums.splines import spline_gains, spline_table
 from jles.errors import InputError
 from tests.support.coulomb_oracles import central_difference, random_crystal
-from tests.support.marks import long
+from tests.support.marks import long, long_unless
 
 seeds = st.integers(min_value=0, max_value=10**6)
 SIGMA, K_MAX, ATOMS = 1.0, 3.0, 16
@@ -125,7 +125,7 @@ QUICK_RANKS = {1e-4: 0, 1e-6: 2}
 @pytest.mark.parametrize(
     ("accuracy", "cutoff", "rank"),
     [
-        (pytest.param if rank == QUICK_RANKS.get(accuracy) else long)(accuracy, cutoff, rank)
+        long_unless(rank == QUICK_RANKS.get(accuracy), accuracy, cutoff, rank)
         for accuracy, cutoff in (
             (1e-2, "sharp"),
             (1e-4, "smooth"),

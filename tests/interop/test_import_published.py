@@ -11,7 +11,7 @@ from jles.interop.torch_import import import_torch
 from jles.models.potential import build_potential
 from jles.observables.stress import energy_forces_stress
 from jles.structures.batch import build_structure, merge_sizes, pad_structure, size_of
-from tests.support.marks import long
+from tests.support.marks import long_unless
 from tests.support.paths import golden_path, model_path
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*the long-range energy has a weight of 0.01")
@@ -119,7 +119,7 @@ def relative_error(value, reference) -> float:
 # Up to half a minute of compiling for one model; two say as much of the import.
 QUICK = ("water_v1", "water_r4.5_nu3")
 FILES = [
-    (pytest.param if any(word in name for word in QUICK) else long)(tuple(group), name)
+    long_unless(any(word in name for word in QUICK), tuple(group), name)
     for group in GROUPS
     for name in group
 ]

@@ -8,12 +8,12 @@ from jles.models.potential import build_potential
 from jles.predict.outputs import outputs
 from jles.structures.batch import build_structure, merge_sizes, pad_structure, size_of
 from tests.interop.test_import_published import GROUPS, imported
-from tests.support.marks import long
+from tests.support.marks import long_unless
 from tests.support.paths import golden_path
 
 # All of them take a minute and a half to compile.
 CASES = [
-    (pytest.param if group[0] == "cace/water_v1_cluster4" else long)(group, id=group[0])
+    long_unless(group[0] == "cace/water_v1_cluster4", group, id=group[0])
     for group in GROUPS
     if group[0].startswith("cace/")
 ]

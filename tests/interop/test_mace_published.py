@@ -11,7 +11,7 @@ from jles.interop.torch_import import import_torch
 from jles.models.potential import build_potential
 from jles.observables.stress import energy_forces_stress
 from jles.structures.batch import build_structure, pad_structure, size_of
-from tests.support.marks import long
+from tests.support.marks import long_unless
 from tests.support.paths import golden_path, model_path
 from tests.support.small_systems import relative
 
@@ -63,11 +63,7 @@ def imported(model: str):
 
 @pytest.mark.parametrize(
     ("model", "frame"),
-    [
-        (pytest.param if model in SHORT and n == 0 else long)(model, n)
-        for model in MODELS
-        for n in range(3)
-    ],
+    [long_unless(model in SHORT and n == 0, model, n) for model in MODELS for n in range(3)],
 )
 def test_numbers_are_the_published_ones(model, frame):
     golden = np.load(golden_path(f"mace/{model}_{frame}.npz"))

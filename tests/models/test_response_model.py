@@ -37,9 +37,6 @@ from tests.support.small_systems import (
     structure_of,
 )
 
-# Compiling every derivative of a crystal whose charges respond to the lattice sum takes long.
-LONG = pytest.mark.long
-
 FIELD = np.array([0.03, -0.02, 0.05])
 CHARGE = 0.6
 HEADS = {
@@ -195,7 +192,8 @@ RUNGS = [
 ]
 
 
-@LONG
+# Compiling every derivative of a crystal whose charges respond to the lattice sum takes long.
+@pytest.mark.long
 @pytest.mark.parametrize("pbc", [True, False])
 @pytest.mark.parametrize("rung", RUNGS, ids="+".join)
 def test_every_rung_of_the_hierarchy_agrees_with_itself(rung, pbc):
@@ -242,7 +240,7 @@ def test_born_charges_of_a_cluster_are_finite_differences_and_sum_to_its_charge(
     np.testing.assert_allclose(out["born"][1, :, 2], difference, rtol=1e-6, atol=1e-8)
 
 
-@LONG
+@pytest.mark.long
 @pytest.mark.parametrize("name", CONFIGS)
 def test_born_charges_do_not_depend_on_the_supercell(name):
     small = of_atoms(results(name, True)[1]["born"])
@@ -250,7 +248,7 @@ def test_born_charges_do_not_depend_on_the_supercell(name):
     np.testing.assert_allclose(twice.reshape(2, 3, 3, 3), [small, small], rtol=0, atol=1e-6)
 
 
-@LONG
+@pytest.mark.long
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_tensor_turns_with_the_crystal(name):
     _, _, evaluate = prepared(name)

@@ -85,7 +85,7 @@ def random_multipoles(atoms: int):
 def shards_of_atoms(method: str, order: int) -> dict:
     """Energy and gradient, with `shard_map` and without.
 
-    For an `order` of 2 with a derivative of both along a direction.
+    An `order` of 2 adds their derivatives along a direction.
     """
     # With so many atoms and blocks of the mesh a device spreads its tiles in two steps.
     moments, positions = random_multipoles(640)

@@ -1,7 +1,5 @@
 """Marks of single cases of a parametrised test."""
 
-from collections.abc import Callable, Iterable
-
 import pytest
 
 
@@ -10,6 +8,6 @@ def long(*values, **options):
     return pytest.param(*values, marks=pytest.mark.long, **options)
 
 
-def long_unless(quick: Callable, cases: Iterable) -> list:
-    """Cases of one value, long unless `quick(value)`."""
-    return [case if quick(case) else long(case) for case in cases]
+def long_unless(quick: bool, *values, **options):
+    """A case of `parametrize`, long unless it is quick."""
+    return (pytest.param if quick else long)(*values, **options)

@@ -23,7 +23,7 @@ def copy_run(run, folder):
 
 @pytest.mark.parametrize(
     "damage",
-    ["cut", *(long(name) for name in ("removed", "host"))],
+    ["cut", long("removed"), long("host")],
 )
 def test_a_damaged_checkpoint_is_one_line(run, tmp_path, damage, capfd):
     out = copy_run(run, tmp_path)

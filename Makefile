@@ -1,5 +1,5 @@
 # One environment, .venv, holds everything; it is brought up to date when what it is made from changes.
-#   make demo    the main job, pictures and all, in demo/        make test    every test
+#   make demo    the main job, pictures and all, in demo/        make test    all but the long tests
 #   make check   lint and format                                 make bench   the benchmarks
 #   make docs    the documentation site, in site/
 

@@ -12,7 +12,9 @@ from tests.support.programs import EVERYTHING, FIELD, PROGRAMS, program, quantit
 
 # Half a minute to trace; the other programs hold the same sums and networks.
 SLOW = {
+    "stress",
     "stress in a field",
+    "cluster in a field",
     "Born charges that respond",
     "gradient of a compiled function",
     "equilibrated",

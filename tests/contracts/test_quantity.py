@@ -292,8 +292,11 @@ SLOW_TO_TRACE = {
     ("everything", "slab"),
     ("everything", "cluster"),
     ("soft", "crystal"),
+    ("soft", "slab"),
     ("metal", "slab"),
     ("metal", "crystal"),
+    ("metal", "cluster"),
+    ("equilibrated", "crystal"),
     ("equilibrated", "slab"),
     ("equilibrated", "cluster"),
 }

@@ -98,6 +98,7 @@ def test_a_capacity_that_grows_gives_the_trajectory_of_a_large_one(atoms):
     np.testing.assert_allclose(*trajectories, atol=1e-8)
 
 
+@pytest.mark.long
 def test_slots_within_reach_grow_before_one_is_missing(atoms):
     """No step is accepted in which an atom has more neighbours than slots."""
     lines, trajectories = [], []

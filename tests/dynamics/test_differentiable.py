@@ -143,6 +143,7 @@ def in_a_crystal(potential, structure, masses, inputs):
     return last, integrated(currents, TIMESTEP)
 
 
+@pytest.mark.long
 def test_gradient_of_a_crystal_in_a_field():
     """The change of polarization, and its gradient with respect to all that it depends on."""
     atoms = rattled(4, count=3)

@@ -244,6 +244,7 @@ def polarizability(model, atoms):
     return model.predict(atoms, want=("polarizability",)).polarizability
 
 
+@pytest.mark.long
 def test_nothing_is_compiled_again_when_atoms_move_between_ranks():
     model = model_of(SHORT_RANGE, "float32")
     atoms = rattled(3, count=24, cell=CELL)

@@ -255,6 +255,7 @@ def test_blocks_change_no_derivative_and_their_order_does_not_matter(monkeypatch
 # --- a new model ------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_features_of_a_new_model_are_of_order_one(rng):
     """Typical sizes in water over a few initial states."""
     atoms = water(rng)

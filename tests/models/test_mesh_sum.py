@@ -117,6 +117,7 @@ def test_the_gradient_of_a_force_loss_and_a_mixed_batch():
         assert np.max(np.abs(left - right)) < 1e-5 * scale
 
 
+@pytest.mark.long
 def test_a_stored_model_can_be_summed_in_another_way(tmp_path):
     config = CHARGES
     save_model(tmp_path / "m", config, small_model(config, dtype=np.float32)[1])

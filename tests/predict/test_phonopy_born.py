@@ -194,6 +194,7 @@ def test_predict_writes_what_phonopy_reads(name, predicted):
     np.testing.assert_allclose(np.trace(params["dielectric"]), 7.5, atol=1e-7)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("phonopy")
 def test_evaluate_writes_the_same_born_file_as_predict(stored, predicted, tmp_path):
     _, born = predicted["plain"]

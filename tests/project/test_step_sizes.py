@@ -8,7 +8,6 @@ from jles.models.config import FlowCharges
 from jles.observables.stress import energy_forces_stress
 from jles.quantities.evaluation import Evaluation
 from jles.step_sizes import ACCELERATOR, CPU, StepSizes, step_sizes, use_step_sizes
-from tests.support.marks import long
 from tests.support.small_systems import (
     TRICLINIC,
     rattled,
@@ -24,9 +23,10 @@ CONFIG = small_config(
 )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("periodic", "method"),
-    [long(True, "direct"), long(True, "mesh"), (False, "direct")],
+    [(True, "direct"), (True, "mesh"), (False, "direct")],
 )
 def test_few_large_steps_give_the_same_as_many_small_ones(periodic, method):
     """Also for the derivatives, whose reverse pass goes through the steps again."""

@@ -66,6 +66,7 @@ class Stopped(Exception):
     pass
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("no_pictures")
 def test_metrics_are_those_of_memory_and_a_stopped_epoch_goes_on(places, tmp_path, monkeypatch):
     """Bit for bit after the stop; to rounding between memory and shards. With Huber's loss."""

@@ -267,7 +267,7 @@ def _convert(value, hint, place: str, mistake: type[InputError]):
         (table,) = (part for part in _inside(hint) if typing.get_origin(part) is dict)
         keys, items = typing.get_args(table)
         for key, item in value.items():
-            _convert(key, keys, place, mistake)
+            _convert(key, keys, f"{place} (a key)", mistake)
             _convert(item, items, f"{place}.{key}", mistake)
     record = _record(hint, value)
     if isinstance(cause, InputError):
@@ -287,32 +287,34 @@ def _in_words(message: str, value, hint, record, outer) -> str:
         hint = _types(record).get(name)
         choices = ", ".join(_choices(hint))
         return f"missing key '{name}'{_unit(hint) or (choices and f' (one of {choices})')}"
-    choices = _choices(hint)
+    choices, wanted = _choices(hint), message.partition(", got ")[0]
     shown = repr(value) if len(repr(value)) <= 80 else f"{repr(value)[:77]}..."
-    if choices and ("Invalid" in message or "`str" in message):
-        choices += [
-            "keys and values" for part in _inside(hint) if typing.get_origin(part) is dict
-        ]
+    if choices and ("Invalid" in message or "`str" in wanted):
+        choices += _beside_choices(hint)
         return f"got {shown}; {meant_value(value, choices)}choose one of {', '.join(choices)}"
-    wanted = message.partition(", got ")[0].replace("`", "").removeprefix("Expected ")
+    wanted = wanted.replace("`", "").removeprefix("Expected ")
     for theirs, ours in _WORDS.items():
         wanted = wanted.replace(theirs, ours)
     if wanted == "a list" and (length := _length(hint)):
         wanted = f"a list of length {length}"
+    elif wanted == "a list" and choices:
+        wanted = f"a list of {', '.join(choices)}"
     return f"expected {wanted}{_unit(hint)}, got {shown}"
 
 
 def _of_another_kind(values: Mapping, hint, record) -> str:
-    """A line on keys that another record of the union has; empty if there are others.
+    """A line on keys that other records of the union have; empty if there are further ones.
 
     Such keys are left where a kind is changed, by hand or with `--set`.
     """
     unknown = [key for key in values if key != "kind" and key not in _types(record)]
-    for other in _records(hint):
-        if other.__struct_config__.tag and set(unknown) <= _types(other).keys():
-            names, kind = ", ".join(map(repr, unknown)), other.__struct_config__.tag
-            return f"unknown key {names}, of kind '{kind}'; {_all_keys(record)}"
-    return ""
+    having = [other for other in _records(hint) if set(unknown) <= _types(other).keys()]
+    kinds = [repr(tag) for other in having if (tag := other.__struct_config__.tag)]
+    if not kinds:
+        return ""
+    named, it = ("key", "it belongs") if len(unknown) == 1 else ("keys", "they belong")
+    names, all_keys = ", ".join(map(repr, unknown)), _all_keys(record)
+    return f"unknown {named} {names}; {it} to kind {' or '.join(kinds)}; {all_keys}"
 
 
 def _known_keys(name: str, record, outer) -> str:
@@ -356,6 +358,15 @@ def _all_keys(record) -> str:
 
 def _choices(hint) -> list[str]:
     return [repr(part) for part in _inside(hint) if isinstance(part, str | int)]
+
+
+def _beside_choices(hint) -> list[str]:
+    """What else a hint allows than its choices, in words."""
+    parts = typing.get_args(hint)
+    bare = [typing.get_args(p)[0] if typing.get_origin(p) is Annotated else p for p in parts]
+    plain = [typing.get_origin(part) or part for part in bare]
+    words = {int: "a whole number", dict: "keys and values", type(None): "null"}
+    return [text for kind, text in words.items() if kind in plain]
 
 
 def _length(hint) -> int | None:

@@ -33,7 +33,7 @@ class StateConfig(Config):
             raise ConfigError(f"labels: {list(self.labels)} has a label twice")
         if self.total_charge is None and not self.labels:
             raise ConfigError(
-                "total_charge is null and labels is empty: give one of them, or take out state"
+                "total_charge: is null and labels is empty; give one of them, or take out state"
             )
 
     @property

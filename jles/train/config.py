@@ -44,12 +44,12 @@ class DataConfig(Config):
     def __post_init__(self):
         super().__post_init__()
         if not self.valid and not 0.0 < self.valid_fraction < 1.0:
-            raise InputError(
-                f"valid_fraction must lie between 0 and 1 if no valid file is given, "
+            raise ConfigError(
+                f"valid_fraction: must lie between 0 and 1 if no valid file is given, "
                 f"got {self.valid_fraction}"
             )
         if not self.train:
-            raise InputError("train names no file")
+            raise ConfigError("train: names no file")
         if not self.valid:
             _refuse_repeated(self.train)
 
@@ -58,8 +58,8 @@ def _refuse_repeated(files: tuple[str, ...] | str) -> None:
     """Frames that come twice could be in both the training and the validation part."""
     file = None if isinstance(files, str) else first_repeated(files)
     if file is not None:
-        raise InputError(
-            f"train names frames of {file} twice, and a part of its frames is held out; keep "
+        raise ConfigError(
+            f"train: names frames of {file} twice, and a part of its frames is held out; keep "
             "one, or name a file with valid"
         )
 

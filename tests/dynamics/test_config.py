@@ -37,7 +37,7 @@ CONFIG = {
         (
             {"ensemble": {"kind": "nve", "friction": 1.0}},
             (
-                "config.ensemble: unknown key 'friction', of kind 'langevin'; "
+                "config.ensemble: unknown key 'friction'; it belongs to kind 'langevin'; "
                 "known keys of kind 'nve': none"
             ),
         ),
@@ -84,7 +84,7 @@ CONFIG = {
                     "width": 3.0,
                 }
             },
-            "config.field: unknown key 'width', of kind 'pulse'; known keys of kind 'step'",
+            "config.field: unknown key 'width'; it belongs to kind 'pulse'; known keys of",
         ),
         (
             {"field": {"kind": "constant", "amplitude": [0, 0, 100], "unit": "V/angstrom"}},

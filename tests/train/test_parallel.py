@@ -92,7 +92,7 @@ def test_devices_that_cannot_share_a_batch_are_refused():
             {"kind": "manual", "coordinator": "a:1", "processes": 2, "process": 2},
             "parallel.process: 2 of 2 processes",
         ),
-        ({"devices": "many"}, "parallel.devices: "),
+        ({"devices": "many"}, "devices: got 'many'; choose one of 'all', a whole number"),
         ({"kind": "mpi"}, "choose one of 'local', 'cluster', 'manual'"),
     ],
 )

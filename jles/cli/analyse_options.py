@@ -151,7 +151,7 @@ def _add_rdf(kinds) -> None:
         kinds, "rdf", "radial distributions and coordination numbers by pair of elements"
     )
     _add_temperature(parser)
-    _add_number(parser, "--r-max", "ANGSTROM", None, "last radius (half the cell)")
+    _add_number(parser, "--r-max", "ANGSTROM", None, "last radius (half the smallest height)")
     _add_number(parser, "--width", "ANGSTROM", 0.05, "width of a bin")
     parser.add_argument(
         "--every", metavar="N", type=int, default=1, help="use every N-th frame (1)"

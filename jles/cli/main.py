@@ -135,7 +135,7 @@ def _add_dtype(parser: argparse.ArgumentParser) -> None:
         "--dtype",
         choices=("float32", "float64"),
         default="float32",
-        help="precision of the model",
+        help="precision of the model (float32)",
     )
 
 
@@ -151,7 +151,7 @@ def _add_train(commands) -> None:
     parser = _add_command(commands, "train", "train a model")
     parser.add_argument("config", metavar="CONFIG.yaml", help="what to train on and how")
     add_set(parser)
-    parser.add_argument("--out", metavar="DIR", help="where to write the model and its metrics")
+    parser.add_argument("--out", metavar="DIR", help="where to write (out, or runs/CONFIG)")
     parser.add_argument(
         "--resume", action="store_true", help="continue from the last checkpoint"
     )
@@ -185,7 +185,7 @@ def _add_screening(parser: argparse.ArgumentParser) -> None:
         help="electronic dielectric constant; makes latent moments of crystals physical",
     )
     parser.add_argument(
-        "--positive", metavar="ELEMENT", help="the more positive element; fixes the sign"
+        "--positive", metavar="ELEMENT", help="an element with positive charge; fixes the sign"
     )
 
 
@@ -194,8 +194,9 @@ def _add_born_mode(parser: argparse.ArgumentParser) -> None:
         "--born-mode",
         choices=("exact", "published", "local"),
         default="exact",
-        help="Born charges: derivatives of the polarization (exact), in crystals at the cell's "
-        "wave vectors (published), in molecules defined as in crystals (local)",
+        help="Born charges: derivatives of the polarization (exact, the default), at the wave "
+        "vectors of a crystal's cell (published), or of a molecule as in a large periodic cell "
+        "(local)",
     )
 
 
@@ -233,7 +234,10 @@ def _add_predict(commands) -> None:
         help="applied electric field; energy, forces and stress include it",
     )
     parser.add_argument(
-        "--field-unit", choices=("V/angstrom", "kV/cm"), default="V/angstrom", help="of --field"
+        "--field-unit",
+        choices=("V/angstrom", "kV/cm"),
+        default="V/angstrom",
+        help="of --field (V/angstrom)",
     )
     _add_screening(parser)
     add_sum(parser)
@@ -330,7 +334,7 @@ def _add_info(commands) -> None:
 
 
 def _add_data(commands) -> None:
-    parser = _add_command(commands, "data", "check labelled structures, or prepare large sets")
+    parser = _add_command(commands, "data", "check a data set, or write it as shards")
     kinds = parser.add_subparsers(
         title="what to do", metavar="WHAT", required=True, dest="what"
     )
@@ -345,7 +349,7 @@ def _add_distill(commands) -> None:
 
 def _add_doctor(commands) -> None:
     parser = _add_command(
-        commands, "doctor", "check the installation; the output is fit for a bug report"
+        commands, "doctor", "check the installation; the output belongs in a bug report"
     )
     parser.add_argument(
         "--no-self-test", action="store_true", help="only say what is installed"
@@ -382,5 +386,5 @@ def _add_kinds(parser: argparse.ArgumentParser) -> None:
         "data",
         metavar="DATA",
         nargs="+",
-        help="training structures, any files ASE reads; shards",
+        help="training structures: any files ASE reads, or shards",
     )

@@ -38,6 +38,7 @@ def run(arguments: Namespace) -> None:
     means, and standard deviations over its members have the suffix `_spread`.
     """
     _check_outputs(arguments.input, arguments.out, arguments.phonopy_born)
+    _check_needed_options(arguments)
     model = asked_model(arguments)
     if Path(arguments.out).suffix not in {".xyz", ".extxyz"}:
         raise InputError(
@@ -90,6 +91,17 @@ def _check_outputs(given: str, out: str, born: str | None) -> None:
             raise InputError(f"{file}: is {taken[place]}; choose another")
         taken[place] = f"the output of {option}"
         check_no_writer(Path(file).parent)
+
+
+def _check_needed_options(arguments: Namespace) -> None:
+    """Refuses options without effect, since another one is missing."""
+    if arguments.field_unit != "V/angstrom" and not arguments.field:
+        raise InputError("--field-unit: has no effect without --field")
+    if arguments.born_charges or arguments.phonopy_born:
+        return
+    changed = {"--sum-rule": arguments.sum_rule, "--born-mode": arguments.born_mode != "exact"}
+    if idle := [option for option, given in changed.items() if given]:
+        raise InputError(f"{idle[0]}: has no effect without --born-charges")
 
 
 def asked_model(arguments: Namespace):

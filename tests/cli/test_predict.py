@@ -43,6 +43,9 @@ def test_predict_writes_what_the_model_predicts(
         (["--field", "0", "0", "50"], ["field", "kV/cm"]),
         (["--epsilon-infinity", "0.5"], ["--epsilon-infinity", ">= 1.0", "0.5"]),
         (["--positive", "Na"], ["positive", "Na", "H, O"]),
+        (["--sum-rule"], ["--sum-rule", "without --born-charges"]),
+        (["--born-mode", "local"], ["--born-mode", "without --born-charges"]),
+        (["--field-unit", "kV/cm"], ["--field-unit", "without --field"]),
     ],
 )
 def test_predict_refuses_what_cannot_be(

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from jles.errors import InputError
 from jles.files import write_atomically
+from jles.quantities.catalogue import QUANTITIES
 from jles.train.losses import LABELS, rmse_name
+from jles.units import pretty
 
 COLUMNS = ("epoch", "step", "learning_rate") + tuple(
     f"{part}_{name}"
@@ -68,7 +70,7 @@ class MetricsLog:
 
 
 def describe(row: dict) -> str:
-    """Loss and errors of one row, in meV."""
+    """Loss and errors of one row: energy and forces in meV, other labels that are trained."""
     parts = [f"loss {row['train_loss']:.3g}"]
     for part in ("train", "valid"):
         energy = row.get(f"{part}_energy_per_atom_rmse")
@@ -78,6 +80,11 @@ def describe(row: dict) -> str:
             words.append(f"{1e3 * energy:.3g} meV/atom")
         if forces is not None:
             words.append(f"{1e3 * forces:.4g} meV/Å")
+        for name in LABELS:
+            error = row.get(f"{part}_{rmse_name(name)}")
+            if error is not None and name not in {"energy", "forces"}:
+                unit = pretty(QUANTITIES[name].unit)
+                words.append(f"{name.replace('_', ' ')} {error:.3g} {unit}")
         if words:
             parts.append(f"{part} " + " ".join(words))
     return "  ".join(parts)

@@ -3,7 +3,7 @@
 import pytest
 
 from jles.errors import InputError
-from jles.train.log import MetricsLog
+from jles.train.log import MetricsLog, describe
 
 
 def test_metrics_files_hold_the_same_rows_and_drop_what_was_cut_off(tmp_path):
@@ -43,3 +43,8 @@ def test_metrics_on_a_full_disk_are_an_error_that_names_the_file(tmp_path, name)
     log.start(1)
     assert (tmp_path / name).read_text(encoding="utf-8") == written
     assert [row["epoch"] for row in log.rows()] == [0]
+
+
+def test_the_line_of_an_epoch_has_the_errors_of_all_trained_labels():
+    row = {"train_loss": 0.1, "train_forces_rmse": 0.02, "train_born_charges_rmse": 0.0312}
+    assert describe(row) == "loss 0.1  train 20 meV/Å born charges 0.0312 e"

@@ -8,6 +8,7 @@ from ase.io import write
 
 from jles.cli.main import main
 from jles.data.check.labels import by_element
+from jles.data.check.report import text
 from jles.data.check.run import check_data
 from jles.data.frames import LabelKeys, read_frames
 from jles.errors import InputError
@@ -177,6 +178,17 @@ def test_statistics_by_element():
     assert oxygen["force_rms"] == pytest.approx(np.sqrt(np.mean(forces**2)))
     assert oxygen["atoms"] == 192
     assert oxygen["born"] == pytest.approx(-2.0 * hydrogen["born"], abs=0.01)
+
+
+def test_forces_that_no_frame_has_are_a_dash(tmp_path, sound):
+    bare = [atoms.copy() for atoms in sound]
+    for atoms in bare:
+        del atoms.info["energy"], atoms.arrays["forces"]
+        atoms.arrays["bec"] = np.ones((len(atoms), 9))
+    check = checked(tmp_path, bare)
+    rows = [line.split() for line in text(check) if line.startswith("Ar ")]
+    assert rows[0][2:] == ["-", "-", "+1.00", "±", "0.00"]
+    assert "no frame has the label forces; training needs it unless" in texts(check, True)
 
 
 def test_the_command_says_what_is_wrong_and_draws(tmp_path, sound, capsys):

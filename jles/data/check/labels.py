@@ -62,7 +62,10 @@ def missing_labels(frames: Sequence[Frame]) -> Iterator[Remark]:
     for name in ("energy", "forces"):
         without = [frame.source for frame in frames if name not in frame.labels]
         if len(without) == len(frames):
-            yield Remark(f"no frame has the label {name}; training needs it", serious=True)
+            yield Remark(
+                f"no frame has the label {name}; training needs it unless loss.{name} is 0",
+                serious=True,
+            )
         elif without:
             yield Remark(f"{len(without)} frames have no {name}: {some(without)}")
 

@@ -32,7 +32,6 @@ def text(check: Check) -> Iterator[str]:
     )
     yield from _densities(check)
     yield from _energies(check)
-    yield ""
     yield from _elements(check)
     yield ""
     yield "pair   shortest  median below 3 angstrom (angstrom)"
@@ -84,6 +83,7 @@ def _elements(check: Check) -> Iterator[str]:
     if not check.survey.labels:
         return
     born = any(np.isfinite(row["born"]) for row in rows)
+    yield ""
     yield "element     atoms  force rms  largest (eV/angstrom)" + (
         "  Born charge (e)" if born else ""
     )
@@ -92,7 +92,7 @@ def _elements(check: Check) -> Iterator[str]:
         line += f"  {row['force_max']:7.2f}"
         if born:
             line += f"                 {row['born']:+.2f} ± {row['born_std']:.2f}"
-        yield line
+        yield line.replace("+nan ± nan", "nan").replace("nan", "  -")
 
 
 def picture(path, check: Check) -> None:
@@ -134,7 +134,7 @@ def _draw_distances(axis, check: Check) -> None:
 def _draw_net(axis, check: Check) -> None:
     axis.plot(1e3 * check.net, "o", color=ACCENT, markersize=3, markeredgewidth=0)
     axis.axhline(0.0, color=GUIDE, linewidth=0.8)
-    axis.set(xlabel="frame", ylabel="error of a force component\nby net force (meV/Å)")
+    axis.set(xlabel="frame", ylabel="force error estimated\nfrom the net force (meV/Å)")
 
 
 def _histogram(axis, values, color, label, bins=60) -> None:

@@ -17,7 +17,7 @@ from jles.data.xyz import check_xyz
 from jles.errors import InputError
 from jles.quantities.catalogue import labelled
 from jles.structures.neighbors import check_geometry
-from jles.structures.unread_charge import warn_unread_charge
+from jles.structures.total_charge import total_charge_of
 
 _LAST_ELEMENT = 118
 _LARGEST = 1e12
@@ -322,12 +322,7 @@ def _frame(atoms, values, keys, source, with_labels: bool = True) -> Frame:
                 label = _label(name, key, values[key], len(numbers))
                 if label is not None:
                     labels[name] = label
-        warn_unread_charge(atoms.info, keys.total_charge)
-        charge = _numbers(keys.total_charge, values.get(keys.total_charge, 0.0))
-        if charge.shape not in {(), (1,)} or not np.isfinite(charge).all():
-            raise InputError(
-                f"'{keys.total_charge}' is {charge.tolist()}; it must be one number (e)"
-            )
+        charge = total_charge_of(values, keys.total_charge, numbers)
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
     return Frame(
@@ -336,7 +331,7 @@ def _frame(atoms, values, keys, source, with_labels: bool = True) -> Frame:
         cell,
         pbc,
         labels,
-        total_charge=float(charge.reshape(())),
+        total_charge=charge,
         source=source,
         state=values.get(keys.state),
         gives_charge=keys.total_charge in values,

@@ -1,7 +1,5 @@
 """From ASE atoms to the structure that the functions of a model take."""
 
-import math
-
 from ase import Atoms
 from ase.data import chemical_symbols
 
@@ -10,7 +8,7 @@ from jles.models.config import ModelConfig
 from jles.models.state import labels_of
 from jles.structures.batch import build_structure
 from jles.structures.structure import Structure
-from jles.structures.unread_charge import warn_unread_charge
+from jles.structures.total_charge import total_charge_of
 
 
 def structure_of(
@@ -80,14 +78,6 @@ def charge_of(atoms, key: str = "total_charge") -> float:
     """Total charge (e) in `atoms.info[key]`; 0 where it is not set.
 
     Raises:
-        InputError: it is not a finite number.
+        InputError: it is not one number, or larger than the charge of all nuclei.
     """
-    warn_unread_charge(atoms.info, key)
-    value = atoms.info.get(key, 0.0)
-    try:
-        charge = float(value)
-    except (TypeError, ValueError):
-        charge = math.nan
-    if not math.isfinite(charge):
-        raise InputError(f"atoms.info['{key}'] must be a finite number (e), got {value!r}")
-    return charge
+    return total_charge_of(atoms.info, key, atoms.numbers)

@@ -117,16 +117,22 @@ def complete_cell(cell, pbc) -> Float[np.ndarray, "3 3"]:
     if spans and pbc.any():
         spans = np.linalg.svd(cell[pbc] / lengths[:, None], compute_uv=False)[-1] > 1e-6
     if not spans:
-        names = " ".join("TF"[not p] for p in pbc)
+        given = pbc & np.any(cell != 0.0, axis=1)
+        slab = _letters(given) if given.sum() == 2 and not given[pbc].all() else ""
+        remedy = f"{slab} (a slab)" if slab else "F F F"
         raise InputError(
-            f"cell {cell.tolist()} has no volume, but pbc is {names}; "
-            "give independent lattice vectors or set pbc to F F F"
+            f"cell {cell.tolist()} has no volume, but pbc is {_letters(pbc)}; "
+            f"give independent lattice vectors or set pbc to {remedy}"
         )
     completed = cell.copy()
     if not pbc.all():
         # The last rows of V^T in a full SVD are orthonormal to every periodic vector.
         completed[~pbc] = np.linalg.svd(cell[pbc], full_matrices=True)[2][pbc.sum() :]
     return completed
+
+
+def _letters(pbc) -> str:
+    return " ".join("FT"[int(p)] for p in pbc)
 
 
 def volume_cell(cell, pbc) -> Float[np.ndarray, "3 3"]:

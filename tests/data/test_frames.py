@@ -251,7 +251,9 @@ def test_numbers_that_are_not_finite_are_refused(tmp_path, rng, bad):
         ("stress_", [1.0, 2.0, 3.0, 4.0], ("stress", "(4,)", "(6,)")),
         ("dipole_ref", [1.0, 2.0], ("dipole", "(2,)", "(3,)")),
         ("energy_", "low", ("'energy_'", "low", "numeric")),
-        ("total_charge", [1.0, 2.0], ("total_charge", "one number")),
+        ("total_charge", [1.0, 2.0], ("'total_charge' is [1.0, 2.0]", "one number")),
+        ("total_charge", True, ("'total_charge' is True", "one number")),
+        ("total_charge", -1e30, ("'total_charge' is -1e+30", "all nuclei, 20 e")),
     ],
 )
 def test_wrong_shapes_are_refused_in_words(rng, key, value, words):

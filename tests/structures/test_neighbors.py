@@ -241,3 +241,12 @@ def test_bad_cells_are_refused_in_words(cell, pbc, word):
 def test_a_cutoff_must_be_positive(cutoff):
     with pytest.raises(InputError, match="cutoff"):
         find_neighbors(np.zeros((1, 3)), np.eye(3), False, cutoff)
+
+
+def test_periodic_directions_without_a_vector_are_refused_with_the_right_pbc(rng):
+    positions, cell = random_crystal(5, 9, 5.0)
+    for missing, remedy in (([2], "T T F"), ([0], "F T T"), ([0, 2], "F F F")):
+        flat = cell.copy()
+        flat[missing] = 0.0
+        with pytest.raises(InputError, match=f"but pbc is T T T; .* set pbc to {remedy}"):
+            find_neighbors(positions, flat, True, 4.0)

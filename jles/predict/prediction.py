@@ -144,6 +144,13 @@ def notes_of(
             "in a field depend on the origin, which is the mean position of its atoms; Born "
             "charges and forces are derivatives at a fixed origin"
         )
+        screened = config.screening.epsilon_infinity is not None and np.all(pbc)
+        if screened and config.constrains_charge:
+            notes.append(
+                f"the latent charges sum to {total_charge:g} e; in Born charges and forces of "
+                "a field the root of epsilon_infinity multiplies this sum, too, which "
+                "sum_rule corrects"
+            )
     net = total_charge if charges is None else float(np.sum(charges))
     if abs(net - total_charge) > _NET_CHARGE:
         notes.append(

@@ -125,6 +125,9 @@ def test_born_charges_and_forces_of_an_ion_sum_to_its_charge():
         (note,) = notes_of(("forces",), charges, 1.0, ion.pbc, model.config, True)
         assert note in out.notes
         assert "charge of 1 e: its polarization and its energy in a field depend on" in note
+    screened = model.config.replace(screening=ScreeningConfig(5.0, "H"))
+    *_, note = notes_of(("born_charges",), charges, 1.0, (True,) * 3, screened, False)
+    assert "sum to 1 e; in Born charges and forces of a field the root of epsilon" in note
 
 
 def test_charges_that_respond_have_no_local_born_charges():

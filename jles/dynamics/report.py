@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import sys
 from pathlib import Path
 
@@ -125,7 +126,8 @@ def describe(row: dict) -> str:
     speed = f"{row['speed']:.3g} ns/day"
     if "temperature" not in row:
         return speed
-    return f"{row['temperature']:.4g} K  drift {row['drift']:.3g} meV/atom/ps  {speed}"
+    drift = "" if math.isnan(row["drift"]) else f"drift {row['drift']:.3g} meV/atom/ps  "
+    return f"{row['temperature']:.4g} K  {drift}{speed}"
 
 
 def _step_of(row: str) -> int:

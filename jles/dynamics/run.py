@@ -1,6 +1,7 @@
 """A whole run: from a model, a structure and a config to a directory of results."""
 
 import contextlib
+import math
 import sys
 from pathlib import Path
 
@@ -264,7 +265,9 @@ class Run:
             self.drift.add(times, thermo.values["conserved"])
             last = {key: float(v[-1]) for key, v in thermo.values.items() if np.ndim(v) == 1}
             row = {"step": int(thermo.steps[-1]), "time": float(times[-1]), **last}
-            self._last_row = row | {"drift": self.drift.slope, "speed": speed}
+            # Without the work of a field, the change of `conserved` is that work.
+            drift = self.drift.slope if self.plan.follow_work else math.nan
+            self._last_row = row | {"drift": drift, "speed": speed}
             self.log.append(self._last_row)
         self._progress.show(self.state.step, self._last_row | {"speed": speed})
 

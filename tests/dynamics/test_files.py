@@ -201,6 +201,8 @@ def test_the_log_forgets_what_will_be_made_again(tmp_path):
     words = describe({"temperature": 300.0, "drift": 0.1, "speed": 2.0})
     assert words == "300 K  drift 0.1 meV/atom/ps  2 ns/day"
     assert describe({"speed": 2.0}) == "2 ns/day"
+    unknown = {"temperature": 300.0, "drift": np.nan, "speed": 2.0}
+    assert describe(unknown) == "300 K  2 ns/day"
 
 
 def test_a_mesh_of_earlier_versions_need_not_grow(tmp_path):

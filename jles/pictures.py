@@ -99,6 +99,7 @@ def parity_axis(axis, reference, predicted, name: str, unit: str, color=ACCENT) 
     axis.set_xlabel(f"{name}, reference ({unit})")
     axis.set_ylabel(f"{name}, predicted ({unit})")
     axis.set_title(f"MAE {mae:.3g}, RMSE {rmse:.3g} {unit}", fontsize=9)
+    axis.locator_params(nbins=5)  # more would run into one another
 
 
 def born_charge_picture(path, elements, reference, predicted) -> None:
@@ -128,24 +129,39 @@ def parity_picture(path, name: str, unit: str, reference, predicted) -> None:
     save_figure(figure, path)
 
 
-def learning_curve(path, rows: list[dict]) -> None:
-    """Force and energy errors of training and validation against the epoch."""
-    figure, axes = new_figure(columns=2, width=4.5, height=3.4)
-    panels = (
-        ("forces_rmse", "force RMSE (meV/Å)"),
-        ("energy_per_atom_rmse", "energy RMSE (meV/atom)"),
-    )
-    for axis, (key, label) in zip(axes, panels, strict=True):
-        for part, color in (("train", ACCENT), ("valid", SECOND)):
-            points = [
-                (row["epoch"] + 1, 1e3 * row[f"{part}_{key}"])
-                for row in rows
-                if row.get(f"{part}_{key}") is not None
-            ]
-            if points:
-                axis.plot(*zip(*points, strict=True), color=color, linewidth=1.2, label=part)
-        axis.set(xlabel="epoch", ylabel=label)
-        if axis.lines:
+def learning_curve(path, rows: list[dict], panels: dict[str, tuple[str, float]]) -> None:
+    """Errors of training and validation against the epoch.
+
+    Args:
+        path: of the picture.
+        rows: of the metrics, one for each epoch.
+        panels: label of the axis and factor of the values, by the name of a column without
+            `train_` or `valid_`. A column without values has no panel.
+    """
+    filled = {key: _curves(rows, key, factor) for key, (_, factor) in panels.items()}
+    filled = {key: curves for key, curves in filled.items() if curves}
+    if not filled:
+        return
+    figure, axes = new_figure(columns=len(filled), width=4.5, height=3.4)
+    for axis, (key, curves) in zip(axes, filled.items(), strict=True):
+        for part, curve in curves.items():
+            color = ACCENT if part == "train" else SECOND
+            axis.plot(*curve, color=color, linewidth=1.2, label=part)
+        axis.set(xlabel="epoch", ylabel=panels[key][0])
+        values = np.concatenate([errors for _, errors in curves.values()])
+        if values.max() > 10.0 * values.min():
             axis.set_yscale("log")
-            axis.legend(frameon=False)
+        axis.legend(frameon=False)
     save_figure(figure, path)
+
+
+def _curves(rows: list[dict], key: str, factor: float) -> dict[str, np.ndarray]:
+    """Epochs and errors, (2, epochs), of training and validation where there are any."""
+    curves = {}
+    for part in ("train", "valid"):
+        known = [row for row in rows if row.get(f"{part}_{key}") is not None]
+        if known:
+            curves[part] = np.transpose(
+                [(row["epoch"] + 1, factor * row[f"{part}_{key}"]) for row in known]
+            )
+    return curves

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jles.errors import InputError
 from jles.files import write_atomically
-from jles.quantities.catalogue import QUANTITIES
+from jles.quantities.catalogue import trained_labels
 from jles.train.losses import LABELS, rmse_name
 from jles.units import pretty
 
@@ -83,11 +83,23 @@ def describe(row: dict) -> str:
         for name in LABELS:
             error = row.get(f"{part}_{rmse_name(name)}")
             if error is not None and name not in {"energy", "forces"}:
-                unit = pretty(QUANTITIES[name].unit)
+                unit = pretty(trained_labels()[name].unit)
                 words.append(f"{name.replace('_', ' ')} {error:.3g} {unit}")
         if words:
             parts.append(f"{part} " + " ".join(words))
     return "  ".join(parts)
+
+
+def panels() -> dict[str, tuple[str, float]]:
+    """Label of the axis and factor of every column of errors, for `learning_curve`."""
+    found = {
+        "forces_rmse": ("force RMSE (meV/Å)", 1e3),
+        "energy_per_atom_rmse": ("energy RMSE (meV/atom)", 1e3),
+    }
+    for name, quantity in trained_labels().items():
+        title = f"{quantity.label.title} RMSE ({pretty(quantity.unit)})"
+        found.setdefault(rmse_name(name), (title, 1.0))
+    return found
 
 
 def _csv_line(values) -> str:

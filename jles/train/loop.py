@@ -29,7 +29,7 @@ from jles.train.directory import (
     has_checkpoint,
     what_to_train,
 )
-from jles.train.log import MetricsLog, describe
+from jles.train.log import MetricsLog, describe, panels
 from jles.train.losses import (
     LABELS,
     Errors,
@@ -340,6 +340,6 @@ def _kept(checkpoints: Checkpoints) -> str:
 
 def _finish(config, out, prepared: Prepared, run: LoopState, counters: Counters, log) -> None:
     write_final(config, out, prepared, run, counters, log)
-    learning_curve(out / "learning_curve.png", log.rows())
+    learning_curve(out / "learning_curve.png", log.rows(), panels())
     needed = needed_labels(config)
     validation_pictures(out, prepared.potential, run.best, prepared.valid_loader, needed)

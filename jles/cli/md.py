@@ -7,18 +7,19 @@ from jles.cli.interrupts import continue_if, remark_after_interrupt
 from jles.cli.sums import sum_options
 from jles.config import from_dict, override, read_yaml
 from jles.errors import InputError
+from jles.files import TRAJECTORY
 
 
 def run(arguments: Namespace) -> None:
     """Runs the dynamics that the config and its overrides describe."""
     from jles.dynamics.config import MdConfig
-    from jles.dynamics.resume import checkpoint_of, claimed
+    from jles.dynamics.resume import claimed
 
     values = override(read_yaml(arguments.config), arguments.set)
     config = from_dict(MdConfig, values, arguments.config)
-    checkpoint = checkpoint_of(Path(arguments.out))
+    trajectory = Path(arguments.out, TRAJECTORY)
     with (
-        remark_after_interrupt(lambda: continue_if(checkpoint.is_file())),
+        remark_after_interrupt(lambda: continue_if(trajectory.is_file())),
         claimed(arguments.out, arguments.resume),
     ):
         _run(config, arguments)

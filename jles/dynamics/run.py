@@ -157,7 +157,7 @@ class Run:
                 self._write(outcome)
                 done = outcome.done or outcome.state.step >= config.steps
                 if done or outcome.state.step % config.checkpoint == 0:
-                    self._save()
+                    self._save(self.trajectory.counts())
             if outcome.done:
                 self._say(f"step {self.state.step}: all forces are below the tolerance")
             elif config.ensemble.kind == "minimise":
@@ -187,8 +187,9 @@ class Run:
             "program": f"jles {__version__}",
             "ensemble": self.config.ensemble.kind,
         }
+        # First the checkpoint: a directory with a trajectory holds a run to resume.
+        self._save({})
         self.trajectory.create(attributes, arrays_of(self.atoms))
-        self._save()
 
     def _write_config(self) -> None:
         text = to_yaml(to_dict(self.config))
@@ -226,8 +227,8 @@ class Run:
     def _checkpoint(self) -> Path:
         return checkpoint_of(self.out)
 
-    def _save(self) -> None:
-        written = {"frames": self.trajectory.counts(), "extxyz": self.frame_bytes}
+    def _save(self, frames: dict[str, int]) -> None:
+        written = {"frames": frames, "extxyz": self.frame_bytes}
         written["cell_of_start"] = self._place.turn.tolist()
         written["origin"] = self._place.origin.tolist()
         sums = sum_settings(self.state.capacity.plan, self._accuracy)

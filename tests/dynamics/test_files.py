@@ -184,6 +184,9 @@ def test_drift_is_the_slope_of_a_straight_line_however_it_is_cut(rng):
     assert drift.slope == 0.0
     for part in np.split(np.arange(50), [3, 3, 20]):
         drift.add(times[part], energies[part])
+    whole = Drift(atoms=10)
+    whole.add(times, energies)
+    assert drift.slope == whole.slope
     expected = 1e3 * np.polyfit(times, energies + 1e4, 1)[0] / 10
     np.testing.assert_allclose(drift.slope, expected, rtol=1e-8)
 

@@ -17,7 +17,9 @@ from jles.config import read_yaml
 from jles.dynamics import run_md
 from jles.dynamics.engine import Engine
 from jles.dynamics.model_system import model_system
+from jles.dynamics.resume import checkpoint_of
 from jles.dynamics.system import Capacity
+from jles.dynamics.trajectory import Trajectory
 from jles.electrostatics.plan import SumPlan
 from jles.electrostatics.sums.kgrid import KGrid
 from jles.units import EPSILON0
@@ -112,6 +114,11 @@ def test_what_is_recorded_is_what_the_model_says(folder, atoms, tmp_path):
     np.testing.assert_allclose(stored.positions, frame.positions, atol=1e-7)
 
 
+def log_without_speed(out):
+    rows = (out / "log.csv").read_text(encoding="utf-8").splitlines()
+    return [row.rpartition(",")[0] for row in rows]
+
+
 def test_the_log_has_a_line_a_report(whole):
     lines = (whole / "log.csv").read_text(encoding="utf-8").splitlines()
     assert lines[0].startswith("step,time (ps),potential_energy (eV)")
@@ -121,7 +128,12 @@ def test_the_log_has_a_line_a_report(whole):
 def test_a_run_that_was_stopped_and_resumed_is_the_same_bit_for_bit(
     folder, whole, tmp_path, monkeypatch, capsys
 ):
-    run, calls = Engine.run, []
+    run, create, calls = Engine.run, Trajectory.create, []
+
+    def created(self, *arguments):
+        # A run that is killed once it has a trajectory can be resumed.
+        assert checkpoint_of(self.path.parent).is_file()
+        create(self, *arguments)
 
     def stopping(self, state, last):
         calls.append(last)
@@ -130,12 +142,14 @@ def test_a_run_that_was_stopped_and_resumed_is_the_same_bit_for_bit(
         return run(self, state, last)
 
     monkeypatch.setattr(Engine, "run", stopping)
+    monkeypatch.setattr(Trajectory, "create", created)
     assert md(folder, tmp_path / "out") == 130
     with h5py.File(tmp_path / "out" / "trajectory.h5", "r") as file:
         assert file["thermo/step"][-1] == 30
     monkeypatch.undo()
     assert md(folder, tmp_path / "out", "--resume") == 0
     assert_same_run(tmp_path / "out", whole)
+    assert log_without_speed(tmp_path / "out") == log_without_speed(whole)
     assert md(folder, tmp_path / "out", "--resume", "--set", "steps=42") == 0
     first, longer = (read_yaml(path / "config.yaml") for path in (whole, tmp_path / "out"))
     assert longer == first | {"steps": 42}

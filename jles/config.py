@@ -299,7 +299,9 @@ def _in_words(message: str, value, hint, record, outer) -> str:
         wanted = f"a list of length {length}"
     elif wanted == "a list" and choices:
         wanted = f"a list of {', '.join(choices)}"
-    return f"expected {wanted}{_unit(hint)}, got {shown}"
+    kinds = [one.__struct_config__.tag for one in _records(hint)]
+    remedy = f"; write {{kind: {value}}}" if value is not None and value in kinds else ""
+    return f"expected {wanted}{_unit(hint)}, got {shown}{remedy}"
 
 
 def _of_another_kind(values: Mapping, hint, record) -> str:

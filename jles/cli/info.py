@@ -21,7 +21,7 @@ def run(arguments: Namespace) -> None:
         "latent charges": config["charges"] or "none: no long-range part",
         "electrostatics": config["electrostatics"] if config["charges"] else "not used",
         **({"response": config["response"]} if stored.config.responds else {}),
-        "element energies (eV)": config["element_energies"] or "none given: taken as 0 eV",
+        "element energies (eV)": config["element_energies"] or "none given; taken as 0 eV",
         "training": stored.training or "not recorded",
         "metrics": stored.metrics or "none recorded",
     }

@@ -42,6 +42,10 @@ CONFIG = {
             ),
         ),
         (
+            {"ensemble": "nve"},
+            "config.ensemble: expected keys and values, got 'nve'; write {kind: nve}",
+        ),
+        (
             {"ensemble": {"knd": "nve"}},
             "config.ensemble: unknown key 'knd'; did you mean 'kind'?",
         ),

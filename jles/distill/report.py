@@ -283,7 +283,7 @@ def in_markdown(record: dict) -> str:
     if "born_charges" in record:
         lines += [
             "",
-            f"A third of the trace, in the first {RESPONSE_FRAMES} test frames at most.",
+            f"The values are thirds of the trace, from up to {RESPONSE_FRAMES} test frames.",
         ]
     if record["notes"]:
         lines += ["", *(f"- Note: {note}" for note in record["notes"])]

@@ -12,7 +12,7 @@ from jles.quantities.catalogue import trained_labels
 from jles.train.losses import compared, differences
 from jles.units import pretty
 
-_TITLES = {"energy": "energy per atom less element energies"}
+_TITLES = {"energy": "energy per atom less\nelement energies"}
 """Where the label in a training differs from that in a file."""
 
 

@@ -158,8 +158,8 @@ def _moments_along(run: Run, steps, normal) -> dict[str, np.ndarray]:
 
 def _shared_planes(runs: Sequence[Run], axis: int) -> Planes:
     """The planes of the cell, which all frames of all runs must share."""
-    cells = np.concatenate([run.read("positions", "cell").values for run in runs])
     first = runs[0]
+    cell = first.read("positions", "cell").values[0]
     for run in runs:
         if not (np.delete(run.pbc, axis).all() and run.pbc[axis] == first.pbc[axis]):
             flags = " ".join("FT"[int(periodic)] for periodic in run.pbc)
@@ -167,9 +167,10 @@ def _shared_planes(runs: Sequence[Run], axis: int) -> Planes:
                 f"{run.path}: pbc is {flags}; layers along {'abc'[axis]} need the other two "
                 "directions to be periodic"
             )
-    if np.ptp(cells, axis=0).max() > _SAME:
-        raise InputError("the cell changes; layers need a fixed one")
-    return planes_of(cells[0], axis)
+        if np.abs(run.read("positions", "cell").values - cell).max() > _SAME:
+            other = "" if run is first else f", or is not that of {first.path}"
+            raise InputError(f"{run.path}: the cell changes{other}; layers need a fixed one")
+    return planes_of(cell, axis)
 
 
 def _edges(heights, planes: Planes, width: float, period: float | None):

@@ -101,3 +101,12 @@ def test_runs_without_layers_are_refused(tmp_path, rng, capsys):
     other = capacitor(tmp_path / "other", rng, (True, True, True), interval=2)
     assert main(["analyse", "profile", str(other)]) == 2
     assert "different steps" in capsys.readouterr().err
+    frames = {"positions": np.ones((3, 1, 3))}
+    still = write_run(tmp_path / "still", {"positions": frames})
+    cells = np.diag([5.0, 4.0, 60.0]) * np.linspace(1.0, 1.1, 3)[:, None, None]
+    moving = write_run(tmp_path / "npt", {"positions": frames | {"cell": cells}})
+    for runs, words in (([moving], "changes;"), ([still, moving], f"not that of {still};")):
+        assert main(["analyse", "profile", *map(str, runs)]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"jles: error: {moving}: the cell changes")
+        assert words in line

@@ -121,7 +121,7 @@ def test_an_interrupt_names_resume_if_there_is_something_to_resume(
 ):
     arguments, function, trace = {
         "train": (["train.yaml"], "jles.train.loop.train", "checkpoints/within/12"),
-        "md": (["model", "x.xyz", "md.yaml"], "jles.cli.md._run", "checkpoint/state.npz"),
+        "md": (["model", "x.xyz", "md.yaml"], "jles.cli.md._run", "jles-trajectory"),
         "distill": (["model", "x.xyz"], "jles.distill.run.distill", "distill.yaml"),
     }[command]
 

@@ -188,9 +188,12 @@ def to_nested_copy(values):
 
 
 def first_difference(one, other, name: str = "") -> tuple | None:
-    """Dotted key and both values of the first entry that differs between nested dicts."""
+    """Dotted key and both values of the first entry that differs between nested dicts.
+
+    The kind of a section comes first: other kinds have other keys.
+    """
     if isinstance(one, dict) and isinstance(other, dict):
-        for key in sorted(set(one) | set(other)):
+        for key in sorted(set(one) | set(other), key=lambda key: (key != "kind", key)):
             found = first_difference(one.get(key), other.get(key), f"{name}.{key}".strip("."))
             if found:
                 return found

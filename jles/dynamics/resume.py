@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jles.config import from_dict, read_yaml, to_dict
+from jles.config import first_difference, from_dict, read_yaml, to_dict
 from jles.dynamics.checkpoint import Checkpoint
 from jles.dynamics.config import MdConfig
 from jles.dynamics.trajectory import Trajectory
@@ -77,14 +77,13 @@ def check_config(path: Path, config: MdConfig) -> None:
     keep = {key: getattr(config, key) for key in RESTARTABLE}
     if config.ensemble.temperature_end is not None:
         keep.pop("steps")
-    if before.replace(**keep) == config:
-        return
-    old, new = to_dict(before), to_dict(config)
-    changed = [key for key in old if old[key] != new[key] and key not in keep]
-    raise InputError(
-        f"{path}: the run was started with another '{changed[0]}'; resume it with the same one "
-        f"(only {', '.join(keep)} may change)"
-    )
+    changed = first_difference(to_dict(before.replace(**keep)), to_dict(config))
+    if changed:
+        name, old, new = changed
+        raise InputError(
+            f"{path}: --resume with another config ({name} was {old!r}, now {new!r}); resume "
+            f"with the same one (only {', '.join(keep)} may change)"
+        )
 
 
 _WORDS = {"numbers": "atoms", "masses": "masses", "pbc": "periodic directions (pbc)"}

@@ -121,11 +121,16 @@ def test_an_interrupt_names_resume_if_there_is_something_to_resume(
 ):
     arguments, function, trace = {
         "train": (["train.yaml"], "jles.train.loop.train", "checkpoints/within/12"),
-        "md": (["model", "x.xyz", "md.yaml"], "jles.cli.md._run", "jles-trajectory"),
+        "md": (["model", "x.xyz", "md.yaml"], "jles.cli.md._run", "trajectory.h5"),
         "distill": (["model", "x.xyz"], "jles.distill.run.distill", "distill.yaml"),
     }[command]
 
+    begins = iter([False, True])
+
     def fail(*_):
+        if next(begins):
+            Path("out", trace).parent.mkdir(parents=True, exist_ok=True)
+            Path("out", trace).touch()
         raise KeyboardInterrupt
 
     monkeypatch.setattr(function, fail)
@@ -133,8 +138,6 @@ def test_an_interrupt_names_resume_if_there_is_something_to_resume(
     Path("train.yaml").write_text(TRAINING, encoding="utf-8")
     Path("md.yaml").write_text("{steps: 1, timestep: 1.0}", encoding="utf-8")
     assert main([command, *arguments, "--out", "out"]) == 130
-    Path("out", trace).parent.mkdir(parents=True)
-    Path("out", trace).touch()
     assert main([command, *arguments, "--out", "out"]) == 130
     assert capsys.readouterr().err.splitlines() == [
         "jles: interrupted",

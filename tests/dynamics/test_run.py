@@ -156,7 +156,10 @@ def test_a_run_that_was_stopped_and_resumed_is_the_same_bit_for_bit(
     assert md(folder, tmp_path / "out") == 2
     assert "already holds a run; give --resume" in capsys.readouterr().err
     assert md(folder, tmp_path / "out", "--resume", "--set", "timestep=0.4") == 2
-    assert "was started with another 'timestep'" in capsys.readouterr().err
+    assert "(timestep was 0.5, now 0.4)" in capsys.readouterr().err
+    change = ("--set", "ensemble={kind: nose-hoover, temperature: 300}")
+    assert md(folder, tmp_path / "out", "--resume", *change) == 2
+    assert "(ensemble.kind was " in capsys.readouterr().err
 
 
 _KILLED = """

@@ -260,5 +260,6 @@ def _check_report(report: SolveReport | None, max_steps: int) -> None:
             f"the self-consistent response did not converge: relative residual "
             f"{float(report.residual):.2g} after {int(report.steps)} of at most {max_steps} "
             "steps; polarizabilities or softness are too large for moments this close (lower "
-            "them, widen sigma), or allow more max_steps or a larger tolerance"
+            "them, widen sigma), or allow more max_steps or a larger tolerance; in a slab, "
+            "charge softness needs conserve_charge"
         )

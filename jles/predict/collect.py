@@ -90,6 +90,7 @@ def _why(config: ModelConfig) -> str:
     if config.response.mode == "self-consistent":
         return (
             "the self-consistent response did not converge; polarizabilities or softness are "
-            "too large for moments this close (other positions, or a model with a wider sigma)"
+            "too large for moments this close (other positions, or a model with a wider "
+            "sigma); in a slab, charge softness needs conserve_charge"
         )
     return "the model fails for this geometry, or its parameters are damaged"

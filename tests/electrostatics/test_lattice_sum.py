@@ -361,3 +361,27 @@ def test_a_skewed_cell_is_reduced_and_derivatives_are_in_the_given_vectors(pbc):
     options = {"rtol": 1e-8, "atol": 1e-9} if pbc is True else {"rtol": 1e-6, "atol": 1e-6}
     np.testing.assert_allclose(found, expected, **options)
     np.testing.assert_allclose(skew.T @ skewed_slope, slope, **options)
+
+
+def test_a_slab_whose_charge_lowers_its_energy_needs_conserve_charge():
+    """A uniform charge lowers the energy of a slab, so soft charges need a fixed total."""
+    charges = np.array([0.5, -0.2, -0.3])
+    positions = np.array([[0.0, 0.0, 0.0], [1.5, 1.5, 4.0], [0.3, 1.0, 6.0]])
+
+    def solve(conserve_charge):
+        response = Response(
+            charge_softness=np.full(3, 0.05),
+            mode="self-consistent",
+            conserve_charge=conserve_charge,
+        )
+        return lattice_sum(
+            Multipoles(charges),
+            positions,
+            np.diag([3.0, 3.0, 0.0]),
+            pbc=(True, True, False),
+            response=response,
+        )
+
+    with pytest.raises(InputError, match="did not converge.*slab.*conserve_charge"):
+        solve(False)
+    assert np.isclose(np.sum(solve(True).effective.charges), 0.0, atol=1e-6)

@@ -151,6 +151,7 @@ def equilibrium(records):
     return jax.tree.map(lambda rows: rows[:COPIES], records)
 
 
+@pytest.mark.long
 def test_the_internal_pressure_is_the_external_one(equilibrium):
     r"""<(p - P) V> = -kT, the virial theorem of the volume (MTK 1994).
 

@@ -48,6 +48,7 @@ def test_files_hold_the_cell_of_the_start_and_the_trajectory_is_the_same(
     np.testing.assert_allclose(frames[-1].cell.array, cell, atol=1e-7)
 
 
+@pytest.mark.filterwarnings("ignore:there is a cell but pbc F F F")
 @pytest.mark.parametrize("pbc", [(True, False, True), long(False)])
 def test_a_run_in_float32_is_the_same_far_from_the_origin(folder, atoms, tmp_path, pbc):
     """It is resumed from another place, which does not matter."""

@@ -143,6 +143,7 @@ def test_forces_are_as_accurate_as_asked_in_cells_of_either_handedness(accuracy,
         assert force_error(moments_of(seed, rank), positions, cell, plan, cutoff) <= accuracy
 
 
+@pytest.mark.long
 def test_a_mesh_is_no_finer_than_its_accuracy_needs():
     for rank in range(3):
         sizes = [np.prod(plan_for(10.0**-n, rank).sizes) for n in range(2, 7)]

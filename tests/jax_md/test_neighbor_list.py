@@ -183,6 +183,7 @@ def test_the_list_is_that_of_a_host_search_and_has_the_interface_of_jax_md(door)
     assert (allocate, update) == (neighbor_fn.allocate, neighbor_fn.update)
 
 
+@pytest.mark.long
 def test_a_box_is_that_of_jax_md(model, door):
     """Three edges, or a matrix whose columns are lattice vectors."""
     neighbor_fn, _, of_positions = door

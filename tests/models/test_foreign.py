@@ -237,6 +237,7 @@ def test_a_model_without_charges_need_not_be_followed():
     assert model.config.backbone.layers == 1
 
 
+@pytest.mark.long
 def test_the_page_on_foreign_models_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     page = (ROOT / "docs" / "foreign-models.md").read_text(encoding="utf-8")
